@@ -1,0 +1,1 @@
+"""Sharded checkpoints, and their merge into one model folder."""

@@ -1,0 +1,93 @@
+"""Sparse blocks: the train ratings of a consecutive range of users (or items) as CSR in one safetensors file.
+
+indptr  int64   [rows + 1]   row r holds the entries indptr[r] .. indptr[r + 1]
+indices int32   [entries]    column of each entry, ascending within a row (int64 where columns pass 2^31)
+values  float32 [entries]    the rating as read
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from recsys_dist.errors import DataError
+from recsys_dist.storage import FileRecord, Folder
+
+INT32_COLUMNS = 2**31
+_DTYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
+
+
+@dataclass(frozen=True)
+class Block:
+    """CSR rows `start .. start + len(indptr) - 1` of one side; arrays may be memory-mapped and read-only."""
+
+    start: int
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32] | NDArray[np.int64]
+    values: NDArray[np.float32]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of this block."""
+        return len(self.indptr) - 1
+
+    @property
+    def stop(self) -> int:
+        """One past the last row."""
+        return self.start + self.num_rows
+
+    @property
+    def num_ratings(self) -> int:
+        """Entries of this block."""
+        return len(self.values)
+
+
+def write_block(folder: Folder, name: str, block: Block) -> FileRecord:
+    """Write one block; `rows` of its record counts ratings."""
+    arrays = {
+        "indptr": np.ascontiguousarray(block.indptr, np.int64),
+        "indices": np.ascontiguousarray(block.indices),
+        "values": np.ascontiguousarray(block.values, np.float32),
+    }
+    data = save(arrays, metadata={"start": str(block.start)})
+    return folder.write_bytes(name, data, rows=block.num_ratings)
+
+
+def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int) -> Block:
+    """Read one block, memory-mapped where the folder is on a local disk.
+
+    Raises `DataError` where the file is not what the manifest says.
+    """
+    folder.check_size(record)
+    raw: Any
+    if folder.is_local:
+        raw = np.memmap(folder.local_path(record.name), mode="r", dtype=np.uint8)
+    else:
+        raw = np.frombuffer(folder.read_bytes(record.name), dtype=np.uint8)
+    try:
+        arrays = _arrays(raw)
+        block = Block(start, arrays["indptr"], arrays["indices"], arrays["values"])
+    except (KeyError, ValueError, struct.error) as error:
+        raise DataError(f"{folder.url}/{record.name} is not a block file: {error}") from None
+    if block.num_rows != num_rows or block.num_ratings != record.rows or block.indptr[-1] != record.rows:
+        raise DataError(f"{folder.url}/{record.name} holds other rows than the manifest says; prepare again")
+    return block
+
+
+def _arrays(raw: NDArray[np.uint8]) -> dict[str, Any]:
+    """Views into the bytes of a safetensors file: 8 bytes header length, JSON header, data."""
+    (header_bytes,) = struct.unpack("<Q", raw[:8].tobytes())
+    data_start = 8 + header_bytes
+    header = json.loads(raw[8:data_start].tobytes())
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        arrays[name] = raw[data_start + begin : data_start + end].view(_DTYPES[entry["dtype"]])
+    return arrays

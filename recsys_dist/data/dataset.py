@@ -1,0 +1,266 @@
+"""The prepared dataset: the only thing that preparation and training share.
+
+    DATASET/
+      manifest.json       counts, rating range and mean, split rule, shards, and every file with its sha256;
+                          written last: no manifest, no dataset
+      users.parquet       row number = user_index: user_id (string, exactly as read), num_train
+      items.parquet       row number = item_index, 0 = most rated: item_id, title (null where unknown), num_train
+      ratings/{train,valid,test}/00000.parquet ...      user_index, item_index, rating, timestamp
+      blocks/{users,items}/00000.safetensors ...        train ratings as CSR, see blocks.py
+      rejects/00000.parquet ...                         file, line, text, reason of every row refused
+
+Shards are canonical: consecutive ranges of rows fixed at preparation, whatever number of ranks will train. The
+ratings files follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are
+found through the manifest only, never by listing a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from recsys_dist.data.blocks import Block, read_block
+from recsys_dist.errors import DataError
+from recsys_dist.storage import FileRecord, Folder
+
+Side = Literal["users", "items"]
+Split = Literal["train", "valid", "test"]
+SIDES: tuple[Side, ...] = ("users", "items")
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+MANIFEST = "manifest.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Shard(_Part):
+    """A consecutive range of rows of one side, and the train ratings in it."""
+
+    start: int = Field(ge=0)
+    stop: int = Field(ge=0)
+    num_ratings: int = Field(ge=0)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the range."""
+        return self.stop - self.start
+
+
+class RatingStats(_Part):
+    """The range that predictions are clipped to, and the mean of the train ratings."""
+
+    min: float
+    max: float
+    mean: float
+
+
+class RowCounts(_Part):
+    """Rows of the input files: `kept + sum(rejected) = read`, always."""
+
+    read: int = Field(ge=0)
+    kept: int = Field(ge=0)
+    rejected: dict[str, int]
+
+
+class SplitInfo(_Part):
+    """How the ratings were split, and a hash of the outcome to tell two splits apart."""
+
+    rule: dict[str, JsonValue]
+    fingerprint: str
+
+
+class Manifest(_Part):
+    """The content of manifest.json."""
+
+    format: Literal["recsys_dist.dataset"] = "recsys_dist.dataset"
+    format_version: Literal[1] = 1
+    num_users: int = Field(ge=1)
+    num_items: int = Field(ge=1)
+    num_ratings: dict[Split, int]
+    rating: RatingStats
+    rows: RowCounts
+    split: SplitInfo
+    user_shards: tuple[Shard, ...]
+    item_shards: tuple[Shard, ...]
+    files: tuple[FileRecord, ...]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Manifest:
+        _check_shards(self.user_shards, self.num_users, "user_shards")
+        _check_shards(self.item_shards, self.num_items, "item_shards")
+        if self.rows.kept + sum(self.rows.rejected.values()) != self.rows.read:
+            raise ValueError("rows kept and rejected do not add up to the rows read")
+        if sum(self.num_ratings.values()) != self.rows.kept:
+            raise ValueError("the ratings of the splits do not add up to the rows kept")
+        return self
+
+    def to_bytes(self) -> bytes:
+        """The manifest as it stands on disk; the same content gives the same bytes."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+
+
+def _check_shards(shards: Sequence[Shard], num_rows: int, name: str) -> None:
+    starts = [shard.start for shard in shards]
+    stops = [shard.stop for shard in shards]
+    if not shards or starts != [0, *stops[:-1]] or stops[-1] != num_rows or sorted(stops) != stops:
+        raise ValueError(f"{name} do not cover the rows 0 .. {num_rows} one after the other")
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings as parallel arrays, by dense index."""
+
+    user_index: NDArray[np.int64]
+    item_index: NDArray[np.int64]
+    rating: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.rating)
+
+
+def ratings_name(split: Split, shard: int) -> str:
+    """Name of the ratings file of one user shard."""
+    return f"ratings/{split}/{shard:05d}.parquet"
+
+
+def block_name(side: Side, shard: int) -> str:
+    """Name of the block file of one shard."""
+    return f"blocks/{side}/{shard:05d}.safetensors"
+
+
+class Dataset:
+    """A prepared dataset, opened for reading."""
+
+    def __init__(self, folder: Folder, manifest: Manifest, digest: str) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.digest = digest
+        """sha256 of manifest.json: the identity of the dataset."""
+        self._records = {record.name: record for record in manifest.files}
+
+    @classmethod
+    def open(cls, url: str, verify: bool = False) -> Dataset:
+        """Open the dataset at `url`; with `verify`, check the hash of every file first.
+
+        Raises `DataError` where there is no complete dataset.
+        """
+        folder = Folder(url)
+        if not folder.exists(MANIFEST):
+            raise DataError(
+                f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation did not end"
+            )
+        data = folder.read_bytes(MANIFEST)
+        try:
+            manifest = Manifest.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DataError(f"{url}/{MANIFEST} cannot be used: {where} {first['msg']}") from None
+        dataset = cls(folder, manifest, hashlib.sha256(data).hexdigest())
+        if verify:
+            for record in manifest.files:
+                folder.verify(record)
+        return dataset
+
+    @property
+    def num_users(self) -> int:
+        """Users of all splits together."""
+        return self.manifest.num_users
+
+    @property
+    def num_items(self) -> int:
+        """Items of all splits together."""
+        return self.manifest.num_items
+
+    def num_rows(self, side: Side) -> int:
+        """Users or items."""
+        return self.num_users if side == "users" else self.num_items
+
+    def shards(self, side: Side) -> tuple[Shard, ...]:
+        """The canonical shards of one side."""
+        return self.manifest.user_shards if side == "users" else self.manifest.item_shards
+
+    def block(self, side: Side, shard: int) -> Block:
+        """The train ratings of one shard as CSR."""
+        rows = self.shards(side)[shard]
+        return read_block(self.folder, self._record(block_name(side, shard)), rows.start, rows.num_rows)
+
+    def ratings(self, split: Split, shard: int) -> Ratings:
+        """The ratings of one split by the users of one user shard."""
+        table = self._table(ratings_name(split, shard), ["user_index", "item_index", "rating"])
+        return Ratings(
+            table["user_index"].to_numpy().astype(np.int64),
+            table["item_index"].to_numpy().astype(np.int64),
+            table["rating"].to_numpy().astype(np.float32),
+        )
+
+    def ids(self, side: Side) -> pa.StringArray:
+        """Raw ids; position = dense index."""
+        column = "user_id" if side == "users" else "item_id"
+        return self._id_table(side)[column].combine_chunks()
+
+    def num_train(self, side: Side) -> NDArray[np.int64]:
+        """Train ratings of each user or item; position = dense index."""
+        counts: NDArray[np.int64] = self._id_table(side)["num_train"].to_numpy()
+        return counts
+
+    @cached_property
+    def titles(self) -> pa.StringArray:
+        """Item titles, null where unknown; position = item_index."""
+        return self._id_table("items")["title"].combine_chunks()
+
+    def id_file(self, side: Side) -> FileRecord:
+        """The record of users.parquet or items.parquet."""
+        return self._record(f"{side}.parquet")
+
+    def block_files(self, side: Side) -> list[FileRecord]:
+        """The records of the block files of one side, in shard order."""
+        return [self._record(block_name(side, shard)) for shard in range(len(self.shards(side)))]
+
+    def _id_table(self, side: Side) -> Any:
+        return self._table(f"{side}.parquet", None)
+
+    def _record(self, name: str) -> FileRecord:
+        try:
+            return self._records[name]
+        except KeyError:
+            raise DataError(f"{self.folder.url}/{MANIFEST} does not list {name}; prepare again") from None
+
+    def _table(self, name: str, columns: list[str] | None) -> Any:
+        self.folder.check_size(self._record(name))
+        try:
+            with self.folder.open(name) as stream:
+                return pq.read_table(stream, columns=columns)
+        except (pa.ArrowException, KeyError) as error:
+            raise DataError(f"{self.folder.url}/{name} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def share_shards(shards: Sequence[Shard], world_size: int) -> list[range]:
+    """Deal consecutive shards to ranks so that their ratings balance; pure, the same on every rank.
+
+    Each cut goes to the shard boundary nearest to an equal share of the ratings. With fewer shards than ranks some
+    ranks get none.
+    """
+    stops = np.cumsum([shard.num_ratings + shard.num_rows for shard in shards])
+    targets = stops[-1] * np.arange(1, world_size) / world_size
+    edges = np.concatenate([[0], stops])
+    cuts = [int(np.abs(edges - target).argmin()) for target in targets]
+    bounds = [0, *cuts, len(shards)]
+    return [range(bounds[rank], bounds[rank + 1]) for rank in range(world_size)]
+
+
+def row_ranges(shards: Sequence[Shard], shares: Sequence[range]) -> list[tuple[int, int]]:
+    """The rows (start, stop) that each rank owns, from its share of the shards."""
+    edges = [0, *(shard.stop for shard in shards)]
+    return [(edges[share.start], edges[share.stop]) for share in shares]

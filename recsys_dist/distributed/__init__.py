@@ -1,0 +1,1 @@
+"""Ranks, devices and the collectives between them."""

@@ -1,0 +1,171 @@
+"""Every collective of the program. At world size 1 each is the identity, so that nothing else branches.
+
+Rows of a table are owned by ranks as consecutive ranges, `row_ranges[rank] = (start, stop)`; a range may be empty.
+Only sums are asked of the backend. Order-sensitive sums are gathered and added in the order of canonical blocks.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import RecsysDistError, TrainingError
+
+RowRanges = Sequence[tuple[int, int]]
+ResultT = TypeVar("ResultT")
+
+
+@contextmanager
+def open_collectives(
+    world: World, timeout_s: float = 600.0, init_method: str | None = None
+) -> Iterator[Collectives]:
+    """Join the process group of `world` and leave it at the end; a world of one joins nothing.
+
+    `init_method` is torch's rendezvous URL; None means the variables that torchrun sets.
+    """
+    if world.size == 1:
+        yield Collectives(world)
+        return
+    if world.device.type == "cuda":
+        torch.cuda.set_device(world.device)
+    dist.init_process_group(
+        backend="nccl" if world.device.type == "cuda" else "gloo",
+        init_method=init_method,
+        rank=world.rank,
+        world_size=world.size,
+        timeout=datetime.timedelta(seconds=timeout_s),
+        device_id=world.device if world.device.type == "cuda" else None,
+    )
+    try:
+        yield Collectives(world)
+    finally:
+        dist.destroy_process_group()
+
+
+class Collectives:
+    """The collectives of one run. All ranks must call the same ones in the same order."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Replace `tensor` by its sum over all ranks, in place; returns it."""
+        if self.world.size > 1:
+            self._run("all_reduce", lambda: dist.all_reduce(tensor))
+        return tensor
+
+    def sum_blocks(self, local_BX: torch.Tensor) -> torch.Tensor:
+        """Sum partials [blocks of this rank, ...] over all blocks of all ranks, in block order.
+
+        Blocks belong to ranks as consecutive ranges, so rank order is block order, and the result [...] has the
+        same bits on any number of ranks. Summed in float64.
+        """
+        all_BX = self.gather_rows(local_BX.double(), self._row_counts(len(local_BX)))
+        # cumsum adds strictly one after the other; sum() may pair its terms by the shape it meets.
+        return all_BX.cumsum(0)[-1] if len(all_BX) else all_BX.sum(0)
+
+    def gather_rows(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
+        """Concatenate each rank's rows: [local rows, ...] sharded -> [all rows, ...] on every rank."""
+        if self.world.size == 1:
+            return local_RX
+        counts = [stop - start for start, stop in row_ranges]
+        assert len(local_RX) == counts[self.world.rank], "a rank must bring exactly its own rows"
+        widest = max(counts)
+        if widest == 0:
+            return local_RX
+        padded = local_RX.new_zeros((widest, *local_RX.shape[1:]))
+        padded[: len(local_RX)] = local_RX
+        gathered = local_RX.new_empty((self.world.size * widest, *local_RX.shape[1:]))
+        self._run("all_gather", lambda: dist.all_gather_single(gathered, padded))
+        if all(count == widest for count in counts):
+            return gathered
+        return torch.cat([gathered[r * widest : r * widest + count] for r, count in enumerate(counts)])
+
+    def sum_scatter_rows(self, partial_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
+        """Sum [all rows, ...] over ranks and keep this rank's rows: reduce-scatter by row ranges.
+
+        Each owner receives one partial per rank and adds them in rank order.
+        """
+        if self.world.size == 1:
+            return partial_RX
+        counts = [stop - start for start, stop in row_ranges]
+        own = counts[self.world.rank]
+        received = partial_RX.new_empty((self.world.size * own, *partial_RX.shape[1:]))
+        self._run(
+            "all_to_all",
+            lambda: dist.all_to_all_single(received, partial_RX, [own] * self.world.size, counts),
+        )
+        total = received[:own].clone()
+        for rank in range(1, self.world.size):
+            total += received[rank * own : (rank + 1) * own]
+        return total
+
+    def any_rank(self, flag: bool) -> bool:
+        """Whether `flag` is set on any rank; the same answer everywhere."""
+        count = torch.tensor(int(flag), dtype=torch.int64, device=self.world.device)
+        return bool(self.sum_(count).item())
+
+    def gather_json(self, value: Any) -> list[Any]:
+        """Each rank's JSON-able value, in rank order, on every rank."""
+        if self.world.size == 1:
+            return [value]
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        data = data.to(self.world.device)
+        ranges = self._row_counts(len(data))
+        joined = bytes(self.gather_rows(data, ranges).cpu().numpy())
+        return [json.loads(joined[start:stop]) for start, stop in ranges]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.any_rank(False)
+
+    def together(self, doing: str, work: Callable[[], ResultT]) -> ResultT:
+        """Run `work` on this rank; where it fails on any rank, raise on all, naming the rank and its reason.
+
+        For work that only some ranks may fail at (a full disk, a damaged file) before a collective that all enter.
+        """
+        failure: str | None = None
+        try:
+            result = work()
+        except (RecsysDistError, OSError, MemoryError) as error:
+            failure = str(error) or error.__class__.__name__
+            if self.world.size == 1 and isinstance(error, RecsysDistError):
+                raise
+        failures = [
+            f"{f'rank {rank}: ' if self.world.size > 1 else ''}{reason}"
+            for rank, reason in enumerate(self.gather_json(failure))
+            if reason is not None
+        ]
+        if failures:
+            raise TrainingError(f"{doing} failed: " + "; ".join(failures))
+        return result
+
+    def require_same(self, facts: Mapping[str, str]) -> None:
+        """Raise on every rank where any of `facts` differs between ranks, naming what and who."""
+        everyone = self.gather_json(dict(facts))
+        for name in facts:
+            values = [theirs.get(name) for theirs in everyone]
+            if len(set(values)) > 1:
+                told = ", ".join(f"rank {rank} has {value}" for rank, value in enumerate(values))
+                raise TrainingError(f"the ranks differ in {name}: {told}; start all of them from the same")
+
+    def _row_counts(self, count: int) -> list[tuple[int, int]]:
+        """Row ranges when each rank brings `count` rows."""
+        counts = torch.zeros(self.world.size, dtype=torch.int64, device=self.world.device)
+        counts[self.world.rank] = count
+        stops = self.sum_(counts).cumsum(0).tolist()
+        return list(zip([0, *stops[:-1]], stops, strict=True))
+
+    def _run(self, name: str, collective: Callable[[], Any]) -> None:
+        try:
+            collective()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise TrainingError(f"rank {self.world.rank} of {self.world.size}: {name} failed: {reason}") from error

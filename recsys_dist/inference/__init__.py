@@ -1,0 +1,1 @@
+"""Prediction, recommendation and evaluation on one node, without a process group."""

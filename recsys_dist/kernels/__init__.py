@@ -1,0 +1,1 @@
+"""Sparse products and batched symmetric solves: where the time goes."""

@@ -1,0 +1,1 @@
+"""The mathematics of the two model families, free of ranks and files."""

@@ -1,0 +1,181 @@
+"""Folders behind any URL that fsspec knows, and the record kept of each file in them.
+
+In: a plain path or a URL (`s3://bucket/run`, `memory://x`). Out: bytes on storage and a `FileRecord` for each,
+which the manifests of datasets, checkpoints and models list. A file appears under its name complete or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from recsys_dist.errors import DataError
+
+HASH_CHUNK_BYTES = 1 << 22
+
+
+class FileRecord(BaseModel):
+    """What a manifest says of one file: its name below the manifest's folder, rows, size and hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    rows: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("name")
+    @classmethod
+    def _stays_inside(cls, name: str) -> str:
+        path = PurePosixPath(name)
+        if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+            raise ValueError(f"file name {name!r} leads outside its folder")
+        return name
+
+
+class Folder:
+    """A folder on local disk or behind a URL; names are relative, with forward slashes."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._fs, self._path = fsspec.core.url_to_fs(str(url))
+        except (ValueError, ImportError) as error:
+            raise DataError(f"cannot open {url!r}: {error}") from error
+        self.url = str(url).rstrip("/")
+        self.is_local = isinstance(self._fs, LocalFileSystem)
+
+    def __repr__(self) -> str:
+        return f"Folder({self.url!r})"
+
+    def child(self, name: str) -> Folder:
+        """The folder `name` below this one."""
+        return Folder(f"{self.url}/{name}")
+
+    def path(self, name: str) -> str:
+        """The path of `name` as the filesystem behind the URL spells it."""
+        return posixpath.join(self._path, name)
+
+    def local_path(self, name: str) -> Path:
+        """The path of `name` on the local disk; only for a local folder."""
+        assert self.is_local, f"{self.url} is not on a local disk"
+        return Path(self.path(name))
+
+    def exists(self, name: str = "") -> bool:
+        """Whether a file or folder of that name is there."""
+        self._fs.invalidate_cache()
+        return bool(self._fs.exists(self.path(name) if name else self._path))
+
+    def names(self) -> list[str]:
+        """Names of the files and folders directly below, sorted; empty where the folder is missing."""
+        self._fs.invalidate_cache()
+        try:
+            entries = self._fs.ls(self._path, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(posixpath.basename(entry.rstrip("/")) for entry in entries)
+
+    def make(self) -> None:
+        """Create the folder and its parents."""
+        self._fs.makedirs(self._path, exist_ok=True)
+
+    def remove(self, name: str = "") -> None:
+        """Delete a file or a whole folder; silent where it is missing."""
+        if self.exists(name):
+            self._fs.rm(self.path(name) if name else self._path, recursive=True)
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file. Raises `DataError` naming it where it cannot be read."""
+        try:
+            return bytes(self._fs.cat_file(self.path(name)))
+        except OSError as error:
+            raise DataError(f"cannot read {self.url}/{name}: {_reason(error)}") from error
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file for reading as a binary stream."""
+        try:
+            with self._fs.open(self.path(name), "rb") as stream:
+                yield stream
+        except OSError as error:
+            raise DataError(f"cannot read {self.url}/{name}: {_reason(error)}") from error
+
+    def write_bytes(self, name: str, data: bytes, rows: int = 0) -> FileRecord:
+        """Write a file whole: it is there under its name, complete and flushed to disk, or not at all."""
+        with self.writer(name) as stream:
+            stream.write(data)
+        return FileRecord(name=name, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    @contextmanager
+    def writer(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file for writing; it appears under `name` when the block ends without an error."""
+        if self.is_local:
+            with _local_writer(self.local_path(name)) as stream:
+                yield stream
+            return
+        # An object appears when its upload completes, so a failed one leaves nothing to trust.
+        with self._fs.transaction, self._fs.open(self.path(name), "wb") as stream:
+            yield stream
+
+    def record(self, name: str, rows: int) -> FileRecord:
+        """Read a file back and describe it."""
+        digest, size = hashlib.sha256(), 0
+        with self.open(name) as stream:
+            while chunk := stream.read(HASH_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+        return FileRecord(name=name, rows=rows, bytes=size, sha256=digest.hexdigest())
+
+    def check_size(self, record: FileRecord) -> None:
+        """Raise `DataError` where the file is missing or of another size than recorded."""
+        try:
+            size = int(self._fs.size(self.path(record.name)))
+        except OSError as error:
+            raise DataError(f"{self.url}/{record.name} is missing") from error
+        if size != record.bytes:
+            raise DataError(f"{self.url}/{record.name} has {size} bytes where {record.bytes} were recorded")
+
+    def verify(self, record: FileRecord) -> None:
+        """Raise `DataError` where the file's size or content differs from its record."""
+        self.check_size(record)
+        if self.record(record.name, record.rows).sha256 != record.sha256:
+            raise DataError(f"{self.url}/{record.name} is damaged: its sha256 differs from the recorded one")
+
+
+@contextmanager
+def _local_writer(path: Path) -> Iterator[IO[bytes]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a local folder's entries to disk, so that a rename survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError) -> Any:
+    return error.strerror or error.__class__.__name__

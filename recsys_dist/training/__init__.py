@@ -1,0 +1,1 @@
+"""The training loop and the two trainers that it drives."""

@@ -89,7 +89,9 @@ def _keys_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> list
     """The keys that the settings class holding `location` declares; empty where a union hides it."""
     node: Any = kind
     for part in location[:-1]:
-        field = node.model_fields.get(part) if isinstance(node, type) and issubclass(node, BaseModel) else None
+        field = (
+            node.model_fields.get(str(part)) if isinstance(node, type) and issubclass(node, BaseModel) else None
+        )
         node = field.annotation if field is not None else _union_member(node, part)
         if node is None:
             return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def _cut(ratings_per_row: np.ndarray, num_shards: int) -> list[Shard]:
     cuts = [0, *np.searchsorted(cumulative, targets), len(ratings_per_row)]
     return [
         Shard(start=int(a), stop=int(b), num_ratings=int(cumulative[b] - cumulative[a]))
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+        for a, b in itertools.pairwise(cuts)
     ]
 
 
@@ -114,7 +115,7 @@ def _write_table(folder: Folder, name: str, table: pa.Table):
 def low_rank_ratings(
     num_users: int, num_items: int, num_ratings: int, rank: int = 3, noise: float = 0.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct (user, item, rating) on a 1 .. 5 scale in half steps, from a low-rank truth plus noise; items by popularity."""
+    """Distinct (user, item, rating) on a 1 .. 5 scale in half steps, low rank plus noise."""
     rng = np.random.default_rng(seed)
     weight = 1.0 / (np.arange(num_items) + 5.0)
     user = rng.integers(0, num_users, num_ratings)

@@ -23,8 +23,8 @@ def run_ranks(
 ) -> list[Any]:
     """Call `work(collectives, *args)` on every rank and return what each returned, in rank order.
 
-    `work` must be a function at the top level of a module. Fails with each rank's traceback, and where the deadline
-    passes with the ranks that had not ended.
+    `work` must be a function at the top level of a module. Fails with each rank's traceback, or where
+    the deadline passes with the ranks that had not ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")

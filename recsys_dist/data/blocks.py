@@ -20,7 +20,7 @@ from recsys_dist.errors import DataError
 from recsys_dist.storage import FileRecord, Folder
 
 INT32_COLUMNS = 2**31
-_DTYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""The settings of a training run: `configs/mf.yaml`, `configs/autorec_item.yaml`, `configs/autorec_user.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recsys_dist.config import Settings
+
+Activation = Literal["identity", "sigmoid", "tanh", "relu", "elu"]
+
+
+class MfSettings(Settings):
+    """Matrix factorization by EM (DESIGN: r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2))."""
+
+    kind: Literal["mf"]
+    factors: int = Field(default=16, ge=0, le=512)
+    """K, the length of p_u and q_i; 0 leaves the biases alone."""
+    posterior: Literal["point", "full"] = "full"
+    """`full` keeps a covariance for each user and item; `point` only the most probable factors."""
+    prior: Literal["fixed", "adaptive"] = "adaptive"
+    """`adaptive` learns prior means and full covariances of both sides; `fixed` is ridge regression."""
+    regularization: float = Field(default=5.0, gt=0)
+    """lambda of the ridge with `prior: fixed`: noise variance over prior variance."""
+
+
+class AutorecSettings(Settings):
+    """AutoRec (Sedhain et al. 2015) with Adam."""
+
+    kind: Literal["autorec"]
+    orientation: Literal["items", "users"] = "items"
+    """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
+    hidden: int = Field(default=500, ge=1, le=65536)
+    hidden_activation: Activation = "sigmoid"
+    output_activation: Activation = "identity"
+    regularization: float = Field(default=100.0, ge=0)
+    """lambda of lambda/2 (|V|^2 + |W|^2), beside the squared errors of all ratings."""
+    learning_rate: float = Field(default=0.001, gt=0)
+    batch_size: int = Field(default=512, ge=1)
+    """Rows of one step, over all ranks together."""
+
+
+class TrainingSettings(Settings):
+    """How long to train."""
+
+    epochs: int = Field(default=20, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs in a row without a better validation RMSE; null trains all epochs."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """How long a rank waits for the others before it gives up."""
+
+
+class CheckpointSettings(Settings):
+    """When to save, and how much to keep."""
+
+    every: int = Field(default=1, ge=1)
+    """Save each so many epochs; the last epoch is always saved."""
+    keep: int = Field(default=2, ge=1)
+    """Committed checkpoints to keep: the newest ones, and always the best by validation RMSE."""
+
+
+class TrainConfig(Settings):
+    """The whole file."""
+
+    dataset: str
+    run_dir: str
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    model: Annotated[MfSettings | AutorecSettings, Field(discriminator="kind")]
+    training: TrainingSettings = TrainingSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()

@@ -1,0 +1,120 @@
+"""Where the numbers of a matrix factorization stand: the augmented vectors and their packed second moments.
+
+    r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2) = Normal(mu + a_u . z_i, sigma^2)
+    a_u = (p_u, b_u, 1)      a user's own entries are x_u = (p_u, b_u), its last entry is always 1
+    z_i = (q_i, 1, c_i)      an item's own entries are y_i = (q_i, c_i), its entry K is always 1
+
+    K factors, n = K + 1 own entries, D = K + 2 augmented entries, T = n (n + 1) / 2 pairs of own entries,
+    P = D (D + 1) / 2 pairs of augmented entries, W = P rounded up to whole cache lines, B rows of a batch
+
+The pairs are packed so that the own pairs of either side are one slice:
+
+    (k, K) (K, K) | (j, k) with j <= k < K | (k, K+1) (K+1, K+1) | (K, K+1)
+    <---- own pairs of users ------------>
+                    <--------- own pairs of items ------------->
+
+The two sides differ only in their constant position and their slice, so that all else is written once. Inside the
+kernels the batch comes last; tables that are gathered from come row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from recsys_dist.data.dataset import Side
+
+CACHE_LINE_FLOATS = 16
+
+
+def packed_size(n: int) -> int:
+    """Entries of the upper triangle of a matrix of order n."""
+    return n * (n + 1) // 2
+
+
+def moment_width(factors: int) -> int:
+    """W, the columns of a table of second moments. A row that starts on a cache line gathers twice as fast."""
+    lines = -(-packed_size(factors + 2) // CACHE_LINE_FLOATS)
+    return lines * CACHE_LINE_FLOATS
+
+
+def moment_pairs(factors: int) -> list[tuple[int, int]]:
+    """The packed pairs (row <= column) of augmented entries, in the order of the module's docstring."""
+    user_bias, item_bias = factors, factors + 1
+    with_user_bias = [(k, user_bias) for k in range(factors + 1)]
+    among_factors = [(j, k) for j in range(factors) for k in range(j, factors)]
+    with_item_bias = [(k, item_bias) for k in (*range(factors), item_bias)]
+    return [*with_user_bias, *among_factors, *with_item_bias, (user_bias, item_bias)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Index tensors of one side, on the run's device."""
+
+    num_own: int
+    """n"""
+    width: int
+    """W"""
+    own_slice: slice
+    """The T own pairs among the P packed pairs."""
+    own_n: torch.Tensor
+    """Positions of the own entries in the augmented vector."""
+    own_pairs_nn: torch.Tensor
+    """Packed position of each pair of own entries."""
+    constant_pairs_n: torch.Tensor
+    """Packed position of each pair (own entry, constant of this side)."""
+    pair_rows_P: torch.Tensor
+    pair_columns_P: torch.Tensor
+    """Augmented positions of each packed pair."""
+    own_rows_T: torch.Tensor
+    own_columns_T: torch.Tensor
+    """Own positions of each own pair, in packed order."""
+    triangle_T: torch.Tensor
+    """Place in the own slice of each entry of the upper triangle read row by row: the order on disk."""
+
+    @classmethod
+    def of(cls, side: Side, factors: int, device: torch.device) -> Layout:
+        """The layout of users or items with K factors."""
+        pairs = moment_pairs(factors)
+        place = {pair: index for index, pair in enumerate(pairs)}
+        constant = factors + 1 if side == "users" else factors
+        own = [position for position in range(factors + 2) if position != constant]
+        start = 0 if side == "users" else factors + 1
+        own_pairs = pairs[start : start + packed_size(factors + 1)]
+        triangle = [(i, j) for row, i in enumerate(own) for j in own[row:]]
+
+        def tensor(values: object) -> torch.Tensor:
+            return torch.tensor(values, dtype=torch.int64, device=device)
+
+        return cls(
+            num_own=factors + 1,
+            width=moment_width(factors),
+            own_slice=slice(start, start + len(own_pairs)),
+            own_n=tensor(own),
+            own_pairs_nn=tensor([[place[min(i, j), max(i, j)] for j in own] for i in own]),
+            constant_pairs_n=tensor([place[min(i, constant), max(i, constant)] for i in own]),
+            pair_rows_P=tensor([row for row, _ in pairs]),
+            pair_columns_P=tensor([column for _, column in pairs]),
+            own_rows_T=tensor([own.index(row) for row, _ in own_pairs]),
+            own_columns_T=tensor([own.index(column) for _, column in own_pairs]),
+            triangle_T=tensor([own_pairs.index(pair) for pair in triangle]),
+        )
+
+
+def augmented(mean_Bn: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Own entries [B, n] -> augmented vectors [B, D], with the constant 1 in its place."""
+    vector_BD = mean_Bn.new_ones((len(mean_Bn), layout.num_own + 1))
+    vector_BD[:, layout.own_n] = mean_Bn
+    return vector_BD
+
+
+def second_moments(vector_BD: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout) -> torch.Tensor:
+    """E[z z^T] = E[z] E[z]^T + Cov(z), packed and padded for gathering: [B, W]. Without a covariance, a point."""
+    vector_DB = vector_BD.T.contiguous()
+    moment_PB = vector_DB[layout.pair_rows_P].mul_(vector_DB[layout.pair_columns_P])
+    if covariance_TB is not None:
+        moment_PB[layout.own_slice] += covariance_TB
+    table_BW = vector_BD.new_zeros((len(vector_BD), layout.width))
+    table_BW[:, : len(moment_PB)] = moment_PB.T
+    return table_BW

@@ -1,0 +1,317 @@
+"""Matrix factorization by EM on one rank: its user shards, its range of items, and the sums between ranks.
+
+    users     sharded: a rank owns whole user shards; their moments are formed shard by shard and dropped
+    items     the table of moments is replicated; the solves are sharded by blocks of items
+
+    one epoch:  item statistics --reduce-scatter--> owners solve their items --all-gather--> item moments
+                sums of both sides --all-reduce--> priors and noise
+                user shards: gather items, solve, add to the item statistics of the next epoch
+
+So users are always up to date with the items that predict with them. Shapes: see models/factors.py, and I items.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
+from recsys_dist.data.dataset import Dataset, row_ranges, share_shards
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.errors import TrainingError
+from recsys_dist.kernels.sparse import Csr, transpose
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.models import em
+from recsys_dist.models.em import Posterior, Prior
+from recsys_dist.models.factors import Layout, augmented, packed_size, second_moments
+from recsys_dist.training.config import MfSettings
+from recsys_dist.training.trainer import EpochResult
+
+LEAST_ITEM_BLOCKS = 16
+INITIAL_STD = 0.1
+
+
+@dataclass(frozen=True)
+class UserShard:
+    """The centred train ratings of one canonical shard, in both orientations, on the run's device."""
+
+    index: int
+    start: int
+    batches: list[Csr]
+    """Rows = users, cut into batches of solves."""
+    turned: Csr
+    """Rows = all items, columns = users of this shard."""
+    rated: list[torch.Tensor]
+    """For each batch, bool [users]: has a train rating."""
+
+
+class EmTrainer:
+    """Trainer of `model.kind: mf`; see training/trainer.py for the protocol."""
+
+    def __init__(self, dataset: Dataset, settings: MfSettings, seed: int, collectives: Collectives) -> None:
+        self.epochs_done = 0
+        self._dataset, self._settings, self._collectives = dataset, settings, collectives
+        self._device = collectives.world.device
+        self._users = Layout.of("users", settings.factors, self._device)
+        self._items = Layout.of("items", settings.factors, self._device)
+        self._point = settings.posterior == "point"
+        self._mean_rating = dataset.manifest.rating.mean
+        self._load_ratings()
+        self._share_items()
+        self._start(seed)
+
+    def _load_ratings(self) -> None:
+        """Read this rank's user shards and make the transposes, once."""
+        shards = self._dataset.shards("users")
+        shares = share_shards(shards, self._collectives.world.size)
+        self._user_range = row_ranges(shards, shares)[self._collectives.world.rank]
+        self._shards = [self._read_shard(number) for number in shares[self._collectives.world.rank]]
+        squares = [
+            torch.cat([batch.values for batch in shard.batches]).double().square().sum() for shard in self._shards
+        ]
+        counts = [shard.turned.num_entries for shard in self._shards]
+        sums_B2 = torch.zeros((len(self._shards), 2), dtype=torch.float64, device=self._device)
+        for row, (square, count) in enumerate(zip(squares, counts, strict=True)):
+            sums_B2[row, 0], sums_B2[row, 1] = square, count
+        square_sum, count_sum = self._collectives.sum_blocks(sums_B2).tolist()
+        self._square_sum, self._num_ratings = square_sum, int(count_sum)
+        if self._num_ratings == 0:
+            raise TrainingError(f"{self._dataset.folder.url} has no train ratings")
+
+    def _read_shard(self, index: int) -> UserShard:
+        block = self._dataset.block("users", index)
+        centred = (block.values - np.float32(self._mean_rating)).astype(np.float32)
+        num_items = self._dataset.num_items
+        matrix = Csr.from_numpy(block.indptr, block.indices, centred, num_items, self._device)
+        turned = Csr.from_numpy(
+            *transpose(block.indptr, block.indices, centred, num_items), block.num_rows, self._device
+        )
+        step = em.batch_rows(self._users.num_own)
+        batches = [matrix.rows(row, min(row + step, block.num_rows)) for row in range(0, block.num_rows, step)]
+        return UserShard(index, block.start, batches, turned, [batch.indptr.diff() > 0 for batch in batches])
+
+    def _share_items(self) -> None:
+        """Cut the items into canonical blocks of solves and deal consecutive blocks to ranks."""
+        num_items, size = self._dataset.num_items, self._collectives.world.size
+        step = min(em.batch_rows(self._items.num_own), -(-num_items // LEAST_ITEM_BLOCKS))
+        self._item_blocks = [(row, min(row + step, num_items)) for row in range(0, num_items, step)]
+        cuts = [len(self._item_blocks) * rank // size for rank in range(size + 1)]
+        edges = [0, *(stop for _, stop in self._item_blocks)]
+        self._item_ranges = [(edges[a], edges[b]) for a, b in itertools.pairwise(cuts)]
+        self._own_item_blocks = self._item_blocks[
+            cuts[self._collectives.world.rank] : cuts[self._collectives.world.rank + 1]
+        ]
+        self._item_range = self._item_ranges[self._collectives.world.rank]
+        rated = torch.from_numpy(self._dataset.num_train("items") > 0)
+        self._item_rated = rated.to(self._device)
+
+    def _start(self, seed: int) -> None:
+        """Starting values: item factors from a generator keyed by (seed, block), broad priors."""
+        n = self._items.num_own
+        variance = self._square_sum / self._num_ratings
+        self._noise_variance = variance
+        self._set_priors(Prior.isotropic(n, variance, self._device), Prior.isotropic(n, variance, self._device))
+        means = [
+            initial_factors(seed, block, stop - start, n) for block, (start, stop) in enumerate(self._item_blocks)
+        ]
+        mean_In = torch.cat(means).to(self._device)
+        self._set_items(mean_In, mean_In.new_zeros((packed_size(n), len(mean_In))))
+
+    def _set_priors(self, user_prior: Prior, item_prior: Prior) -> None:
+        if self._settings.prior == "fixed":
+            # Ridge: Lambda = lambda / sigma^2, so that sigma^2 cancels from the posterior means.
+            variance = self._noise_variance / self._settings.regularization
+            user_prior = item_prior = Prior.isotropic(self._users.num_own, variance, self._device)
+        self._user_prior, self._item_prior = user_prior, item_prior
+
+    def _set_items(self, mean_In: torch.Tensor, covariance_TI: torch.Tensor) -> None:
+        """Take new posteriors of all items; the users are out of date from here on."""
+        self._item_mean_In, self._item_covariance_TI = mean_In, covariance_TI
+        self._item_vectors_ID = augmented(mean_In, self._items)
+        self._item_moments_IW = second_moments(
+            self._item_vectors_ID, None if self._point else covariance_TI, self._items
+        )
+        self._statistics: torch.Tensor | None = None
+
+    def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:  # noqa: ARG002 - an epoch is a second or so
+        """Solve the items, then priors and noise, then the users against the new items."""
+        self._bring_users_up_to_date()
+        squared_error, item_sums = self._solve_items()
+        bound = self._bound(squared_error, item_sums)
+        if not math.isfinite(squared_error):
+            raise TrainingError(f"matrix factorization left the finite numbers in epoch {self.epochs_done + 1}")
+        self._maximise(squared_error, item_sums)
+        self._bring_users_up_to_date()
+        self.epochs_done += 1
+        extra = {"noise_std": math.sqrt(self._noise_variance), "bound": bound}
+        return EpochResult(ErrorSums(squared_error, math.nan, self._num_ratings), extra)
+
+    def _maximise(self, squared_error: float, item_sums: torch.Tensor) -> None:
+        """M step: noise, then priors; the same on every rank."""
+        if self._settings.prior == "adaptive" or self._point:
+            self._noise_variance = squared_error / self._num_ratings
+        else:
+            sides = [(self._user_sums, self._users), (item_sums, self._items)]
+            self._noise_variance = em.ridge_noise(
+                squared_error, self._num_ratings, sides, self._settings.regularization
+            )
+        if self._settings.prior == "adaptive":
+            self._set_priors(
+                em.adapted_prior(self._user_sums, self._users), em.adapted_prior(item_sums, self._items)
+            )
+        else:
+            self._set_priors(self._user_prior, self._item_prior)
+
+    def _bring_users_up_to_date(self) -> None:
+        """E step of the users against the present items; leaves the statistics for the items' next solve."""
+        if self._statistics is not None:
+            return
+        n, num_items = self._users.num_own, self._dataset.num_items
+        start, stop = self._user_range
+        self._user_mean_Un = self._item_mean_In.new_empty((stop - start, n))
+        self._user_covariance_TU = self._item_mean_In.new_empty((packed_size(n), stop - start))
+        # [I, W + D]: second moments of the users who rated the item, then their ratings times means
+        statistics = torch.zeros((num_items, self._users.width + n + 1), dtype=torch.float64, device=self._device)
+        sums_BS = torch.zeros((len(self._shards), em.num_sums(n)), dtype=torch.float64, device=self._device)
+        for row, shard in enumerate(self._shards):
+            sums_BS[row] = self._solve_shard(shard, statistics)
+        self._user_sums = self._collectives.sum_blocks(sums_BS)
+        self._statistics = self._collectives.sum_scatter_rows(statistics, self._item_ranges)
+
+    def _solve_shard(self, shard: UserShard, statistics: torch.Tensor) -> torch.Tensor:
+        """Solve one shard's users, keep them, add them to the item statistics; returns the shard's sums."""
+        sums_S = torch.zeros(em.num_sums(self._users.num_own), dtype=torch.float64, device=self._device)
+        moments, vectors, row = [], [], shard.start - self._user_range[0]
+        for batch, rated in zip(shard.batches, shard.rated, strict=True):
+            gram_BW = batch.plain_sum(self._item_moments_IW)
+            weighted_BD = batch.weighted_sum(self._item_vectors_ID)
+            solved = self._update(gram_BW, weighted_BD, rated, self._user_prior, self._users)
+            self._user_mean_Un[row : row + batch.num_rows] = solved.mean_Bn
+            self._user_covariance_TU[:, row : row + batch.num_rows] = solved.covariance_TB
+            moments.append(solved.moments_BW)
+            vectors.append(solved.vectors_BD)
+            sums_S += solved.sums_S
+            row += batch.num_rows
+        width = self._users.width
+        if moments:
+            statistics[:, :width] += shard.turned.plain_sum(torch.cat(moments))
+            statistics[:, width:] += shard.turned.weighted_sum(torch.cat(vectors))
+        return sums_S
+
+    def _update(
+        self, gram_BW: torch.Tensor, weighted_BD: torch.Tensor, rated_B: torch.Tensor, prior: Prior, layout: Layout
+    ) -> Posterior:
+        return em.update(gram_BW, weighted_BD, rated_B, prior, self._noise_variance, layout, self._point)
+
+    def _solve_items(self) -> tuple[float, torch.Tensor]:
+        """E step of the items from the statistics; returns the squared error and the sums over all of them.
+
+        This rank solves its own blocks, and all ranks then have all items.
+        """
+        assert self._statistics is not None, "items are solved from users that are up to date"
+        width, n, first = self._items.width, self._items.num_own, self._item_range[0]
+        means, covariances = [self._item_mean_In[:0]], [self._item_covariance_TI[:, :0]]
+        sums_BS = torch.zeros(
+            (len(self._own_item_blocks), em.num_sums(n) + 1), dtype=torch.float64, device=self._device
+        )
+        for row, (start, stop) in enumerate(self._own_item_blocks):
+            statistics = self._statistics[start - first : stop - first]
+            gram_BW, weighted_BD = statistics[:, :width], statistics[:, width:]
+            rated_B = self._item_rated[start:stop]
+            solved = self._update(gram_BW.float(), weighted_BD.float(), rated_B, self._item_prior, self._items)
+            means.append(solved.mean_Bn)
+            covariances.append(solved.covariance_TB)
+            sums_BS[row, :-1] = solved.sums_S
+            sums_BS[row, -1] = em.squared_error(solved, gram_BW, weighted_BD, self._items)
+        own = torch.cat([torch.cat(means), torch.cat(covariances, 1).T], 1)
+        everyone = self._collectives.gather_rows(own, self._item_ranges)
+        self._set_items(everyone[:, :n].contiguous(), everyone[:, n:].T.contiguous())
+        sums = self._collectives.sum_blocks(sums_BS)
+        return self._square_sum + float(sums[-1]), sums[:-1]
+
+    def _bound(self, squared_error: float, item_sums: torch.Tensor) -> float:
+        """The likelihood bound (of the rated users and items) that no epoch may lower; for `posterior: full`."""
+        likelihood = em.log_likelihood(squared_error, self._num_ratings, self._noise_variance)
+        users = em.divergence(self._user_sums, self._user_prior, self._users)
+        return likelihood - users - em.divergence(item_sums, self._item_prior, self._items)
+
+    def validate(self) -> ErrorSums:
+        """Errors of this rank's users over the valid split, summed over ranks in shard order."""
+        self._bring_users_up_to_date()
+        sums_B3 = torch.zeros((len(self._shards), 3), dtype=torch.float64, device=self._device)
+        for row, shard in enumerate(self._shards):
+            errors = self._shard_errors(shard)
+            sums_B3[row] = torch.tensor(
+                [errors.squared, errors.absolute, errors.count], dtype=torch.float64, device=self._device
+            )
+        squared, absolute, count = self._collectives.sum_blocks(sums_B3).tolist()
+        return ErrorSums(squared, absolute, int(count))
+
+    def _shard_errors(self, shard: UserShard) -> ErrorSums:
+        held_out = self._dataset.ratings("valid", shard.index)
+        user = torch.from_numpy(held_out.user_index - self._user_range[0]).to(self._device)
+        item = torch.from_numpy(held_out.item_index).to(self._device)
+        vector_ND = augmented(self._user_mean_Un[user], self._users)
+        # mu + a_u . z_i
+        predicted = self._mean_rating + (vector_ND * self._item_vectors_ID[item]).sum(1)
+        limits = self._dataset.manifest.rating
+        return ErrorSums.of(predicted.clamp(limits.min, limits.max).cpu().numpy(), held_out.rating)
+
+    def state(self) -> TrainerState:
+        """Posteriors of this rank's users and items; priors and noise in `values`."""
+        self._bring_users_up_to_date()
+        (start, stop), num_users = self._item_range, self._dataset.num_users
+        users = self._rows(self._user_mean_Un, self._user_covariance_TU, self._users)
+        items = self._rows(self._item_mean_In[start:stop], self._item_covariance_TI[:, start:stop], self._items)
+        values: dict[str, Any] = {
+            "epoch": self.epochs_done,
+            "mu": self._mean_rating,
+            "noise_variance": self._noise_variance,
+            "user_prior_mean": self._user_prior.mean_n.tolist(),
+            "user_prior_covariance": self._user_prior.covariance_nn.tolist(),
+            "item_prior_mean": self._item_prior.mean_n.tolist(),
+            "item_prior_covariance": self._item_prior.covariance_nn.tolist(),
+        }
+        tables = {
+            "users": TableRows(self._user_range[0], num_users, users),
+            "items": TableRows(start, self._dataset.num_items, items),
+        }
+        return TrainerState(tables, values)
+
+    def _rows(self, mean_Rn: torch.Tensor, covariance_TR: torch.Tensor, layout: Layout) -> dict[str, torch.Tensor]:
+        """Columns of a saved table: means, and covariances as upper triangles read row by row."""
+        return {"mean": mean_Rn, "covariance": covariance_TR[layout.triangle_T].T.contiguous()}
+
+    def load_state(self, reader: StateReader) -> None:
+        """Take items, priors and noise; users follow from them, with the same bits as before."""
+        values: Any = reader.values
+        self.epochs_done = int(values["epoch"])
+        self._noise_variance = float(values["noise_variance"])
+        self._user_prior = self._read_prior(values, "user")
+        self._item_prior = self._read_prior(values, "item")
+        items = reader.read_rows("items", 0, self._dataset.num_items)
+        covariance_IT = items["covariance"].to(self._device)
+        covariance_TI = torch.empty_like(covariance_IT.T, memory_format=torch.contiguous_format)
+        covariance_TI[self._items.triangle_T] = covariance_IT.T
+        self._set_items(items["mean"].to(self._device), covariance_TI)
+
+    def _read_prior(self, values: Any, side: str) -> Prior:
+        mean_n, covariance_nn = (
+            torch.tensor(values[f"{side}_prior_{part}"], dtype=torch.float64, device=self._device)
+            for part in ("mean", "covariance")
+        )
+        return Prior(mean_n, covariance_nn)
+
+
+def initial_factors(seed: int, block: int, num_rows: int, num_own: int) -> torch.Tensor:
+    """Means of one block of items before the first epoch: small random factors, no bias. float32 on the CPU."""
+    rng = np.random.default_rng([seed, block])
+    mean_Bn = rng.normal(0.0, INITIAL_STD, (num_rows, num_own)).astype(np.float32)
+    mean_Bn[:, -1] = 0.0
+    return torch.from_numpy(mean_Bn)

@@ -112,9 +112,9 @@ def augmented(mean_Bn: torch.Tensor, layout: Layout) -> torch.Tensor:
 def second_moments(vector_BD: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout) -> torch.Tensor:
     """E[z z^T] = E[z] E[z]^T + Cov(z), packed and padded for gathering: [B, W]. Without a covariance, a point."""
     vector_DB = vector_BD.T.contiguous()
-    moment_PB = vector_DB[layout.pair_rows_P].mul_(vector_DB[layout.pair_columns_P])
+    moment_WB = vector_BD.new_zeros((layout.width, len(vector_BD)))
+    moment_PB = moment_WB[: len(layout.pair_rows_P)]
+    torch.mul(vector_DB[layout.pair_rows_P], vector_DB[layout.pair_columns_P], out=moment_PB)
     if covariance_TB is not None:
         moment_PB[layout.own_slice] += covariance_TB
-    table_BW = vector_BD.new_zeros((len(vector_BD), layout.width))
-    table_BW[:, : len(moment_PB)] = moment_PB.T
-    return table_BW
+    return moment_WB.T.contiguous()

@@ -34,7 +34,10 @@ from recsys_dist.training.config import MfSettings
 from recsys_dist.training.trainer import EpochResult
 
 LEAST_ITEM_BLOCKS = 16
+ITEM_BATCH_ROWS = 2048
+"""Items whose float32 partials are summed at once: they are added up while still in the cache."""
 INITIAL_STD = 0.1
+INITIAL_VARIANCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class UserShard:
     start: int
     batches: list[Csr]
     """Rows = users, cut into batches of solves."""
-    turned: Csr
-    """Rows = all items, columns = users of this shard."""
+    item_batches: list[Csr]
+    """The transpose: rows = all items, cut into batches of sums; columns = users of this shard."""
     rated: list[torch.Tensor]
     """For each batch, bool [users]: has a train rating."""
 
@@ -75,7 +78,7 @@ class EmTrainer:
         squares = [
             torch.cat([batch.values for batch in shard.batches]).double().square().sum() for shard in self._shards
         ]
-        counts = [shard.turned.num_entries for shard in self._shards]
+        counts = [sum(batch.num_entries for batch in shard.batches) for shard in self._shards]
         sums_B2 = torch.zeros((len(self._shards), 2), dtype=torch.float64, device=self._device)
         for row, (square, count) in enumerate(zip(squares, counts, strict=True)):
             sums_B2[row, 0], sums_B2[row, 1] = square, count
@@ -92,9 +95,9 @@ class EmTrainer:
         turned = Csr.from_numpy(
             *transpose(block.indptr, block.indices, centred, num_items), block.num_rows, self._device
         )
-        step = em.batch_rows(self._users.num_own)
-        batches = [matrix.rows(row, min(row + step, block.num_rows)) for row in range(0, block.num_rows, step)]
-        return UserShard(index, block.start, batches, turned, [batch.indptr.diff() > 0 for batch in batches])
+        batches = matrix.split(em.batch_rows(self._users.num_own))
+        rated = [batch.indptr.diff() > 0 for batch in batches]
+        return UserShard(index, block.start, batches, turned.split(ITEM_BATCH_ROWS), rated)
 
     def _share_items(self) -> None:
         """Cut the items into canonical blocks of solves and deal consecutive blocks to ranks."""
@@ -112,13 +115,17 @@ class EmTrainer:
         self._item_rated = rated.to(self._device)
 
     def _start(self, seed: int) -> None:
-        """Starting values: item factors from a generator keyed by (seed, block), broad priors."""
-        n = self._items.num_own
-        variance = self._square_sum / self._num_ratings
-        self._noise_variance = variance
-        self._set_priors(Prior.isotropic(n, variance, self._device), Prior.isotropic(n, variance, self._device))
+        """Starting values: item factors keyed by (seed, block), priors in units of the ratings."""
+        n, std = self._items.num_own, math.sqrt(self._square_sum / self._num_ratings) or 1.0
+        self._noise_variance = std**2
+        # A product p . q has the unit of a rating, so that p and q each have the unit of its root.
+        variance_n = torch.full((n,), INITIAL_VARIANCE * std, dtype=torch.float64, device=self._device)
+        variance_n[-1] *= std
+        prior = Prior(torch.zeros_like(variance_n), torch.diag(variance_n))
+        self._set_priors(prior, prior)
         means = [
-            initial_factors(seed, block, stop - start, n) for block, (start, stop) in enumerate(self._item_blocks)
+            math.sqrt(std) * initial_factors(seed, block, stop - start, n)
+            for block, (start, stop) in enumerate(self._item_blocks)
         ]
         mean_In = torch.cat(means).to(self._device)
         self._set_items(mean_In, mean_In.new_zeros((packed_size(n), len(mean_In))))
@@ -198,11 +205,20 @@ class EmTrainer:
             vectors.append(solved.vectors_BD)
             sums_S += solved.sums_S
             row += batch.num_rows
-        width = self._users.width
         if moments:
-            statistics[:, :width] += shard.turned.plain_sum(torch.cat(moments))
-            statistics[:, width:] += shard.turned.weighted_sum(torch.cat(vectors))
+            self._add_to_items(shard, torch.cat(moments), torch.cat(vectors), statistics)
         return sums_S
+
+    def _add_to_items(
+        self, shard: UserShard, moments_BW: torch.Tensor, vectors_BD: torch.Tensor, statistics: torch.Tensor
+    ) -> None:
+        """Add a shard's float32 partials to the item statistics, in float64."""
+        width, row = self._users.width, 0
+        for batch in shard.item_batches:
+            rows = statistics[row : row + batch.num_rows]
+            rows[:, :width] += batch.plain_sum(moments_BW)
+            rows[:, width:] += batch.weighted_sum(vectors_BD)
+            row += batch.num_rows
 
     def _update(
         self, gram_BW: torch.Tensor, weighted_BD: torch.Tensor, rated_B: torch.Tensor, prior: Prior, layout: Layout
@@ -310,7 +326,7 @@ class EmTrainer:
 
 
 def initial_factors(seed: int, block: int, num_rows: int, num_own: int) -> torch.Tensor:
-    """Means of one block of items before the first epoch: small random factors, no bias. float32 on the CPU."""
+    """Unit-free means of one block of items before the first epoch: small factors, no bias. float32 on the CPU."""
     rng = np.random.default_rng([seed, block])
     mean_Bn = rng.normal(0.0, INITIAL_STD, (num_rows, num_own)).astype(np.float32)
     mean_Bn[:, -1] = 0.0

@@ -41,7 +41,8 @@ class Prior:
     @cached_property
     def precision_nn(self) -> torch.Tensor:
         """Lambda, the inverse of the covariance."""
-        return torch.linalg.inv(self.covariance_nn)
+        precision_nn: torch.Tensor = torch.linalg.inv(self.covariance_nn)
+        return precision_nn
 
 
 @dataclass(frozen=True)

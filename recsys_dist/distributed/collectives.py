@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from recsys_dist.distributed.roll_call import silent_ranks
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import RecsysDistError, TrainingError
 
@@ -35,18 +36,29 @@ def open_collectives(
         return
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
-    dist.init_process_group(
-        backend="nccl" if world.device.type == "cuda" else "gloo",
-        init_method=init_method,
-        rank=world.rank,
-        world_size=world.size,
-        timeout=datetime.timedelta(seconds=timeout_s),
-        device_id=world.device if world.device.type == "cuda" else None,
-    )
+    _join(world, timeout_s, init_method)
     try:
         yield Collectives(world)
     finally:
         dist.destroy_process_group()
+
+
+def _join(world: World, timeout_s: float, init_method: str | None) -> None:
+    on_cuda = world.device.type == "cuda"
+    try:
+        dist.init_process_group(
+            backend="nccl" if on_cuda else "gloo",
+            init_method=init_method,
+            rank=world.rank,
+            world_size=world.size,
+            timeout=datetime.timedelta(seconds=timeout_s),
+            device_id=world.device if on_cuda else None,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise TrainingError(
+            f"rank {world.rank} of {world.size} could not meet the others within {timeout_s:g} s: {reason}"
+        ) from error
 
 
 class Collectives:
@@ -96,6 +108,7 @@ class Collectives:
         if self.world.size == 1:
             return partial_RX
         counts = [stop - start for start, stop in row_ranges]
+        assert len(partial_RX) == sum(counts), "the partial must cover the rows of all ranks"
         own = counts[self.world.rank]
         received = partial_RX.new_empty((self.world.size * own, *partial_RX.shape[1:]))
         self._run(
@@ -150,7 +163,7 @@ class Collectives:
     def require_same(self, facts: Mapping[str, str]) -> None:
         """Raise on every rank where any of `facts` differs between ranks, naming what and who."""
         everyone = self.gather_json(dict(facts))
-        for name in facts:
+        for name in sorted({name for theirs in everyone for name in theirs}):
             values = [theirs.get(name) for theirs in everyone]
             if len(set(values)) > 1:
                 told = ", ".join(f"rank {rank} has {value}" for rank, value in enumerate(values))
@@ -168,4 +181,8 @@ class Collectives:
             collective()
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
-            raise TrainingError(f"rank {self.world.rank} of {self.world.size}: {name} failed: {reason}") from error
+            silent = ", ".join(map(str, silent_ranks(self.world.rank, self.world.size)))
+            missing = f"no word from rank {silent}: " if silent else ""
+            raise TrainingError(
+                f"rank {self.world.rank} of {self.world.size}: {name} failed: {missing}{reason}"
+            ) from error

@@ -1,0 +1,121 @@
+"""The training loop, the same for every model: train an epoch, validate, tell, save when due, stop when asked.
+
+Each decision that leads into a collective (save, stop) is made from figures that are the same on all ranks: counts
+of epochs, sums over all ranks, or flags that were reduced first.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from pydantic import JsonValue
+
+from recsys_dist.checkpoint.checkpoint import Checkpoint
+from recsys_dist.checkpoint.store import CheckpointStore
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.errors import TrainingError
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.early_stopping import EarlyStopping
+from recsys_dist.training.tracking import EpochRecord, Tracker
+from recsys_dist.training.trainer import EpochResult, Trainer
+
+
+class Outcome(enum.Enum):
+    """How a run ended; in each case its state is saved."""
+
+    FINISHED = "finished"
+    EARLY_STOPPED = "early_stopped"
+    PREEMPTED = "preempted"
+
+
+def fit(
+    trainer: Trainer,
+    store: CheckpointStore,
+    tracker: Tracker,
+    config: TrainConfig,
+    collectives: Collectives,
+    preempted: Callable[[], bool],
+    start: Checkpoint | None = None,
+    facts: Mapping[str, JsonValue] | None = None,
+) -> Outcome:
+    """Train until the last epoch, until validation stands still, or until any rank is asked to stop.
+
+    `start` is the checkpoint to go on from; `facts` are noted in every checkpoint beside the configuration.
+    """
+    stopping = _resume(trainer, start)
+    tracker.start(trainer.epochs_done)
+    noted = {**(facts or {}), "config": config.model_dump(mode="json")}
+
+    def should_stop() -> bool:
+        return collectives.any_rank(preempted())
+
+    while not _is_over(trainer, stopping, config):
+        started = time.monotonic()
+        result = trainer.train_epoch(should_stop)
+        if not result.finished:
+            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping, None), whole_epoch=False)
+            return Outcome.PREEMPTED
+        seconds = time.monotonic() - started
+        valid_rmse = _validate(trainer, collectives)
+        stopping = stopping.after(valid_rmse)
+        log = partial(_log, tracker, trainer.epochs_done, result, valid_rmse, seconds)
+        collectives.together(f"epoch {trainer.epochs_done}", log)
+        stop = should_stop()
+        if stop or _is_due(trainer, stopping, config):
+            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping, valid_rmse))
+        if stop and not _is_over(trainer, stopping, config):
+            return Outcome.PREEMPTED
+    return Outcome.FINISHED if trainer.epochs_done >= config.training.epochs else Outcome.EARLY_STOPPED
+
+
+def _resume(trainer: Trainer, start: Checkpoint | None) -> EarlyStopping:
+    if start is None:
+        return EarlyStopping()
+    trainer.load_state(start)
+    return EarlyStopping.from_json(start.details.get("early_stopping"))
+
+
+def _is_over(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
+    return trainer.epochs_done >= config.training.epochs or stopping.is_exhausted(config.training.patience)
+
+
+def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
+    is_best = config.training.patience is not None and stopping.epochs_without_gain == 0
+    return trainer.epochs_done % config.checkpoint.every == 0 or is_best or _is_over(trainer, stopping, config)
+
+
+def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
+    """The validation RMSE as rank 0 has it, so that all ranks stop in the same epoch; None without ratings."""
+    sums = trainer.validate()
+    _require_finite(sums, f"validation after epoch {trainer.epochs_done}")
+    rmse: float | None = collectives.gather_json(sums.rmse if sums.count else None)[0]
+    return rmse
+
+
+def _log(tracker: Tracker, epoch: int, result: EpochResult, valid_rmse: float | None, seconds: float) -> None:
+    _require_finite(result.train, f"epoch {epoch}")
+    record = EpochRecord(
+        epoch=epoch,
+        train_rmse=result.train.rmse,
+        valid_rmse=valid_rmse,
+        num_ratings=result.train.count,
+        seconds=seconds,
+        extra=result.extra,
+    )
+    tracker.log(record)
+
+
+def _require_finite(sums: ErrorSums, when: str) -> None:
+    if not math.isfinite(sums.squared):
+        raise TrainingError(f"{when}: the sum of squared errors is {sums.squared}: the training diverged")
+
+
+def _details(
+    noted: Mapping[str, JsonValue], stopping: EarlyStopping, valid_rmse: float | None
+) -> dict[str, JsonValue]:
+    return {**noted, "valid_rmse": valid_rmse, "early_stopping": stopping.to_json()}

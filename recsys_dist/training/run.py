@@ -1,0 +1,178 @@
+"""One training run: from a configuration to a run folder that a later call continues.
+
+RUN_DIR/
+  config.yaml      the resolved configuration
+  status.json      running, preempted or finished: what a batch script asks, for launchers hide exit codes
+  metrics.jsonl    one record per epoch
+  checkpoints/     see recsys_dist/checkpoint/manifest.py
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from itertools import chain
+from typing import assert_never
+
+import torch
+import yaml
+from pydantic import JsonValue
+
+import recsys_dist
+from recsys_dist.checkpoint.checkpoint import Checkpoint
+from recsys_dist.checkpoint.store import CheckpointStore
+from recsys_dist.config import parse_settings
+from recsys_dist.data.dataset import Dataset
+from recsys_dist.distributed.collectives import Collectives, open_collectives
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import ConfigError
+from recsys_dist.storage import Folder
+from recsys_dist.training.autorec_trainer import AutorecTrainer
+from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
+from recsys_dist.training.em_trainer import EmTrainer
+from recsys_dist.training.fit import Outcome, fit
+from recsys_dist.training.preempt import watch_for_preemption
+from recsys_dist.training.tracking import Tracker
+from recsys_dist.training.trainer import Trainer
+
+CONFIG = "config.yaml"
+STATUS = "status.json"
+FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
+
+
+def train(config: TrainConfig, world: World | None = None) -> Outcome:
+    """Train as `config` says, as one of the ranks that the environment describes, or as `world`.
+
+    Continues from the latest checkpoint of RUN_DIR. Raises a `RecsysDistError` with one line for a person.
+    """
+    world = world or World.from_environment(config.device)
+    _share_cores(world)
+    with (
+        watch_for_preemption() as preempted,
+        open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
+    ):
+        return run_training(config, collectives, preempted)
+
+
+def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
+    """The same between ranks that have already met."""
+    dataset = collectives.together("opening the dataset", lambda: Dataset.open(config.dataset))
+    facts = _facts(dataset)
+    collectives.require_same({"the configuration": _digest(config), **{k: str(v) for k, v in facts.items()}})
+    collectives.together("checking the dataset", lambda: _verify_share(dataset, collectives.world))
+    folder = Folder(config.run_dir)
+    store = CheckpointStore(folder, collectives, config.checkpoint.keep)
+    start = store.latest()
+    if start is not None:
+        require_same_run(start, config, dataset.digest)
+    tracker = Tracker(folder, config.training.epochs, collectives.world.is_first)
+    collectives.together("preparing the run folder", lambda: _announce(folder, config, start, collectives.world))
+    trainer = build_trainer(config, dataset, collectives)
+    with tracker:
+        tracker.say(_opening(folder, start, config, dataset))
+        outcome = fit(trainer, store, tracker, config, collectives, preempted, start, facts)
+    collectives.together("writing the status", lambda: _report(folder, outcome, trainer, collectives.world))
+    return outcome
+
+
+def build_trainer(config: TrainConfig, dataset: Dataset, collectives: Collectives) -> Trainer:
+    """The trainer of the model that `config` names."""
+    match config.model:
+        case MfSettings() as settings:
+            return EmTrainer(dataset, settings, seed=config.seed, collectives=collectives)
+        case AutorecSettings() as settings:
+            return AutorecTrainer(
+                dataset, settings, epochs=config.training.epochs, seed=config.seed, collectives=collectives
+            )
+        case _ as unknown:
+            assert_never(unknown)
+
+
+def require_same_run(start: Checkpoint, config: TrainConfig, dataset_digest: str) -> None:
+    """Raise `ConfigError` where `config` differs from that of the checkpoint in what changes the result.
+
+    The number of epochs, the device, time limits and what is saved may change from one start to the next.
+    """
+    saved = parse_settings(TrainConfig, start.config, source=f"the configuration of {start.folder.url}")
+    if start.details.get("dataset_digest") != dataset_digest:
+        raise ConfigError(
+            f"dataset: {config.dataset} is not the one that {config.run_dir} was trained on ({saved.dataset}, "
+            "other content); use that one, or another run_dir"
+        )
+    old, new = _result_keys(saved), _result_keys(config)
+    for key in chain(old, new):
+        if old.get(key) != new.get(key):
+            raise ConfigError(
+                f"{key} is {_told(new, key)}, but {config.run_dir} was started with {_told(old, key)}; "
+                "use that value, or another run_dir"
+            )
+
+
+def _result_keys(config: TrainConfig) -> dict[str, JsonValue]:
+    """The settings that a resumed run must share with its beginning, by their dotted names."""
+    tree = config.model_dump(mode="json")
+    return {**{f"model.{key}": value for key, value in tree["model"].items()}, "seed": tree["seed"]}
+
+
+def _told(settings: dict[str, JsonValue], key: str) -> str:
+    return json.dumps(settings[key]) if key in settings else "absent"
+
+
+def _facts(dataset: Dataset) -> dict[str, JsonValue]:
+    return {
+        "dataset_digest": dataset.digest,
+        "recsys_dist_version": recsys_dist.__version__,
+        "torch_version": torch.__version__,
+    }
+
+
+def _digest(config: TrainConfig) -> str:
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+
+
+def _verify_share(dataset: Dataset, world: World) -> None:
+    """Check the hashes of the files that training reads, this rank its share of them."""
+    read = [file for file in dataset.manifest.files if file.name.startswith(FILES_READ)]
+    for file in read[world.rank :: world.size]:
+        dataset.folder.verify(file)
+
+
+def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, dataset: Dataset) -> str:
+    if start is None:
+        has_valid = config.training.patience is None or dataset.manifest.num_ratings.get("valid")
+        note = "" if has_valid else "; no valid ratings, so training.patience stops nothing"
+        return f"training in {folder.url}{note}"
+    if start.step >= config.training.epochs:
+        return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to go on"
+    where = f"within epoch {start.step + 1}" if start.name.part else f"after epoch {start.step}"
+    return f"{folder.url} goes on {where}"
+
+
+def _announce(folder: Folder, config: TrainConfig, start: Checkpoint | None, world: World) -> None:
+    if world.is_first:
+        tree = config.model_dump(mode="json")
+        folder.write_bytes(CONFIG, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+        _write_status(folder, "running", start.step if start is not None else 0, None)
+
+
+def _report(folder: Folder, outcome: Outcome, trainer: Trainer, world: World) -> None:
+    if world.is_first:
+        state = "preempted" if outcome is Outcome.PREEMPTED else "finished"
+        _write_status(folder, state, trainer.epochs_done, outcome)
+
+
+def _write_status(folder: Folder, state: str, step: int, outcome: Outcome | None) -> None:
+    status = {"state": state, "step": step, "outcome": None if outcome is None else outcome.value}
+    folder.write_bytes(STATUS, (json.dumps(status) + "\n").encode())
+
+
+def _share_cores(world: World) -> None:
+    """Where a launcher other than torchrun starts several ranks on a node, divide its cores among them.
+
+    torchrun sets OMP_NUM_THREADS itself; a single process keeps torch's default, all cores.
+    """
+    if world.size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks_here))

@@ -1,0 +1,137 @@
+"""What a run tells while it trains: one line and one JSON record per epoch, from rank 0 alone.
+
+Out: a line on the console for each epoch, a live bar below it where the console is a terminal, and
+RUN_DIR/metrics.jsonl with each epoch exactly once, however often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from recsys_dist.storage import Folder
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks, `seconds` without validation."""
+
+    epoch: int
+    train_rmse: float
+    valid_rmse: float | None
+    num_ratings: int
+    seconds: float
+    extra: Mapping[str, float]
+
+    @property
+    def ratings_per_s(self) -> float:
+        """Train ratings per second, over all ranks together."""
+        return self.num_ratings / max(self.seconds, 1e-9)
+
+    def to_json(self) -> str:
+        """One line of metrics.jsonl; a figure that is not finite is null."""
+        figures: dict[str, float | None] = {
+            **self.extra,
+            "epoch": self.epoch,
+            "train_rmse": self.train_rmse,
+            "valid_rmse": self.valid_rmse,
+            "ratings_per_s": self.ratings_per_s,
+            "seconds": self.seconds,
+        }
+        return json.dumps({name: _finite(figure) for name, figure in figures.items()}, sort_keys=True)
+
+    def to_text(self, epochs: int, remaining_s: float) -> str:
+        """The same for a reader."""
+        valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}  "
+        return (
+            f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  train RMSE {self.train_rmse:.4f}  {valid}"
+            f"{self.ratings_per_s:,.0f} ratings/s  {self.seconds:.2f} s  left {_clock(remaining_s)}"
+        )
+
+
+class Tracker:
+    """Shows and keeps the figures of a run; silent where `is_active` is False, on all ranks but the first."""
+
+    def __init__(self, folder: Folder, epochs: int, is_active: bool, console: Console | None = None) -> None:
+        self._folder = folder
+        self._epochs = epochs
+        self._is_active = is_active
+        self._console = console or Console(soft_wrap=True)
+        self._lines: list[str] = []
+        self._started = (0, time.monotonic())
+        bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(
+            *bar, console=self._console, transient=True, disable=not (is_active and self._console.is_terminal)
+        )
+        self._task = self._progress.add_task("epochs", total=epochs)
+
+    def __enter__(self) -> Tracker:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def start(self, epochs_done: int) -> None:
+        """Begin after `epochs_done` epochs: records of later ones, which will be trained again, are cut off."""
+        self._started = (epochs_done, time.monotonic())
+        self._progress.update(self._task, completed=epochs_done)
+        if not self._is_active or not self._folder.exists(METRICS):
+            return
+        lines = self._folder.read_bytes(METRICS).decode("utf-8", errors="replace").splitlines()
+        self._lines = [line for line in lines if 0 < _epoch_of(line) <= epochs_done]
+        if self._lines != lines:
+            self._write()
+
+    def log(self, record: EpochRecord) -> None:
+        """Show and keep one epoch. Raises `OSError` where the record cannot be written."""
+        if not self._is_active:
+            return
+        self._lines.append(record.to_json())
+        self._write()
+        self._progress.update(self._task, completed=record.epoch)
+        self._console.print(
+            record.to_text(self._epochs, self._remaining_s(record.epoch)), markup=False, highlight=False
+        )
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        if self._is_active:
+            self._console.print(text, markup=False, highlight=False)
+
+    def _remaining_s(self, epoch: int) -> float:
+        first, since = self._started
+        return (time.monotonic() - since) / max(1, epoch - first) * (self._epochs - epoch)
+
+    def _write(self) -> None:
+        # Whole, so that it is never half a line and works on object stores, which cannot append.
+        self._folder.write_bytes(METRICS, "".join(f"{line}\n" for line in self._lines).encode())
+
+
+def _epoch_of(line: str) -> int:
+    try:
+        epoch: Any = json.loads(line)["epoch"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return epoch if isinstance(epoch, int) else 0
+
+
+def _finite(figure: float | None) -> float | None:
+    return figure if figure is not None and math.isfinite(figure) else None
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

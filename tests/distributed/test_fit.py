@@ -1,0 +1,115 @@
+import itertools
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.errors import TrainingError
+from recsys_dist.storage import Folder
+from recsys_dist.training import run
+from recsys_dist.training.fit import Outcome
+from recsys_dist.training.preempt import watch_for_preemption
+from tests.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, unbroken_rows
+from tests.prepared import small_dataset
+from tests.ranks import run_ranks
+from tests.threads import run_threads
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "small"
+    small_dataset(path, num_ratings=300)
+    return str(path)
+
+
+@pytest.fixture
+def _fake_trainer(monkeypatch):
+    monkeypatch.setattr(run, "build_trainer", build_fake_trainer)
+
+
+def build_fake_trainer(_config, _dataset, collectives):
+    return FakeTrainer(collectives)
+
+
+def train_on_rank(collectives, dataset, run_dir, asked_rank=None, asked_at=0, **sections):
+    """One start of a run; the rank `asked_rank` alone is asked to stop, at its question number `asked_at`."""
+    asked = itertools.count()
+
+    def preempted():
+        return collectives.world.rank == asked_rank and next(asked) >= asked_at
+
+    config = fake_config(run_dir, dataset, training={"epochs": EPOCHS}, **sections)
+    return run.run_training(config, collectives, preempted)
+
+
+def saved_rows(run_dir):
+    return find_checkpoint(Folder(str(run_dir))).read_rows("rows", 0, NUM_ROWS)["x"]
+
+
+@pytest.mark.usefixtures("_fake_trainer")
+@pytest.mark.parametrize("asked_at", [0, 1, STEPS, STEPS + 1, 2 * STEPS])
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (2, 2), (3, 2), (4, 1)])
+def test_one_rank_asked_to_stop_saves_all_and_any_number_of_ranks_goes_on(
+    before, after, asked_at, dataset, tmp_path
+):
+    outcomes = run_threads(train_on_rank, before, dataset, str(tmp_path), before - 1, asked_at)
+    assert outcomes == [Outcome.PREEMPTED] * before
+    assert json.loads((tmp_path / "status.json").read_text())["state"] == "preempted"
+    assert run_threads(train_on_rank, after, dataset, str(tmp_path)) == [Outcome.FINISHED] * after
+    assert torch.equal(saved_rows(tmp_path), unbroken_rows(EPOCHS))
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3]
+
+
+def differ_on_rank(collectives, dataset, run_dir):
+    with pytest.raises(TrainingError) as refused:
+        train_on_rank(collectives, dataset, run_dir, seed=collectives.world.rank)
+    return str(refused.value)
+
+
+def test_ranks_that_were_started_with_other_settings_are_refused(dataset, tmp_path):
+    for error in run_threads(differ_on_rank, 2, dataset, str(tmp_path / "run")):
+        assert error.startswith("the ranks differ in the configuration: rank 0 has ")
+    assert not (tmp_path / "run").exists()
+
+
+class SignalledTrainer(FakeTrainer):
+    """Rank 1 is sent SIGTERM within the second epoch of its first start, and dies in the third of a later one."""
+
+    def __init__(self, collectives, action):
+        super().__init__(collectives)
+        self._action = action if collectives.world.rank == 1 else None
+
+    def train_epoch(self, should_stop):
+        if self._action == "SIGTERM" and self.epochs_done == 1:
+            signal.raise_signal(signal.SIGTERM)
+        if self._action == "die" and self.epochs_done == 2:
+            os._exit(9)
+        return super().train_epoch(should_stop)
+
+
+def train_through_a_signal(collectives, dataset, run_dir):
+    """On real ranks: rank 1 gets SIGTERM and all save; the next start goes on until rank 1 dies."""
+    config = fake_config(run_dir, dataset, training={"epochs": EPOCHS})
+    with watch_for_preemption() as preempted:
+        run.build_trainer = lambda *_parts: SignalledTrainer(collectives, "SIGTERM")
+        assert run.run_training(config, collectives, preempted) is Outcome.PREEMPTED
+    run.build_trainer = lambda *_parts: SignalledTrainer(collectives, "die")
+    with pytest.raises(TrainingError, match=r"rank 0 of 2: all_reduce failed: no word from rank 1"):
+        run.run_training(config, collectives, lambda: False)
+
+
+@pytest.mark.usefixtures("_fake_trainer")
+def test_real_ranks_save_on_sigterm_and_end_when_one_dies(dataset, tmp_path):
+    with pytest.raises(AssertionError) as ended:
+        run_ranks(train_through_a_signal, 2, tmp_path / "ranks", dataset, str(tmp_path / "run"))
+    assert str(ended.value) == "rank 1 died with exit code 9", "rank 0 ends in time, with an error of its own"
+    saved = Folder(str(tmp_path / "run/checkpoints")).names()
+    assert saved == ["step-00000001-part-0001", "step-00000002"]
+    run_threads(train_on_rank, 1, dataset, str(tmp_path / "run"))
+    assert torch.equal(saved_rows(tmp_path / "run"), unbroken_rows(EPOCHS))

@@ -1,0 +1,123 @@
+"""AutoRec in training on one process: it learns, stops and goes on without a trace, and says when it diverges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_dist.checkpoint.state import TrainerState
+from recsys_dist.data.dataset import Dataset
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import TrainingError
+from recsys_dist.training.autorec_trainer import AutorecTrainer
+from recsys_dist.training.config import AutorecSettings
+from tests.prepared import low_rank_ratings, small_dataset, write_dataset
+
+EPOCHS = 6
+
+
+class SavedState:
+    """A StateReader over one state in memory, copied as a file would be."""
+
+    def __init__(self, state: TrainerState) -> None:
+        self.values = state.values
+        self._tables = {
+            name: {key: tensor.clone() for key, tensor in rows.tensors.items()} for name, rows in state.tables.items()
+        }
+
+    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
+        return {name: tensor[start:stop] for name, tensor in self._tables[table].items()}
+
+
+def trainer_of(dataset: Dataset, epochs: int = EPOCHS, **settings: Any) -> AutorecTrainer:
+    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, **settings}
+    return AutorecTrainer(
+        dataset, AutorecSettings(kind="autorec", **chosen), epochs, 5, Collectives(World.single("cpu"))
+    )
+
+
+def train(trainer: AutorecTrainer, epochs: int = EPOCHS) -> list[float]:
+    return [trainer.train_epoch(lambda: False).train.squared for _ in range(trainer.epochs_done, epochs)]
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    asked: Iterator[bool] = iter([False] * steps + [True])
+    return lambda: next(asked)
+
+
+def assert_same_state(one: TrainerState, other: TrainerState) -> None:
+    assert one.values == other.values
+    for name, rows in one.tables.items():
+        for key, tensor in rows.tensors.items():
+            assert torch.equal(tensor, other.tables[name].tensors[key]), f"{name}.{key}"
+
+
+@pytest.mark.parametrize("orientation", ["items", "users"])
+@pytest.mark.parametrize("output", ["identity", "sigmoid"])
+def test_it_learns_more_than_biases_know(tmp_path: Path, orientation: str, output: str) -> None:
+    dataset = small_dataset(tmp_path / "data", num_users=400, num_items=150, num_ratings=25_000)
+    trainer = trainer_of(
+        dataset, 30, hidden=16, batch_size=32, regularization=30.0, orientation=orientation, output_activation=output
+    )
+    biases = trainer.validate().rmse
+    train(trainer, 30)
+    assert trainer.validate().rmse < 0.93 * biases
+    assert trainer.validate().count == dataset.manifest.num_ratings["valid"]
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (0, 1), (3, 2), (5, 3)])
+def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path, epoch: int, step: int) -> None:
+    dataset = small_dataset(tmp_path / "data")
+    unbroken = trainer_of(dataset)
+    errors = train(unbroken)
+
+    stopped = trainer_of(dataset)
+    train(stopped, epoch)
+    assert not stopped.train_epoch(stop_after(step)).finished
+    resumed = trainer_of(dataset)
+    resumed.load_state(SavedState(stopped.state()))
+    assert resumed.epochs_done == epoch
+    assert train(resumed) == errors[epoch:]
+    assert_same_state(resumed.state(), unbroken.state())
+
+
+def test_ratings_twice_as_wide_train_the_same_model(tmp_path: Path) -> None:
+    user, item, rating = low_rank_ratings(120, 60, 3000)
+    split = np.where(np.random.default_rng(1).random(len(user)) < 0.8, 0, 1)
+    errors = []
+    for factor in (1, 2):
+        dataset = write_dataset(tmp_path / f"times-{factor}", user, item, factor * rating, split)
+        trainer = trainer_of(dataset)
+        train(trainer)
+        errors.append(trainer.validate().rmse / factor)
+    assert errors[1] == pytest.approx(errors[0], rel=1e-6)
+
+
+def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path / "data")
+    with torch.device("meta"):
+        trainer = trainer_of(dataset)
+        train(trainer, 1)
+        resumed = trainer_of(dataset)
+        resumed.load_state(SavedState(trainer.state()))
+        assert resumed.validate().rmse == trainer.validate().rmse < 2
+
+
+def test_divergence_ends_training_with_what_to_change(tmp_path: Path) -> None:
+    trainer = trainer_of(small_dataset(tmp_path / "data"), learning_rate=1e30, hidden_activation="identity")
+    with pytest.raises(TrainingError, match=r"not finite in epoch \d.*lower model.learning_rate \(now 1e\+30\)"):
+        train(trainer)
+
+
+def test_equal_ratings_are_predicted_exactly(tmp_path: Path) -> None:
+    user, item, rating = low_rank_ratings(40, 20, 300)
+    dataset = write_dataset(tmp_path / "data", user, item, np.full_like(rating, 4.0), np.arange(len(user)) % 2)
+    trainer = trainer_of(dataset, output_activation="sigmoid")
+    train(trainer)
+    assert trainer.validate().rmse < 1e-3

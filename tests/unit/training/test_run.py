@@ -1,0 +1,122 @@
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from recsys_dist.errors import ConfigError, DataError, TrainingError
+from recsys_dist.storage import Folder
+from recsys_dist.training import run
+from recsys_dist.training.fit import Outcome
+from tests.fake_trainer import FakeTrainer, fake_config
+from tests.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.states import single_collectives
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "small"
+    small_dataset(path)
+    return path
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The trainers that were built, each with one more call of `train`."""
+    trainers = []
+
+    def build(_config, _dataset, collectives):
+        trainers.append(FakeTrainer(collectives))
+        return trainers[-1]
+
+    monkeypatch.setattr(run, "build_trainer", build)
+    return trainers
+
+
+def train(run_dir, dataset, preempted=lambda: False, **sections):
+    config = fake_config(run_dir, dataset, **{"training": {"epochs": 2}, **sections})
+    return run.run_training(config, single_collectives(), preempted)
+
+
+def status(run_dir):
+    return json.loads(Folder(str(run_dir)).read_bytes("status.json"))
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_a_run_tells_how_it_stands_and_goes_on(where, dataset, trained, tmp_path):
+    run_dir = tmp_path / "run" if where == "local" else f"memory://run-{tmp_path.name}"
+    assert train(run_dir, dataset, lambda: True) is Outcome.PREEMPTED
+    assert status(run_dir) == {"state": "preempted", "step": 0, "outcome": "preempted"}
+    assert train(run_dir, dataset) is Outcome.FINISHED
+    assert status(run_dir) == {"state": "finished", "step": 2, "outcome": "finished"}
+    assert train(run_dir, dataset) is Outcome.FINISHED
+    assert [trainer.trained for trainer in trained] == [0, 2, 0]
+    config = yaml.safe_load(Folder(str(run_dir)).read_bytes("config.yaml"))
+    assert config == fake_config(run_dir, dataset, training={"epochs": 2}).model_dump(mode="json")
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_run_that_fails_does_not_look_saved(dataset, tmp_path, monkeypatch):
+    def fail(*_arguments, **_keywords):
+        raise TrainingError("a peer is gone")
+
+    monkeypatch.setattr(run, "fit", fail)
+    with pytest.raises(TrainingError):
+        train(tmp_path, dataset)
+    assert status(tmp_path)["state"] == "running"
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"seed": 7}, r"seed is 7, but .* was started with 0; use that value, or another run_dir"),
+        ({"model": {"kind": "mf", "factors": 9}}, r"model\.factors is 9, but .* was started with 16"),
+        ({"model": {"kind": "autorec"}}, r'model\.kind is "autorec", but .* was started with "mf"'),
+    ],
+)
+def test_a_change_that_alters_the_result_is_refused_by_its_key(sections, told, dataset, tmp_path):
+    train(tmp_path, dataset)
+    with pytest.raises(ConfigError, match=told):
+        train(tmp_path, dataset, **sections)
+    assert status(tmp_path)["state"] == "finished"
+
+
+@pytest.mark.usefixtures("trained")
+def test_another_dataset_is_refused_but_a_moved_one_is_not(dataset, tmp_path):
+    train(tmp_path / "run", dataset)
+    small_dataset(tmp_path / "other", num_ratings=2000)
+    with pytest.raises(ConfigError, match=r"^dataset: .*other is not the one that .*run was trained on \(.*small"):
+        train(tmp_path / "run", tmp_path / "other")
+    small_dataset(tmp_path / "moved")
+    assert train(tmp_path / "run", tmp_path / "moved") is Outcome.FINISHED
+
+
+@pytest.mark.usefixtures("trained")
+def test_what_leaves_the_result_alone_may_change(dataset, tmp_path):
+    train(tmp_path, dataset)
+    changed = {"training": {"epochs": 3, "timeout_s": 5}, "checkpoint": {"every": 2, "keep": 1}}
+    assert train(tmp_path, dataset, **changed) is Outcome.FINISHED
+    assert status(tmp_path)["step"] == 3
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_damaged_shard_is_named_before_anything_is_written(tmp_path):
+    small_dataset(tmp_path / "data")
+    shard = tmp_path / "data/blocks/items/00002.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"blocks/items/00002\.safetensors is damaged"):
+        train(tmp_path / "run", tmp_path / "data")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("trained")
+def test_patience_without_valid_ratings_is_said_to_stop_nothing(tmp_path, capsys):
+    user, item, rating = low_rank_ratings(10, 5, 30)
+    write_dataset(tmp_path / "data", user, item, rating, split=np.zeros(len(user), int), num_shards=1)
+    settings = {"epochs": 4, "patience": 1}
+    assert train(tmp_path / "run", tmp_path / "data", training=settings) is Outcome.FINISHED
+    assert status(tmp_path / "run")["step"] == 4
+    assert "no valid ratings, so training.patience stops nothing" in capsys.readouterr().out

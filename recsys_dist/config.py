@@ -64,9 +64,12 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:
         value = text
+    if isinstance(value, dict) and not text.lstrip().startswith("{"):
+        value = text  # separator=:: means those two signs; a mapping is written {key: value}
     node = tree
     for key in keys[:-1]:
-        child = node.setdefault(key, {})
+        child = {} if node.get(key) is None else node[key]
+        node[key] = child
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {key!r} is a value and has no keys below it")
         node = child
@@ -74,34 +77,55 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
-    for problem in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        if problem["type"] == "extra_forbidden":
-            allowed = ", ".join(_keys_beside(kind, problem["loc"]))
-            yield f"unknown key {key!r}" + (f"; allowed here: {allowed}" if allowed else "")
-        elif problem["type"] == "missing":
-            yield f"key {key!r} is required; give it in the file or as {key}=VALUE"
-        else:
-            yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+    for problem in error.errors(include_url=False):
+        keys, beside = _locate(kind, problem["loc"])
+        key = ".".join(keys) or "configuration"
+        match problem["type"]:
+            case "extra_forbidden":
+                yield f"unknown key {key!r}" + (f"; allowed here: {', '.join(beside)}" if beside else "")
+            case "missing":
+                yield f"key {key!r} is required; give it in the file or as {key}=VALUE"
+            case "union_tag_not_found":
+                yield f"key '{key}.kind' is required; give it in the file or as {key}.kind=VALUE"
+            case "union_tag_invalid":
+                yield f"{key}.kind: {problem['ctx']['tag']!r} is not one of {problem['ctx']['expected_tags']}"
+            case _:
+                yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _keys_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the settings class holding `location` declares; empty where a union hides it."""
+def _locate(kind: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The dotted key that a person wrote at `location`, and the keys that are declared beside it.
+
+    pydantic puts the chosen member of a union into the location, which is no key of the file.
+    """
     node: Any = kind
-    for part in location[:-1]:
-        field = (
-            node.model_fields.get(str(part)) if isinstance(node, type) and issubclass(node, BaseModel) else None
-        )
-        node = field.annotation if field is not None else _union_member(node, part)
-        if node is None:
-            return []
-    return list(node.model_fields) if isinstance(node, type) and issubclass(node, BaseModel) else []
+    keys: list[str] = []
+    beside: list[str] = []
+    for part in location:
+        model = _as_model(node)
+        if model is not None:
+            field = model.model_fields.get(str(part))
+            keys, beside = [*keys, str(part)], list(model.model_fields)
+            node = field.annotation if field is not None else None
+        elif (member := _union_member(node, part)) is not None:
+            node = member
+        else:
+            keys, beside, node = [*keys, str(part)] if isinstance(part, int) else keys, [], None
+    return keys, beside
 
 
-def _union_member(node: Any, tag: int | str) -> Any:
-    """The member of a discriminated union that `tag` selects: the one whose `kind` defaults to it."""
+def _as_model(node: Any) -> type[BaseModel] | None:
+    """The settings class that `node` is, or is beside None."""
+    members = [member for member in getattr(node, "__args__", (node,)) if member is not type(None)]
+    only = members[0] if len(members) == 1 else None
+    return only if isinstance(only, type) and issubclass(only, BaseModel) else None
+
+
+def _union_member(node: Any, tag: int | str) -> type[BaseModel] | None:
+    """The member of a discriminated union that `tag` selects: the one whose `kind` may be it."""
     for member in getattr(node, "__args__", ()):
-        field = getattr(member, "model_fields", {}).get("kind")
+        model = _as_model(member)
+        field = model.model_fields.get("kind") if model is not None else None
         if field is not None and tag in getattr(field.annotation, "__args__", ()):
-            return member
+            return model
     return None

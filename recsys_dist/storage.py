@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -38,7 +38,9 @@ class FileRecord(BaseModel):
     @classmethod
     def _stays_inside(cls, name: str) -> str:
         path = PurePosixPath(name)
-        if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        if not name.isprintable() or not path.parts or path.is_absolute() or set(name) & set("\\:"):
+            raise ValueError(f"file name {name!r} is not a plain relative path")
+        if ".." in path.parts:
             raise ValueError(f"file name {name!r} leads outside its folder")
         return name
 
@@ -122,9 +124,11 @@ class Folder:
             with _local_writer(self.local_path(name)) as stream:
                 yield stream
             return
-        # An object appears when its upload completes, so a failed one leaves nothing to trust.
-        with self._fs.transaction, self._fs.open(self.path(name), "wb") as stream:
+        # Uploaded when it is complete: a block that fails leaves nothing behind, and an object appears whole.
+        with tempfile.NamedTemporaryFile() as stream:
             yield stream
+            stream.flush()
+            self._fs.put_file(stream.name, self.path(name))
 
     def record(self, name: str, rows: int) -> FileRecord:
         """Read a file back and describe it."""
@@ -177,5 +181,8 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(error: OSError) -> Any:
-    return error.strerror or error.__class__.__name__
+def _reason(error: OSError) -> str:
+    # Filesystems behind URLs raise these without the words of the operating system.
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return error.strerror or str(error) or error.__class__.__name__

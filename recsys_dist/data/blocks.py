@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,14 @@ from recsys_dist.errors import DataError
 from recsys_dist.storage import FileRecord, Folder
 
 INT32_COLUMNS = 2**31
-_DTYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I8": np.dtype("<i1"),
+    "U64": np.dtype("<u8"),
+    "U8": np.dtype("<u1"),
+    "F32": np.dtype("<f4"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,14 @@ def write_block(folder: Folder, name: str, block: Block) -> FileRecord:
         "indices": np.ascontiguousarray(block.indices),
         "values": np.ascontiguousarray(block.values, np.float32),
     }
-    data = save(arrays, metadata={"start": str(block.start)})
+    data = arrays_to_bytes(arrays, {"start": str(block.start)})
     return folder.write_bytes(name, data, rows=block.num_ratings)
+
+
+def arrays_to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
+    """A safetensors file of one-dimensional arrays."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(save(contiguous, metadata=metadata))
 
 
 def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int) -> Block:
@@ -71,7 +85,7 @@ def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int) ->
     else:
         raw = np.frombuffer(folder.read_bytes(record.name), dtype=np.uint8)
     try:
-        arrays = _arrays(raw)
+        arrays = array_views(raw)
         block = Block(start, arrays["indptr"], arrays["indices"], arrays["values"])
     except (KeyError, ValueError, struct.error) as error:
         raise DataError(f"{folder.url}/{record.name} is not a block file: {error}") from None
@@ -80,8 +94,11 @@ def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int) ->
     return block
 
 
-def _arrays(raw: NDArray[np.uint8]) -> dict[str, Any]:
-    """Views into the bytes of a safetensors file: 8 bytes header length, JSON header, data."""
+def array_views(raw: NDArray[np.uint8]) -> dict[str, Any]:
+    """Views into the bytes of a safetensors file: 8 bytes header length, JSON header, data.
+
+    Raises KeyError, ValueError or struct.error where the bytes are not such a file.
+    """
     (header_bytes,) = struct.unpack("<Q", raw[:8].tobytes())
     data_start = 8 + header_bytes
     header = json.loads(raw[8:data_start].tobytes())

@@ -1,0 +1,103 @@
+"""The files of a dataset from collected shards: user shards first, then item shards from the pieces they leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recsys_dist.data.blocks import Block, write_block
+from recsys_dist.data.dataset import SPLITS, block_name, ratings_name
+from recsys_dist.data.scratch import Scratch
+from recsys_dist.data.split import TRAIN
+from recsys_dist.data.tables import index_dtype, write_ratings
+from recsys_dist.storage import FileRecord, Folder
+
+ITEM_INDEX = "items.index"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Rows of one shard, and of the whole dataset."""
+
+    start: int
+    stop: int
+    num_users: int
+    num_items: int
+
+
+def write_user_shard(
+    scratch: Scratch, output: Folder, shard: int, extent: Extent, has_timestamps: bool
+) -> list[FileRecord]:
+    """Write the ratings files and the block of one user shard, and leave its train ratings by item for later."""
+    arrays = scratch.load(f"shard-{shard}.rows")
+    item = scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
+    user = np.repeat(np.arange(extent.start, extent.stop), arrays["user.num_rows"])
+    # The rows come sorted by (user, item_code); popularity puts the items of each user in another order.
+    order = np.argsort(user * extent.num_items + item, kind="stable")
+    user = user.astype(index_dtype(extent.num_users))
+    item = item[order].astype(index_dtype(extent.num_items))
+    rating, split = arrays["row.rating"][order], arrays["row.split"][order]
+    timestamp = arrays["row.timestamp"][order] if has_timestamps else None
+    records = []
+    for code, name in enumerate(SPLITS):
+        rows = np.flatnonzero(split == code)
+        times = timestamp[rows] if timestamp is not None else None
+        target = ratings_name(name, shard)
+        records.append(write_ratings(output, target, user[rows], item[rows], rating[rows], times))
+    indptr = np.concatenate([[0], np.cumsum(arrays["user.num_train"])])
+    train = np.flatnonzero(split == TRAIN)
+    block = Block(extent.start, indptr, item[train], rating[train])
+    _save_by_item(scratch, shard, block, extent)
+    return [*records, write_block(output, block_name("users", shard), block)]
+
+
+def _save_by_item(scratch: Scratch, shard: int, block: Block, extent: Extent) -> None:
+    """The block transposed: items that occur in it, where each one's entries begin, users and ratings."""
+    shape = (block.num_rows, extent.num_items)
+    by_item = sparse.csr_array((block.values, block.indices, block.indptr), shape=shape).tocsc()
+    counts = np.diff(by_item.indptr)
+    items = np.flatnonzero(counts)
+    scratch.save(
+        f"shard-{shard}.pieces",
+        {
+            "item": items,
+            "start": np.concatenate([[0], np.cumsum(counts[items])]),
+            "user": by_item.indices.astype(index_dtype(extent.num_users)) + block.start,
+            "rating": by_item.data,
+        },
+    )
+
+
+def write_item_shard(
+    scratch: Scratch, output: Folder, shard: int, extent: Extent, num_user_shards: int
+) -> FileRecord:
+    """Write the block of one item shard from the pieces of all user shards."""
+    counts, users, ratings = _gather(scratch, extent, num_user_shards)
+    item = np.concatenate([np.repeat(items, numbers) for items, numbers in counts])
+    # Pieces come in order of users, so a stable sort by item leaves the users of each item ascending.
+    order = np.argsort(item, kind="stable")
+    per_item = np.bincount(item - extent.start, minlength=extent.stop - extent.start)
+    indptr = np.concatenate([[0], np.cumsum(per_item)])
+    user: NDArray[Any] = np.concatenate(users)[order].astype(index_dtype(extent.num_users))
+    return write_block(
+        output, block_name("items", shard), Block(extent.start, indptr, user, np.concatenate(ratings)[order])
+    )
+
+
+def _gather(
+    scratch: Scratch, extent: Extent, num_user_shards: int
+) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[NDArray[np.int64]], list[NDArray[np.float32]]]:
+    """From each piece its items of the extent with their numbers of entries, and these entries."""
+    counts, users, ratings = [], [], []
+    for shard in range(num_user_shards):
+        piece = scratch.load(f"shard-{shard}.pieces")
+        first, last = np.searchsorted(piece["item"], [extent.start, extent.stop])
+        starts = piece["start"][first : last + 1]
+        counts.append((piece["item"][first:last], np.diff(starts)))
+        users.append(piece["user"][starts[0] : starts[-1]])
+        ratings.append(piece["rating"][starts[0] : starts[-1]])
+    return counts, users, ratings

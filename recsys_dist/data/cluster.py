@@ -1,0 +1,146 @@
+"""The Dask cluster that tasks run on: workers on this machine, or a scheduler that is already running."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, as_completed
+from distributed.scheduler import KilledWorker
+from distributed.security import Security
+
+from recsys_dist.data.config import ClusterSettings
+from recsys_dist.errors import ConfigError, DataError, RecsysDistError
+
+CONNECT_TIMEOUT_S = 10
+MAX_LOCAL_WORKERS = 8
+LOOPBACK = "127.0.0.1"
+# Arrays of tens of MiB come and go: pages handed back to the system after each would have to be cleared anew.
+WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": 1 << 30, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
+Progress = Callable[[str, int, int], None]
+
+
+class Cluster:
+    """Runs the tasks of one stage after the other."""
+
+    def __init__(self, client: Any, progress: Progress | None) -> None:
+        self._client = client
+        self._progress = progress or (lambda _stage, _done, _total: None)
+
+    def run(
+        self, stage: str, task: Callable[..., Any], calls: Sequence[tuple[Any, ...]], subjects: Sequence[str]
+    ) -> list[Any]:
+        """Call `task` with each of `calls` on the workers; results in the order of the calls.
+
+        `subjects` say what each call works on, for the error of a call that fails: a `RecsysDistError` of the task
+        itself, or a `DataError` where its worker died or its files could not be written.
+        """
+        self._progress(stage, 0, len(calls))
+        numbers = {
+            self._client.submit(_guarded, task, *call, pure=False): number for number, call in enumerate(calls)
+        }
+        results: list[Any] = [None] * len(calls)
+        try:
+            for done, future in enumerate(as_completed(numbers), start=1):
+                number = numbers[future]
+                results[number] = _result(future, stage, subjects[number])
+                self._progress(stage, done, len(calls))
+        finally:
+            self._client.cancel(list(numbers))
+        return results
+
+
+def _guarded(task: Callable[..., Any], *arguments: Any) -> Any:
+    """The task's result, or its error of a kind meant for people; workers log at length what is raised."""
+    try:
+        return task(*arguments)
+    except (RecsysDistError, OSError, MemoryError) as error:
+        return _Failure(error)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+
+
+def _result(future: Any, stage: str, subject: str) -> Any:
+    try:
+        result = future.result()
+    except KilledWorker as error:
+        raise DataError(
+            f"{stage}: every worker that tried {subject} died, most likely out of memory; "
+            "give more cluster.memory_limit, or fewer input.block_bytes"
+        ) from error
+    if not isinstance(result, _Failure):
+        return result
+    if isinstance(result.error, OSError):
+        reason = result.error.strerror or result.error
+        raise DataError(f"{stage}: {subject}: {reason}") from result.error
+    if isinstance(result.error, MemoryError):
+        raise DataError(f"{stage}: {subject} does not fit into memory; give more cluster.memory_limit")
+    raise result.error
+
+
+@contextmanager
+def open_cluster(
+    settings: ClusterSettings, num_blocks: int, progress: Progress | None = None
+) -> Iterator[Cluster]:
+    """Start or join a cluster, and leave it at the end. Raises `ConfigError` where no scheduler answers.
+
+    More workers than blocks of input would only cost their start.
+    """
+    options = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()}
+    with dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s", **options}):
+        opened = _local(settings, num_blocks) if settings.kind == "local" else _joined(settings)
+        with opened as client:
+            yield Cluster(client, progress)
+
+
+@contextmanager
+def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
+    workers = settings.workers or min(MAX_LOCAL_WORKERS, len(os.sched_getaffinity(0)), max(1, num_blocks))
+    with (
+        tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=settings.memory_limit,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
+            worker_dashboard_address=f"{LOOPBACK}:0",
+            local_directory=folder,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _joined(settings: ClusterSettings) -> Iterator[Any]:
+    security = None
+    if settings.tls is not None:
+        tls = settings.tls
+        security = Security(
+            tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+        )
+    try:
+        client = Client(settings.address, timeout=CONNECT_TIMEOUT_S, security=security)
+    except (OSError, TimeoutError) as error:
+        raise ConfigError(
+            f"cluster.address: no scheduler answers at {settings.address} within {CONNECT_TIMEOUT_S} s"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise ConfigError(
+                f"cluster.address: the scheduler at {settings.address} has no workers; start some"
+            ) from error
+        yield client

@@ -1,0 +1,95 @@
+"""How the lines of one file are cut into fields, and which fields matter: settled before any block is parsed.
+
+With a header the columns are found by name; without one the number of fields is what most of the first lines have.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recsys_dist.data.config import Column, FileSettings
+from recsys_dist.data.sources import MAX_LINE_BYTES, InputFile, first_bytes
+from recsys_dist.errors import DataError
+
+SAMPLE_BYTES = 1 << 18
+UTF8_BOM = codecs.BOM_UTF8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a text file's lines. `positions` maps each wanted field to its place from 0."""
+
+    separator: str
+    quote: str | None
+    encoding: str
+    has_header: bool
+    num_fields: int
+    positions: dict[str, int]
+
+
+def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
+    """Look at the beginning of `file`. `key` is where the settings stand, for errors.
+
+    Raises `DataError` where the file is empty or lacks a wanted column.
+    """
+    lines = _first_lines(file, settings.encoding)
+    wanted = {name: column for name, column in columns.items() if column is not None}
+    if settings.header:
+        names = split_line(lines[0], settings.separator, settings.quote_sign) or [lines[0]]
+        num_fields, positions = len(names), _find(file, names, wanted, key)
+    else:
+        num_fields = _usual_fields(lines, settings)
+        positions = {name: int(column) for name, column in wanted.items()}
+        for name, position in positions.items():
+            if position >= num_fields:
+                raise DataError(
+                    f"{key}.columns.{name} is position {position} from 0, but the lines of {file.name} "
+                    f"have {num_fields} fields between separators {settings.separator!r}"
+                )
+    return Layout(
+        settings.separator, settings.quote_sign, settings.encoding, settings.header, num_fields, positions
+    )
+
+
+def split_line(line: str, separator: str, quote: str | None) -> list[str] | None:
+    """The fields of one line; None where a quote is left open."""
+    if quote is None or quote not in line:
+        return line.split(separator)
+    # A second line shows whether the first one ended: an open quote swallows the line end.
+    fields = next(csv.reader([line + "\n", "\n"], delimiter=separator, quotechar=quote))
+    return None if any("\n" in field for field in fields) else fields
+
+
+def _first_lines(file: InputFile, encoding: str) -> list[str]:
+    data = first_bytes(file, SAMPLE_BYTES)
+    is_whole = len(data) < SAMPLE_BYTES
+    if encoding == "utf-8":
+        data = data.removeprefix(UTF8_BOM)
+    if not data.strip():
+        raise DataError(f"{file.name} is empty")
+    lines = data.split(b"\n")
+    if not is_whole:
+        lines = lines[:-1] or [data[:MAX_LINE_BYTES]]
+    return [line.removesuffix(b"\r").decode(encoding, errors="replace") for line in lines]
+
+
+def _usual_fields(lines: list[str], settings: FileSettings) -> int:
+    """The commonest number of fields; of equally common ones the largest."""
+    cut = (split_line(line, settings.separator, settings.quote_sign) for line in lines if line)
+    counts = Counter(len(fields) for fields in cut if fields is not None)
+    return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
+
+
+def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: str) -> dict[str, int]:
+    positions = {}
+    for field, column in wanted.items():
+        if names.count(str(column)) != 1:
+            problem = "more than one column" if column in names else "no column"
+            shown = ", ".join(names)[:200]
+            raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
+        positions[field] = names.index(str(column))
+    return positions

@@ -1,0 +1,115 @@
+"""Ratings from Parquet files: the same strictness as for text, with the types that the files carry.
+
+Ids are whole numbers or text, and become the text that a text file would hold; a null is an empty field.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys_dist.data.config import Column, RatingColumns, RatingRules
+from recsys_dist.data.ratings import ParsedBlock, check_rows
+from recsys_dist.data.rejects import Rejects, shorten
+from recsys_dist.data.sources import InputFile, open_file
+from recsys_dist.errors import DataError
+
+BATCH_ROWS = 1 << 20
+
+
+def group_ranges(file: InputFile, block_bytes: int) -> list[tuple[int, int]]:
+    """Ranges (start, stop) of row groups that can be parsed apart, of about `block_bytes` each."""
+    with _open_parquet(file) as parquet:
+        metadata = parquet.metadata
+        sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+    starts, size = [0], 0
+    for group, group_bytes in enumerate(sizes):
+        if size and size + group_bytes > block_bytes:
+            starts.append(group)
+            size = 0
+        size += group_bytes
+    return list(itertools.pairwise([*starts, len(sizes)]))
+
+
+def parse_parquet(
+    file: InputFile, groups: range, columns: RatingColumns, rules: RatingRules
+) -> Iterator[ParsedBlock]:
+    """Parse row groups of a Parquet file in batches of rows; a row's number stands for its line."""
+    wanted: dict[str, Column] = {name: column for name, column in dict(columns).items() if column is not None}
+    with _open_parquet(file) as parquet:
+        names = {field: _column_name(file, parquet, field, column) for field, column in wanted.items()}
+        batches = parquet.iter_batches(
+            BATCH_ROWS, row_groups=list(groups), columns=list(names.values()), use_threads=False
+        )
+        for batch in batches:
+            yield _parse_batch({field: batch.column(name) for field, name in names.items()}, rules)
+
+
+@contextmanager
+def _open_parquet(file: InputFile) -> Iterator[Any]:
+    with open_file(file) as stream:
+        try:
+            yield pq.ParquetFile(stream)
+        except pa.ArrowException as error:
+            raise DataError(f"{file.name} is not a usable Parquet file: {' '.join(str(error).split())}") from error
+
+
+def _column_name(file: InputFile, parquet: pq.ParquetFile, field: str, column: Column) -> str:
+    schema = parquet.schema_arrow
+    if isinstance(column, int) and column < len(schema.names):
+        column = schema.names[column]
+    if schema.names.count(column) != 1:
+        shown = ", ".join(schema.names)[:200]
+        raise DataError(f"input.columns.{field}: {file.name} has no column {column!r}; it has: {shown}")
+    kind = schema.field(column).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_number = pa.types.is_integer(kind) or (field == "rating" and pa.types.is_floating(kind))
+    if not (is_number or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        allowed = "numbers" if field == "rating" else "whole numbers"
+        raise DataError(
+            f"input.columns.{field}: {column!r} of {file.name} is {kind}; it must hold {allowed} or text"
+        )
+    return str(column)
+
+
+def _parse_batch(batch: dict[str, pa.Array], rules: RatingRules) -> ParsedBlock:
+    columns = {field: _as_text(array) for field, array in batch.items() if field != "timestamp"}
+    if "timestamp" in batch:
+        columns["timestamp"] = _as_timestamp(batch["timestamp"])
+    num_rows = len(columns["user"])
+    rows, refused, reasons = check_rows(columns, np.arange(num_rows), rules)
+    texts = (",".join(str(column[int(row)].as_py()) for column in columns.values()) for row in refused)
+    rejects = Rejects.of(
+        (int(row) + 1, int(reason), shorten(text))
+        for row, reason, text in zip(refused, reasons, texts, strict=True)
+    )
+    return ParsedBlock(rows, rejects, num_rows)
+
+
+def _as_text(array: pa.Array) -> pa.DictionaryArray:
+    """Any column as dictionary-encoded text; a null is the empty text, which no field may be."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    encoded = array.dictionary_encode()
+    texts = pc.cast(encoded.dictionary, pa.string())
+    indices = encoded.indices
+    if array.null_count:
+        indices = pc.fill_null(indices, len(texts))
+        texts = pa.concat_arrays([texts, pa.array([""])])
+    return pa.DictionaryArray.from_arrays(indices, texts)
+
+
+def _as_timestamp(array: pa.Array) -> pa.Array:
+    """Integers that fit int64 as they are, all else as text."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_integer(array.type) and array.type != pa.uint64():
+        return array
+    return pc.fill_null(pc.cast(array, pa.string()), "")

@@ -1,0 +1,253 @@
+"""From rating files to a prepared dataset: the stages, what passes between them, and the manifest at the end.
+
+    input blocks --parse--> runs (rows sorted by user, on disk)
+                 --merge, translate--> all items numbered
+                 --collect--> user shards: repeats settled, split drawn, train ratings counted
+                 --rank items--> write_users --> write_items --> id tables, rejects, manifest
+
+The stages are Dask tasks; this process holds counts only. What comes out depends on the rows of the input and on
+the settings that say what to make of them: not on workers, block size, order of files, or how they were packed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.data import tasks
+from recsys_dist.data.assemble import ITEM_INDEX, Extent
+from recsys_dist.data.cluster import Cluster, Progress, open_cluster
+from recsys_dist.data.config import PrepareConfig, named_paths
+from recsys_dist.data.dataset import MANIFEST, SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
+from recsys_dist.data.layout import Layout, read_layout
+from recsys_dist.data.output import Output
+from recsys_dist.data.parquet import group_ranges
+from recsys_dist.data.partition import NUM_BUCKETS, RunInfo, cut_evenly
+from recsys_dist.data.publish import item_table, write_item_table, write_rejects, write_user_table
+from recsys_dist.data.scratch import Scratch
+from recsys_dist.data.shards import RUNS, Run, ShardInfo, split_fingerprint
+from recsys_dist.data.sources import InputFile, find_files
+from recsys_dist.data.split import describe
+from recsys_dist.data.tasks import InputBlock
+from recsys_dist.data.vocab import merge_levels, rank_items
+from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.storage import FileRecord
+
+MIN_SHARDS = 16
+SHARD_RATINGS = 2_000_000
+
+
+def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
+    """Prepare the dataset that `config` describes and return its manifest, which is written last.
+
+    `progress` is called with (stage, tasks done, tasks in all). Raises `ConfigError` or `DataError` with one line;
+    then no manifest is left, nor anything else that was not there before.
+    """
+    output = Output(config.output, config.overwrite)
+    blocks = find_blocks(config)
+    with open_cluster(config.cluster, len(blocks), progress) as cluster, output.preparing() as scratch:
+        preparation = _Preparation(config, cluster, scratch, output)
+        manifest = preparation.run(blocks)
+        output.folder.write_bytes(MANIFEST, manifest.to_bytes())
+    return manifest
+
+
+def find_blocks(config: PrepareConfig) -> list[InputBlock]:
+    """The parts of the input to parse, sorted by file and place. Looks at the beginning of each file."""
+    files = [
+        file
+        for key, role, paths in named_paths(config)
+        for file in find_files(key, paths, config.input.format, role)
+    ]
+    if config.items is not None:
+        find_files("items.paths", config.items.paths, config.items.format)
+    repeated = [url for url, count in Counter(file.url for file in files).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"split: {repeated[0]} is named for more than one split")
+    ranges: list[tuple[InputFile, int, int]] = []
+    for file in sorted(files, key=lambda file: file.name):
+        cut = group_ranges if file.format == "parquet" else InputFile.blocks
+        ranges += [(file, start, stop) for start, stop in cut(file, config.input.block_bytes)]
+    layouts = {file: _layout(file, config) for file in files}
+    return [InputBlock(file, layouts[file], number, *span) for number, (file, *span) in enumerate(ranges)]
+
+
+def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:
+    if file.format == "parquet":
+        return None
+    return read_layout(file, config.input, dict(config.input.columns), "input")
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """One run through the stages."""
+
+    config: PrepareConfig
+    cluster: Cluster
+    scratch: Scratch
+    output: Output
+
+    @property
+    def _scratch_url(self) -> str:
+        return self.scratch.folder.url
+
+    def run(self, blocks: list[InputBlock]) -> Manifest:
+        infos, runs = self._parse(blocks)
+        self._number_items(runs)
+        shards = self._collect(infos)
+        user_shards = self._user_shards(shards)
+        num_train = self._count_items(len(shards))
+        by_popularity, item_index = rank_items(num_train)
+        self.scratch.save(ITEM_INDEX, {"item_index": item_index})
+        item_shards = self._item_shards(num_train[by_popularity])
+        items = item_table(self.scratch, self.config.items, by_popularity, num_train)
+        # From here on all that is wrong with the input would have shown.
+        self.output.sweep()
+        files = [
+            write_user_table(self.output.folder, self.scratch, len(shards)),
+            write_item_table(self.output.folder, items),
+            *self._write_shards(user_shards, item_shards),
+            *write_rejects(self.output.folder, self.scratch, runs, infos, shards),
+        ]
+        return self._manifest(infos, shards, user_shards, item_shards, files)
+
+    def _parse(self, blocks: list[InputBlock]) -> tuple[list[RunInfo], list[Run]]:
+        subjects = [block.subject for block in blocks]
+        calls = [(self._scratch_url, block, self.config) for block in blocks]
+        infos, runs = [], []
+        lines: Counter[str] = Counter()
+        for block, parts in zip(blocks, self.cluster.run("parse", tasks.parse, calls, subjects), strict=True):
+            name, role = block.file.name, SPLITS.index(block.file.role)
+            for part in parts:
+                infos.append(part)
+                runs.append(Run(part.name, name, lines[name] + 1, role))
+                lines[name] += part.num_lines
+        _require_rows(infos, runs)
+        self.scratch.save_json(RUNS, [asdict(run) for run in runs])
+        return infos, runs
+
+    def _number_items(self, runs: list[Run]) -> None:
+        for level in merge_levels([f"{run.name}.run" for run in runs]):
+            merges = [(self._scratch_url, sources, target) for sources, target in level]
+            self.cluster.run("merge items", tasks.merge, merges, [f"the items of {len(runs)} runs"] * len(merges))
+        subjects = [f"the items of {run.file} from line {run.first_line}" for run in runs]
+        calls = [(self._scratch_url, run.name) for run in runs]
+        self.cluster.run("number items", tasks.translate, calls, subjects)
+
+    def _collect(self, infos: list[RunInfo]) -> list[ShardInfo]:
+        bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
+        for info in infos:
+            bucket_rows[info.buckets] += info.bucket_rows
+        used = np.flatnonzero(bucket_rows)
+        num_shards = self.config.shards.users or _default_shards(int(bucket_rows.sum()))
+        cuts = cut_evenly(bucket_rows[used], num_shards)
+        edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
+        ranges = list(itertools.pairwise(edges))
+        calls = [(self._scratch_url, number, span, self.config) for number, span in enumerate(ranges)]
+        shards = self.cluster.run("collect users", tasks.collect, calls, _shard_subjects("user", len(calls)))
+        if not sum(shard.num_ratings["train"] for shard in shards):
+            raise DataError("the split leaves no rating to train on; lower split.test and split.valid")
+        return shards
+
+    def _user_shards(self, shards: list[ShardInfo]) -> list[Shard]:
+        stops = np.cumsum([shard.num_users for shard in shards]).tolist()
+        starts = [0, *stops[:-1]]
+        return [
+            Shard(start=start, stop=stop, num_ratings=shard.num_ratings["train"])
+            for start, stop, shard in zip(starts, stops, shards, strict=True)
+        ]
+
+    def _count_items(self, num_shards: int) -> NDArray[np.int64]:
+        """Train ratings of each `item_code`, over all user shards."""
+        total: NDArray[np.int64] = self.scratch.load("shard-0.counts")["num_train"].copy()
+        for shard in range(1, num_shards):
+            total += self.scratch.load(f"shard-{shard}.counts")["num_train"]
+        return total
+
+    def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
+        num_shards = self.config.shards.items or _default_shards(int(num_train.sum()))
+        cuts = cut_evenly(num_train, num_shards)
+        spans = zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+        return [Shard(start=a, stop=b, num_ratings=int(num_train[a:b].sum())) for a, b in spans]
+
+    def _write_shards(self, user_shards: list[Shard], item_shards: list[Shard]) -> list[FileRecord]:
+        sizes = (user_shards[-1].stop, item_shards[-1].stop)
+        urls = (self._scratch_url, self.output.url)
+        has_timestamps = self.config.input.columns.timestamp is not None
+        user_calls = [
+            (*urls, number, Extent(shard.start, shard.stop, *sizes), has_timestamps)
+            for number, shard in enumerate(user_shards)
+        ]
+        written = self.cluster.run(
+            "write users", tasks.write_users, user_calls, _shard_subjects("user", len(user_calls))
+        )
+        item_calls = [
+            (*urls, number, Extent(shard.start, shard.stop, *sizes), len(user_shards))
+            for number, shard in enumerate(item_shards)
+        ]
+        blocks = self.cluster.run(
+            "write items", tasks.write_items, item_calls, _shard_subjects("item", len(item_calls))
+        )
+        return [*(record for records in written for record in records), *blocks]
+
+    def _manifest(
+        self,
+        infos: list[RunInfo],
+        shards: list[ShardInfo],
+        user_shards: list[Shard],
+        item_shards: list[Shard],
+        files: Sequence[FileRecord],
+    ) -> Manifest:
+        num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
+        counts = [*(info.rejected for info in infos), *(shard.rejected for shard in shards)]
+        rejected = sum(counts, Counter[str]())
+        return Manifest(
+            num_users=user_shards[-1].stop,
+            num_items=item_shards[-1].stop,
+            num_ratings=num_ratings,
+            rating=self._rating_stats(shards),
+            rows=RowCounts(
+                read=sum(info.num_read for info in infos), kept=sum(num_ratings.values()), rejected=dict(rejected)
+            ),
+            split=SplitInfo(rule=describe(self.config.split), fingerprint=split_fingerprint(shards)),
+            user_shards=tuple(user_shards),
+            item_shards=tuple(item_shards),
+            files=tuple(files),
+        )
+
+    def _rating_stats(self, shards: list[ShardInfo]) -> RatingStats:
+        rules, num_train = self.config.ratings, sum(shard.num_ratings["train"] for shard in shards)
+        return RatingStats(
+            min=rules.min if rules.min is not None else min(shard.train_min for shard in shards),
+            max=rules.max if rules.max is not None else max(shard.train_max for shard in shards),
+            mean=sum(shard.train_sum for shard in shards) / num_train,
+        )
+
+
+def _require_rows(infos: list[RunInfo], runs: list[Run]) -> None:
+    """Raise `DataError` where not one row was accepted."""
+    num_read = sum(info.num_read for info in infos)
+    if num_read == 0:
+        raise DataError(f"{runs[0].file if runs else 'the input'} has no rows")
+    if num_read == sum(info.rejected.total() for info in infos):
+        first, run = next(
+            (info.first_reject, run) for info, run in zip(infos, runs, strict=True) if info.first_reject
+        )
+        line, reason, text = first
+        raise DataError(
+            f"none of {num_read} rows is a valid rating; "
+            f"the first: {run.file} line {run.first_line - 1 + line}: {reason}: {text!r}"
+        )
+
+
+def _default_shards(num_ratings: int) -> int:
+    return max(MIN_SHARDS, -(-num_ratings // SHARD_RATINGS))
+
+
+def _shard_subjects(side: str, count: int) -> list[str]:
+    return [f"{side} shard {number}" for number in range(count)]

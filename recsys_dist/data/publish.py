@@ -1,0 +1,90 @@
+"""The tables of a dataset that no single shard can write: ids of users and items, and the refused rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_dist.data.config import ItemsSettings
+from recsys_dist.data.partition import RunInfo
+from recsys_dist.data.rejects import Reason, Rejects
+from recsys_dist.data.scratch import Scratch, unpack_texts
+from recsys_dist.data.shards import RUN_LINES, Run, ShardInfo
+from recsys_dist.data.tables import REJECTS_SCHEMA, id_schema, write_table
+from recsys_dist.data.titles import find_titles
+from recsys_dist.data.vocab import all_item_ids
+from recsys_dist.storage import FileRecord, Folder
+
+
+def write_user_table(output: Folder, scratch: Scratch, num_shards: int) -> FileRecord:
+    """Write users.parquet, shard after shard."""
+    schema = id_schema("users")
+
+    def parts() -> Iterator[pa.Table]:
+        for shard in range(num_shards):
+            arrays = scratch.load(f"shard-{shard}.rows")
+            ids = pc.cast(unpack_texts("user", arrays), pa.string())
+            yield pa.table([ids, pa.array(arrays["user.num_train"])], schema=schema)
+
+    return write_table(output, "users.parquet", schema, parts())
+
+
+def item_table(
+    scratch: Scratch,
+    settings: ItemsSettings | None,
+    by_popularity: NDArray[np.int64],
+    num_train: NDArray[np.int64],
+) -> pa.Table:
+    """The rows of items.parquet; `by_popularity` holds the item codes in order of item_index.
+
+    Raises `DataError` where the titles cannot be read.
+    """
+    ids = all_item_ids(scratch).take(pa.array(by_popularity))
+    titles = find_titles(settings, ids)
+    columns = [pc.cast(ids, pa.string()), pc.cast(titles, pa.string()), pa.array(num_train[by_popularity])]
+    return pa.table(columns, schema=id_schema("items"))
+
+
+def write_item_table(output: Folder, items: pa.Table) -> FileRecord:
+    """Write items.parquet."""
+    return write_table(output, "items.parquet", id_schema("items"), [items])
+
+
+def write_rejects(
+    output: Folder, scratch: Scratch, runs: Sequence[Run], infos: Sequence[RunInfo], shards: Sequence[ShardInfo]
+) -> list[FileRecord]:
+    """Write the refused rows: a file for each input file that has any, then one for each shard with repeats."""
+    by_file: dict[str, list[Run]] = {}
+    for run, info in zip(runs, infos, strict=True):
+        if info.rejected:
+            by_file.setdefault(run.file, []).append(run)
+    groups: list[Iterator[pa.Table]] = [map(partial(_of_run, scratch), group) for group in by_file.values()]
+    shards_with_any = [[shard] for shard, info in enumerate(shards) if info.rejected]
+    groups += [map(partial(_of_shard, scratch, runs), one) for one in shards_with_any]
+    return [
+        write_table(output, f"rejects/{number:05d}.parquet", REJECTS_SCHEMA, group)
+        for number, group in enumerate(groups)
+    ]
+
+
+def _of_run(scratch: Scratch, run: Run) -> pa.Table:
+    rejects = Rejects.from_arrays(scratch.load(f"{run.name}.rejects"))
+    files = pa.array([run.file]).take(pa.array(np.zeros(len(rejects), np.int64)))
+    return _table(files, rejects.line + run.first_line - 1, rejects)
+
+
+def _of_shard(scratch: Scratch, runs: Sequence[Run], shard: int) -> pa.Table:
+    rejects = Rejects.from_arrays(scratch.load(f"shard-{shard}.rejects"))
+    run, line = np.divmod(rejects.line, RUN_LINES)
+    return _table(pa.array([run.file for run in runs]).take(pa.array(run)), line, rejects)
+
+
+def _table(files: pa.Array, lines: NDArray[np.int64], rejects: Rejects) -> pa.Table:
+    labels = pa.array([reason.label for reason in Reason]).take(pa.array(rejects.reason))
+    columns = [files, pa.array(lines), pc.cast(rejects.text, pa.string()), labels]
+    return pa.table(columns, schema=REJECTS_SCHEMA)

@@ -1,0 +1,80 @@
+"""The tasks that workers run. Each writes under names fixed by its arguments, so running twice does no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from recsys_dist.data.assemble import Extent, write_item_shard, write_user_shard
+from recsys_dist.data.config import PrepareConfig
+from recsys_dist.data.layout import Layout
+from recsys_dist.data.parquet import parse_parquet
+from recsys_dist.data.partition import RunInfo, write_run
+from recsys_dist.data.ratings import ParsedBlock, parse_text
+from recsys_dist.data.scratch import Scratch
+from recsys_dist.data.shards import ShardInfo, collect_shard
+from recsys_dist.data.sources import InputFile, read_blocks
+from recsys_dist.data.vocab import merge_items, translate_items
+from recsys_dist.storage import FileRecord, Folder
+
+
+@dataclass(frozen=True)
+class InputBlock:
+    """A part of one input file to parse: bytes of text, row groups of Parquet. `number` tells all parts apart."""
+
+    file: InputFile
+    layout: Layout | None
+    """None for Parquet."""
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def subject(self) -> str:
+        """What this is, for people."""
+        unit = "byte" if self.layout is not None else "row group"
+        return f"{self.file.name} from {unit} {self.start} to {self.stop}"
+
+
+def parse(scratch_url: str, block: InputBlock, config: PrepareConfig) -> list[RunInfo]:
+    """Parse a part of a file into one run, or into several where it has to be read front to back."""
+    scratch = Scratch(scratch_url)
+    parsed = enumerate(_parsed_blocks(block, config))
+    return [write_run(scratch, f"block-{block.number}-{part}", rows) for part, rows in parsed]
+
+
+def _parsed_blocks(block: InputBlock, config: PrepareConfig) -> Iterator[ParsedBlock]:
+    if block.layout is None:
+        groups = range(block.start, block.stop)
+        yield from parse_parquet(block.file, groups, config.input.columns, config.ratings)
+        return
+    pieces = read_blocks(block.file, block.start, block.stop, config.input.block_bytes)
+    for part, data in enumerate(pieces):
+        yield parse_text(data, block.layout, config.ratings, is_first=block.start == 0 and part == 0)
+
+
+def merge(scratch_url: str, sources: list[str], target: str) -> int:
+    """Merge the item ids of several files; see `merge_items`."""
+    return merge_items(Scratch(scratch_url), sources, target)
+
+
+def translate(scratch_url: str, run: str) -> None:
+    """Number the items of one run; see `translate_items`."""
+    translate_items(Scratch(scratch_url), run)
+
+
+def collect(scratch_url: str, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
+    """Collect one user shard; see `collect_shard`."""
+    return collect_shard(Scratch(scratch_url), shard, buckets, config)
+
+
+def write_users(
+    scratch_url: str, output_url: str, shard: int, extent: Extent, has_timestamps: bool
+) -> list[FileRecord]:
+    """Write the files of one user shard; see `write_user_shard`."""
+    return write_user_shard(Scratch(scratch_url), Folder(output_url), shard, extent, has_timestamps)
+
+
+def write_items(scratch_url: str, output_url: str, shard: int, extent: Extent, num_user_shards: int) -> FileRecord:
+    """Write the block of one item shard; see `write_item_shard`."""
+    return write_item_shard(Scratch(scratch_url), Folder(output_url), shard, extent, num_user_shards)

@@ -1,0 +1,313 @@
+"""Preparation as a whole, on a real scheduler and two worker processes that all tests of this file share."""
+
+import gzip
+import hashlib
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys_dist.data import cluster
+from recsys_dist.data.config import PrepareConfig
+from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
+from recsys_dist.data.prepare import prepare
+from recsys_dist.errors import ConfigError, DataError
+from tests.dask_processes import dask_processes
+
+HEADER = "user,item,rating,timestamp\n"
+NAMED = {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with dask_processes(tmp_path_factory.mktemp("dask"), num_workers=2) as processes:
+        yield processes.address
+
+
+@pytest.fixture
+def run(address, tmp_path):
+    def call(paths, output="out", **changes):
+        """Prepare CSV with a header by default; `changes` are keys of the configuration, `input` merged."""
+        tree = {
+            "input": {"paths": [str(path) for path in paths], "columns": NAMED, **changes.pop("input", {})},
+            "split": {"kind": "random", "test": 0.2, "valid": 0.1, "seed": 3},
+            "shards": {"users": 4, "items": 3},
+            "output": str(tmp_path / output),
+            "cluster": {"address": address},
+            **changes,
+        }
+        prepare(PrepareConfig.model_validate(tree))
+        return Dataset.open(str(tmp_path / output), verify=True)
+
+    return call
+
+
+def random_rows(num_rows=3000, seed=0):
+    """Rows (user, item, rating, timestamp) with repeated pairs and ids that look alike."""
+    rng = np.random.default_rng(seed)
+    users = [f"{'0' * int(rng.integers(0, 3))}{rng.integers(0, 60)}" for _ in range(num_rows)]
+    items = [f"{'é' * int(rng.integers(0, 2))}{rng.zipf(1.5) % 300}" for _ in range(num_rows)]
+    ratings = (rng.integers(1, 11, num_rows) / 2).tolist()
+    times = rng.integers(-5, 1000, num_rows).tolist()
+    return list(zip(users, items, ratings, times, strict=True))
+
+
+def write_rows(path, rows, line_end="\n"):
+    path.write_text(HEADER + "".join(",".join(map(str, row)) + line_end for row in rows), newline="")
+    return path
+
+
+def latest(rows):
+    """The plain reference: of each pair the latest row, of equally late ones the highest."""
+    best = {}
+    for user, item, rating, time in rows:
+        best[user, item] = max(best.get((user, item), (-(2**63), 0.0)), (time, rating))
+    return {pair: (rating, time) for pair, (time, rating) in best.items()}
+
+
+def contents(dataset):
+    """Everything in the ratings files by raw ids: {(user, item): (rating, timestamp, split)}."""
+    users, items = dataset.ids("users").to_pylist(), dataset.ids("items").to_pylist()
+    found = {}
+    for split, shard in itertools.product(SPLITS, range(len(dataset.shards("users")))):
+        table = pq.read_table(Path(dataset.folder.url) / f"ratings/{split}/{shard:05d}.parquet")
+        keys = list(zip(table["user_index"].to_pylist(), table["item_index"].to_pylist(), strict=True))
+        assert keys == sorted(set(keys))
+        for (user, item), rating, time in zip(keys, table["rating"], table["timestamp"], strict=True):
+            assert (users[user], items[item]) not in found
+            found[users[user], items[item]] = (rating.as_py(), time.as_py(), split)
+    return found
+
+
+def rejects(dataset):
+    names = [record.name for record in dataset.manifest.files if record.name.startswith("rejects/")]
+    tables = [pq.read_table(Path(dataset.folder.url) / name) for name in names]
+    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+
+
+def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):
+    rows = random_rows()
+    dataset = run([write_rows(tmp_path / "ratings.csv", rows)])
+    found, expected = contents(dataset), latest(rows)
+    assert {pair: value[:2] for pair, value in found.items()} == expected
+    assert dataset.manifest.num_ratings == Counter(value[2] for value in found.values())
+    assert dataset.manifest.rows.rejected == {"duplicate": len(rows) - len(expected)}
+    train = {pair: rating for pair, (rating, _, split) in found.items() if split == "train"}
+    assert dataset.manifest.rating.mean == pytest.approx(np.mean(list(train.values())), rel=1e-12)
+    assert (dataset.manifest.rating.min, dataset.manifest.rating.max) == (0.5, 5.0)
+    ids = {side: dataset.ids(side).to_pylist() for side in SIDES}
+    for position, side in enumerate(SIDES):
+        counts = Counter(pair[position] for pair in train)
+        assert dataset.num_train(side).tolist() == [counts[name] for name in ids[side]]
+    popularity = [
+        (-count, name.encode()) for count, name in zip(dataset.num_train("items"), ids["items"], strict=True)
+    ]
+    assert popularity == sorted(popularity)
+    for side, other in (("users", "items"), ("items", "users")):
+        by_row = {}
+        for shard, rows_of_shard in enumerate(dataset.shards(side)):
+            block = dataset.block(side, shard)
+            assert (block.num_ratings, block.num_rows) == (rows_of_shard.num_ratings, rows_of_shard.num_rows)
+            for row, (start, stop) in enumerate(itertools.pairwise(block.indptr), start=block.start):
+                columns = block.indices[start:stop].tolist()
+                assert columns == sorted(columns)
+                for column, value in zip(columns, block.values[start:stop].tolist(), strict=True):
+                    by_row[ids[side][row], ids[other][column]] = value
+        assert by_row == (train if side == "users" else {(item, user): r for (user, item), r in train.items()})
+
+
+def digests(dataset):
+    """Hashes of all files but for the rejects, which name the input files."""
+    return {record.name: record.sha256 for record in dataset.manifest.files if "rejects" not in record.name}
+
+
+def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
+    rows = random_rows()
+    whole = run([write_rows(tmp_path / "ratings.csv", rows)], output="whole")
+    manifest = (tmp_path / "whole" / MANIFEST).read_bytes()
+    small_blocks = run([tmp_path / "ratings.csv"], output="blocks", input={"block_bytes": 4000})
+    assert (tmp_path / "blocks" / MANIFEST).read_bytes() == manifest
+    assert small_blocks.digest == whole.digest
+
+    shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
+    parts = [tmp_path / name for name in ("b.csv", "a.csv.gz", "c.parquet")]
+    write_rows(parts[0], shuffled[:1000], line_end="\r\n")
+    text = HEADER + "".join(f'"{u}",{i},{r},{t}\n' for u, i, r, t in shuffled[1000:1500])
+    parts[1].write_bytes(gzip.compress(text.encode()))
+    columns = [list(column) for column in zip(*shuffled[1500:], strict=True)]
+    pq.write_table(pa.table(columns, names=list(NAMED)), parts[2], row_group_size=100)
+    for number, order in enumerate([parts, parts[::-1]]):
+        packed = run(order, output=f"packed{number}", input={"block_bytes": 4096})
+        assert digests(packed) == digests(whole)
+        assert packed.manifest.split == whole.manifest.split
+        assert packed.manifest.rows == whole.manifest.rows
+    assert (tmp_path / "packed0" / MANIFEST).read_bytes() == (tmp_path / "packed1" / MANIFEST).read_bytes()
+
+
+def test_refused_rows_are_listed_with_file_and_line_and_all_add_up(run, tmp_path):
+    good = "".join(f"u{n % 7},i{n},3,{n}\n" for n in range(500))
+    # Blocks of which not one row is accepted are among these.
+    (tmp_path / "a.csv").write_text(HEADER + good + "u1,i1\n\nu1,,3,4\n" + "x\n" * 1000)
+    (tmp_path / "b.csv").write_text(HEADER + "u1,new,9,1\nu1,i1,5,0\n")
+    paths = [tmp_path / "b.csv", tmp_path / "a.csv"]
+    dataset = run(paths, ratings={"min": 1, "max": 5}, input={"block_bytes": 256})
+    assert rejects(dataset) == [
+        (str(paths[1]), 502, "u1,i1", "wrong number of fields"),
+        (str(paths[1]), 504, "u1,,3,4", "empty item id"),
+        *((str(paths[1]), line, "x", "wrong number of fields") for line in range(505, 1505)),
+        (str(paths[0]), 2, "u1,new,9,1", "rating out of range"),
+        (str(paths[0]), 3, "u1,i1,5", "duplicate"),
+    ]
+    rows = dataset.manifest.rows
+    assert (rows.read, rows.kept) == (1504, 500)
+    assert rows.rejected == Counter(reason for *_, reason in rejects(dataset))
+    assert (dataset.manifest.rating.min, dataset.manifest.rating.max) == (1, 5)
+
+
+def test_mean_and_error_of_repeated_pairs(run, tmp_path):
+    rows = [("u", "i", 1.0, 5), ("u", "j", 3.0, 5), ("u", "i", 2.0, 9), ("u", "i", 4.5, 7)]
+    path = write_rows(tmp_path / "ratings.csv", rows)
+    only_train = {"kind": "random", "test": 0, "valid": 0}
+    dataset = run([path], ratings={"duplicates": "mean"}, split=only_train)
+    assert contents(dataset) == {("u", "i"): (2.5, 9, "train"), ("u", "j"): (3.0, 5, "train")}
+    with pytest.raises(DataError, match=r"user 'u' rates item 'i' twice: .*ratings.csv line 2 and .* line 4"):
+        run([path], output="error", ratings={"duplicates": "error"})
+    assert not (tmp_path / "error").exists()
+
+
+def test_files_split_never_trains_on_a_tested_pair(run, tmp_path):
+    rows = random_rows(400)
+    train = write_rows(tmp_path / "train.csv", [*rows[:300], ("u", "both", 5.0, 9), ("u", "other", 1.0, 1)])
+    test = write_rows(tmp_path / "test.csv", [*rows[300:], ("u", "both", 2.0, 1)])
+    split = {"kind": "files", "train": str(train), "test": str(test), "valid": 0.25}
+    dataset = run([], split=split)
+    found = contents(dataset)
+    assert found["u", "both"] == (2.0, 1, "test")
+    assert {pair for pair, value in found.items() if value[2] == "test"} == {row[:2] for row in rows[300:]} | {
+        ("u", "both")
+    }
+    assert 20 < sum(value[2] == "valid" for value in found.values()) < 120
+    rejected = dataset.manifest.rows.rejected
+    assert rejected["pair is held out for testing or validation"] >= 1
+    assert sum(rejected.values()) + dataset.manifest.rows.kept == 403
+    with pytest.raises(ConfigError, match="named for more than one split"):
+        run([], output="twice", split={**split, "train": [str(train), str(test)]})
+
+
+def test_the_split_of_a_pair_does_not_depend_on_the_other_rows(run, tmp_path):
+    rows = random_rows()
+    everything = contents(run([write_rows(tmp_path / "all.csv", rows)], output="all"))
+    half = contents(run([write_rows(tmp_path / "half.csv", rows[::2])], output="half"))
+    assert {pair: value[2] for pair, value in half.items()} == {pair: everything[pair][2] for pair in half}
+    other_seed = run([tmp_path / "all.csv"], output="seed", split={"kind": "random", "test": 0.2, "seed": 4})
+    assert any(value[2] != everything[pair][2] for pair, value in contents(other_seed).items())
+
+
+def test_titles_are_found_by_exact_id(run, tmp_path):
+    ratings = write_rows(tmp_path / "ratings.csv", [("u", "07", 3.0, 1), ("u", "7", 4.0, 1), ("v", "8", 4.0, 1)])
+    titles = tmp_path / "titles.dat"
+    titles.write_bytes("7|Amélie\n07|Le fabuleux destin\n07|again\n9|unrated\n".encode("latin-1"))
+    items = {
+        "paths": str(titles),
+        "separator": "|",
+        "header": False,
+        "encoding": "latin-1",
+        "columns": {"item": 0, "title": 1},
+    }
+    dataset = run([ratings], items=items)
+    names = dict(zip(dataset.ids("items").to_pylist(), dataset.titles.to_pylist(), strict=True))
+    assert names == {"7": "Amélie", "07": "Le fabuleux destin", "8": None}
+    titles.write_text("7|Amélie\n8|a|b\n9|c\n")
+    with pytest.raises(DataError, match=r"titles\.dat line 2: wrong number of fields: '8\|a\|b'"):
+        run([ratings], output="bad", items=items)
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"ratings\.csv is empty"),
+        (HEADER, r"ratings\.csv has no rows"),
+        (
+            HEADER + "u,i,x,1\nu,i\n",
+            r"none of 2 rows .*ratings\.csv line 2: rating is not a finite number: 'u,i,x,1'",
+        ),
+        ("who,what,stars\nu,i,3\n", r"input\.columns\.user: .* no column 'user'; its header is: who, what, stars"),
+    ],
+)
+def test_unusable_input_is_one_line_and_leaves_nothing(run, tmp_path, text, message):
+    path = tmp_path / "ratings.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        run([path])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_files_and_truncated_gzip_are_named(run, tmp_path):
+    with pytest.raises(DataError, match=r"input\.paths: there is no file .*none\.csv"):
+        run([tmp_path / "none.csv"])
+    with pytest.raises(DataError, match=r"input\.paths: there is no file .*\*\.tsv"):
+        run([tmp_path / "*.tsv"])
+    with pytest.raises(DataError, match=r"is a folder; name its files"):
+        run([tmp_path])
+    path = tmp_path / "ratings.csv.gz"
+    text = HEADER + "".join(f"{n},{n * 7919 % 1013},3,{n}\n" for n in range(200_000))
+    path.write_bytes(gzip.compress(text.encode())[:-1000])
+    with pytest.raises(DataError, match=r"ratings\.csv\.gz is a damaged or truncated gzip file"):
+        run([path])
+
+
+def test_a_standing_dataset_is_replaced_only_on_request_and_only_by_a_good_one(run, tmp_path):
+    good = write_rows(tmp_path / "good.csv", random_rows(200))
+    bad = tmp_path / "bad.csv"
+    bad.write_text(HEADER + "u,i,x,1\n")
+    first = run([good])
+    with pytest.raises(ConfigError, match="holds a prepared dataset; set overwrite to true"):
+        run([good])
+    with pytest.raises(DataError, match="none of 1 rows"):
+        run([bad], overwrite=True)
+    assert Dataset.open(str(tmp_path / "out"), verify=True).digest == first.digest
+    second = run([good], overwrite=True, split={"kind": "random", "test": 0.5})
+    assert second.digest != first.digest
+    on_disk = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert on_disk == {MANIFEST, *(record.name for record in second.manifest.files)}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"holds other things \(thesis\.tex\)"):
+        run([good], output="mine", overwrite=True)
+    with pytest.raises((ConfigError, DataError), match=r"output: cannot (use|write to) .*good\.csv/out"):
+        run([good], output="good.csv/out")
+
+
+def test_an_absent_scheduler_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_S", 1)
+    tree = {
+        "input": {"paths": str(write_rows(tmp_path / "r.csv", random_rows(10))), "columns": NAMED},
+        "output": str(tmp_path / "out"),
+        "cluster": {"address": "tcp://127.0.0.1:1"},
+    }
+    with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127\.0\.0\.1:1"):
+        prepare(PrepareConfig.model_validate(tree))
+    assert not (tmp_path / "out").exists()
+
+
+def test_movietweetings_as_it_is_shipped():
+    """The shipped copy is the published snapshot: 100,000 ratings of 16,554 users and 10,506 films."""
+    folder = Path("tests/data/movietweetings")
+    lines = gzip.decompress((folder / "ratings.dat.gz").read_bytes()).decode().splitlines()
+    fields = [line.split("::") for line in lines]
+    assert {len(row) for row in fields} == {4}
+    assert (len(fields), len({row[0] for row in fields}), len({row[1] for row in fields})) == (
+        100_000,
+        16_554,
+        10_506,
+    )
+    for name in ("ratings.dat.gz", "movies.dat.gz"):
+        # No time of packing in the file: the same content gives the same bytes.
+        assert (folder / name).read_bytes()[4:8] == b"\0\0\0\0", name
+    assert hashlib.sha256((folder / "LICENSE").read_bytes()).hexdigest()

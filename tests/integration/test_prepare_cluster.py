@@ -1,0 +1,123 @@
+"""Preparation on clusters: where they listen, what they leave, and what a worker that dies changes."""
+
+import os
+import socket
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from recsys_dist.config import load_settings
+from recsys_dist.data.cluster import open_cluster
+from recsys_dist.data.config import ClusterSettings, PrepareConfig
+from recsys_dist.data.dataset import MANIFEST, Dataset
+from recsys_dist.data.prepare import prepare
+from recsys_dist.errors import DataError
+from tests.dask_processes import dask_processes
+
+DATA = Path("tests/data/movietweetings")
+LISTENING = "0A"
+
+
+def movietweetings(output, *overrides):
+    paths = [f"input.paths={DATA}/ratings.dat.gz", f"items.paths={DATA}/movies.dat.gz", f"output={output}"]
+    return load_settings(PrepareConfig, "configs/prepare_movietweetings.yaml", [*paths, *overrides])
+
+
+def processes():
+    """This process and all below it: {pid: command line}."""
+    found, waiting = {}, [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()
+            tasks = list(Path(f"/proc/{pid}/task").iterdir())
+            waiting += [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def listening_hosts():
+    """The addresses that sockets of these processes listen on."""
+    inodes, hosts = set(), []
+    for descriptor in [fd for pid in processes() for fd in Path(f"/proc/{pid}/fd").iterdir()]:
+        with suppress(FileNotFoundError):
+            inodes.add(str(descriptor.readlink()))
+    for family, table in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[3] == LISTENING and f"socket:[{fields[9]}]" in inodes:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                packed = b"".join(words[start : start + 4][::-1] for start in range(0, len(words), 4))
+                hosts.append(socket.inet_ntop(family, packed))
+    return hosts
+
+
+def scratch_folders():
+    return set(Path(tempfile.gettempdir()).glob("recsys-dist-*"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """MovieTweetings, prepared by a local cluster that is watched meanwhile."""
+    output = tmp_path_factory.mktemp("local") / "dataset"
+    hosts, stages = [], {}
+    before = scratch_folders()
+
+    def watch(stage, done, total):
+        if stage == "collect users" and done == 0:
+            hosts.extend(listening_hosts())
+        stages[stage] = (done, total)
+
+    prepare(movietweetings(output, "cluster.workers=2", "cluster.memory_limit=1GiB"), watch)
+    return Dataset.open(str(output), verify=True), hosts, stages, scratch_folders() - before
+
+
+def test_a_local_cluster_listens_on_loopback_alone_and_leaves_nothing(dataset):
+    _, hosts, stages, left = dataset
+    assert len(hosts) >= 4
+    assert set(hosts) == {"127.0.0.1"}
+    assert left == set()
+    assert not [command for command in processes().values() if b"multiprocessing.spawn" in command]
+    assert list(stages) == ["parse", "merge items", "number items", "collect users", "write users", "write items"]
+    assert all(done == total for done, total in stages.values())
+
+
+def test_movietweetings_is_prepared_whole(dataset):
+    prepared = dataset[0]
+    manifest = prepared.manifest
+    assert (manifest.num_users, manifest.num_items, manifest.rows.kept) == (16_554, 10_506, 100_000)
+    assert manifest.rows.rejected == {}
+    assert manifest.num_ratings["test"] == pytest.approx(10_000, rel=0.05)
+    assert len(prepared.shards("users")) == len(prepared.shards("items")) == 16
+    shares = [shard.num_ratings for shard in prepared.shards("users")]
+    assert max(shares) <= 1.1 * sum(shares) / len(shares)
+    titles = dict(zip(prepared.ids("items").to_pylist(), prepared.titles.to_pylist(), strict=True))
+    assert titles["0002844"] == "Fantômas - À l'ombre de la guillotine (1913)"
+
+
+def test_a_killed_worker_changes_no_byte(dataset, tmp_path):
+    with dask_processes(tmp_path / "dask", num_workers=2) as cluster:
+        victims = [cluster.workers[0]]
+
+        def kill_once(stage, done, _total):
+            if stage == "collect users" and done == 1 and victims:
+                victims.pop().kill()
+
+        config = movietweetings(tmp_path / "out", f"cluster.address={cluster.address}", "cluster.kind=address")
+        prepare(config, kill_once)
+        assert victims == []
+    local = Path(dataset[0].folder.url)
+    assert (tmp_path / "out" / MANIFEST).read_bytes() == (local / MANIFEST).read_bytes()
+
+
+def test_a_task_that_kills_its_worker_is_named(tmp_path):
+    with dask_processes(tmp_path, num_workers=1, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as processes:
+        settings = ClusterSettings.model_validate({"address": processes.address})
+        with (
+            open_cluster(settings, num_blocks=1) as cluster,
+            pytest.raises(DataError, match=r"parse: every worker that tried ratings\.csv from byte 0 to 9 died"),
+        ):
+            cluster.run("parse", os._exit, [(1,)], ["ratings.csv from byte 0 to 9"])

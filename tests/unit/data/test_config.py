@@ -1,0 +1,75 @@
+import pytest
+
+from recsys_dist.config import load_settings, parse_settings
+from recsys_dist.data.config import PrepareConfig
+from recsys_dist.errors import ConfigError
+
+COLUMNS = {"user": "u", "item": "i", "rating": "r"}
+GOOD = {"input": {"paths": "a.csv", "columns": COLUMNS}, "output": "out"}
+
+
+def changed(key, value):
+    tree = {**GOOD, "input": dict(GOOD["input"])}
+    *path, last = key.split(".")
+    node = tree
+    for part in path:
+        node[part] = dict(node.get(part, {}))
+        node = node[part]
+    node[last] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("input.path", "a.csv", r"unknown key 'input\.path'; allowed here: .*paths"),
+        ("input.paths", [], r"key 'input\.paths' is required"),
+        ("input.columns.user", 0, r"columns\.user is 0, but header: true needs names"),
+        ("input.header", False, r"columns\.user is 'u', but header: false needs positions"),
+        ("input.columns.item", "u", "columns names one column twice"),
+        ("input.encoding", "utf-16", r"input\.encoding: 'utf-16' is not an encoding that contains ASCII"),
+        ("input.encoding", "nonsense", r"input\.encoding: 'nonsense' is not an encoding"),
+        ("input.encoding", "hex", r"input\.encoding: 'hex' is not an encoding"),
+        ("input.separator", "\n", r"input\.separator: must not hold a line end"),
+        ("input.separator", "", r"input\.separator: .*at least 1 character"),
+        ("input.quote", ",", r"input: quote needs a separator of one other ASCII character"),
+        ("ratings", {"min": 5, "max": 1}, r"ratings: min 5\.0 is not below max 1\.0"),
+        ("ratings.min", float("nan"), r"ratings\.min: .*finite"),
+        ("ratings.duplicates", "first", r"ratings\.duplicates: .*'latest', 'mean' or 'error'"),
+        ("split", {"kind": "random", "test": 0.6, "valid": 0.4}, r"split: test \+ valid must be below 1"),
+        ("split", {"kind": "files", "train": "a", "test": "b"}, r"input\.paths: with split\.kind files"),
+        ("split", {"kind": "files", "train": "a"}, r"key 'split\.test' is required"),
+        ("shards.users", 0, r"shards\.users: .*greater than or equal to 1"),
+        ("cluster.memory_limit", "much", r"cluster\.memory_limit: 'much' is not a size such as 4GiB"),
+        ("cluster.kind", "address", "kind: address goes with an address"),
+        ("cluster.address", "localhost:8786", r"is not of the form tcp://host:port"),
+        ("cluster.address", "tcp://10.0.0.1:8786", "plain tcp beyond this machine"),
+        ("cluster.address", "tcp://dask.example.org:8786", "plain tcp beyond this machine"),
+        ("cluster.address", "tls://10.0.0.1:8786", r"goes with tls\.ca"),
+    ],
+)
+def test_an_impossible_setting_is_one_line_that_names_it(key, value, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_settings(PrepareConfig, changed(key, value), "x.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://localhost:8786", "tcp://[::1]:8786"])
+def test_an_address_alone_selects_the_kind(address):
+    assert parse_settings(PrepareConfig, changed("cluster.address", address), "x").cluster.kind == "address"
+
+
+def test_plain_tcp_beyond_loopback_has_to_be_asked_for():
+    tree = changed("cluster", {"address": "tcp://10.0.0.1:8786", "insecure": True})
+    assert parse_settings(PrepareConfig, tree, "x").cluster.address == "tcp://10.0.0.1:8786"
+
+
+@pytest.mark.parametrize("name", ["movietweetings", "ml1m", "ml100k_u1"])
+def test_the_configs_lack_only_what_the_command_line_gives(name):
+    paths = ["split.train=a", "split.test=b"] if name == "ml100k_u1" else ["input.paths=a"]
+    path = f"configs/prepare_{name}.yaml"
+    config = load_settings(PrepareConfig, path, [*paths, "output=out", "split.valid=0"])
+    assert config.split.valid == 0
+    assert config.input.separator in {"::", "\t"}
+    with pytest.raises(ConfigError, match="required"):
+        load_settings(PrepareConfig, path, ["output=out"])

@@ -1,0 +1,98 @@
+"""One line for a person that names the key, whatever is wrong with a configuration."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from recsys_dist.config import Settings, load_settings
+from recsys_dist.errors import ConfigError
+
+
+class Red(Settings):
+    kind: Literal["red"]
+    depth: int = Field(default=3, ge=1)
+
+
+class Blue(Settings):
+    kind: Literal["blue"]
+    width: float = 0.5
+
+
+class Titles(Settings):
+    paths: tuple[str, ...] = ()
+    column: int | str = "title"
+
+
+class Job(Settings):
+    output: str
+    model: Annotated[Red | Blue, Field(discriminator="kind")] = Red(kind="red")
+    titles: Titles | None = None
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> Job:
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    return load_settings(Job, path, overrides)
+
+
+def test_overrides_replace_single_keys_and_make_missing_branches(tmp_path: Path) -> None:
+    text = "output: a\nmodel: {kind: red, depth: 2}\ntitles:\n"
+
+    job = load(tmp_path, text, "model.depth=7", "output=s3://bucket/x=y", "titles.paths=[a, b]")
+
+    assert job == Job(output="s3://bucket/x=y", model=Red(kind="red", depth=7), titles=Titles(paths=("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("outptu=b", "unknown key 'outptu'; allowed here: output, model, titles"),
+        ("model.width=1", "unknown key 'model.width'; allowed here: kind, depth"),
+        ("titles.path=x", "unknown key 'titles.path'; allowed here: paths, column"),
+        ("model.depth=0", "model.depth: Input should be greater than or equal to 1"),
+        ("model.depth=deep", "model.depth: Input should be a valid integer"),
+        ("model.kind=green", "model.kind: 'green' is not one of 'red', 'blue'"),
+        ("model={depth: 1}", "key 'model.kind' is required"),
+        ("titles.column=[1]", "titles.column: Input should be a valid string"),
+        ("titles.paths=[1]", "titles.paths.0: Input should be a valid string"),
+        ("output.folder=x", "override 'output.folder=x': 'output' is a value and has no keys below it"),
+        ("output", "override 'output' is not of the form key.sub=value"),
+        ("=x", "override '=x' is not of the form key.sub=value"),
+        ("model..depth=1", "is not of the form key.sub=value"),
+    ],
+)
+def test_a_wrong_override_names_its_key(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "output: a\nmodel: {kind: red}\n", override)
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_required_key_says_how_to_give_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"job\.yaml: key 'output' is required; .* output=VALUE"):
+        load(tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["- a\n", "output: [\n", "output: a\x00\n", "!!python/object/apply:os.getcwd []\n"]
+)
+def test_what_is_no_plain_yaml_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"job\.yaml") as caught:
+        load(tmp_path, text)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: No such file"):
+        load_settings(Job, tmp_path / "none.yaml")
+
+
+def test_settings_cannot_be_changed_later(tmp_path: Path) -> None:
+    job: Any = load(tmp_path, "output: a")
+
+    with pytest.raises(ValueError, match="frozen"):
+        job.output = "b"

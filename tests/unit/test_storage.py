@@ -1,0 +1,106 @@
+"""A file is there whole or not at all, on disk and behind a URL; a damaged one is found and named."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from recsys_dist.errors import DataError
+from recsys_dist.storage import FileRecord, Folder
+
+
+@pytest.fixture(params=["disk", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folder]:
+    if request.param == "disk":
+        yield Folder(str(tmp_path / "new" / "folder"))
+        return
+    folder = Folder(f"memory://{uuid.uuid4()}")
+    yield folder
+    folder.remove()
+
+
+def test_a_written_file_reads_back_and_its_record_verifies(folder: Folder) -> None:
+    record = folder.write_bytes("blocks/users/0.bin", b"abc" * 1000, rows=7)
+
+    folder.verify(record)
+
+    assert record == folder.record("blocks/users/0.bin", rows=7)
+    assert (record.bytes, record.rows) == (3000, 7)
+    assert folder.read_bytes(record.name) == b"abc" * 1000
+    assert folder.names() == ["blocks"]
+    assert folder.child("blocks").child("users").names() == ["0.bin"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(folder: Folder) -> None:
+    folder.write_bytes("state", b"old")
+
+    def write_halfway() -> None:
+        with folder.writer("state") as stream:
+            stream.write(b"new")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        write_halfway()
+
+    assert folder.read_bytes("state") == b"old"
+    assert folder.names() == ["state"]
+
+
+def test_one_writer_does_not_publish_the_unfinished_file_of_another(folder: Folder) -> None:
+    half_written, go_on = threading.Event(), threading.Event()
+
+    def write_slowly() -> None:
+        with folder.writer("slow") as stream:
+            stream.write(b"first")
+            half_written.set()
+            assert go_on.wait(10)
+            stream.write(b" second")
+
+    slow = threading.Thread(target=write_slowly)
+    slow.start()
+    assert half_written.wait(10)
+    folder.write_bytes("fast", b"done")
+    seen = folder.exists("slow")
+    go_on.set()
+    slow.join()
+
+    assert not seen
+    assert folder.read_bytes("slow") == b"first second"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(b"abX", "damaged"), (b"ab", "has 2 bytes where 3 were recorded"), (None, "missing")],
+)
+def test_a_file_unlike_its_record_is_named(folder: Folder, content: bytes | None, complaint: str) -> None:
+    record = folder.write_bytes("a.bin", b"abc")
+    folder.remove("a.bin")
+    if content is not None:
+        folder.write_bytes("a.bin", content)
+
+    with pytest.raises(DataError, match=rf"a\.bin .*{complaint}"):
+        folder.verify(record)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "/etc/passwd", "../up", "a/../../b", "c:\\x", "a\\b", "s3://bucket/x", "a\0b", "a\nb"]
+)
+def test_a_record_cannot_lead_outside_its_folder(name: str) -> None:
+    with pytest.raises(ValidationError, match="file name"):
+        FileRecord(name=name, rows=0, bytes=0, sha256="0" * 64)
+
+
+def test_missing_things_are_named_or_empty(folder: Folder) -> None:
+    assert folder.names() == []
+    assert not folder.exists("nothing")
+    folder.remove("nothing")
+    with pytest.raises(DataError, match=r"cannot read .*/nothing: no such file"):
+        folder.read_bytes("nothing")
+
+
+def test_an_unknown_kind_of_url_is_a_data_error() -> None:
+    with pytest.raises(DataError, match="nosuch://bucket"):
+        Folder("nosuch://bucket/run")

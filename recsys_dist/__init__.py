@@ -1,3 +1,24 @@
-"""Rating prediction and recommendation for data that no longer fits one machine."""
+"""Rating prediction and recommendation for data that no longer fits one machine.
+
+    import recsys_dist
+    model = recsys_dist.load_model("models/ml1m")
+
+Importing the package is cheap: torch is imported with the first use of `load_model`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recsys_dist.inference.model import Model, load_model
 
 __version__ = "0.1.0"
+__all__ = ["Model", "__version__", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"Model", "load_model"}:
+        return getattr(import_module("recsys_dist.inference.model"), name)
+    raise AttributeError(f"module 'recsys_dist' has no attribute {name!r}")

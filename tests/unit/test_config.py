@@ -45,6 +45,11 @@ def test_overrides_replace_single_keys_and_make_missing_branches(tmp_path: Path)
     assert job == Job(output="s3://bucket/x=y", model=Red(kind="red", depth=7), titles=Titles(paths=("a", "b")))
 
 
+@pytest.mark.parametrize("text", ["::", ": ", "a: b"])
+def test_signs_that_yaml_reads_as_a_mapping_stay_a_text(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, "model: {kind: red, depth: 2}\n", f"output={text}").output == text
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

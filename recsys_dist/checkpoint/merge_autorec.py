@@ -1,0 +1,122 @@
+"""An AutoRec as a bilinear model: hidden states of its rows on one side, decoder rows of its columns on the other.
+
+score = mean + row_bias + column_bias + hidden . column_vector     (see models/autorec.py)
+
+H hidden units, R rows of a piece, C columns. Rows are items in an item-AutoRec, users in a user-AutoRec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from recsys_dist.checkpoint.model_folder import ModelWriter
+from recsys_dist.checkpoint.state import StateReader
+from recsys_dist.checkpoint.tables import CHUNK_ROWS, TableWriter
+from recsys_dist.data.dataset import Dataset, Side
+from recsys_dist.kernels.sparse import Csr
+from recsys_dist.models.autorec import RowEncoder, column_factors
+
+ROWS_AT_ONCE = 4096
+CPU = torch.device("cpu")
+StageProgress = Callable[[str, int, int], None]
+
+
+def write_autorec(
+    run: StateReader, settings: Mapping[str, Any], dataset: Dataset, writer: ModelWriter, progress: StageProgress
+) -> dict[str, Any]:
+    """Write the tables of an AutoRec; returns what model.json says of it."""
+    rows: Side = settings["orientation"]
+    columns: Side = "users" if rows == "items" else "items"
+    _write_columns(run, columns, dataset, writer, progress)
+    _write_rows(run, settings, rows, dataset, writer, progress)
+    if rows == "users":
+        _write_encoder(run, dataset.num_items, settings["hidden"], writer)
+        numbers = {name: run.values[name] for name in ("mean", "scale", "shrinkage")}
+        fold_in = {"kind": "encode", "hidden_activation": settings["hidden_activation"], **numbers}
+    else:
+        pull = {"regularization": settings["regularization"], "shrinkage": run.values["shrinkage"]}
+        fold_in = {"kind": "ridge", **pull}
+    return {
+        "offset": run.values["mean"],
+        "output_activation": settings["output_activation"],
+        "fold_in": fold_in,
+    }
+
+
+@dataclass
+class _Average:
+    """Writes rows and remembers the mean of those with a train rating: the best guess for a row without any."""
+
+    table: TableWriter
+    totals: dict[str, torch.Tensor] = field(default_factory=dict)
+    count: int = 0
+
+    def append(self, piece: dict[str, torch.Tensor], is_rated_R: torch.Tensor) -> None:
+        self.table.append(piece)
+        self.count += int(is_rated_R.sum())
+        for name, tensor in piece.items():
+            total = tensor[is_rated_R].double().sum(0)
+            self.totals[name] = self.totals[name] + total if name in self.totals else total
+
+    def append_mean(self) -> None:
+        """End the table with the mean row."""
+        self.table.append({name: (total / self.count).float()[None] for name, total in self.totals.items()})
+
+
+def _write_columns(
+    run: StateReader, side: Side, dataset: Dataset, writer: ModelWriter, progress: StageProgress
+) -> None:
+    num_columns, scale = dataset.num_rows(side), float(str(run.values["scale"]))
+    is_rated = torch.from_numpy(dataset.num_train(side) > 0)
+    with writer.table(side) as table:
+        average = _Average(table)
+        for start in range(0, num_columns, CHUNK_ROWS):
+            stop = min(start + CHUNK_ROWS, num_columns)
+            vector_RH, bias_R = column_factors(run.read_rows("columns", start, stop), scale)
+            average.append({"vector": vector_RH, "bias": bias_R}, is_rated[start:stop])
+            progress(f"merging {side}", stop, num_columns)
+        average.append_mean()
+
+
+def _write_rows(
+    run: StateReader,
+    settings: Mapping[str, Any],
+    side: Side,
+    dataset: Dataset,
+    writer: ModelWriter,
+    progress: StageProgress,
+) -> None:
+    """Encode all rows, block by block, a few thousand at once."""
+    num_rows = dataset.num_rows(side)
+    num_columns = dataset.num_items if side == "users" else dataset.num_users
+    encoder = RowEncoder.from_state(
+        run.read_rows("columns", 0, num_columns),
+        run.read_rows("hidden", 0, settings["hidden"]),
+        run.values,
+        settings["hidden_activation"],
+    )
+    with writer.table(side) as table:
+        average = _Average(table)
+        for shard in range(len(dataset.shards(side))):
+            block = dataset.block(side, shard)
+            ratings = Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, CPU)
+            for start in range(0, block.num_rows, ROWS_AT_ONCE):
+                part = ratings.rows(start, min(start + ROWS_AT_ONCE, block.num_rows))
+                hidden_RH, bias_R = encoder.encode(part)
+                average.append({"vector": hidden_RH, "bias": bias_R}, part.indptr.diff() > 0)
+            progress(f"encoding {side}", block.stop, num_rows)
+        average.append_mean()
+
+
+def _write_encoder(run: StateReader, num_columns: int, hidden: int, writer: ModelWriter) -> None:
+    """What encodes a new user."""
+    with writer.table("encoder") as table:
+        for start in range(0, num_columns, CHUNK_ROWS):
+            columns = run.read_rows("columns", start, min(start + CHUNK_ROWS, num_columns))
+            table.append({name: columns[name] for name in ("encoder", "column_bias")})
+    with writer.table("hidden") as table:
+        table.append({"bias": run.read_rows("hidden", 0, hidden)["bias"]})

@@ -1,0 +1,232 @@
+"""The commands of `recsys-dist`. Heavy modules are imported inside the command that needs them: `--help` is fast.
+
+Exit codes: 0 done, 2 a mistake of the user (one line `error: ...` on stderr), 75 (EX_TEMPFAIL) training was asked
+to stop, saved its state and can be started again.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from recsys_dist.errors import ConfigError, RecsysDistError
+
+EXIT_USER_ERROR = 2
+EXIT_SAVED_RUN_AGAIN = 75
+
+app = typer.Typer(
+    name="recsys-dist",
+    help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
+    "prepare -> train -> merge -> evaluate, recommend. Every path may be a folder or a URL (s3://, gs://, ...).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigOption = Annotated[
+    str, typer.Option("--config", "-c", metavar="FILE", help="YAML file with the settings of this run.")
+]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Argument(
+        metavar="[KEY.SUB=VALUE]...",
+        help="Settings that replace those of the file, e.g. model.factors=32 output=s3://bucket/dataset.",
+        show_default=False,
+    ),
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL_DIR", help="Model folder that `merge` wrote.", show_default=False)
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    try:
+        app(args=arguments)
+    except RecsysDistError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+
+
+def _fail(reason: str) -> None:
+    """Print one line and exit. Under torchrun the agent's summary tells what the ranks past the first met."""
+    if os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        sys.stderr.write(f"error: {' '.join(reason.split())}\n")
+        sys.stderr.flush()
+    raise SystemExit(EXIT_USER_ERROR)
+
+
+def _require_parent(output: Path | None) -> None:
+    """Say that a file cannot be written before the work whose result it would hold."""
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(f"--output {output}: there is no folder {output.parent}")
+
+
+@app.command()
+def prepare(config: ConfigOption, overrides: Overrides = None) -> None:
+    """Turn rating files into a prepared dataset (Dask: a local cluster, or the one that cluster.address names).
+
+    Rows that cannot be used are kept apart with their reasons, never dropped silently.
+
+    Example: recsys-dist prepare --config configs/prepare_ml1m.yaml output=data/ml1m
+    """
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.cli.tables import print_dataset
+    from recsys_dist.config import load_settings
+    from recsys_dist.data.config import PrepareConfig
+    from recsys_dist.data.prepare import prepare as prepare_dataset
+
+    settings = load_settings(PrepareConfig, config, overrides or ())
+    start = time.perf_counter()
+    with show_stages() as progress:
+        manifest = prepare_dataset(settings, progress)
+    print_dataset(manifest, settings.output, seconds=time.perf_counter() - start)
+
+
+@app.command()
+def train(config: ConfigOption, overrides: Overrides = None) -> None:
+    """Train a model, or continue the run that `run_dir` holds.
+
+    As it stands this is one process, on the CPU or one GPU. On several ranks:
+
+    torchrun --nproc_per_node=4 launch/train.py --config configs/mf.yaml dataset=data/ml1m run_dir=runs/ml1m
+
+    Exit code 75 means: asked to stop, saved; the same command continues.
+    """
+    from recsys_dist.cli.tables import print_outcome
+    from recsys_dist.config import load_settings
+    from recsys_dist.distributed.elastic import report_errors
+
+    with report_errors():
+        from recsys_dist.training.config import TrainConfig
+        from recsys_dist.training.run import train as train_model
+
+        settings = load_settings(TrainConfig, config, overrides or ())
+        outcome = train_model(settings)
+    if os.environ.get("RANK", "0") == "0":
+        print_outcome(outcome.name, settings.run_dir)
+    if outcome.name == "PREEMPTED":
+        raise typer.Exit(EXIT_SAVED_RUN_AGAIN)
+
+
+@app.command()
+def merge(
+    run_dir: Annotated[
+        str, typer.Argument(metavar="RUN_DIR", help="Folder of a training run.", show_default=False)
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="MODEL_DIR", help="Folder to create for the model.")
+    ],
+    step: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            metavar="N",
+            help="Checkpoint to take, by its epochs; if not given the best by validation RMSE, else the newest.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Where the dataset of the run lies now, if it has moved. It must be the same dataset."),
+    ] = None,
+) -> None:
+    """Merge the sharded checkpoint of a run into one model folder that needs nothing else.
+
+    The folder is the same, byte for byte, whatever number of ranks trained the model.
+
+    Example: recsys-dist merge runs/ml1m --output models/ml1m
+    """
+    from recsys_dist.checkpoint.merge import merge as merge_checkpoint
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.cli.tables import print_model
+
+    with show_stages() as progress:
+        manifest = merge_checkpoint(run_dir, output, step=step, dataset_url=dataset, progress=progress)
+    print_model(manifest, output)
+
+
+@app.command()
+def evaluate(
+    model_dir: ModelArgument,
+    dataset: Annotated[str, typer.Option(metavar="DATASET", help="Prepared dataset with the held-out ratings.")],
+    split: Annotated[str, typer.Option(help="Split to evaluate: test or valid.")] = "test",
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="FILE", help="Also write the report as JSON."),
+    ] = None,
+    relevant_from: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            metavar="RATING", help="Ratings from here on count as relevant; the train mean if not given."
+        ),
+    ] = None,
+    ranking_users: Annotated[
+        int, typer.Option(min=0, help="Rank all items for at most so many users, a fixed draw; 0 for none.")
+    ] = 20_000,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    verify: Annotated[bool, typer.Option("--verify", help="Check the hash of every model file first.")] = False,
+) -> None:
+    """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
+
+    Example: recsys-dist evaluate models/ml1m --dataset data/ml1m --output report.json
+    """
+    from recsys_dist.cli.tables import print_report
+    from recsys_dist.inference.evaluate import evaluate as evaluate_model
+    from recsys_dist.inference.evaluate import write_report
+
+    _require_parent(output)
+    report = evaluate_model(model_dir, dataset, split, relevant_from, ranking_users, device, verify)
+    print_report(report)
+    if output is not None:
+        write_report(report, output)
+
+
+@app.command()
+def recommend(
+    model_dir: ModelArgument,
+    user: Annotated[
+        list[str], typer.Option("--user", "-u", metavar="ID", help="User id as in the data; repeatable.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Items for each user.")] = 10,
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DATASET", help="Also leave out what these users rated in any split of this prepared dataset."
+        ),
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also recommend items that the user has rated.")
+    ] = False,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="FILE", help="Also write the lists: .json or .csv."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """Print the items with the highest predicted rating for each user; items rated in training are left out.
+
+    Example: recsys-dist recommend models/ml1m --user 42 --user 7 --top 10
+    """
+    from recsys_dist.cli.tables import print_recommendations
+    from recsys_dist.inference.lists import check_list_file, write_lists
+    from recsys_dist.inference.model import load_model
+
+    if include_seen and dataset is not None:
+        raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
+    _require_parent(output)
+    if output is not None:
+        check_list_file(output)
+    model = load_model(model_dir, device=device)
+    model.require_users(user)
+    lists = model.recommend(user, top, include_seen=include_seen, also_seen=dataset)
+    print_recommendations(lists)
+    if output is not None:
+        write_lists(lists, output)

@@ -1,0 +1,125 @@
+"""What the commands print when they are done: one table each, on stdout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from recsys_dist.checkpoint.model_folder import ModelManifest
+    from recsys_dist.data.dataset import Manifest
+    from recsys_dist.inference.lists import Recommendations
+
+
+def print_dataset(manifest: Manifest, output: str, seconds: float) -> None:
+    """The summary of a preparation: what was read, what was refused and why, what came out."""
+    table = _pairs("Prepared dataset")
+    table.add_row("rows read", f"{manifest.rows.read:,}")
+    table.add_row("rows kept", f"{manifest.rows.kept:,}")
+    for reason, count in sorted(manifest.rows.rejected.items()):
+        table.add_row(f"rejected: {reason}", f"{count:,}")
+    table.add_row("users", f"{manifest.num_users:,}")
+    table.add_row("items", f"{manifest.num_items:,}")
+    table.add_row("density", f"{manifest.rows.kept / (manifest.num_users * manifest.num_items):.4%}")
+    for split, count in manifest.num_ratings.items():
+        table.add_row(f"ratings to {split}", f"{count:,}")
+    rating = manifest.rating
+    table.add_row("rating", f"{rating.min:g} to {rating.max:g}, mean {rating.mean:.4f}")
+    table.add_row("shards", f"{len(manifest.user_shards)} of users, {len(manifest.item_shards)} of items")
+    table.add_row("seconds", f"{seconds:.1f}")
+    table.add_row("output", output)
+    _console().print(table)
+
+
+def print_outcome(outcome: str, run_dir: str) -> None:
+    """How training ended, and what to do next."""
+    console = _console()
+    if outcome == "PREEMPTED":
+        console.print("Asked to stop: the state is saved. The same command continues.")
+        return
+    ended = "Stopped early: validation no longer improves." if outcome == "EARLY_STOPPED" else "Finished."
+    console.print(f"{ended} Next: recsys-dist merge {run_dir} --output MODEL_DIR", soft_wrap=True)
+
+
+def print_model(manifest: ModelManifest, output: str) -> None:
+    """The summary of a merge."""
+    table = _pairs("Model")
+    table.add_row("kind", manifest.kind)
+    table.add_row("step", f"{manifest.step}")
+    table.add_row("users", f"{manifest.num_users:,}")
+    table.add_row("items", f"{manifest.num_items:,}")
+    table.add_row("files", f"{len(manifest.files)}, {sum(file.bytes for file in manifest.files) / 1e6:,.1f} MB")
+    table.add_row("digest", manifest.contents_digest)
+    table.add_row("output", output)
+    _console().print(table)
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Errors of the model and its baselines on the same ratings, then the ranking figures."""
+    title = f"{report['model']['kind']} on the {report['split']} ratings"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "RMSE", "MAE", "ratings", "seconds"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, row in report["baselines"].items():
+        _add_errors(table, name.replace("_", " "), row)
+    _add_errors(table, report["model"]["kind"], {**report, "seconds": report["seconds"]["predict"]})
+    _add_errors(table, "  cold users", report["cold_users"])
+    _add_errors(table, "  cold items", report["cold_items"])
+    console = _console()
+    console.print(table)
+    ranking = report["ranking"]
+    if ranking is not None:
+        eligible = ranking["eligible_users"]
+        console.print(
+            f"Top {ranking['top']} of all unseen items for {ranking['users']:,} of {eligible:,} users, "
+            f"relevant from {ranking['relevant_from']:g}: recall {_figure(ranking['recall'])}, "
+            f"nDCG {_figure(ranking['ndcg'])} ({ranking['seconds']:.1f} s)",
+            soft_wrap=True,
+        )
+
+
+def print_recommendations(lists: Sequence[Recommendations]) -> None:
+    """One table per user: rank, title, item id, predicted rating."""
+    console = _console()
+    for recommended in lists:
+        table = Table(title=f"User {_printable(recommended.user_id)}", title_justify="left")
+        table.add_column("#", justify="right", no_wrap=True)
+        table.add_column("title", overflow="fold")
+        table.add_column("item", overflow="fold")
+        table.add_column("predicted", justify="right", no_wrap=True)
+        for rank, item in enumerate(recommended.rows(), start=1):
+            spread = "" if item.std is None else f" ± {item.std:.2f}"
+            table.add_row(
+                f"{rank}", _printable(item.title or ""), _printable(item.item_id), f"{item.score:.2f}{spread}"
+            )
+        console.print(table)
+
+
+def _console() -> Console:
+    """Shows titles and ids as they are: "[REC]" is a film, not a colour."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def _pairs(title: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", overflow="fold")
+    return table
+
+
+def _add_errors(table: Table, name: str, row: Mapping[str, Any]) -> None:
+    seconds = f"{row['seconds']:.2f}" if "seconds" in row else ""
+    table.add_row(name, _figure(row["rmse"]), _figure(row["mae"]), f"{row['count']:,}", seconds)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,201 @@
+"""How good a model is on ratings that it never saw, beside two baselines fitted on the same train ratings.
+
+In: a model folder, a prepared dataset. Out: the report, a tree of plain values (`report.json`):
+
+    rmse, mae, count            over all ratings of the split, predictions clipped to the rating range
+    cold_users, cold_items      the same over ratings of users (items) without a single train rating
+    baselines                   global_mean and user_item_bias: rmse, mae, count, seconds to fit and predict
+    ranking                     recall and ndcg at 10; null where it was not asked for
+    model, dataset, split, seconds
+
+Held-out ratings are only compared with, never put in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.data.blocks import Block
+from recsys_dist.data.dataset import Dataset, Ratings, Side, Split
+from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.inference.ids import IdIndex
+from recsys_dist.inference.model import Model, load_model
+from recsys_dist.inference.ranking import Liked, rank_held_out
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.models.baselines import BiasModel, mean_rating
+
+RANKING_USERS = 20_000
+Report = dict[str, Any]
+Predictor = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
+
+
+def evaluate(
+    model_dir: str,
+    dataset_url: str,
+    split: str = "test",
+    relevant_from: float | None = None,
+    ranking_users: int = RANKING_USERS,
+    device: str = "cpu",
+    verify: bool = False,
+) -> Report:
+    """Compare the model at `model_dir` with the held-out ratings of a split (`test` or `valid`).
+
+    A rating of at least `relevant_from` (the train mean where None) counts as liked in the ranking, which is done
+    for at most `ranking_users` users. `verify` checks the hash of every model file first. Raises `DataError` where
+    the split is empty or damaged.
+    """
+    start = time.perf_counter()
+    model, dataset = load_model(model_dir, device, verify), Dataset.open(dataset_url)
+    held_out = HeldOut(model, dataset, split)
+    liked = Liked(
+        model.manifest.rating.mean if relevant_from is None else relevant_from,
+        model.users.num_rows,
+        model.items.num_rows,
+    )
+    loaded = time.perf_counter()
+    report = _errors(model, held_out, liked)
+    eligible_U = report.pop("eligible")
+    ranking = rank_held_out(model, liked, held_out.shards(), eligible_U, ranking_users) if ranking_users else None
+    report |= {
+        "ranking": ranking,
+        "split": split,
+        "model": _about_model(model),
+        "dataset": {"url": dataset_url, "digest": dataset.digest, "is_trained_on": held_out.is_trained_on},
+    }
+    report["seconds"] |= {"load": loaded - start, "total": time.perf_counter() - start}
+    plain: Report = _plain(report)
+    return plain
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a report as JSON."""
+    path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+class HeldOut:
+    """The ratings of one split by the model's indices; users and items unknown to it are its last row."""
+
+    def __init__(self, model: Model, dataset: Dataset, split: str) -> None:
+        self._dataset = dataset
+        self._split = _parse_split(split)
+        if not dataset.manifest.num_ratings.get(self._split):
+            raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
+        for record in dataset.manifest.files:
+            if record.name.startswith(f"ratings/{split}/"):
+                dataset.folder.verify(record)
+        self.is_trained_on = dataset.digest == model.manifest.provenance.dataset_digest
+        self._user_of = self._translation("users", model.user_ids)
+        self._item_of = self._translation("items", model.item_ids)
+
+    def shards(self) -> Iterator[Ratings]:
+        """The ratings of one user shard after the other."""
+        for shard in range(len(self._dataset.shards("users"))):
+            ratings = self._dataset.ratings(self._split, shard)
+            yield Ratings(self._user_of[ratings.user_index], self._item_of[ratings.item_index], ratings.rating)
+
+    def _translation(self, side: Side, ids: IdIndex) -> NDArray[np.int64]:
+        """Model index of each dataset index: the same where the model was trained on it, otherwise by raw id."""
+        if self.is_trained_on:
+            return np.arange(self._dataset.num_rows(side))
+        return ids.find(self._dataset.ids(side))
+
+
+def _parse_split(split: str) -> Split:
+    if split == "test":
+        return "test"
+    if split == "valid":
+        return "valid"
+    raise ConfigError(f"split {split!r} is not held out; use test or valid")
+
+
+@dataclass
+class _Measured:
+    """One predictor, its errors so far and the seconds that they took."""
+
+    predict: Predictor
+    seconds: float
+    errors: ErrorSums = field(default_factory=ErrorSums)
+
+    def add(self, ratings: Ratings) -> NDArray[np.floating]:
+        start = time.perf_counter()
+        predicted = self.predict(ratings.user_index, ratings.item_index)
+        self.errors += ErrorSums.of(predicted, ratings.rating)
+        self.seconds += time.perf_counter() - start
+        return predicted
+
+
+def _errors(model: Model, held_out: HeldOut, liked: Liked) -> Report:
+    """One pass over the held-out ratings with all predictors."""
+    measured = _Measured(model.predict_indices, seconds=0.0)
+    baselines = _baselines(model)
+    cold_users, cold_items = ErrorSums(), ErrorSums()
+    is_cold_U, is_cold_I = model.users.is_cold_R.cpu().numpy(), model.items.is_cold_R.cpu().numpy()
+    eligible_U = np.zeros(model.users.num_rows, np.bool_)
+    for ratings in held_out.shards():
+        predicted = measured.add(ratings)
+        for baseline in baselines.values():
+            baseline.add(ratings)
+        user_cold, item_cold = is_cold_U[ratings.user_index], is_cold_I[ratings.item_index]
+        cold_users += ErrorSums.of(predicted[user_cold], ratings.rating[user_cold])
+        cold_items += ErrorSums.of(predicted[item_cold], ratings.rating[item_cold])
+        eligible_U[liked.pairs(ratings)[0]] = True
+    return {
+        **_figures(measured.errors),
+        "cold_users": _figures(cold_users),
+        "cold_items": _figures(cold_items),
+        "baselines": {name: {**_figures(one.errors), "seconds": one.seconds} for name, one in baselines.items()},
+        "seconds": {"predict": measured.seconds},
+        "eligible": eligible_U,
+    }
+
+
+def _baselines(model: Model) -> dict[str, _Measured]:
+    """Both baselines, fitted on the train ratings in the model folder; clipped as the model's predictions are."""
+    start = time.perf_counter()
+    mean = mean_rating(partial(_blocks, model))
+    after_mean = time.perf_counter()
+    biases = BiasModel.fit(partial(_blocks, model), model.users.num_rows, model.items.num_rows)
+    limits = model.manifest.rating
+    return {
+        "global_mean": _Measured(lambda user_N, _item_N: np.full(len(user_N), mean), after_mean - start),
+        "user_item_bias": _Measured(
+            lambda user_N, item_N: biases.predict(user_N, item_N).clip(limits.min, limits.max),
+            time.perf_counter() - after_mean,
+        ),
+    }
+
+
+def _blocks(model: Model) -> Iterator[Block]:
+    return (model.folder.block(shard) for shard in range(len(model.manifest.user_shards)))
+
+
+def _figures(errors: ErrorSums) -> Report:
+    return {"rmse": errors.rmse, "mae": errors.mae, "count": errors.count}
+
+
+def _about_model(model: Model) -> Report:
+    manifest = model.manifest
+    return {
+        "url": model.folder.folder.url,
+        "kind": manifest.kind,
+        "step": manifest.step,
+        "digest": manifest.contents_digest,
+        "config": manifest.config,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same tree with NaN, the error over no ratings, as null: JSON has none."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,101 @@
+"""A user that training never saw, from ratings alone: no retraining, nothing written.
+
+K width of the vectors, n = K + 1, N ratings of the new user
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys_dist.checkpoint.model_folder import EncodeFoldIn, ModelFolder, PosteriorFoldIn, RidgeFoldIn
+from recsys_dist.inference.uncertainty import pack, unpack
+from recsys_dist.kernels.sparse import Csr
+from recsys_dist.models.autorec import RowEncoder
+
+SMALLEST_PULL = 1e-6
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """Vector [K], bias, and where the model knows it the packed covariance [T] of a folded-in user."""
+
+    vector_K: torch.Tensor
+    bias: torch.Tensor
+    covariance_T: torch.Tensor | None = None
+
+
+def fold_in_posterior(
+    spec: PosteriorFoldIn,
+    vector_NK: torch.Tensor,
+    bias_N: torch.Tensor,
+    covariance_NT: torch.Tensor | None,
+    residual_N: torch.Tensor,
+) -> NewUser:
+    """The posterior of x = (p_u, b_u) given N ratings: one E step of training, in float64.
+
+    In: (q_i, c_i) and their packed covariances of the rated items; the ratings less mu. Without covariances the
+    items are taken as points, and so is the user.
+    """
+    design_Nn = torch.nn.functional.pad(vector_NK.double(), (0, 1), value=1.0)
+    target_N = residual_N.double() - bias_N.double()
+    # sum of E[z z^T] with z = (q_i, 1), and sum of E[z (r - mu - c_i)], Cov(q_i, c_i) = the last column
+    gram_nn, weighted_n = design_Nn.T @ design_Nn, design_Nn.T @ target_N
+    if covariance_NT is not None:
+        covariance_nn = unpack(covariance_NT.double().sum(0, keepdim=True))[0]
+        gram_nn[:-1, :-1] += covariance_nn[:-1, :-1]
+        weighted_n[:-1] -= covariance_nn[:-1, -1]
+    prior_mean_n = torch.tensor(spec.prior_mean, dtype=torch.float64, device=gram_nn.device)
+    prior_nn = torch.tensor(spec.prior_covariance, dtype=torch.float64, device=gram_nn.device)
+    # precision = gram / sigma^2 + Lambda          E[x] = precision^-1 (weighted / sigma^2 + Lambda m)
+    prior_precision_nn = torch.linalg.inv(prior_nn)
+    posterior_nn = torch.linalg.inv(gram_nn / spec.noise_variance + prior_precision_nn)
+    own_n = (posterior_nn @ (weighted_n / spec.noise_variance + prior_precision_nn @ prior_mean_n)).float()
+    return NewUser(own_n[:-1], own_n[-1], None if covariance_NT is None else pack(posterior_nn).float())
+
+
+def fold_in_ridge(
+    spec: RidgeFoldIn, hidden_NH: torch.Tensor, residual_N: torch.Tensor, average: NewUser
+) -> NewUser:
+    """The decoder row (w, b) of a new column of an item-AutoRec, in float64.
+
+    Training's loss for one column, drawn to the average column instead of to zero. `residual` is the rating less
+    mean and item bias.
+
+    argmin over w, b of sum of (residual_n - h_n . w - b)^2 + lambda/2 |w - average|^2 + shrinkage (b - average)^2
+
+    A sigmoid output link counts as straight here, which it is near the mean.
+    """
+    design_Nn = torch.nn.functional.pad(hidden_NH.double(), (0, 1), value=1.0)
+    average_n = torch.cat([average.vector_K, average.bias.reshape(1)]).double()
+    pull_n = torch.full_like(average_n, max(spec.regularization / 2, SMALLEST_PULL))
+    pull_n[-1] = max(spec.shrinkage, SMALLEST_PULL)
+    # (H^T H + pull) (x - average) = H^T (residual - H average)
+    right_n = design_Nn.T @ (residual_N.double() - design_Nn @ average_n)
+    own_n = average_n + torch.linalg.solve(design_Nn.T @ design_Nn + pull_n.diag(), right_n)
+    return NewUser(own_n[:-1].float(), own_n[-1].float())
+
+
+def fold_in_encode(
+    spec: EncodeFoldIn,
+    folder: ModelFolder,
+    item_N: NDArray[np.int64],
+    rating_N: NDArray[np.float32],
+    device: torch.device,
+) -> NewUser:
+    """The hidden state and bias of a new row of a user-AutoRec."""
+    # The row over the rated items alone, so that only their N rows of the encoder are read.
+    row = Csr.from_numpy(np.array([0, len(item_N)]), np.arange(len(item_N)), rating_N, len(item_N), device)
+    columns = folder.table("encoder").take(torch.from_numpy(item_N))
+    hidden = folder.table("hidden")
+    encoder = RowEncoder.from_state(
+        {name: tensor.to(device) for name, tensor in columns.items()},
+        {"bias": hidden.take(torch.arange(hidden.num_rows, device="cpu"))["bias"].to(device)},
+        {"mean": spec.mean, "scale": spec.scale, "shrinkage": spec.shrinkage},
+        spec.hidden_activation,
+    )
+    hidden_1H, bias_1 = encoder.encode(row)
+    return NewUser(hidden_1H[0], bias_1[0])

@@ -1,0 +1,71 @@
+"""Recommendations for one user, and the files that they are written to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.errors import ConfigError
+
+LIST_FORMATS = (".json", ".csv")
+
+
+class RecommendedItem(NamedTuple):
+    """One line of a list: `score` is the predicted rating, `std` its deviation where the model knows it."""
+
+    item_id: str
+    title: str | None
+    score: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """The items with the highest predicted rating, best first; fewer than asked for where no more are unseen."""
+
+    user_id: str
+    item_ids: list[str]
+    titles: list[str | None]
+    scores: NDArray[np.float32]
+    stds: NDArray[np.float32] | None
+
+    def rows(self) -> Iterator[RecommendedItem]:
+        """Line by line, figures to four decimals."""
+        scores = [round(score, 4) for score in self.scores.tolist()]
+        stds = [None] * len(scores) if self.stds is None else [round(std, 4) for std in self.stds.tolist()]
+        return map(RecommendedItem, self.item_ids, self.titles, scores, stds)
+
+
+def check_list_file(path: Path) -> None:
+    """Raise `ConfigError` where the name of an output file says no format that is known."""
+    if path.suffix not in LIST_FORMATS:
+        raise ConfigError(f"--output {path}: the name must end in .json or .csv")
+
+
+def write_lists(lists: Sequence[Recommendations], path: Path) -> None:
+    """Write all lists as JSON (one object per user) or CSV (one line per user and item)."""
+    check_list_file(path)
+    text = _as_json(lists) if path.suffix == ".json" else _as_csv(lists)
+    path.write_text(text, encoding="utf-8")
+
+
+def _as_json(lists: Sequence[Recommendations]) -> str:
+    tree = [{"user_id": one.user_id, "items": [item._asdict() for item in one.rows()]} for one in lists]
+    return json.dumps(tree, indent=1, ensure_ascii=False) + "\n"
+
+
+def _as_csv(lists: Sequence[Recommendations]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["user_id", "rank", *RecommendedItem._fields])
+    for one in lists:
+        writer.writerows([one.user_id, rank, *item] for rank, item in enumerate(one.rows(), start=1))
+    return text.getvalue()

@@ -1,0 +1,95 @@
+"""Saved runs with known numbers, and the model folders that they merge into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys_dist.checkpoint.merge import write_model
+from recsys_dist.checkpoint.model_folder import ModelManifest, new_folder
+from recsys_dist.data.dataset import Dataset
+
+NOISE_VARIANCE = 0.7
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A checkpoint in memory, as merge reads it."""
+
+    tables: Mapping[str, Mapping[str, torch.Tensor]]
+    values: Mapping[str, Any]
+    config: dict[str, Any]
+    details: Mapping[str, Any]
+    step: int = 3
+
+    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
+        return {name: tensor[start:stop].clone() for name, tensor in self.tables[table].items()}
+
+
+def random_covariances(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    root = rng.normal(0, 0.3, (count, n, n))
+    return root @ root.transpose(0, 2, 1) + 0.05 * np.eye(n)
+
+
+def mf_run(dataset: Dataset, factors: int = 3, posterior: str = "full", seed: int = 0) -> SavedRun:
+    rng, n = np.random.default_rng(seed), factors + 1
+    upper = np.triu_indices(n)
+    tables, values = {}, {"mu": dataset.manifest.rating.mean, "noise_variance": NOISE_VARIANCE, "epoch": 3}
+    for side in ("users", "items"):
+        covariance = random_covariances(rng, dataset.num_rows(side), n)
+        tables[side] = {
+            "mean": torch.from_numpy(rng.normal(0, 0.5, (dataset.num_rows(side), n)).astype(np.float32)),
+            "covariance": torch.from_numpy(covariance[:, *upper].astype(np.float32)),
+        }
+        values[f"{side[:-1]}_prior_mean"] = rng.normal(0, 0.2, n).tolist()
+        values[f"{side[:-1]}_prior_covariance"] = random_covariances(rng, 1, n)[0].tolist()
+    config = {"model": {"kind": "mf", "factors": factors, "posterior": posterior}, "dataset": dataset.folder.url}
+    return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})
+
+
+def autorec_run(dataset: Dataset, orientation: str, hidden: int = 4, seed: int = 0, **settings: Any) -> SavedRun:
+    rng = np.random.default_rng(seed)
+    columns = dataset.num_users if orientation == "items" else dataset.num_items
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(rng.normal(0, 0.3, shape).astype(np.float32))
+
+    tables = {
+        "columns": {
+            "encoder": normal(columns, hidden),
+            "decoder": normal(columns, hidden),
+            "output_bias": normal(columns),
+            "column_bias": normal(columns),
+        },
+        "hidden": {"bias": normal(hidden)},
+    }
+    model = {
+        "kind": "autorec",
+        "orientation": orientation,
+        "hidden": hidden,
+        "hidden_activation": "sigmoid",
+        "output_activation": "identity",
+        "regularization": 2.0,
+    }
+    config = {"model": model | settings, "dataset": dataset.folder.url}
+    values = {"epoch": 3, "mean": dataset.manifest.rating.mean, "scale": 0.8, "shrinkage": 2.0}
+    return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})
+
+
+def write_merged(run: SavedRun, dataset: Dataset, path: Path | str) -> ModelManifest:
+    with new_folder(str(path)) as folder:
+        return write_model(run, dataset, folder, lambda _stage, _done, _total: None)
+
+
+def train_matrix(dataset: Dataset) -> np.ndarray:
+    """Train ratings as a dense matrix, NaN where there is none."""
+    dense = np.full((dataset.num_users, dataset.num_items), np.nan)
+    for shard in range(len(dataset.shards("users"))):
+        train = dataset.ratings("train", shard)
+        dense[train.user_index, train.item_index] = train.rating
+    return dense

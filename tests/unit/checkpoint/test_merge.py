@@ -1,0 +1,171 @@
+"""Merging: what the model folder predicts is what the checkpoint says, and nothing half-written is left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_dist.checkpoint import tables
+from recsys_dist.checkpoint.merge import merge
+from recsys_dist.checkpoint.model_folder import ModelFolder
+from recsys_dist.checkpoint.state import TableRows, TrainerState
+from recsys_dist.checkpoint.store import CheckpointStore
+from recsys_dist.checkpoint.tables import Table, TableWriter
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import CheckpointError, DataError
+from recsys_dist.inference.model import load_model
+from recsys_dist.storage import Folder
+from tests.merged import SavedRun, autorec_run, mf_run, train_matrix, write_merged
+from tests.prepared import small_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return small_dataset(tmp_path_factory.mktemp("merge") / "dataset", num_users=40, num_items=25, num_ratings=300)
+
+
+def all_pairs(num_users: int, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.repeat(np.arange(num_users), num_items), np.tile(np.arange(num_items), num_users)
+
+
+def predictions(path: Path) -> np.ndarray:
+    model = load_model(str(path), verify=True)
+    shape = (model.users.num_rows, model.items.num_rows)
+    return model.predict_indices(*all_pairs(*shape)).reshape(shape)
+
+
+@pytest.mark.parametrize("factors", [0, 3])
+def test_merged_mf_predicts_what_the_checkpoint_says(tmp_path, dataset, factors):
+    run = mf_run(dataset, factors)
+
+    write_merged(run, dataset, tmp_path / "model")
+
+    users, items = (run.tables[side]["mean"].double().numpy() for side in ("users", "items"))
+    expected = run.values["mu"] + users[:, :-1] @ items[:, :-1].T + users[:, -1:] + items[:, -1]
+    warm = np.ix_(dataset.num_train("users") > 0, dataset.num_train("items") > 0)
+    clipped = np.clip(expected, dataset.manifest.rating.min, dataset.manifest.rating.max)
+    np.testing.assert_allclose(predictions(tmp_path / "model")[warm], clipped[warm], atol=1e-5)
+
+
+def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
+    """models/autorec.py over dense rows [R, C]."""
+    columns = {name: tensor.double().numpy() for name, tensor in run.tables["columns"].items()}
+    left = ratings - run.values["mean"] - columns["column_bias"]
+    row_bias = np.nansum(left, 1) / ((~np.isnan(left)).sum(1) + run.values["shrinkage"])
+    inputs = np.nan_to_num((left - row_bias[:, None]) / run.values["scale"])
+    hidden = 1 / (1 + np.exp(-(inputs @ columns["encoder"] + run.tables["hidden"]["bias"].double().numpy())))
+    score = hidden @ columns["decoder"].T + columns["output_bias"]
+    return run.values["mean"] + row_bias[:, None] + run.values["scale"] * score
+
+
+@pytest.mark.parametrize("orientation", ["items", "users"])
+def test_merged_autorec_predicts_what_the_autoencoder_puts_out(tmp_path, dataset, orientation):
+    run = autorec_run(dataset, orientation)
+
+    write_merged(run, dataset, tmp_path / "model")
+
+    ratings = train_matrix(dataset)
+    expected = dense_autorec(run, ratings) if orientation == "users" else dense_autorec(run, ratings.T).T
+    clipped = np.clip(expected, dataset.manifest.rating.min, dataset.manifest.rating.max)
+    warm = np.ix_(dataset.num_train("users") > 0, dataset.num_train("items") > 0)
+    np.testing.assert_allclose(predictions(tmp_path / "model")[warm], clipped[warm], atol=1e-5)
+
+
+def save_run(run: SavedRun, run_dir: Path) -> None:
+    state = TrainerState(
+        {name: TableRows(0, len(next(iter(table.values()))), table) for name, table in run.tables.items()},
+        run.values,
+    )
+    store = CheckpointStore(Folder(str(run_dir)), Collectives(World.single()), keep=2)
+    store.save(state, run.step, {"config": run.config, **run.details})
+
+
+def test_a_saved_run_merges_from_its_folder(tmp_path, dataset):
+    run = mf_run(dataset)
+    save_run(run, tmp_path / "run")
+
+    manifest = merge(str(tmp_path / "run"), str(tmp_path / "model"), step=3)
+
+    assert (manifest.kind, manifest.step, manifest.provenance.dataset_digest) == ("mf", 3, dataset.digest)
+    assert manifest == write_merged(run, dataset, tmp_path / "other")
+    # The model folder is enough: neither the run nor the dataset is asked again.
+    shutil.rmtree(tmp_path / "run")
+    assert ModelFolder.open(str(tmp_path / "model"), verify=True).titles.to_pylist()[1] == "Film 1"
+    with pytest.raises(CheckpointError, match="exists already"):
+        merge(str(tmp_path / "run"), str(tmp_path / "model"))
+
+
+def test_nothing_is_left_of_a_merge_that_fails(tmp_path, dataset):
+    run = mf_run(dataset)
+    run.tables["items"]["mean"][7, 1] = torch.nan
+
+    with pytest.raises(CheckpointError, match="vector of row 7 of items is not a finite number"):
+        write_merged(run, dataset, tmp_path / "models" / "model")
+
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_model_behind_a_url_is_complete_or_not_there(dataset):
+    manifest = write_merged(mf_run(dataset), dataset, "memory://merged/good")
+    assert ModelFolder.open("memory://merged/good", verify=True).manifest == manifest
+    broken = mf_run(dataset)
+    broken.tables["items"]["mean"][7, 1] = torch.nan
+
+    with pytest.raises(CheckpointError, match="not a finite number"):
+        write_merged(broken, dataset, "memory://merged/bad")
+    with pytest.raises(CheckpointError, match="exists already"):
+        write_merged(broken, dataset, "memory://merged/good")
+
+    assert Folder("memory://merged").names() == ["good"]
+
+
+def test_damaged_ratings_are_not_copied_into_a_model(tmp_path):
+    dataset = small_dataset(tmp_path / "dataset", num_users=40, num_items=25, num_ratings=300)
+    block = tmp_path / "dataset" / "blocks" / "users" / "00001.safetensors"
+    block.write_bytes(block.read_bytes()[:-1] + b"\x7f")
+
+    with pytest.raises(DataError, match=r"blocks/users/00001\.safetensors is damaged"):
+        write_merged(mf_run(dataset), dataset, tmp_path / "model")
+
+    assert not (tmp_path / "model").exists()
+
+
+def test_another_dataset_is_refused(tmp_path, dataset):
+    run = dataclasses.replace(mf_run(dataset), details={"dataset_digest": "0" * 64})
+
+    with pytest.raises(CheckpointError, match="not the dataset that the run was trained on"):
+        write_merged(run, dataset, tmp_path / "model")
+
+
+@pytest.mark.parametrize("pieces", [(10,), (1, 9), (4, 4, 2), (3, 0, 7)])
+def test_chunks_do_not_depend_on_the_pieces_written(tmp_path, monkeypatch, pieces):
+    monkeypatch.setattr(tables, "CHUNK_ROWS", 4)
+    rows = torch.arange(20, dtype=torch.float32).reshape(10, 2)
+    writer = TableWriter(Folder(str(tmp_path)), "users")
+
+    for piece in rows.split(list(pieces)):
+        writer.append({"vector": piece, "bias": piece[:, 0].contiguous()})
+    records = writer.close()
+
+    assert [record.rows for record in records] == [4, 4, 2]
+    table = Table(Folder(str(tmp_path)), "users", tuple(records))
+    wanted = torch.tensor([9, 0, 4, 3, 4])
+    torch.testing.assert_close(table.take(wanted)["vector"], rows[wanted], rtol=0, atol=0)
+
+
+def test_model_json_tells_what_the_model_is(tmp_path, dataset):
+    write_merged(autorec_run(dataset, "users"), dataset, tmp_path / "model")
+
+    told = json.loads((tmp_path / "model" / "model.json").read_text())
+
+    assert told["fold_in"]["kind"] == "encode"
+    assert told["config"]["model"]["orientation"] == "users"
+    on_disk = {path.relative_to(tmp_path / "model").as_posix() for path in (tmp_path / "model").rglob("*.*")}
+    assert {file["name"] for file in told["files"]} | {"model.json"} == on_disk

@@ -1,0 +1,188 @@
+"""The report against brute force over the same ratings."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import ndcg_score
+
+from recsys_dist import load_model
+from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.inference.evaluate import evaluate, write_report
+from recsys_dist.models.baselines import BiasModel
+from tests.merged import autorec_run, mf_run, train_matrix, write_merged
+from tests.prepared import low_rank_ratings, small_dataset, write_dataset
+
+
+def held_out(dataset, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    parts = [dataset.ratings(split, shard) for shard in range(len(dataset.shards("users")))]
+    return tuple(
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("user_index", "item_index", "rating")
+    )
+
+
+def rmse(error: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(error.astype(np.float64) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Users 0..4 and items 50..59 have no train rating."""
+    user, item, rating = low_rank_ratings(80, 60, 2500)
+    draw = np.random.default_rng(1).random(len(user))
+    split = np.where((user < 5) | (item >= 50) | (draw < 0.2), 2, np.where(draw < 0.3, 1, 0))
+    return write_dataset(tmp_path_factory.mktemp("data") / "dataset", user, item, rating, split)
+
+
+@pytest.fixture(scope="module", params=["mf", "items", "users"])
+def path(request, tmp_path_factory, dataset) -> str:
+    path = tmp_path_factory.mktemp("models") / "model"
+    write_merged(mf_run(dataset) if request.param == "mf" else autorec_run(dataset, request.param), dataset, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("split", ["test", "valid"])
+def test_errors_are_over_all_ratings_and_cold_ones_apart(path, dataset, split):
+    report = evaluate(path, dataset.folder.url, split)
+
+    user, item, rating = held_out(dataset, split)
+    error = load_model(path).predict_indices(user, item) - rating
+    assert report["count"] == len(rating) == dataset.manifest.num_ratings[split]
+    assert report["rmse"] == pytest.approx(rmse(error), rel=1e-9)
+    assert report["mae"] == pytest.approx(np.abs(error.astype(np.float64)).mean(), rel=1e-9)
+    for name, cold in (("cold_users", user < 5), ("cold_items", item >= 50)):
+        assert report[name]["count"] == cold.sum()
+        assert report[name]["rmse"] == (pytest.approx(rmse(error[cold]), rel=1e-9) if cold.any() else None)
+    assert report["cold_users"]["count"] > 0 or split == "valid"
+
+
+def test_baselines_are_fitted_on_train_alone(path, dataset):
+    report = evaluate(path, dataset.folder.url, ranking_users=0)
+
+    user, item, rating = held_out(dataset)
+    train = train_matrix(dataset)
+    biases = BiasModel.fit(
+        lambda: (dataset.block("users", shard) for shard in range(len(dataset.shards("users")))), *train.shape
+    )
+    assert report["baselines"]["global_mean"]["rmse"] == pytest.approx(rmse(np.nanmean(train) - rating), rel=1e-9)
+    expected = rmse(biases.predict(user, item).clip(1, 5) - rating)
+    assert report["baselines"]["user_item_bias"]["rmse"] == pytest.approx(expected, rel=1e-9)
+    assert report["ranking"] is None
+
+
+def brute_force_ranking(path: str, dataset, relevant_from: float) -> tuple[float, float, int]:
+    """Recall and nDCG at 10, with scikit-learn, over every user with a liked held-out item."""
+    model, train = load_model(path), train_matrix(dataset)
+    user, item, rating = held_out(dataset)
+    recalls, ndcgs = [], []
+    for one in np.unique(user[rating >= relevant_from]):
+        scores = model.predict_indices(np.full(train.shape[1], one), np.arange(train.shape[1]), clip=False)
+        unseen = np.flatnonzero(np.isnan(train[one]))
+        relevant = np.isin(unseen, item[(user == one) & (rating >= relevant_from)])
+        # Equal scores go by item.
+        order = np.argsort(-scores[unseen], kind="stable")
+        place = np.empty(len(unseen))
+        place[order] = np.arange(len(unseen), 0, -1)
+        recalls.append(relevant[order[:10]].sum() / relevant.sum())
+        ndcgs.append(ndcg_score(relevant[None], place[None], k=10))
+    return float(np.mean(recalls)), float(np.mean(ndcgs)), len(recalls)
+
+
+@pytest.mark.parametrize("relevant_from", [None, 4.5])
+def test_ranking_equals_brute_force(path, dataset, relevant_from):
+    ranking = evaluate(path, dataset.folder.url, relevant_from=relevant_from)["ranking"]
+
+    recall, ndcg, users = brute_force_ranking(path, dataset, relevant_from or dataset.manifest.rating.mean)
+    assert ranking["users"] == ranking["eligible_users"] == users
+    assert ranking["recall"] == pytest.approx(recall, abs=1e-12)
+    assert ranking["ndcg"] == pytest.approx(ndcg, abs=1e-12)
+
+
+def test_a_sample_of_users_is_the_same_every_time_and_reported(path, dataset):
+    one, other = (evaluate(path, dataset.folder.url, ranking_users=10)["ranking"] for _ in range(2))
+
+    assert one["users"] == 10 < one["eligible_users"]
+    assert (one["recall"], one["ndcg"]) == (other["recall"], other["ndcg"])
+
+
+def test_another_dataset_is_matched_by_raw_ids(tmp_path, path, dataset):
+    """The same held-out pairs beside people and items that the model does not know."""
+    user, item, rating = held_out(dataset)
+    split = np.full(len(user), 2)
+
+    def beside(name: str, user_index: list[int], item_index: list[int], splits: list[int]):
+        return write_dataset(
+            tmp_path / name,
+            np.append(user, user_index),
+            np.append(item, item_index),
+            np.append(rating, np.full(len(splits), 4.0)),
+            np.append(split, splits),
+            num_shards=3,
+        )
+
+    same, more = beside("same", [99], [70], [0]), beside("more", [99, 98], [70, 71], [0, 2])
+
+    reports = [evaluate(path, url.folder.url) for url in (dataset, same, more)]
+
+    assert [report["dataset"]["is_trained_on"] for report in reports] == [True, False, False]
+    assert reports[1]["rmse"] == pytest.approx(reports[0]["rmse"], rel=1e-12)
+    assert reports[1]["ranking"]["ndcg"] == pytest.approx(reports[0]["ranking"]["ndcg"], rel=1e-12)
+    assert reports[2]["count"] == reports[0]["count"] + 1
+    assert reports[2]["cold_users"]["count"] == reports[0]["cold_users"]["count"] + 1
+    assert reports[2]["ranking"]["users"] == reports[0]["ranking"]["users"]
+
+
+def test_a_liked_item_that_was_rated_in_training_is_not_wanted_in_the_list(tmp_path, path, dataset):
+    """A later export holds train ratings among its test ratings: these items are left out of every list."""
+    user, item, rating = held_out(dataset)
+    train_user, train_item = np.nonzero(~np.isnan(train_matrix(dataset)))
+    later = write_dataset(
+        tmp_path / "later",
+        np.concatenate([user, train_user, [99]]),
+        np.concatenate([item, train_item, [70]]),
+        np.concatenate([rating, np.full(len(train_user) + 1, 5.0)]),
+        np.concatenate([np.full(len(user) + len(train_user), 2), [0]]),
+    )
+
+    plain, mixed = (evaluate(path, url)["ranking"] for url in (dataset.folder.url, later.folder.url))
+
+    assert mixed["users"] == plain["users"]
+    assert mixed["ndcg"] == pytest.approx(plain["ndcg"], rel=1e-12)
+    assert mixed["recall"] == pytest.approx(plain["recall"], rel=1e-12)
+
+
+def test_a_split_without_ratings_is_an_error(tmp_path, path):
+    user, item, rating = low_rank_ratings(80, 60, 500)
+    empty = write_dataset(tmp_path / "empty", user, item, rating, np.zeros(len(user)), 80, 60)
+
+    with pytest.raises(DataError, match="no test ratings"):
+        evaluate(path, empty.folder.url)
+    with pytest.raises(ConfigError, match="split 'train' is not held out"):
+        evaluate(path, empty.folder.url, "train")
+
+
+def test_damaged_held_out_ratings_are_refused(tmp_path):
+    dataset = small_dataset(tmp_path / "dataset")
+    write_merged(mf_run(dataset), dataset, tmp_path / "model")
+    shard = tmp_path / "dataset" / "ratings" / "test" / "00002.parquet"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"ratings/test/00002\.parquet is damaged"):
+        evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"))
+
+
+def test_the_report_is_json_with_null_where_nothing_was_counted(tmp_path):
+    dataset = small_dataset(tmp_path / "dataset")
+    write_merged(mf_run(dataset), dataset, tmp_path / "model")
+
+    report = evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"), relevant_from=99.0)
+    write_report(report, tmp_path / "report.json")
+
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["cold_users"] == {"rmse": None, "mae": None, "count": 0}
+    assert told["ranking"]["recall"] is None
+    assert told == report

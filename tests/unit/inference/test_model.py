@@ -1,0 +1,240 @@
+"""A loaded model: raw ids in and out, unknown ones too, uncertainty, and what it refuses to load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys_dist import load_model
+from recsys_dist.errors import CheckpointError, ConfigError, DataError
+from tests.merged import NOISE_VARIANCE, SavedRun, autorec_run, mf_run, write_merged
+from tests.prepared import small_dataset, write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return small_dataset(tmp_path_factory.mktemp("data") / "dataset", num_users=40, num_items=25, num_ratings=300)
+
+
+@pytest.fixture(scope="module")
+def run(dataset) -> SavedRun:
+    return mf_run(dataset)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, dataset, run) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "model"
+    write_merged(run, dataset, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(path):
+    return load_model(str(path))
+
+
+def test_ids_come_as_any_array(model):
+    expected = model.predict(["u3", "u5"], ["i1", "i2"])
+
+    assert expected.dtype == np.float32
+    for users, items in [
+        (np.array(["u3", "u5"]), np.array(["i1", "i2"], dtype=object)),
+        (pa.array(["u3", "u5"]), pa.chunked_array([["i1"], ["i2"]])),
+    ]:
+        np.testing.assert_array_equal(model.predict(users, items), expected)
+    assert model.predict("u3", "i1") == expected[:1]
+    np.testing.assert_array_equal(model.predict("u3", ["i1", "i2"])[:1], expected[:1])
+    assert len(model.predict([], [])) == 0
+
+
+def test_whole_numbers_are_ids_and_fractions_are_not(model):
+    assert model.item_ids.find([2**63, 7, None]).tolist() == [25, 25, 25]
+    for wrong in ([1.0], [True], [b"u1"], [["u1"]]):
+        with pytest.raises(DataError, match="ids must be"):
+            model.predict(wrong, "i1")
+    with pytest.raises(DataError, match="differ in length: 2 user_ids, 3 item_ids"):
+        model.predict(["u1", "u2"], ["i1", "i2", "i3"])
+
+
+def test_the_unknown_are_predicted_from_the_prior(model, run):
+    prior_user, prior_item = (np.array(run.values[f"{side}_prior_mean"]) for side in ("user", "item"))
+    item, user = run.tables["items"]["mean"][4].numpy(), run.tables["users"]["mean"][6].numpy()
+
+    predicted = model.predict(["new", "u6", "new"], ["i4", "new", "new"])
+
+    expected = [prior_user[:3] @ item[:3] + prior_user[3] + item[3]]
+    expected += [user[:3] @ prior_item[:3] + user[3] + prior_item[3]]
+    expected += [prior_user[:3] @ prior_item[:3] + prior_user[3] + prior_item[3]]
+    np.testing.assert_allclose(predicted, np.clip(run.values["mu"] + np.array(expected), 1, 5), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mf", "items", "users"])
+def test_a_known_user_or_item_without_train_ratings_is_as_good_as_unknown(tmp_path, kind):
+    user, item = np.divmod(np.arange(30), 6)
+    split = np.where((user == 2) | (item == 4), 2, 0)
+    dataset = write_dataset(tmp_path / "dataset", user, item, 1.0 + (user * item) % 5, split, num_shards=2)
+    run = mf_run(dataset) if kind == "mf" else autorec_run(dataset, kind)
+    write_merged(run, dataset, tmp_path / "model")
+    model = load_model(str(tmp_path / "model"))
+
+    cold_user, unknown_user = model.predict("u2", ["i0", "i1", "i4"]), model.predict("new", ["i0", "i1", "new"])
+    cold_item, unknown_item = model.predict(["u0", "u1"], "i4"), model.predict(["u0", "u1"], "new")
+
+    np.testing.assert_array_equal(cold_user, unknown_user)
+    np.testing.assert_array_equal(cold_item, unknown_item)
+    assert np.isfinite(cold_user).all()
+    if kind == "mf":
+        pairs = [("u2", "i0"), ("new", "i0"), ("u0", "i4"), ("u0", "new")]
+        _, std = model.predict(*zip(*pairs, strict=True), return_std=True)
+        np.testing.assert_array_equal(std[[0, 2]], std[[1, 3]])
+    assert len(set(unknown_user.tolist())) > 1, "an unknown user still tells the items apart"
+
+
+def augmented_belief(mean: np.ndarray, packed: np.ndarray, constant: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the augmented vector, whose entry `constant` is always 1."""
+    own = [position for position in range(len(mean) + 1) if position != constant]
+    vector, covariance, triangle = (
+        np.ones(len(mean) + 1),
+        np.zeros((len(mean) + 1,) * 2),
+        np.zeros((len(mean),) * 2),
+    )
+    vector[own] = mean
+    triangle[np.triu_indices(len(mean))] = packed
+    covariance[np.ix_(own, own)] = triangle + triangle.T - np.diag(triangle.diagonal())
+    return vector, covariance
+
+
+def test_std_is_that_of_a_product_of_two_gaussians(model, run, dataset):
+    users, items = np.arange(40), np.arange(40) % 25
+    warm = (dataset.num_train("users")[users] > 0) & (dataset.num_train("items")[items] > 0)
+    users, items = users[warm], items[warm]
+
+    predicted, std = model.predict([f"u{user}" for user in users], [f"i{item}" for item in items], return_std=True)
+
+    for row, (user, item) in enumerate(zip(users, items, strict=True)):
+        a, cov_a = augmented_belief(
+            *(run.tables["users"][name][user].numpy() for name in ("mean", "covariance")), 4
+        )
+        z, cov_z = augmented_belief(
+            *(run.tables["items"][name][item].numpy() for name in ("mean", "covariance")), 3
+        )
+        variance = NOISE_VARIANCE + a @ cov_z @ a + z @ cov_a @ z + np.trace(cov_a @ cov_z)
+        assert std[row] == pytest.approx(np.sqrt(variance), rel=1e-5)
+    low, high = model.predict_interval(
+        [f"u{user}" for user in users], [f"i{item}" for item in items], coverage=0.9
+    )
+    assert ((low <= predicted) & (predicted <= high)).all()
+    inside = (low > 1) & (high < 5)
+    np.testing.assert_allclose((high - low)[inside], 2 * 1.6448536 * std[inside], rtol=1e-5)
+
+
+def test_only_a_full_posterior_knows_its_uncertainty(tmp_path, dataset):
+    write_merged(mf_run(dataset, posterior="point"), dataset, tmp_path / "model")
+
+    with pytest.raises(ConfigError, match="posterior: full"):
+        load_model(str(tmp_path / "model")).predict("u1", "i1", return_std=True)
+
+
+def test_one_flipped_bit_is_found_and_its_file_named(tmp_path, dataset):
+    write_merged(autorec_run(dataset, "users"), dataset, tmp_path / "model")
+    files = [path for path in sorted((tmp_path / "model").rglob("*")) if path.is_file()]
+    assert len(files) > 8
+    for path in files:
+        if path.name == "model.json":
+            continue
+        intact = path.read_bytes()
+        path.write_bytes(intact[:-3] + bytes([intact[-3] ^ 1]) + intact[-2:])
+        with pytest.raises(CheckpointError, match=f"{path.name} is damaged"):
+            load_model(str(tmp_path / "model"), verify=True)
+        path.write_bytes(intact)
+    load_model(str(tmp_path / "model"), verify=True)
+
+
+def changed(tree: dict, **changes: object) -> dict:
+    return {**tree, **changes}
+
+
+EVIL = {
+    "a file outside": (
+        lambda tree: changed(tree, files=[changed(tree["files"][0], name="../../etc/passwd")]),
+        "files.0.name file name",
+    ),
+    "an absolute file": (
+        lambda tree: changed(tree, files=[changed(tree["files"][0], name="/etc/passwd")]),
+        "files.0.name file name",
+    ),
+    "another version": (lambda tree: changed(tree, format_version=2), "format_version"),
+    "another format": (lambda tree: changed(tree, format="recsys_dist.dataset"), "format"),
+    "an unknown key": (lambda tree: changed(tree, loader="os.system"), "loader"),
+    "too many users": (lambda tree: changed(tree, num_users=10**12), "user_shards do not cover"),
+    "too many items": (lambda tree: changed(tree, num_items=10**12), "1000000000000"),
+    "missing tables": (
+        lambda tree: changed(tree, files=[f for f in tree["files"] if not f["name"].startswith("items/")]),
+        "lists no table items",
+    ),
+    "other rows": (
+        lambda tree: changed(
+            tree, files=[changed(f, rows=3) if f["name"].startswith("users/") else f for f in tree["files"]]
+        ),
+        "users",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EVIL)
+def test_an_evil_model_json_is_refused(tmp_path, dataset, run, what):
+    change, reason = EVIL[what]
+    write_merged(run, dataset, tmp_path / "model")
+    manifest = tmp_path / "model" / "model.json"
+    manifest.write_text(json.dumps(change(json.loads(manifest.read_text()))))
+
+    with pytest.raises(CheckpointError, match=reason):
+        load_model(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "NaN", '{"format": "recsys_dist.model"}'])
+def test_what_is_not_a_manifest_is_refused(tmp_path, text):
+    (tmp_path / "model.json").write_text(text)
+
+    with pytest.raises(CheckpointError, match=r"model\.json cannot be used"):
+        load_model(str(tmp_path))
+
+
+def test_a_truncated_table_is_an_error_without_verify_too(tmp_path, dataset, run):
+    write_merged(run, dataset, tmp_path / "model")
+    table = tmp_path / "model" / "items" / "00000.safetensors"
+    table.write_bytes(table.read_bytes()[:-8])
+
+    with pytest.raises(CheckpointError, match=r"items/00000\.safetensors"):
+        load_model(str(tmp_path / "model"))
+
+
+def test_a_folder_without_a_model_and_a_device_that_is_not_there(tmp_path, path):
+    with pytest.raises(CheckpointError, match=r"holds no model\.json"):
+        load_model(str(tmp_path))
+    with pytest.raises(ConfigError, match="device 'tpu' is not available"):
+        load_model(str(path), device="tpu")
+
+
+def test_a_model_behind_a_url_is_the_same(path, model):
+    store = fsspec.filesystem("memory")
+    store.put(str(path), "/models/m", recursive=True)
+
+    remote = load_model("memory://models/m", verify=True)
+
+    users, items = [f"u{n}" for n in range(40)], [f"i{n % 25}" for n in range(40)]
+    for there, here in zip(remote.predict(users, items, True), model.predict(users, items, True), strict=True):
+        np.testing.assert_array_equal(there, here)
+    assert remote.recommend("u1", 5)[0].item_ids == model.recommend("u1", 5)[0].item_ids
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import recsys_dist, sys; assert 'torch' not in sys.modules; recsys_dist.load_model"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.distributed as dist
 from torch import nn
+
+# Public names that torch's annotations leave out.
+from torch.distributed import DebugLevel, get_debug_level, set_debug_level  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from recsys_dist.distributed.collectives import Collectives
@@ -20,4 +24,27 @@ def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
     if world.size == 1:
         return module
     options: dict[str, Any] = {"device_ids": [world.device]} if world.device.type == "cuda" else {}
-    return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True, **options)
+    return DistributedDataParallel(
+        module,
+        process_group=_group_for_gradients(),
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
+        **options,
+    )
+
+
+def _group_for_gradients() -> dist.ProcessGroup | None:
+    """The group that averages gradients; None is the default group.
+
+    TORCH_DISTRIBUTED_DEBUG=DETAIL wraps each new group in one that compares all collectives, and torch 2.13's
+    DistributedDataParallel ends with a segmentation fault on such a group. It gets a plain one of its own then.
+    """
+    level = get_debug_level()
+    if level != DebugLevel.DETAIL:
+        return None
+    set_debug_level(DebugLevel.OFF)
+    try:
+        group: dist.ProcessGroup = dist.new_group()
+        return group
+    finally:
+        set_debug_level(level)

@@ -17,8 +17,8 @@ ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 def report_errors() -> Iterator[None]:
     """Where the body fails under torchrun, leave the error where the agent's summary finds it; then go on failing.
 
-    Without it the summary of a failed run says `error_file: <N/A>` and names no reason. An error meant for people is
-    left as its one line, without the calls that led to it.
+    Without it the summary of a failed run says `error_file: <N/A>` and names no reason. An error meant for people
+    is left as its one line, without the calls that led to it.
     """
     try:
         yield

@@ -71,7 +71,7 @@ class Batch:
 
 
 class Autorec(nn.Module):
-    """The parameters, in units of the baseline's scale: encoder and decoder [C, H], hidden bias [H], output bias [C].
+    """The parameters, in units of the baseline's scale: encoder, decoder [C, H], hidden bias [H], output bias [C].
 
     The decoder starts at zero: training starts from the baseline, and a column without ratings stays there.
     """

@@ -33,11 +33,14 @@ class AutorecSettings(Settings):
     """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
     hidden: int = Field(default=500, ge=1, le=65536)
     hidden_activation: Activation = "sigmoid"
-    output_activation: Activation = "identity"
-    regularization: float = Field(default=100.0, ge=0)
-    """lambda of lambda/2 (|V|^2 + |W|^2), beside the squared errors of all ratings."""
-    learning_rate: float = Field(default=0.001, gt=0)
-    batch_size: int = Field(default=512, ge=1)
+    output_activation: Literal["identity", "sigmoid"] = "identity"
+    """`sigmoid` is scaled to the rating range, so that no prediction leaves it."""
+    regularization: float = Field(default=200.0, ge=0)
+    """lambda of lambda/2 (|V|^2 + |W|^2), beside the squared errors of all ratings. Errors count in units of the
+    standard deviation around row and column biases, so one lambda serves rating scales of any width."""
+    learning_rate: float = Field(default=0.005, gt=0)
+    """The highest of Adam: rises over the first tenth of the steps, then falls to 0 along half a cosine."""
+    batch_size: int = Field(default=1024, ge=1)
     """Rows of one step, over all ranks together."""
 
 

@@ -1,0 +1,164 @@
+"""Both products of an autoencoder over sparse rows, forward and backward, at the cost of the observed entries.
+
+    B rows of a batch, C columns, N observed entries of the batch, H hidden units
+
+No tensor of B x C is ever made. Forward, `weighted_rows` is values x table and `sampled_product` the entries of
+h W^T + b that are observed; backward, each gradient is one more product of the first kind, with the pattern or
+with its transpose, which is computed once a batch. Entries that meet in one row are added in a fixed order, so the
+result has the same bits each time.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Where the entries of a batch [B, C] lie, by row and by column, on one device.
+
+    indptr [B + 1], indices [N]: the column of each entry, row by row. columns_indptr [C + 1], columns_rows [N],
+    columns_order [N]: the transpose: the row of each entry, column by column, and where the order by row has it.
+    """
+
+    indptr: torch.Tensor
+    indices: torch.Tensor
+    columns_indptr: torch.Tensor
+    columns_rows: torch.Tensor
+    columns_order: torch.Tensor
+
+    @classmethod
+    def from_numpy(
+        cls,
+        indptr: NDArray[np.integer],
+        indices: NDArray[np.integer],
+        num_columns: int,
+        device: torch.device,
+    ) -> Pattern:
+        """Transpose a CSR pattern on the host and copy both to `device`, int32 wherever the sizes allow it."""
+        wide = max(len(indices), num_columns) >= 2**31
+        dtype = np.int64 if wide else np.int32
+        shape = (len(indptr) - 1, num_columns)
+        numbered = sparse.csr_matrix((np.arange(len(indices)), indices, indptr), shape=shape)
+        turned = numbered.T.tocsr()
+
+        def on_device(array: NDArray[np.integer]) -> torch.Tensor:
+            return torch.from_numpy(array.astype(dtype)).to(device)
+
+        return cls(
+            on_device(indptr),
+            on_device(indices),
+            on_device(turned.indptr),
+            on_device(turned.indices),
+            torch.from_numpy(turned.data.astype(np.int64)).to(device),
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return len(self.indptr) - 1
+
+    @property
+    def num_columns(self) -> int:
+        """C."""
+        return len(self.columns_indptr) - 1
+
+    def rows_sum(self, weights_N: torch.Tensor, table_CX: torch.Tensor) -> torch.Tensor:
+        """(weights at the pattern) x table: [C, X] -> [B, X]."""
+        return _bag(self.indptr, self.indices, weights_N, table_CX)
+
+    def columns_sum(self, weights_N: torch.Tensor, table_BX: torch.Tensor) -> torch.Tensor:
+        """(weights at the pattern)^T x table: [B, X] -> [C, X]."""
+        return _bag(self.columns_indptr, self.columns_rows, weights_N[self.columns_order], table_BX)
+
+
+def weighted_rows(pattern: Pattern, values_N: torch.Tensor, table_CH: torch.Tensor) -> torch.Tensor:
+    """X V with X the values at the pattern: [C, H] -> [B, H]. Differentiable in the table only."""
+    product: torch.Tensor = _WeightedRows.apply(table_CH, values_N, pattern)
+    return product
+
+
+def sampled_product(
+    pattern: Pattern, hidden_BH: torch.Tensor, decoder_CH: torch.Tensor, bias_C: torch.Tensor
+) -> torch.Tensor:
+    """h_b . W_c + b_c at each entry (b, c) of the pattern: [B, H], [C, H], [C] -> [N]. Differentiable in all."""
+    product: torch.Tensor = _SampledProduct.apply(hidden_BH, decoder_CH, bias_C, pattern)
+    return product
+
+
+def sampled_entries(
+    indptr: torch.Tensor, indices: torch.Tensor, hidden_BH: torch.Tensor, decoder_CH: torch.Tensor
+) -> torch.Tensor:
+    """h_b . W_c at each entry (b, c) of a CSR pattern: [B, H], [C, H] -> [N], without a gradient."""
+    if len(indices) == 0:
+        return hidden_BH.new_zeros(0)
+    zeros = torch.zeros(len(indices), dtype=hidden_BH.dtype, device=hidden_BH.device)
+    size = (len(indptr) - 1, len(decoder_CH))
+    with warnings.catch_warnings():
+        # torch announces once a process that its CSR tensors are in beta.
+        warnings.simplefilter("ignore", UserWarning)
+        empty = torch.sparse_csr_tensor(
+            indptr, indices, zeros, size=size, device=hidden_BH.device, check_invariants=False
+        )
+    product: torch.Tensor = torch.sparse.sampled_addmm(empty, hidden_BH, decoder_CH.t(), beta=0.0)
+    return product.values()
+
+
+class _WeightedRows(torch.autograd.Function):
+    """X V and its gradient X^T dY."""
+
+    @staticmethod
+    def forward(ctx: Any, table_CH: torch.Tensor, values_N: torch.Tensor, pattern: Pattern) -> torch.Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(values_N)
+        return pattern.rows_sum(values_N, table_CH)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (values_N,) = ctx.saved_tensors
+        # dV = X^T dY
+        return ctx.pattern.columns_sum(values_N, gradients[0].contiguous()), None, None
+
+
+class _SampledProduct(torch.autograd.Function):
+    """(h W^T + b) at the pattern and its gradients; D is the gradient at the entries, a sparse [B, C]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_BH: torch.Tensor, decoder_CH: torch.Tensor, bias_C: torch.Tensor, pattern: Pattern
+    ) -> torch.Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(hidden_BH, decoder_CH)
+        product = sampled_entries(pattern.indptr, pattern.indices, hidden_BH, decoder_CH)
+        return product.add_(bias_C[pattern.indices.long()])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden_BH, decoder_CH = ctx.saved_tensors
+        pattern, gradient_N = ctx.pattern, gradients[0].contiguous()
+        # dh = D W;  dW = D^T h;  db = D^T 1
+        ones_B1 = torch.ones((pattern.num_rows, 1), dtype=hidden_BH.dtype, device=hidden_BH.device)
+        return (
+            pattern.rows_sum(gradient_N, decoder_CH),
+            pattern.columns_sum(gradient_N, hidden_BH),
+            pattern.columns_sum(gradient_N, ones_B1).squeeze(1),
+            None,
+        )
+
+
+def _bag(
+    indptr: torch.Tensor, indices: torch.Tensor, weights_N: torch.Tensor, table: torch.Tensor
+) -> torch.Tensor:
+    if len(indices) == 0:
+        return table.new_zeros((len(indptr) - 1, table.shape[1]))
+    return F.embedding_bag(
+        indices, table, indptr, mode="sum", per_sample_weights=weights_N.to(table.dtype), include_last_offset=True
+    )

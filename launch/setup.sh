@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Make .venv with this project in it, at the versions of constraints.txt; does nothing where that is done already.
+#
+#   bash launch/setup.sh            what the commands need
+#   bash launch/setup.sh dev,s3     and what these extras need
+#
+# A torch that is in .venv before is kept (a CPU build, a ROCm build); else pip's ordinary one is installed.
+# PYTHON names the interpreter to build on (python3).
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+extras=${1:-}
+python=${PYTHON:-python3}
+venv_python=.venv/bin/python
+
+fail() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+command -v "$python" >/dev/null || fail "$python is not installed; Python 3.11 or newer is needed"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$("$python" --version) is too old; 3.11 or newer is needed: PYTHON=/path/to/python3.11 names another one"
+
+# The same stamp means that the same files were installed by the same script into the same place.
+stamp_of() {
+    "$python" - "$PWD" launch/setup.sh pyproject.toml constraints.txt <<'HASH'
+import hashlib, pathlib, sys
+files = b"\0".join(pathlib.Path(name).read_bytes() for name in sys.argv[2:])
+print(hashlib.sha256(sys.argv[1].encode() + b"\0" + files).hexdigest())
+HASH
+}
+stamp=$(stamp_of)
+for mark in ".venv/installed-$extras" .venv/installed-dev,s3; do
+    if [[ -x $venv_python && -f $mark && $(<"$mark") == "$stamp" ]]; then
+        exit 0
+    fi
+done
+
+echo "installing into $PWD/.venv, once; this takes a few minutes"
+if [[ ! -x $venv_python ]]; then
+    "$python" -m venv .venv || fail "$python cannot make a virtual environment; on Debian: apt-get install python3-venv"
+fi
+pip=("$venv_python" -m pip --quiet --disable-pip-version-check)
+torch_in_venv() {
+    "$venv_python" -c 'from importlib.metadata import version; print("torch==" + version("torch"))' 2>/dev/null
+}
+# torch comes first and alone: a package that asks for any torch must find the tested one there.
+torch_in_venv >/dev/null || "${pip[@]}" install "$(grep '^torch==' constraints.txt)"
+grep -v '^torch==' constraints.txt >.venv/constraints.txt
+torch_in_venv >>.venv/constraints.txt
+"${pip[@]}" install --constraint .venv/constraints.txt --editable ".${extras:+[$extras]}"
+echo "$stamp" >".venv/installed-$extras"

@@ -1,0 +1,139 @@
+"""The collectives between real ranks: what they compute, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recsys_dist.distributed.collectives import Collectives, open_collectives
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import ConfigError, TrainingError
+from tests.ranks import run_ranks
+
+ROW_RANGES = [(0, 3), (3, 3), (3, 7)]  # the second rank owns nothing
+TABLE = torch.arange(14.0).reshape(7, 2)
+
+
+def move_rows(collectives: Collectives) -> tuple[Any, Any, Any]:
+    rank = collectives.world.rank
+    start, stop = ROW_RANGES[rank]
+    gathered = collectives.gather_rows(TABLE[start:stop].clone(), ROW_RANGES)
+    scattered = collectives.sum_scatter_rows(TABLE * (rank + 1), ROW_RANGES)
+    total = collectives.sum_(torch.tensor([rank + 1, 10], dtype=torch.int64))
+    return gathered.tolist(), scattered.tolist(), total.tolist()
+
+
+def test_rows_go_to_their_owners_and_back_with_one_rank_that_owns_none(tmp_path: Path) -> None:
+    for (start, stop), (gathered, scattered, total) in zip(
+        ROW_RANGES, run_ranks(move_rows, 3, tmp_path), strict=True
+    ):
+        assert gathered == TABLE.tolist()
+        assert scattered == (TABLE[start:stop] * 6).tolist()
+        assert total == [6, 30]
+
+
+def blocks() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    magnitudes = 10.0 ** torch.arange(-8, 9, dtype=torch.float32)
+    return torch.randn(17, 5, generator=generator) * magnitudes[:, None]
+
+
+def sum_my_blocks(collectives: Collectives, cuts: list[int]) -> list[float]:
+    rank = collectives.world.rank
+    return collectives.sum_blocks(blocks()[cuts[rank] : cuts[rank + 1]]).tolist()
+
+
+def test_a_sum_of_blocks_has_the_same_bits_however_the_blocks_are_spread(tmp_path: Path) -> None:
+    alone = sum_my_blocks(Collectives(World.single()), [0, 17])
+
+    for cuts in ([0, 6, 17], [0, 0, 9, 17]):
+        assert run_ranks(sum_my_blocks, len(cuts) - 1, tmp_path, cuts) == [alone] * (len(cuts) - 1)
+
+
+def exchange_words(collectives: Collectives) -> tuple[list[Any], bool, bool]:
+    rank = collectives.world.rank
+    words = collectives.gather_json({"rank": rank, "text": "ä" * rank, "none": None})
+    return words, collectives.any_rank(rank == 1), collectives.any_rank(False)
+
+
+def test_values_and_flags_reach_every_rank(tmp_path: Path) -> None:
+    words = [{"rank": rank, "text": "ä" * rank, "none": None} for rank in range(2)]
+
+    assert run_ranks(exchange_words, 2, tmp_path) == [(words, True, False)] * 2
+
+
+def fail_to_save(collectives: Collectives) -> None:
+    def save() -> None:
+        if collectives.world.rank == 1:
+            raise OSError(28, "No space left on device")
+
+    collectives.together("saving", save)
+
+
+def differ(collectives: Collectives) -> None:
+    rank = collectives.world.rank
+    collectives.require_same({"version": "1.0", "same": "x"} | ({"only": "y"} if rank else {}))
+
+
+def sum_unequal_shapes(collectives: Collectives) -> None:
+    collectives.sum_(torch.zeros(2 + collectives.world.rank))
+
+
+def complaint(collectives: Collectives, work: Callable[[Collectives], None]) -> str:
+    with pytest.raises(TrainingError) as caught:
+        work(collectives)
+    return str(caught.value)
+
+
+def test_a_failure_on_one_rank_is_raised_on_all_and_named(tmp_path: Path) -> None:
+    first, second = run_ranks(complaint, 2, tmp_path, fail_to_save)
+
+    assert first == second == "saving failed: rank 1: [Errno 28] No space left on device"
+
+
+def test_ranks_that_differ_are_told_apart(tmp_path: Path) -> None:
+    first, second = run_ranks(complaint, 2, tmp_path, differ)
+
+    assert first == second
+    assert "the ranks differ in only: rank 0 has None, rank 1 has y" in first
+
+
+def test_a_mismatch_of_shapes_is_an_error_that_names_rank_and_collective(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_DISTRIBUTED_DEBUG", "DETAIL")
+
+    complaints = run_ranks(complaint, 2, tmp_path, sum_unequal_shapes)
+
+    for rank, text in enumerate(complaints):
+        assert text.startswith(f"rank {rank} of 2: all_reduce failed: ")
+
+
+def test_a_rank_whose_peers_never_come_says_so(tmp_path: Path) -> None:
+    world = World(rank=0, size=2, device=torch.device("cpu"))
+    meeting = (tmp_path / "store").as_uri()
+
+    with (
+        pytest.raises(TrainingError, match="rank 0 of 2 could not meet the others within 1 s"),
+        open_collectives(world, timeout_s=1, init_method=meeting),
+    ):
+        pass
+
+
+def test_a_single_process_joins_nothing_and_keeps_errors_as_they_are() -> None:
+    with open_collectives(World.single()) as collectives:
+        assert collectives.gather_rows(TABLE, [(0, 7)]) is TABLE
+        assert collectives.gather_json({"a": 1}) == [{"a": 1}]
+        with pytest.raises(ConfigError, match="as it was"):
+            collectives.together("reading", lambda: _raise(ConfigError("as it was")))
+        with pytest.raises(TrainingError, match="reading failed: no such thing"):
+            collectives.together("reading", lambda: _raise(OSError("no such thing")))
+    assert not torch.distributed.is_initialized()
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -54,8 +54,8 @@ class Posterior:
     """Own pairs in packed order."""
     vectors_BD: torch.Tensor
     """E[z]"""
-    moments_BW: torch.Tensor
-    """E[z z^T]"""
+    moments_WB: torch.Tensor
+    """E[z z^T], packed and padded"""
     sums_S: torch.Tensor
     """float64 over the rated rows: their number, sum of E[x], of E[x x^T] in packed order, of log det Cov."""
 
@@ -71,8 +71,8 @@ def batch_rows(num_own: int) -> int:
 
 
 def update(
-    gram_BW: torch.Tensor,
-    weighted_BD: torch.Tensor,
+    gram_WB: torch.Tensor,
+    weighted_DB: torch.Tensor,
     rated_B: torch.Tensor,
     prior: Prior,
     noise_variance: float,
@@ -84,22 +84,22 @@ def update(
     `rated_B` marks rows with a rating: only these enter the sums, the others keep their prior as posterior.
     `point` leaves the covariances out of the moments.
     """
-    gram_WB, dtype = gram_BW.T.contiguous(), gram_BW.dtype
+    n, dtype = layout.num_own, gram_WB.dtype
     # sigma^2 precision_u = gram_u[own, own] + sigma^2 Lambda
-    scaled_nnB = gram_WB[layout.own_pairs_nn]
+    scaled_nnB = gram_WB.index_select(0, layout.own_pairs_nn).view(n, n, -1)
     scaled_nnB += (noise_variance * prior.precision_nn).to(dtype).unsqueeze(2)
     # right_u = weighted_u[own] - gram_u[own, constant] + sigma^2 Lambda m
-    right_nB = weighted_BD.T[layout.own_n] - gram_WB[layout.constant_pairs_n]
+    right_nB = weighted_DB[layout.own_n] - gram_WB[layout.constant_pairs_n]
     right_nB += (noise_variance * (prior.precision_nn @ prior.mean_n)).to(dtype).unsqueeze(1)
     inverse_nnB, log_determinant_B = spd_inverse(scaled_nnB)
     # E[x_u] = (sigma^2 precision_u)^-1 right_u          Cov(x_u) = sigma^2 (sigma^2 precision_u)^-1
     mean_Bn = (inverse_nnB * right_nB.unsqueeze(0)).sum(1).T.contiguous()
-    covariance_TB = inverse_nnB[layout.own_rows_T, layout.own_columns_T].mul_(noise_variance)
-    log_det_B = layout.num_own * math.log(noise_variance) - log_determinant_B
+    covariance_TB = inverse_nnB.reshape(n * n, -1).index_select(0, layout.own_entries_T).mul_(noise_variance)
+    log_det_B = n * math.log(noise_variance) - log_determinant_B
     vectors_BD = augmented(mean_Bn, layout)
-    moments_BW = second_moments(vectors_BD, None if point else covariance_TB, layout)
+    moments_WB = second_moments(vectors_BD, None if point else covariance_TB, layout)
     sums_S = _sums(mean_Bn, covariance_TB, log_det_B, rated_B, layout)
-    return Posterior(mean_Bn, covariance_TB, vectors_BD, moments_BW, sums_S)
+    return Posterior(mean_Bn, covariance_TB, vectors_BD, moments_WB, sums_S)
 
 
 def _sums(
@@ -120,13 +120,13 @@ def _sums(
 
 
 def squared_error(
-    posterior: Posterior, gram_BW: torch.Tensor, weighted_BD: torch.Tensor, layout: Layout
+    posterior: Posterior, gram_WB: torch.Tensor, weighted_DB: torch.Tensor, layout: Layout
 ) -> torch.Tensor:
     """sum of E[(r~ - a . z)^2] - r~^2 = trace(E[z z^T] gram) - 2 E[z] . weighted over the batch, in float64."""
+    product_P = (posterior.moments_WB.double() * gram_WB).sum(1)[: len(layout.pair_rows_P)]
     # trace(A G) counts each pair off the diagonal twice
-    product_P = (posterior.moments_BW.double() * gram_BW).sum(0)[: len(layout.pair_rows_P)]
     trace = 2 * product_P.sum() - product_P[layout.pair_rows_P == layout.pair_columns_P].sum()
-    return trace - 2 * (posterior.vectors_BD.double() * weighted_BD).sum()
+    return trace - 2 * (posterior.vectors_BD.double() * weighted_DB.T).sum()
 
 
 def adapted_prior(sums_S: torch.Tensor, layout: Layout) -> Prior:

@@ -29,13 +29,12 @@ from recsys_dist.kernels.sparse import Csr, transpose
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models import em
 from recsys_dist.models.em import Posterior, Prior
-from recsys_dist.models.factors import Layout, augmented, packed_size, second_moments
+from recsys_dist.models.factors import Layout, Panels, augmented, packed_size, second_moments
 from recsys_dist.training.config import MfSettings
 from recsys_dist.training.trainer import EpochResult
 
 LEAST_ITEM_BLOCKS = 16
-ITEM_BATCH_ROWS = 2048
-"""Items whose float32 partials are summed at once: they are added up while still in the cache."""
+CHUNK_ROWS = 1024
 INITIAL_STD = 0.1
 INITIAL_VARIANCE = 0.2
 
@@ -46,12 +45,12 @@ class UserShard:
 
     index: int
     start: int
-    batches: list[Csr]
-    """Rows = users, cut into batches of solves."""
-    item_batches: list[Csr]
-    """The transpose: rows = all items, cut into batches of sums; columns = users of this shard."""
-    rated: list[torch.Tensor]
-    """For each batch, bool [users]: has a train rating."""
+    ratings: Csr
+    """Rows = users of this shard, columns = all items."""
+    turned: Csr
+    """Rows = all items, columns = users of this shard."""
+    rated: torch.Tensor
+    """bool [users of this shard]: has a train rating."""
 
 
 class EmTrainer:
@@ -75,13 +74,10 @@ class EmTrainer:
         shares = share_shards(shards, self._collectives.world.size)
         self._user_range = row_ranges(shards, shares)[self._collectives.world.rank]
         self._shards = [self._read_shard(number) for number in shares[self._collectives.world.rank]]
-        squares = [
-            torch.cat([batch.values for batch in shard.batches]).double().square().sum() for shard in self._shards
-        ]
-        counts = [sum(batch.num_entries for batch in shard.batches) for shard in self._shards]
         sums_B2 = torch.zeros((len(self._shards), 2), dtype=torch.float64, device=self._device)
-        for row, (square, count) in enumerate(zip(squares, counts, strict=True)):
-            sums_B2[row, 0], sums_B2[row, 1] = square, count
+        for row, shard in enumerate(self._shards):
+            sums_B2[row, 0] = shard.ratings.values.double().square().sum()
+            sums_B2[row, 1] = shard.ratings.num_entries
         square_sum, count_sum = self._collectives.sum_blocks(sums_B2).tolist()
         self._square_sum, self._num_ratings = square_sum, int(count_sum)
         if self._num_ratings == 0:
@@ -95,9 +91,7 @@ class EmTrainer:
         turned = Csr.from_numpy(
             *transpose(block.indptr, block.indices, centred, num_items), block.num_rows, self._device
         )
-        batches = matrix.split(em.batch_rows(self._users.num_own))
-        rated = [batch.indptr.diff() > 0 for batch in batches]
-        return UserShard(index, block.start, batches, turned.split(ITEM_BATCH_ROWS), rated)
+        return UserShard(index, block.start, matrix, turned, matrix.indptr.diff() > 0)
 
     def _share_items(self) -> None:
         """Cut the items into canonical blocks of solves and deal consecutive blocks to ranks."""
@@ -128,7 +122,7 @@ class EmTrainer:
             for block, (start, stop) in enumerate(self._item_blocks)
         ]
         mean_In = torch.cat(means).to(self._device)
-        self._set_items(mean_In, mean_In.new_zeros((packed_size(n), len(mean_In))))
+        self._set_items(mean_In, mean_In.new_zeros((len(mean_In), packed_size(n))))
 
     def _set_priors(self, user_prior: Prior, item_prior: Prior) -> None:
         if self._settings.prior == "fixed":
@@ -137,13 +131,16 @@ class EmTrainer:
             user_prior = item_prior = Prior.isotropic(self._users.num_own, variance, self._device)
         self._user_prior, self._item_prior = user_prior, item_prior
 
-    def _set_items(self, mean_In: torch.Tensor, covariance_TI: torch.Tensor) -> None:
+    def _set_items(self, mean_In: torch.Tensor, covariance_IT: torch.Tensor) -> None:
         """Take new posteriors of all items; the users are out of date from here on."""
-        self._item_mean_In, self._item_covariance_TI = mean_In, covariance_TI
+        self._item_mean_In, self._item_covariance_IT = mean_In, covariance_IT
         self._item_vectors_ID = augmented(mean_In, self._items)
-        self._item_moments_IW = second_moments(
-            self._item_vectors_ID, None if self._point else covariance_TI, self._items
-        )
+        self._item_moments = Panels(len(mean_In), self._items, mean_In)
+        for start, stop in self._item_blocks:
+            covariance_TB = None if self._point else covariance_IT[start:stop].T.contiguous()
+            self._item_moments.put(
+                start, second_moments(self._item_vectors_ID[start:stop], covariance_TB, self._items)
+            )
         self._statistics: torch.Tensor | None = None
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:  # noqa: ARG002 - an epoch is a second or so
@@ -182,48 +179,51 @@ class EmTrainer:
         n, num_items = self._users.num_own, self._dataset.num_items
         start, stop = self._user_range
         self._user_mean_Un = self._item_mean_In.new_empty((stop - start, n))
-        self._user_covariance_TU = self._item_mean_In.new_empty((packed_size(n), stop - start))
+        self._user_covariance_UT = self._item_mean_In.new_empty((stop - start, packed_size(n)))
         # [I, W + D]: second moments of the users who rated the item, then their ratings times means
-        statistics = torch.zeros((num_items, self._users.width + n + 1), dtype=torch.float64, device=self._device)
+        width = sum(self._users.widths) + n + 1
+        statistics = torch.zeros((num_items, width), dtype=torch.float64, device=self._device)
         sums_BS = torch.zeros((len(self._shards), em.num_sums(n)), dtype=torch.float64, device=self._device)
         for row, shard in enumerate(self._shards):
-            sums_BS[row] = self._solve_shard(shard, statistics)
+            moments, vectors, sums_BS[row] = self._solve_shard(shard)
+            self._add_to_items(shard, moments, vectors, statistics)
         self._user_sums = self._collectives.sum_blocks(sums_BS)
         self._statistics = self._collectives.sum_scatter_rows(statistics, self._item_ranges)
 
-    def _solve_shard(self, shard: UserShard, statistics: torch.Tensor) -> torch.Tensor:
-        """Solve one shard's users, keep them, add them to the item statistics; returns the shard's sums."""
+    def _solve_shard(self, shard: UserShard) -> tuple[Panels, torch.Tensor, torch.Tensor]:
+        """Solve one shard's users and keep them; returns their moments, their vectors and the shard's sums."""
+        grams = [shard.ratings.plain_sum(panel) for panel in self._item_moments.panels]
+        weighted_RD = shard.ratings.weighted_sum(self._item_vectors_ID)
+        moments = Panels(shard.ratings.num_rows, self._users, weighted_RD)
+        vectors_RD = torch.empty_like(weighted_RD)
         sums_S = torch.zeros(em.num_sums(self._users.num_own), dtype=torch.float64, device=self._device)
-        moments, vectors, row = [], [], shard.start - self._user_range[0]
-        for batch, rated in zip(shard.batches, shard.rated, strict=True):
-            gram_BW = batch.plain_sum(self._item_moments_IW)
-            weighted_BD = batch.weighted_sum(self._item_vectors_ID)
-            solved = self._update(gram_BW, weighted_BD, rated, self._user_prior, self._users)
-            self._user_mean_Un[row : row + batch.num_rows] = solved.mean_Bn
-            self._user_covariance_TU[:, row : row + batch.num_rows] = solved.covariance_TB
-            moments.append(solved.moments_BW)
-            vectors.append(solved.vectors_BD)
+        first, step = shard.start - self._user_range[0], em.batch_rows(self._users.num_own)
+        for start in range(0, shard.ratings.num_rows, step):
+            rows = slice(start, min(start + step, shard.ratings.num_rows))
+            gram_WB = torch.cat([gram[rows].T for gram in grams])
+            weighted_DB = weighted_RD[rows].T
+            solved = self._update(gram_WB, weighted_DB, shard.rated[rows], self._user_prior, self._users)
+            own = slice(first + rows.start, first + rows.stop)
+            self._user_mean_Un[own], self._user_covariance_UT[own] = solved.mean_Bn, solved.covariance_TB.T
+            moments.put(start, solved.moments_WB)
+            vectors_RD[rows] = solved.vectors_BD
             sums_S += solved.sums_S
-            row += batch.num_rows
-        if moments:
-            self._add_to_items(shard, torch.cat(moments), torch.cat(vectors), statistics)
-        return sums_S
+        return moments, vectors_RD, sums_S
 
     def _add_to_items(
-        self, shard: UserShard, moments_BW: torch.Tensor, vectors_BD: torch.Tensor, statistics: torch.Tensor
+        self, shard: UserShard, moments: Panels, vectors_RD: torch.Tensor, statistics: torch.Tensor
     ) -> None:
         """Add a shard's float32 partials to the item statistics, in float64."""
-        width, row = self._users.width, 0
-        for batch in shard.item_batches:
-            rows = statistics[row : row + batch.num_rows]
-            rows[:, :width] += batch.plain_sum(moments_BW)
-            rows[:, width:] += batch.weighted_sum(vectors_BD)
-            row += batch.num_rows
+        column = 0
+        for panel in moments.panels:
+            add_in_chunks(shard.turned.plain_sum(panel), statistics[:, column : column + panel.shape[1]])
+            column += panel.shape[1]
+        add_in_chunks(shard.turned.weighted_sum(vectors_RD), statistics[:, column:])
 
     def _update(
-        self, gram_BW: torch.Tensor, weighted_BD: torch.Tensor, rated_B: torch.Tensor, prior: Prior, layout: Layout
+        self, gram_WB: torch.Tensor, weighted_DB: torch.Tensor, rated_B: torch.Tensor, prior: Prior, layout: Layout
     ) -> Posterior:
-        return em.update(gram_BW, weighted_BD, rated_B, prior, self._noise_variance, layout, self._point)
+        return em.update(gram_WB, weighted_DB, rated_B, prior, self._noise_variance, layout, self._point)
 
     def _solve_items(self) -> tuple[float, torch.Tensor]:
         """E step of the items from the statistics; returns the squared error and the sums over all of them.
@@ -231,23 +231,22 @@ class EmTrainer:
         This rank solves its own blocks, and all ranks then have all items.
         """
         assert self._statistics is not None, "items are solved from users that are up to date"
-        width, n, first = self._items.width, self._items.num_own, self._item_range[0]
-        means, covariances = [self._item_mean_In[:0]], [self._item_covariance_TI[:, :0]]
-        sums_BS = torch.zeros(
-            (len(self._own_item_blocks), em.num_sums(n) + 1), dtype=torch.float64, device=self._device
-        )
+        width, n, (first, last) = sum(self._items.widths), self._items.num_own, self._item_range
+        mean_Rn = self._item_mean_In.new_empty((last - first, n))
+        covariance_RT = self._item_mean_In.new_empty((last - first, packed_size(n)))
+        size = (len(self._own_item_blocks), em.num_sums(n) + 1)
+        sums_BS = torch.zeros(size, dtype=torch.float64, device=self._device)
         for row, (start, stop) in enumerate(self._own_item_blocks):
-            statistics = self._statistics[start - first : stop - first]
-            gram_BW, weighted_BD = statistics[:, :width], statistics[:, width:]
+            own = slice(start - first, stop - first)
+            statistics = self._statistics[own].T.contiguous()
+            gram_WB, weighted_DB = statistics[:width], statistics[width:]
             rated_B = self._item_rated[start:stop]
-            solved = self._update(gram_BW.float(), weighted_BD.float(), rated_B, self._item_prior, self._items)
-            means.append(solved.mean_Bn)
-            covariances.append(solved.covariance_TB)
+            solved = self._update(gram_WB.float(), weighted_DB.float(), rated_B, self._item_prior, self._items)
+            mean_Rn[own], covariance_RT[own] = solved.mean_Bn, solved.covariance_TB.T
             sums_BS[row, :-1] = solved.sums_S
-            sums_BS[row, -1] = em.squared_error(solved, gram_BW, weighted_BD, self._items)
-        own = torch.cat([torch.cat(means), torch.cat(covariances, 1).T], 1)
-        everyone = self._collectives.gather_rows(own, self._item_ranges)
-        self._set_items(everyone[:, :n].contiguous(), everyone[:, n:].T.contiguous())
+            sums_BS[row, -1] = em.squared_error(solved, gram_WB, weighted_DB, self._items)
+        everyone = (self._collectives.gather_rows(rows, self._item_ranges) for rows in (mean_Rn, covariance_RT))
+        self._set_items(*everyone)
         sums = self._collectives.sum_blocks(sums_BS)
         return self._square_sum + float(sums[-1]), sums[:-1]
 
@@ -283,8 +282,8 @@ class EmTrainer:
         """Posteriors of this rank's users and items; priors and noise in `values`."""
         self._bring_users_up_to_date()
         (start, stop), num_users = self._item_range, self._dataset.num_users
-        users = self._rows(self._user_mean_Un, self._user_covariance_TU, self._users)
-        items = self._rows(self._item_mean_In[start:stop], self._item_covariance_TI[:, start:stop], self._items)
+        users = self._rows(self._user_mean_Un, self._user_covariance_UT, self._users)
+        items = self._rows(self._item_mean_In[start:stop], self._item_covariance_IT[start:stop], self._items)
         values: dict[str, Any] = {
             "epoch": self.epochs_done,
             "mu": self._mean_rating,
@@ -300,9 +299,9 @@ class EmTrainer:
         }
         return TrainerState(tables, values)
 
-    def _rows(self, mean_Rn: torch.Tensor, covariance_TR: torch.Tensor, layout: Layout) -> dict[str, torch.Tensor]:
+    def _rows(self, mean_Rn: torch.Tensor, covariance_RT: torch.Tensor, layout: Layout) -> dict[str, torch.Tensor]:
         """Columns of a saved table: means, and covariances as upper triangles read row by row."""
-        return {"mean": mean_Rn, "covariance": covariance_TR[layout.triangle_T].T.contiguous()}
+        return {"mean": mean_Rn, "covariance": covariance_RT[:, layout.triangle_T]}
 
     def load_state(self, reader: StateReader) -> None:
         """Take items, priors and noise; users follow from them, with the same bits as before."""
@@ -313,9 +312,9 @@ class EmTrainer:
         self._item_prior = self._read_prior(values, "item")
         items = reader.read_rows("items", 0, self._dataset.num_items)
         covariance_IT = items["covariance"].to(self._device)
-        covariance_TI = torch.empty_like(covariance_IT.T, memory_format=torch.contiguous_format)
-        covariance_TI[self._items.triangle_T] = covariance_IT.T
-        self._set_items(items["mean"].to(self._device), covariance_TI)
+        in_packed_order = torch.empty_like(covariance_IT)
+        in_packed_order[:, self._items.triangle_T] = covariance_IT
+        self._set_items(items["mean"].to(self._device), in_packed_order)
 
     def _read_prior(self, values: Any, side: str) -> Prior:
         mean_n, covariance_nn = (
@@ -323,6 +322,12 @@ class EmTrainer:
             for part in ("mean", "covariance")
         )
         return Prior(mean_n, covariance_nn)
+
+
+def add_in_chunks(partial: torch.Tensor, total: torch.Tensor) -> None:
+    """total += partial, from float32 to float64, by pieces whose conversion stays in the cache."""
+    for rows, part in zip(total.split(CHUNK_ROWS), partial.split(CHUNK_ROWS), strict=True):
+        rows.add_(part)
 
 
 def initial_factors(seed: int, block: int, num_rows: int, num_own: int) -> torch.Tensor:

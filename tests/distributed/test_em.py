@@ -42,7 +42,7 @@ def trained(collectives: Collectives, path: Path, epochs: int, **settings: Any) 
 def digest_and_rmse(collectives: Collectives, path: Path) -> tuple[str, float, float]:
     trainer = trained(collectives, path, 4, factors=4)
     users = collectives.gather_json(hash_of(trainer.state().tables["users"].tensors))
-    items = trainer._item_mean_In.numpy().tobytes() + trainer._item_covariance_TI.numpy().tobytes()
+    items = trainer._item_mean_In.numpy().tobytes() + trainer._item_covariance_IT.numpy().tobytes()
     assert len(users) == collectives.world.size
     return hashlib.sha256(items).hexdigest(), trainer.validate().rmse, trainer._noise_variance
 

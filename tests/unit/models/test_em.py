@@ -8,7 +8,7 @@ import torch
 
 from recsys_dist.models import em
 from recsys_dist.models.em import Prior
-from recsys_dist.models.factors import Layout, augmented, moment_width, packed_size, second_moments
+from recsys_dist.models.factors import Layout, Panels, augmented, packed_size, second_moments
 
 CPU = torch.device("cpu")
 FACTORS = 3
@@ -31,16 +31,16 @@ class TwoSides:
         self.item_moments = second_moments(self.item_vectors, covariance, self.items)
 
     def solve_users(self) -> em.Posterior:
-        gram = self.mask.double() @ self.item_moments
-        weighted = self.ratings @ self.item_vectors
+        gram = self.item_moments @ self.mask.double().T
+        weighted = (self.ratings @ self.item_vectors).T
         return em.update(gram, weighted, self.mask.any(1), self.user_prior, self.noise, self.users, self.point)
 
     def solve_items(self, solved: em.Posterior) -> tuple[em.Posterior, float]:
-        gram = self.mask.double().T @ solved.moments_BW
-        weighted = self.ratings.T @ solved.vectors_BD
+        gram = solved.moments_WB @ self.mask.double()
+        weighted = (self.ratings.T @ solved.vectors_BD).T
         rated = self.mask.any(0)
         items = em.update(gram, weighted, rated, self.item_prior, self.noise, self.items, self.point)
-        self.item_vectors, self.item_moments = items.vectors_BD, items.moments_BW
+        self.item_vectors, self.item_moments = items.vectors_BD, items.moments_WB
         error = (self.ratings**2).sum() + em.squared_error(items, gram, weighted, self.items)
         return items, float(error)
 
@@ -81,7 +81,7 @@ def test_user_posterior_equals_the_formula_row_by_row() -> None:
         for item in np.flatnonzero(problem.mask[user]):
             for i in range(5):
                 for j in range(5):
-                    gram[i, j] += problem.item_moments[item, index[min(i, j), max(i, j)]]
+                    gram[i, j] += problem.item_moments[index[min(i, j), max(i, j)], item]
             right += float(problem.ratings[user, item]) * problem.item_vectors[item].numpy()
         precision = gram[np.ix_(own, own)] / 0.7 + precision_prior
         mean = np.linalg.solve(
@@ -113,7 +113,7 @@ def test_squared_error_is_the_expectation_over_both_posteriors() -> None:
         mean = float(users.vectors_BD[user] @ items.vectors_BD[item])
         # E[(a.z)^2] = trace(E[a a^T] E[z z^T])
         second = sum(
-            (1 if i == j else 2) * float(users.moments_BW[user, p] * items.moments_BW[item, p])
+            (1 if i == j else 2) * float(users.moments_WB[p, user] * items.moments_WB[p, item])
             for p, (i, j) in enumerate(
                 zip(problem.users.pair_rows_P.tolist(), problem.users.pair_columns_P.tolist(), strict=True)
             )
@@ -157,5 +157,16 @@ def test_point_moments_are_outer_products_of_the_means() -> None:
 
     expected = solved.vectors_BD[:, rows] * solved.vectors_BD[:, columns]
 
-    torch.testing.assert_close(solved.moments_BW[:, : len(rows)], expected)
-    assert solved.moments_BW.shape[1] == moment_width(FACTORS)
+    torch.testing.assert_close(solved.moments_WB[: len(rows)].T, expected)
+
+
+def test_panels_hold_the_table_they_were_given() -> None:
+    layout = Layout.of("users", 16, CPU)
+    moments_WB = torch.randn(sum(layout.widths), 7)
+    table = Panels(7, layout, moments_WB)
+
+    table.put(0, moments_WB[:, :3])
+    table.put(3, moments_WB[:, 3:])
+
+    assert [panel.shape[1] for panel in table.panels] == [64, 64, 48]
+    assert torch.equal(torch.cat(table.panels, 1), moments_WB.T)

@@ -33,6 +33,7 @@ from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
+from recsys_dist.training.memory import keep_freed_memory
 from recsys_dist.training.preempt import watch_for_preemption
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
@@ -47,6 +48,7 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
 
     Continues from the latest checkpoint of RUN_DIR. Raises a `RecsysDistError` with one line for a person.
     """
+    keep_freed_memory()
     world = world or World.from_environment(config.device)
     _share_cores(world)
     with (

@@ -77,7 +77,8 @@ def autorec_run(dataset: Dataset, orientation: str, hidden: int = 4, seed: int =
         "regularization": 2.0,
     }
     config = {"model": model | settings, "dataset": dataset.folder.url}
-    values = {"epoch": 3, "mean": dataset.manifest.rating.mean, "scale": 0.8, "shrinkage": 2.0}
+    values = {"epoch": 3, "mean": dataset.manifest.rating.mean, "scale": 0.8}
+    values |= {"row_shrinkage": 2.0, "column_shrinkage": 5.0}
     return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})
 
 

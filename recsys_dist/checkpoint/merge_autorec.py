@@ -17,6 +17,7 @@ from recsys_dist.checkpoint.model_folder import ModelWriter
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.checkpoint.tables import CHUNK_ROWS, TableWriter
 from recsys_dist.data.dataset import Dataset, Side
+from recsys_dist.data.loader import slice_rows
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import RowEncoder, column_factors
 
@@ -35,11 +36,11 @@ def write_autorec(
     _write_rows(run, settings, rows, dataset, writer, progress)
     if rows == "users":
         _write_encoder(run, dataset.num_items, settings["hidden"], writer)
-        numbers = {name: run.values[name] for name in ("mean", "scale", "shrinkage")}
+        numbers = {name: run.values[name] for name in ("mean", "scale", "row_shrinkage")}
         fold_in = {"kind": "encode", "hidden_activation": settings["hidden_activation"], **numbers}
     else:
-        pull = {"regularization": settings["regularization"], "shrinkage": run.values["shrinkage"]}
-        fold_in = {"kind": "ridge", **pull}
+        shrinkage = run.values["column_shrinkage"]
+        fold_in = {"kind": "ridge", "regularization": settings["regularization"], "column_shrinkage": shrinkage}
     return {
         "offset": run.values["mean"],
         "output_activation": settings["output_activation"],
@@ -103,11 +104,11 @@ def _write_rows(
         average = _Average(table)
         for shard in range(len(dataset.shards(side))):
             block = dataset.block(side, shard)
-            ratings = Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, CPU)
             for start in range(0, block.num_rows, ROWS_AT_ONCE):
-                part = ratings.rows(start, min(start + ROWS_AT_ONCE, block.num_rows))
-                hidden_RH, bias_R = encoder.encode(part)
-                average.append({"vector": hidden_RH, "bias": bias_R}, part.indptr.diff() > 0)
+                part = slice_rows(block, start, min(start + ROWS_AT_ONCE, block.num_rows))
+                rows = Csr.from_numpy(part.indptr, part.indices, part.values, num_columns, CPU)
+                hidden_RH, bias_R = encoder.encode(rows)
+                average.append({"vector": hidden_RH, "bias": bias_R}, rows.indptr.diff() > 0)
             progress(f"encoding {side}", block.stop, num_rows)
         average.append_mean()
 

@@ -68,7 +68,7 @@ class EncodeFoldIn(_Part):
     hidden_activation: str
     mean: float
     scale: float = Field(gt=0)
-    shrinkage: float = Field(ge=0)
+    row_shrinkage: float = Field(ge=0)
 
 
 class RidgeFoldIn(_Part):
@@ -76,7 +76,7 @@ class RidgeFoldIn(_Part):
 
     kind: Literal["ridge"] = "ridge"
     regularization: float = Field(ge=0)
-    shrinkage: float = Field(ge=0)
+    column_shrinkage: float = Field(ge=0)
 
 
 FoldIn = PosteriorFoldIn | EncodeFoldIn | RidgeFoldIn

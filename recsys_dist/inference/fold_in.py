@@ -65,14 +65,15 @@ def fold_in_ridge(
     Training's loss for one column, drawn to the average column instead of to zero. `residual` is the rating less
     mean and item bias.
 
-    argmin over w, b of sum of (residual_n - h_n . w - b)^2 + lambda/2 |w - average|^2 + shrinkage (b - average)^2
+    argmin over w, b of sum of (residual_n - h_n . w - b)^2
+                        + lambda/2 |w - average|^2 + column_shrinkage (b - average)^2
 
     A sigmoid output link counts as straight here, which it is near the mean.
     """
     design_Nn = torch.nn.functional.pad(hidden_NH.double(), (0, 1), value=1.0)
     average_n = torch.cat([average.vector_K, average.bias.reshape(1)]).double()
     pull_n = torch.full_like(average_n, max(spec.regularization / 2, SMALLEST_PULL))
-    pull_n[-1] = max(spec.shrinkage, SMALLEST_PULL)
+    pull_n[-1] = max(spec.column_shrinkage, SMALLEST_PULL)
     # (H^T H + pull) (x - average) = H^T (residual - H average)
     right_n = design_Nn.T @ (residual_N.double() - design_Nn @ average_n)
     own_n = average_n + torch.linalg.solve(design_Nn.T @ design_Nn + pull_n.diag(), right_n)
@@ -94,7 +95,7 @@ def fold_in_encode(
     encoder = RowEncoder.from_state(
         {name: tensor.to(device) for name, tensor in columns.items()},
         {"bias": hidden.take(torch.arange(hidden.num_rows, device="cpu"))["bias"].to(device)},
-        {"mean": spec.mean, "scale": spec.scale, "shrinkage": spec.shrinkage},
+        {"mean": spec.mean, "scale": spec.scale, "row_shrinkage": spec.row_shrinkage},
         spec.hidden_activation,
     )
     hidden_1H, bias_1 = encoder.encode(row)

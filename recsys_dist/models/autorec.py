@@ -6,12 +6,12 @@
     h_r  = g(x_r V + hidden_bias)                  the hidden state of a row
     s_rc = mean + a_r + scale (h_r . W_c + d_c)    the score; the prediction is f(s_rc), clipped
     loss = sum of ((f(s) - r) / scale)^2 over the observed entries
-           + lambda/2 (|V|^2 + |W|^2) + shrinkage |d|^2
+           + lambda/2 (|V|^2 + |W|^2) + column_shrinkage |d|^2
 
-Rows are items in an item-AutoRec, users in a user-AutoRec. a and b are ridge means of what is left of the ratings;
-d starts at b / scale, so that training starts from the baseline and a column or row without ratings keeps it.
-`scale`, the standard deviation around the baseline, makes lambda and the learning rate mean the same on every
-rating scale. With a_r and d_c as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
+Rows are items in an item-AutoRec, users in a user-AutoRec. mean, a and b are the learnt biases of biases.py; d
+starts at b / scale, so that training starts from the baseline and a column or row without ratings keeps it.
+`scale`, the standard deviation of the noise around the baseline, makes lambda and the learning rate mean the same
+on every rating scale. With a and d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
 from recsys_dist.errors import ConfigError
 from recsys_dist.kernels.sampled import Pattern, sampled_entries, sampled_product, weighted_rows
 from recsys_dist.kernels.sparse import Csr
-
-SHRINKAGE = 2.0
-"""Ratings worth of pull that draws every row and column bias to zero."""
+from recsys_dist.models.biases import Biases
 
 INITIAL_STD = 0.01
 """Of the encoder's starting values, as in the paper."""
@@ -41,14 +40,20 @@ class Baseline:
     mean: float
     column_bias_C: torch.Tensor
     scale: float
-    shrinkage: float = SHRINKAGE
+    row_shrinkage: float
+
+    @classmethod
+    def of(cls, biases: Biases, device: torch.device) -> Baseline:
+        """In float32 on `device`."""
+        column_bias_C = torch.from_numpy(biases.column_bias_C.astype(np.float32)).to(device)
+        return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage)
 
     def of_rows(self, rows: Csr) -> tuple[torch.Tensor, Csr]:
         """The biases of rows [R] and what they leave of the ratings, in units of `scale`."""
-        # a_r = sum over c of (r_rc - mean - b_c) / (n_r + shrinkage)
+        # a_r = sum over c of (r_rc - mean - b_c) / (n_r + row_shrinkage)
         left_N = rows.values - self.mean - self.column_bias_C[rows.indices.long()]
         count_R = rows.indptr.diff()
-        row_bias_R = _segment_sum(left_N, rows.indptr) / (count_R + self.shrinkage)
+        row_bias_R = _segment_sum(left_N, rows.indptr) / (count_R + self.row_shrinkage)
         residual_N = (left_N - row_bias_R.repeat_interleave(count_R, output_size=len(left_N))) / self.scale
         return row_bias_R, Csr(rows.indptr, rows.indices, residual_N, rows.num_columns)
 
@@ -133,7 +138,7 @@ class RowEncoder:
             float(str(values["mean"])),
             columns["column_bias"],
             float(str(values["scale"])),
-            float(str(values["shrinkage"])),
+            float(str(values["row_shrinkage"])),
         )
         return cls(baseline, columns["encoder"], hidden["bias"], activation)
 

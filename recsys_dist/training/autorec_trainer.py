@@ -3,15 +3,16 @@
     B rows of a batch on this rank, C columns, H hidden units, N train ratings in all, T steps of an epoch
 
 The objective J is the sum of squared errors of all train ratings, in units of the baseline's variance, plus
-lambda/2 (|V|^2 + |W|^2) + shrinkage |output_bias|^2. Step t minimises its batch's errors plus 1/T of the penalty,
-so the steps of an epoch add up to J; all is divided by N/T, which Adam does not see. The penalty enters the
-gradient as Adam's weight decay, the same on every rank, and so counts once.
+lambda/2 (|V|^2 + |W|^2) + column_shrinkage |output_bias|^2. Step t minimises its batch's errors plus 1/T of the
+penalty, so the steps of an epoch add up to J; all is divided by N/T, which Adam does not see. The penalty enters
+the gradient as Adam's weight decay, the same on every rank, and so counts once.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.autorec import Autorec, Baseline, Batch, OutputLink
-from recsys_dist.training.baseline import fit_baseline
+from recsys_dist.training.baseline import fit_biases
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.trainer import EpochResult
 
@@ -36,6 +37,8 @@ CHUNK_ROWS = 4096
 CHUNK_RATINGS = 1 << 19
 MOMENTS = ("exp_avg", "exp_avg_sq")
 COLUMN_PARAMETERS = ("encoder", "decoder", "output_bias")
+OUTPUT_BIAS = 1
+"""Its place among the optimizer's groups."""
 
 
 class AutorecTrainer:
@@ -64,13 +67,13 @@ class AutorecTrainer:
     def _build(self, seed: int) -> None:
         """Parameters equal on every rank, and their optimizer."""
         manifest, settings = self._dataset.manifest, self._settings
-        baseline = fit_baseline(
+        biases = fit_biases(
             self._loader.blocks, self._dataset.num_rows(self._columns), manifest.rating.mean, self._collectives
         )
+        self._column_shrinkage = biases.column_shrinkage
+        baseline = Baseline.of(biases, self._collectives.world.device)
         generator = torch.Generator("cpu").manual_seed(seed)
-        output = OutputLink(
-            settings.output_activation, manifest.rating.min, manifest.rating.max, manifest.rating.mean
-        )
+        output = OutputLink(settings.output_activation, manifest.rating.min, manifest.rating.max, baseline.mean)
         self._model = Autorec(baseline, settings.hidden, settings.hidden_activation, output, generator)
         self._replica = replicate(self._model, self._collectives)
         self._optimizer = self._new_optimizer(manifest.num_ratings["train"])
@@ -83,7 +86,7 @@ class AutorecTrainer:
                 "params": [model.encoder, model.decoder],
                 "weight_decay": self._settings.regularization / num_ratings,
             },
-            {"params": [model.output_bias], "weight_decay": 2 * model.baseline.shrinkage / num_ratings},
+            {"params": [model.output_bias], "weight_decay": self._output_bias_decay()},
             {"params": [model.hidden_bias], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.Adam(groups, lr=self._settings.learning_rate, fused=True)
@@ -93,6 +96,9 @@ class AutorecTrainer:
                 **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
             }
         return optimizer
+
+    def _output_bias_decay(self) -> float:
+        return 2 * self._column_shrinkage / self._dataset.manifest.num_ratings["train"]
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         """Run the steps of an epoch that are left; asks `should_stop` before each."""
@@ -182,7 +188,8 @@ class AutorecTrainer:
             "optimizer_step": int(self._optimizer.state[model.decoder]["step"].item()),
             "mean": model.baseline.mean,
             "scale": model.baseline.scale,
-            "shrinkage": model.baseline.shrinkage,
+            "row_shrinkage": model.baseline.row_shrinkage,
+            "column_shrinkage": self._column_shrinkage,
         }
         return TrainerState(tables, values)
 
@@ -216,10 +223,11 @@ class AutorecTrainer:
         self._load_place(values)
 
     def _load_place(self, values: Any) -> None:
-        model = self._model
-        model.baseline = Baseline(
-            values["mean"], model.baseline.column_bias_C, values["scale"], values["shrinkage"]
-        )
+        model, shrinkage = self._model, values["row_shrinkage"]
+        model.baseline = Baseline(values["mean"], model.baseline.column_bias_C, values["scale"], shrinkage)
+        model.output = replace(model.output, mean=values["mean"])
+        self._column_shrinkage = values["column_shrinkage"]
+        self._optimizer.param_groups[OUTPUT_BIAS]["weight_decay"] = self._output_bias_decay()
         self.epochs_done, self._step = int(values["epoch"]), int(values["step"])
         saved = torch.tensor(values["sums"], dtype=torch.float64, device=self._collectives.world.device)
         world = self._collectives.world

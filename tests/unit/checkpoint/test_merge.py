@@ -58,7 +58,7 @@ def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
     """models/autorec.py over dense rows [R, C]."""
     columns = {name: tensor.double().numpy() for name, tensor in run.tables["columns"].items()}
     left = ratings - run.values["mean"] - columns["column_bias"]
-    row_bias = np.nansum(left, 1) / ((~np.isnan(left)).sum(1) + run.values["shrinkage"])
+    row_bias = np.nansum(left, 1) / ((~np.isnan(left)).sum(1) + run.values["row_shrinkage"])
     inputs = np.nan_to_num((left - row_bias[:, None]) / run.values["scale"])
     hidden = 1 / (1 + np.exp(-(inputs @ columns["encoder"] + run.tables["hidden"]["bias"].double().numpy())))
     score = hidden @ columns["decoder"].T + columns["output_bias"]

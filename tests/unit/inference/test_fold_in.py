@@ -84,7 +84,7 @@ def test_item_autorec_folds_in_by_ridge_around_the_average_user(tmp_path, datase
     target = given - model.manifest.offset - model.items.bias_R[index].numpy()
 
     def loss(parameters: np.ndarray) -> float:
-        penalty = np.array([1.5, 1.5, 1.5, 1.5, run.values["shrinkage"]])
+        penalty = np.array([1.5, 1.5, 1.5, 1.5, run.values["column_shrinkage"]])
         return ((target - hidden @ parameters) ** 2).sum() + (penalty * (parameters - average) ** 2).sum()
 
     user = model.fold_in(items, given).user

@@ -39,7 +39,7 @@ def model(request: pytest.FixtureRequest) -> Autorec:
     bias = torch.randn(COLUMNS, generator=generator) * 0.3
     bias[COLD_COLUMN] = 0
     output = OutputLink(request.param, low=1.0, high=5.0, mean=3.1)
-    model = Autorec(Baseline(3.1, bias, scale=0.9), HIDDEN, "sigmoid", output, generator)
+    model = Autorec(Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5), HIDDEN, "sigmoid", output, generator)
     with torch.no_grad():
         warm = torch.arange(COLUMNS) != COLD_COLUMN
         model.encoder += torch.randn(COLUMNS, HIDDEN, generator=generator)
@@ -57,7 +57,7 @@ def dense_prediction(model: Autorec, ratings: sparse.csr_matrix) -> torch.Tensor
     rating, base = torch.from_numpy(ratings.toarray()), model.baseline
     seen = rating > 0
     left = (rating - base.mean - base.column_bias_C) * seen
-    row_bias = left.sum(1, keepdim=True) / (seen.sum(1, keepdim=True) + base.shrinkage)
+    row_bias = left.sum(1, keepdim=True) / (seen.sum(1, keepdim=True) + base.row_shrinkage)
     x = (left - row_bias * seen) / base.scale
     hidden = torch.sigmoid(x @ model.encoder + model.hidden_bias)
     score = base.mean + row_bias + base.scale * (hidden @ model.decoder.T + model.output_bias)
@@ -101,7 +101,7 @@ def test_a_saved_state_reads_back_as_a_bilinear_model(model: Autorec, ratings: s
         "output_bias": model.output_bias.detach(),
         "column_bias": base.column_bias_C,
     }
-    values = {"mean": base.mean, "scale": base.scale, "shrinkage": base.shrinkage}
+    values = {"mean": base.mean, "scale": base.scale, "row_shrinkage": base.row_shrinkage}
     encoder = RowEncoder.from_state(columns, {"bias": model.hidden_bias.detach()}, values, "sigmoid")
     vectors, biases = column_factors(columns, base.scale)
     hidden, row_bias = encoder.encode(csr_of(ratings))
@@ -113,7 +113,13 @@ def test_an_untrained_model_is_the_baseline_and_cold_ones_stay_sane(ratings: spa
     bias = torch.linspace(-0.5, 0.5, COLUMNS)
     bias[COLD_COLUMN] = 0
     output = OutputLink("identity", 1.0, 5.0, 3.0)
-    model = Autorec(Baseline(3.0, bias, scale=0.7), HIDDEN, "sigmoid", output, torch.Generator().manual_seed(0))
+    model = Autorec(
+        Baseline(3.0, bias, scale=0.7, row_shrinkage=2.5),
+        HIDDEN,
+        "sigmoid",
+        output,
+        torch.Generator().manual_seed(0),
+    )
     row_bias, _ = model.baseline.of_rows(csr_of(ratings))
     pairs = torch.full((ROWS,), COLD_COLUMN, dtype=torch.int32)
     predicted = model.predict(csr_of(ratings), torch.arange(ROWS + 1, dtype=torch.int32), pairs)

@@ -1,4 +1,4 @@
-"""The bias model against the normal equations of its ridge regression."""
+"""The bias model over the shards of a dataset, and the mean of their ratings."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from tests.merged import train_matrix
 from tests.prepared import small_dataset
 
 
-def test_sweeps_converge_to_the_ridge_solution(tmp_path):
+def test_users_of_all_shards_are_fitted_alike_and_unknown_ones_get_the_mean(tmp_path):
     dataset = small_dataset(tmp_path / "dataset", num_users=30, num_items=20, num_ratings=200)
-    ratings = train_matrix(dataset)
-    user, item = np.nonzero(~np.isnan(ratings))
-    mean = ratings[user, item].mean()
-    design = np.zeros((len(user), 50))
-    design[np.arange(len(user)), user] = design[np.arange(len(user)), 30 + item] = 1
-    penalty = np.diag(np.repeat([4.0, 7.0], [30, 20]))
-    expected = np.linalg.solve(design.T @ design + penalty, design.T @ (ratings[user, item] - mean))
+    whole = small_dataset(tmp_path / "whole", num_users=30, num_items=20, num_ratings=200, num_shards=1)
 
-    model = BiasModel.fit(
-        lambda: (dataset.block("users", shard) for shard in range(4)),
-        30,
-        20,
-        user_regularization=4.0,
-        item_regularization=7.0,
-        sweeps=200,
+    model, expected = (
+        BiasModel.fit(lambda one=one: (one.block("users", s) for s in range(len(one.shards("users")))), 30, 20)
+        for one in (dataset, whole)
     )
 
-    np.testing.assert_allclose(np.concatenate([model.user_bias_U, model.item_bias_I]), expected, atol=1e-9)
-    everyone, everything = np.arange(31), np.full(31, 20)
-    np.testing.assert_allclose(model.predict(everyone, everything), mean + np.append(expected[:30], 0))
+    everyone, everything = np.arange(31), np.arange(21)
+    pairs = np.repeat(everyone, 21), np.tile(everything, 31)
+    np.testing.assert_allclose(model.predict(*pairs), expected.predict(*pairs), atol=1e-9)
+    assert model.predict(np.array([30]), np.array([20])) == model.mean
+    assert np.ptp(model.user_bias_U) > 0.2
+    # Each bias is that of the user's own ratings.
+    left = train_matrix(dataset) - model.mean - model.item_bias_I
+    count = (~np.isnan(left)).sum(1)
+    shrinkage = np.nansum(left, 1)[count > 0] / model.user_bias_U[count > 0] - count[count > 0]
+    np.testing.assert_allclose(shrinkage, shrinkage[0], rtol=1e-6)
 
 
 def test_mean_is_over_ratings_not_over_blocks(tmp_path):

@@ -15,6 +15,7 @@ from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
+from recsys_dist.models.baselines import BiasModel
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
@@ -76,6 +77,20 @@ def test_it_learns_more_than_biases_know(tmp_path: Path, orientation: str, outpu
     train(trainer, 20)
     assert trainer.validate().rmse < 0.93 * biases
     assert trainer.validate().count == dataset.manifest.num_ratings["valid"]
+
+
+@pytest.mark.parametrize("orientation", ["items", "users"])
+def test_it_starts_from_the_learnt_biases(tmp_path: Path, orientation: str) -> None:
+    dataset = small_dataset(tmp_path / "data", num_users=400, num_items=150, num_ratings=4000)
+    biases = BiasModel.fit(
+        lambda: (dataset.block("users", shard) for shard in range(4)), dataset.num_users, dataset.num_items
+    )
+    valid = [dataset.ratings("valid", shard) for shard in range(4)]
+    error = np.concatenate(
+        [biases.predict(one.user_index, one.item_index).clip(1, 5) - one.rating for one in valid]
+    )
+    untrained = trainer_of(dataset, orientation=orientation).validate()
+    assert untrained.rmse == pytest.approx(np.sqrt(np.square(error).mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 0), (0, 1), (3, 2), (5, 3)])

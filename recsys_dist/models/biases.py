@@ -1,0 +1,118 @@
+"""Row and column biases whose variances are learnt from the ratings, in passes over sparse blocks.
+
+    R rows, C columns, N ratings, B rows of a block
+
+    r_rc = mean + a_r + b_c + noise
+    a_r ~ Normal(0, tau_a^2)     b_c ~ Normal(0, tau_b^2)     noise ~ Normal(0, sigma^2)
+
+With the shrinkage lambda_a = sigma^2 / tau_a^2, a row of n_r ratings has the posterior
+
+    E[a_r] = sum over c of (r_rc - mean - b_c) / (n_r + lambda_a)     Var[a_r] = sigma^2 / (n_r + lambda_a)
+
+and a column likewise. Row biases follow from those of the columns, so only the columns are kept and rows stream:
+each sweep adds up `sums` over the blocks, wherever they lie, and `after` makes the next biases of them. A row or
+column without ratings has the bias 0: `mean` is learnt as the rating of an unknown row and an unknown column.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.data.blocks import Block
+
+Floats = NDArray[np.float64]
+
+SWEEPS = 12
+"""Passes over the ratings; the held-out error then stands to 1e-5, also where most rows have few ratings."""
+
+FIRST_SHRINKAGE = 10.0
+"""Where the sweeps start from; the last ones do not remember it."""
+
+SMALLEST_VARIANCE = 1e-12
+"""Of the noise, where biases explain all ratings."""
+
+SMALLEST_RATIO = 1e-6
+"""Variance of biases over that of the noise, where the ratings show no bias."""
+
+
+@dataclass(frozen=True)
+class Biases:
+    """The state between two sweeps; after SWEEPS of them, the fit."""
+
+    mean: float
+    column_bias_C: Floats
+    row_shrinkage: float = FIRST_SHRINKAGE
+    column_shrinkage: float = FIRST_SHRINKAGE
+    noise_variance: float = 0.0
+
+    @property
+    def noise_std(self) -> float:
+        """sigma; 1 where biases explain the ratings wholly, which leaves no unit to measure in."""
+        return math.sqrt(self.noise_variance) if self.noise_variance > SMALLEST_VARIANCE else 1.0
+
+    def of_rows(self, block: Block) -> Floats:
+        """The biases of the rows of a block, given those of the columns: [B]."""
+        return self._of_rows(block)[0]
+
+    def sums(self, blocks: Iterable[Block]) -> Floats:
+        """What `after` asks of `blocks`, to be added up over all blocks and ranks: [2C + 4].
+
+        For each column the sum of its ratings less mean and row biases, and their number; over all, the squared
+        errors, the row biases, their squares, and the shares w_r = n_r / (n_r + lambda_a).
+        """
+        num_columns = len(self.column_bias_C)
+        sums = np.zeros(2 * num_columns + 4)
+        for block in blocks:
+            bias_B, share_B, error_N = self._of_rows(block)
+            count_C = np.bincount(block.indices, minlength=num_columns)
+            left_C = np.bincount(block.indices, error_N, num_columns) + count_C * self.column_bias_C
+            over_all = [error_N @ error_N, bias_B.sum(), bias_B @ bias_B, share_B.sum()]
+            sums += np.concatenate([left_C, count_C, over_all])
+        return sums
+
+    def after(self, sums: Floats) -> Biases:
+        """The next biases, from the sums over all blocks: columns given rows, then mean and variances.
+
+        One step of EM, but for the mean and the variances of the biases, which take steps with the same fixed
+        points that need fewer sweeps (Schall 1991, Estimation in generalized linear models with random effects).
+        """
+        left_C, count_C, over_all = np.split(sums, [len(self.column_bias_C), 2 * len(self.column_bias_C)])
+        squared_error, row_sum, row_squares, row_shares = over_all.tolist()
+        if row_shares == 0:
+            return self
+        # b_c = sum over r of (r_rc - mean - a_r) / (n_c + lambda_b)          w_c = n_c / (n_c + lambda_b)
+        bias_C, share_C = left_C / (count_C + self.column_shrinkage), count_C / (count_C + self.column_shrinkage)
+        column_shares = float(share_C.sum())
+        # The generalised least squares mean of the rows is sum of a_r / sum of w_r, that of the columns alike.
+        column_mean = float(bias_C.sum()) / column_shares
+        bias_C = bias_C - column_mean * share_C
+        # sigma^2 = (squared errors + sum of n_r Var[a_r] + sum of n_c Var[b_c]) / N,   n_r Var[a_r] = sigma^2 w_r
+        noise = (squared_error + self.noise_variance * (row_shares + column_shares)) / float(count_C.sum())
+        noise = max(noise, SMALLEST_VARIANCE)
+        # tau_a^2 = sum of a_r^2 / sum of w_r
+        return Biases(
+            self.mean + row_sum / row_shares + column_mean,
+            bias_C,
+            _shrinkage(noise, row_squares / row_shares),
+            _shrinkage(noise, float(bias_C @ bias_C) / column_shares),
+            noise,
+        )
+
+    def _of_rows(self, block: Block) -> tuple[Floats, Floats, Floats]:
+        """Biases [B] and shares [B] of the rows, and the errors that the biases leave [N]."""
+        count_B = np.diff(block.indptr)
+        row_N = np.repeat(np.arange(block.num_rows), count_B)
+        # a_r = sum over c of (r_rc - mean - b_c) / (n_r + lambda_a)
+        left_N = block.values - self.column_bias_C[block.indices] - self.mean
+        bias_B = np.bincount(row_N, left_N, block.num_rows) / (count_B + self.row_shrinkage)
+        return bias_B, count_B / (count_B + self.row_shrinkage), left_N - bias_B[row_N]
+
+
+def _shrinkage(noise_variance: float, bias_variance: float) -> float:
+    """lambda = sigma^2 / tau^2"""
+    return noise_variance / max(bias_variance, SMALLEST_RATIO * noise_variance)

@@ -24,7 +24,8 @@ EXIT_SAVED_RUN_AGAIN = 75
 app = typer.Typer(
     name="recsys-dist",
     help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
-    "prepare -> train -> merge -> evaluate, recommend. Every path may be a folder or a URL (s3://, gs://, ...).",
+    "prepare -> train -> merge -> evaluate, recommend, report. "
+    "Every path may be a folder or a URL (s3://, gs://, ...).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -230,3 +231,30 @@ def recommend(
     print_recommendations(lists)
     if output is not None:
         write_lists(lists, output)
+
+
+@app.command()
+def report(
+    run_dir: Annotated[
+        str, typer.Argument(metavar="RUN_DIR", help="Folder of a training run.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")],
+    evaluation: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE", help="Also show this report.json, which `evaluate` wrote of the run's model."
+        ),
+    ] = None,
+) -> None:
+    """Write one HTML page about a run: settings, learning curves, speed, and errors beside the baselines.
+
+    The page needs nothing else: to look at, to send, to print.
+
+    Example: recsys-dist report runs/ml1m --evaluation report.json --output report.html
+    """
+    from recsys_dist.cli.tables import print_page
+    from recsys_dist.report.report import write_report
+
+    _require_parent(output)
+    write_report(run_dir, output, evaluation)
+    print_page(output)

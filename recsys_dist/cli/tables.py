@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from recsys_dist.checkpoint.model_folder import ModelManifest
     from recsys_dist.data.dataset import Manifest
     from recsys_dist.inference.lists import Recommendations
@@ -80,6 +82,11 @@ def print_report(report: Mapping[str, Any]) -> None:
             f"nDCG {_figure(ranking['ndcg'])} ({ranking['seconds']:.1f} s)",
             soft_wrap=True,
         )
+
+
+def print_page(output: Path) -> None:
+    """Where the page lies."""
+    _console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
 
 
 def print_recommendations(lists: Sequence[Recommendations]) -> None:

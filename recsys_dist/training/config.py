@@ -45,13 +45,15 @@ class AutorecSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """How long to train."""
+    """How long to train, and what to tell meanwhile."""
 
     epochs: int = Field(default=20, ge=1)
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many epochs in a row without a better validation RMSE; null trains all epochs."""
     timeout_s: float = Field(default=600.0, gt=0)
     """How long a rank waits for the others before it gives up."""
+    tensorboard: bool = False
+    """Write each epoch to RUN_DIR/tensorboard too; needs a local run_dir and the extra `tensorboard`."""
 
 
 class CheckpointSettings(Settings):

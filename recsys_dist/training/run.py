@@ -1,11 +1,4 @@
-"""One training run: from a configuration to a run folder that a later call continues.
-
-RUN_DIR/
-  config.yaml      the resolved configuration
-  status.json      running, preempted or finished: what a batch script asks, for launchers hide exit codes
-  metrics.jsonl    one record per epoch
-  checkpoints/     see recsys_dist/checkpoint/manifest.py
-"""
+"""One training run: from a configuration to a run folder (run_folder.py) that a later call continues."""
 
 from __future__ import annotations
 
@@ -35,11 +28,11 @@ from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.memory import keep_freed_memory
 from recsys_dist.training.preempt import watch_for_preemption
+from recsys_dist.training.run_folder import CONFIG, STATUS
+from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
 
-CONFIG = "config.yaml"
-STATUS = "status.json"
 FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
 
 
@@ -60,16 +53,17 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
     """The same between ranks that have already met."""
+    folder = Folder(config.run_dir)
+    scalars = collectives.together("opening TensorBoard", lambda: _scalars(folder, config, collectives.world))
     dataset = collectives.together("opening the dataset", lambda: Dataset.open(config.dataset))
     facts = _facts(dataset)
     collectives.require_same({"the configuration": _digest(config), **{k: str(v) for k, v in facts.items()}})
     collectives.together("checking the dataset", lambda: _verify_share(dataset, collectives.world))
-    folder = Folder(config.run_dir)
     store = CheckpointStore(folder, collectives, config.checkpoint.keep)
     start = store.latest()
     if start is not None:
         require_same_run(start, config, dataset.digest)
-    tracker = Tracker(folder, config.training.epochs, collectives.world.is_first)
+    tracker = Tracker(folder, config.training.epochs, collectives.world.is_first, scalars=scalars)
     collectives.together("preparing the run folder", lambda: _announce(folder, config, start, collectives.world))
     trainer = build_trainer(config, dataset, collectives)
     with tracker:
@@ -150,6 +144,10 @@ def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, data
         return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to go on"
     where = f"within epoch {start.step + 1}" if start.name.part else f"after epoch {start.step}"
     return f"{folder.url} goes on {where}"
+
+
+def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | None:
+    return ScalarLog(folder) if config.training.tensorboard and world.is_first else None
 
 
 def _announce(folder: Folder, config: TrainConfig, start: Checkpoint | None, world: World) -> None:

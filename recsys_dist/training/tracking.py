@@ -1,7 +1,8 @@
 """What a run tells while it trains: one line and one JSON record per epoch, from rank 0 alone.
 
 Out: a line on the console for each epoch, a live bar below it where the console is a terminal, and
-RUN_DIR/metrics.jsonl with each epoch exactly once, however often the run was interrupted.
+RUN_DIR/metrics.jsonl with each epoch exactly once, however often the run was interrupted. The same figures go to
+TensorBoard where that is asked for.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recsys_dist.storage import Folder
-
-METRICS = "metrics.jsonl"
+from recsys_dist.training.run_folder import METRICS
+from recsys_dist.training.tensorboard import ScalarLog
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,20 @@ class EpochRecord:
         """Train ratings per second, over all ranks together."""
         return self.num_ratings / max(self.seconds, 1e-9)
 
-    def to_json(self) -> str:
-        """One line of metrics.jsonl; a figure that is not finite is null."""
+    def figures(self) -> dict[str, float | None]:
+        """All but the number of the epoch, by name; None where a figure is not finite."""
         figures: dict[str, float | None] = {
             **self.extra,
-            "epoch": self.epoch,
             "train_rmse": self.train_rmse,
             "valid_rmse": self.valid_rmse,
             "ratings_per_s": self.ratings_per_s,
             "seconds": self.seconds,
         }
-        return json.dumps({name: _finite(figure) for name, figure in figures.items()}, sort_keys=True)
+        return {name: _finite(figure) for name, figure in figures.items()}
+
+    def to_json(self) -> str:
+        """One line of metrics.jsonl."""
+        return json.dumps({**self.figures(), "epoch": self.epoch}, sort_keys=True)
 
     def to_text(self, epochs: int, remaining_s: float) -> str:
         """The same for a reader."""
@@ -60,12 +64,23 @@ class EpochRecord:
 
 
 class Tracker:
-    """Shows and keeps the figures of a run; silent where `is_active` is False, on all ranks but the first."""
+    """Shows and keeps the figures of a run; silent where `is_active` is False, on all ranks but the first.
 
-    def __init__(self, folder: Folder, epochs: int, is_active: bool, console: Console | None = None) -> None:
+    `scalars` gets the figures too and is closed with the tracker.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        epochs: int,
+        is_active: bool,
+        console: Console | None = None,
+        scalars: ScalarLog | None = None,
+    ) -> None:
         self._folder = folder
         self._epochs = epochs
         self._is_active = is_active
+        self._scalars = scalars
         self._console = console or Console(soft_wrap=True)
         self._lines: list[str] = []
         self._started = (0, time.monotonic())
@@ -83,6 +98,8 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        if self._scalars is not None:
+            self._scalars.close()
 
     def start(self, epochs_done: int) -> None:
         """Begin after `epochs_done` epochs: records of later ones, which will be trained again, are cut off."""
@@ -101,6 +118,8 @@ class Tracker:
             return
         self._lines.append(record.to_json())
         self._write()
+        if self._scalars is not None:
+            self._scalars.add(record.epoch, record.figures())
         self._progress.update(self._task, completed=record.epoch)
         self._console.print(
             record.to_text(self._epochs, self._remaining_s(record.epoch)), markup=False, highlight=False

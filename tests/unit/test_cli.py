@@ -118,6 +118,8 @@ def _texts(texts: list[str]):
         (["evaluate", "MODEL", "--dataset", "DATASET", "--output", "no/r.json"], "there is no folder no"),
         (["merge", "nowhere", "--output", "out"], "nowhere holds no complete checkpoint"),
         (["merge", "nowhere", "--output", "MODEL"], "exists already"),
+        (["report", "nowhere", "--output", "r.html"], "nowhere holds no config.yaml"),
+        (["report", "nowhere", "--output", "no/r.html"], "there is no folder no"),
         (["train", "--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
         (["prepare", "--config", "CONFIG", "ouput=x"], "unknown key 'ouput'; allowed here: input, items"),
         (["train", "--config", "CONFIG", "seed"], "not of the form key.sub=value"),
@@ -243,13 +245,13 @@ def test_prepare_passes_the_settings_on_and_sums_up(capsys, tmp_path, monkeypatc
     assert err.splitlines()[-1] == "error: ratings.dat: line 7 is odd"
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "merge", "evaluate", "recommend"])
+@pytest.mark.parametrize("command", ["prepare", "train", "merge", "evaluate", "recommend", "report"])
 def test_launch_files_are_the_commands_and_help_is_fast(tmp_path, command):
     """From a checkout, in any folder, without torch or Dask."""
     script = ROOT / "launch" / f"{command}.py"
     code = (
         "import atexit, runpy, sys\n"
-        "heavy = {'torch', 'dask', 'pyarrow', 'numpy'}\n"
+        "heavy = {'torch', 'dask', 'pyarrow', 'numpy', 'matplotlib'}\n"
         "atexit.register(lambda: sys.stdout.write(f'heavy: {sorted(heavy & set(sys.modules))}'))\n"
         f"sys.argv = [{str(script)!r}, '--help']\n"
         f"runpy.run_path({str(script)!r}, run_name='__main__')\n"

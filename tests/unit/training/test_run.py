@@ -95,9 +95,21 @@ def test_another_dataset_is_refused_but_a_moved_one_is_not(dataset, tmp_path):
 @pytest.mark.usefixtures("trained")
 def test_what_leaves_the_result_alone_may_change(dataset, tmp_path):
     train(tmp_path, dataset)
-    changed = {"training": {"epochs": 3, "timeout_s": 5}, "checkpoint": {"every": 2, "keep": 1}}
+    changed = {
+        "training": {"epochs": 3, "timeout_s": 5, "tensorboard": True},
+        "checkpoint": {"every": 2, "keep": 1},
+    }
     assert train(tmp_path, dataset, **changed) is Outcome.FINISHED
     assert status(tmp_path)["step"] == 3
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("trained")
+def test_tensorboard_on_object_storage_is_refused_before_any_work(dataset, tmp_path):
+    run_dir = f"memory://run-{tmp_path.name}"
+    with pytest.raises(ConfigError, match=r"training\.tensorboard writes to a local run_dir only"):
+        train(run_dir, dataset, training={"tensorboard": True})
+    assert Folder(run_dir).names() == []
 
 
 @pytest.mark.usefixtures("trained")

@@ -1,0 +1,24 @@
+"""From a run folder to a page. The extra `report` brings what draws it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recsys_dist.errors import ConfigError
+from recsys_dist.report.evaluation import Evaluation
+from recsys_dist.report.run_record import RunRecord
+
+
+def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> None:
+    """Write one self-contained HTML file about the run in `run_dir`, a folder or a URL.
+
+    `evaluation` is the `report.json` that `evaluate` wrote of its model. The same files give the same bytes.
+    Raises `ConfigError` where matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
+    """
+    try:
+        from recsys_dist.report.page import render  # noqa: PLC0415 - needs an extra
+    except ImportError as error:
+        raise ConfigError(f"the report cannot be drawn: {error}; pip install recsys-dist[report]") from error
+    record = RunRecord.read(run_dir)
+    page = render(record, None if evaluation is None else Evaluation.read(evaluation, record.config))
+    output.write_bytes(page.encode())

@@ -1,0 +1,224 @@
+"""The page about a run: what it shows, that it needs nothing else, and one line for what cannot be shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fsspec
+import matplotlib as mpl
+import pytest
+
+from recsys_dist.checkpoint.merge import merge
+from recsys_dist.cli import main
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.inference import evaluate
+from recsys_dist.report.report import write_report
+from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.run import train
+from tests.prepared import small_dataset
+
+
+@dataclass
+class Page(HTMLParser):
+    """The text of a page, its ids, and what it refers to."""
+
+    html: str
+    text: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in {"src", "href", "xlink:href", "action", "data", "poster"}:
+                self.links.append(value)
+
+    def handle_data(self, data):
+        if data.strip():
+            self.text.append(data.strip())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run of two epochs and the evaluation of its model."""
+
+    run: Path
+    evaluation: Path
+
+    def metrics(self) -> list[dict]:
+        return [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Trained:
+    root = tmp_path_factory.mktemp("report")
+    small_dataset(root / "dataset", num_users=30, num_items=20, num_ratings=400, num_shards=2)
+    tree = {"dataset": str(root / "dataset"), "run_dir": str(root / "run"), "device": "cpu"}
+    model = {"kind": "mf", "factors": 2}
+    train(TrainConfig.model_validate({**tree, "model": model, "training": {"epochs": 2}}), World.single())
+    merge(str(root / "run"), str(root / "model"))
+    evaluate.write_report(evaluate.evaluate(str(root / "model"), str(root / "dataset")), root / "report.json")
+    return Trained(root / "run", root / "report.json")
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    """A copy of the run, to change."""
+    return shutil.copytree(trained.run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+
+
+def written(run_dir: object, output: Path, evaluation: Path | None = None) -> str:
+    write_report(str(run_dir), output, evaluation)
+    return output.read_text(encoding="utf-8")
+
+
+def log(run: Path, valid_rmse: list[float | None]) -> None:
+    lines = [
+        {"epoch": epoch, "train_rmse": 0.8, "valid_rmse": rmse, "ratings_per_s": 1e6, "seconds": 2.5}
+        for epoch, rmse in enumerate(valid_rmse, 1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def test_the_command_writes_a_page_with_all_numbers(trained, tmp_path, capsys):
+    output = tmp_path / "report.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(trained.run), "--evaluation", str(trained.evaluation), "--output", str(output)])
+    assert not ended.value.code
+    assert str(output) in capsys.readouterr().out.replace("\n", "")
+
+    text = Page(output.read_text(encoding="utf-8")).text
+    report = json.loads(trained.evaluation.read_text())
+    best = min(trained.metrics(), key=lambda line: line["valid_rmse"])
+    assert "Matrix factorization by EM, 2 factors" in text
+    assert "2 of 2" in text
+    assert f"best: {best['valid_rmse']:.4f} in epoch {best['epoch']}" in text
+    assert text[text.index("model.factors") + 1] == "2"
+    assert text[text.index("training.patience") + 1] == "null"
+    for row, errors in {"mf": report, "global mean": report["baselines"]["global_mean"]}.items():
+        start = text.index(row)
+        expected = [f"{errors['rmse']:.4f}", f"{errors['mae']:.4f}", f"{errors['count']}"]
+        assert text[start + 1 : start + 4] == expected
+    start = text.index("nDCG at 10")
+    assert [f"{report['ranking'][name]:.4f}" for name in ("recall", "ndcg")] == text[start + 2 : start + 4]
+
+
+def test_a_page_needs_nothing_else(trained, tmp_path):
+    page = Page(written(trained.run, tmp_path / "report.html", trained.evaluation))
+
+    assert page.tags.count("svg") == 2
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert len(page.ids) == len(set(page.ids))
+    assert {f"#{name}" for name in page.ids} >= set(page.links)
+    assert "@import" not in page.html
+    # The figures take their colours from the page: light, dark and print.
+    assert page.html.count("stroke: var(--train)") > 2
+    assert "#00000" not in page.html.partition("</style>")[2]
+
+
+def test_the_same_run_gives_the_same_bytes_whoever_draws(trained, tmp_path):
+    first = written(trained.run, tmp_path / "first.html", trained.evaluation)
+    with mpl.rc_context(
+        {"xtick.direction": "in", "savefig.bbox": "tight", "svg.fonttype": "path", "svg.hashsalt": None}
+    ):
+        assert written(trained.run, tmp_path / "second.html", trained.evaluation) == first
+
+
+def test_text_from_files_is_never_markup(run, tmp_path):
+    odd = run.rename(tmp_path / "<script>alert(1)")
+    (odd / "config.yaml").write_text((odd / "config.yaml").read_text().replace("cpu", "'<img src=x>&'"))
+    page = Page(written(odd, tmp_path / "report.html"))
+
+    assert {"script", "img"}.isdisjoint(page.tags)
+    assert any(text.endswith("/<script>alert(1)") for text in page.text)
+    assert "<img src=x>&" in page.text
+
+
+def test_a_run_behind_a_url_gives_the_same_page(trained, tmp_path):
+    url = f"memory://{tmp_path.name}/run"
+    for name in ("config.yaml", "status.json", "metrics.jsonl"):
+        fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/run/{name}", (trained.run / name).read_bytes())
+
+    page = written(url, tmp_path / "url.html")
+
+    assert page.replace(url, str(trained.run)) == written(trained.run, tmp_path / "local.html")
+
+
+@pytest.mark.parametrize(
+    ("valid_rmse", "shown", "hidden"),
+    [
+        ([0.9, 0.85, 0.87, 0.85], "best: 0.8500 in epoch 2", "no validation ratings"),
+        ([None, None], "The dataset has no validation ratings.", "best"),
+        ([0.9], "best: 0.9000 in epoch 1", "no validation ratings"),
+        ([], "No epoch is finished yet.", "training time"),
+    ],
+)
+def test_whatever_there_is_of_a_run_is_shown(run, tmp_path, valid_rmse, shown, hidden):
+    log(run, valid_rmse)
+    text = Page(written(run, tmp_path / "report.html")).text
+
+    assert shown in text
+    assert not any(hidden in line.lower() for line in text)
+    assert f"{len(valid_rmse)} of 2" in text
+
+
+def test_an_early_stop_and_a_killed_run_are_told_apart(run, tmp_path):
+    for status, told in [
+        ({"state": "finished", "step": 2, "outcome": "early_stopped"}, "stopped early"),
+        ({"state": "running", "step": 0, "outcome": None}, "running, or killed"),
+    ]:
+        (run / "status.json").write_text(json.dumps(status))
+        assert told in written(run, tmp_path / "report.html")
+
+
+def test_a_page_says_which_autorec_it_was(run, tmp_path):
+    (run / "config.yaml").write_text(
+        "{dataset: d, run_dir: r, model: {kind: autorec, orientation: users, hidden: 7}}"
+    )
+    assert "User-AutoRec, 7 hidden units" in written(run, tmp_path / "report.html")
+
+
+def test_the_evaluation_of_another_model_is_refused(run, trained, tmp_path):
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("factors: 2", "factors: 3"))
+    with pytest.raises(ConfigError, match=r"report\.json evaluates another model than that of .*: model is"):
+        write_report(str(run), tmp_path / "report.html", trained.evaluation)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("metrics.jsonl", '{"epoch": 1}\n', r"metrics\.jsonl, line 1: train_rmse: Field required"),
+        ("status.json", "{", r"status\.json: Invalid JSON"),
+        ("config.yaml", "a: [", r"config\.yaml is not valid YAML"),
+        ("report.json", '{"rmse": 0.9}', r"report\.json: mae: Field required"),
+    ],
+)
+def test_a_damaged_file_is_named(run, tmp_path, name, content, told):
+    (run / name).write_text(content)
+    evaluation = run / name if name == "report.json" else None
+    with pytest.raises(DataError, match=told):
+        write_report(str(run), tmp_path / "report.html", evaluation)
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_without_the_extra_the_error_says_what_to_install(run, tmp_path, monkeypatch, missing):
+    for module in ("recsys_dist.report.page", "recsys_dist.report.figures"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError, match=rf"{missing}.*; pip install recsys-dist\[report\]$"):
+        write_report(str(run), tmp_path / "report.html")

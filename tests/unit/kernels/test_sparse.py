@@ -30,7 +30,9 @@ def test_rows_cut_a_matrix_without_losing_an_entry() -> None:
 
     pieces = [whole.rows(start, stop) for start, stop in [(0, 0), (0, 7), (7, 8), (8, 40)]]
 
-    torch.testing.assert_close(torch.cat([piece.weighted_sum(table) for piece in pieces]), whole.weighted_sum(table))
+    torch.testing.assert_close(
+        torch.cat([piece.weighted_sum(table) for piece in pieces]), whole.weighted_sum(table)
+    )
 
 
 def test_transpose_is_the_transpose() -> None:

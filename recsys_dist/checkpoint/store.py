@@ -98,15 +98,22 @@ class CheckpointStore:
 
     def _open(self, name: CheckpointName) -> tuple[Checkpoint | None, str]:
         world = self._collectives.world
-        checkpoint, problem = None, ""
+        checkpoint, problem, is_unreadable = None, "", False
         try:
             checkpoint = Checkpoint.open(self._checkpoints.child(str(name)), verify=False)
             checkpoint.verify(world.rank, world.size)
         except (CheckpointError, OSError) as error:
-            problem = str(error)
-        problems = [theirs for theirs in self._collectives.gather_json(problem) if theirs]
+            problem, is_unreadable = str(error), _storage_failed(error)
+        problems = [theirs for theirs in self._collectives.gather_json([problem, is_unreadable]) if theirs[0]]
         if not problems:
             return checkpoint, ""
+        for rank_problem, storage_failed in problems:
+            if storage_failed:
+                # It may be sound: passing over it would train anew what it holds, and the next save remove it.
+                raise CheckpointError(
+                    f"cannot read {self._checkpoints.url}/{name}: {rank_problem}; start again later"
+                )
+        problems = [theirs for theirs, _ in problems]
         if world.is_first:
             logger.warning("passed over a damaged checkpoint: %s", problems[0])
         return None, problems[0]
@@ -173,6 +180,15 @@ class CheckpointStore:
             return Checkpoint.open(self._checkpoints.child(str(name)), verify=False).valid_rmse
         except CheckpointError:
             return None
+
+
+def _storage_failed(error: BaseException | None) -> bool:
+    """Whether the storage refused to answer (as against answering with a damaged or missing file)."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _write_tables(folder: Folder, tables: Mapping[str, TableRows]) -> dict[str, Any]:

@@ -80,8 +80,11 @@ class Collectives:
         same bits on any number of ranks. Summed in float64.
         """
         all_BX = self.gather_rows(local_BX.double(), self._row_counts(len(local_BX)))
-        # cumsum adds strictly one after the other; sum() may pair its terms by the shape it meets.
-        return all_BX.cumsum(0)[-1] if len(all_BX) else all_BX.sum(0)
+        total = torch.zeros_like(all_BX[:1].sum(0))
+        # One after the other: sum() pairs its terms by the shape it meets, and a scan on CUDA by its blocks.
+        for block in all_BX:
+            total += block
+        return total
 
     def gather_rows(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
         """Concatenate each rank's rows: [local rows, ...] sharded -> [all rows, ...] on every rank."""
@@ -147,7 +150,7 @@ class Collectives:
         failure: str | None = None
         try:
             result = work()
-        except (RecsysDistError, OSError, MemoryError) as error:
+        except (RecsysDistError, OSError, MemoryError, torch.OutOfMemoryError) as error:
             failure = str(error) or error.__class__.__name__
             if self.world.size == 1 and isinstance(error, RecsysDistError):
                 raise

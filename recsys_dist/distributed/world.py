@@ -51,6 +51,11 @@ def resolve_device(name: str, local_rank: int) -> torch.device:
         return torch.device("cpu")
     if device.type != "cuda":
         raise ConfigError(f"device: {name!r} is not supported; use auto, cpu, cuda or cuda:N")
+    ranks_here = _environment_int("LOCAL_WORLD_SIZE", 1)
+    if device.index is not None and ranks_here > 1:
+        raise ConfigError(
+            f"device: {name!r} is one GPU for {ranks_here} processes; use cuda, and each takes its own"
+        )
     available = torch.cuda.device_count()
     index = local_rank if device.index is None else device.index
     if index >= available:

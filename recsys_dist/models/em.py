@@ -41,7 +41,8 @@ class Prior:
     @cached_property
     def precision_nn(self) -> torch.Tensor:
         """Lambda, the inverse of the covariance."""
-        precision_nn: torch.Tensor = torch.linalg.inv(self.covariance_nn)
+        # inv_ex gives numbers that are not finite where inv raises: the caller checks its sums once.
+        precision_nn: torch.Tensor = torch.linalg.inv_ex(self.covariance_nn).inverse
         return precision_nn
 
 
@@ -129,11 +130,16 @@ def squared_error(
     return trace - 2 * (posterior.vectors_BD.double() * weighted_DB.T).sum()
 
 
-def adapted_prior(sums_S: torch.Tensor, layout: Layout) -> Prior:
-    """M step of a prior: the mean and the full covariance of the rated rows."""
+def adapted_prior(sums_S: torch.Tensor, layout: Layout, least_variance: float) -> Prior:
+    """M step of a prior: the mean and the full covariance of the rated rows.
+
+    `least_variance` is added in every direction, so that a prior on which all rows agree can still be inverted.
+    """
     count, first_n, second_nn = _unpack(sums_S, layout)
     mean_n = first_n / count
-    return Prior(mean_n, second_nn / count - torch.outer(mean_n, mean_n))
+    covariance_nn = second_nn / count - torch.outer(mean_n, mean_n)
+    covariance_nn.diagonal().add_(least_variance)
+    return Prior(mean_n, covariance_nn)
 
 
 def ridge_noise(

@@ -90,6 +90,8 @@ class Layout:
         own = [position for position in range(factors + 2) if position != constant]
         start = 0 if side == "users" else factors + 1
         own_pairs = pairs[start : start + packed_size(factors + 1)]
+        own_row = {position: row for row, position in enumerate(own)}
+        own_place = {pair: index for index, pair in enumerate(own_pairs)}
         triangle = [(i, j) for row, i in enumerate(own) for j in own[row:]]
 
         def tensor(values: object) -> torch.Tensor:
@@ -104,10 +106,10 @@ class Layout:
             constant_pairs_n=tensor([place[min(i, constant), max(i, constant)] for i in own]),
             pair_rows_P=tensor([row for row, _ in pairs]),
             pair_columns_P=tensor([column for _, column in pairs]),
-            own_rows_T=tensor([own.index(row) for row, _ in own_pairs]),
-            own_columns_T=tensor([own.index(column) for _, column in own_pairs]),
-            own_entries_T=tensor([own.index(row) * len(own) + own.index(column) for row, column in own_pairs]),
-            triangle_T=tensor([own_pairs.index(pair) for pair in triangle]),
+            own_rows_T=tensor([own_row[row] for row, _ in own_pairs]),
+            own_columns_T=tensor([own_row[column] for _, column in own_pairs]),
+            own_entries_T=tensor([own_row[row] * len(own) + own_row[column] for row, column in own_pairs]),
+            triangle_T=tensor([own_place[pair] for pair in triangle]),
         )
 
 

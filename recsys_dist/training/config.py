@@ -15,14 +15,15 @@ class MfSettings(Settings):
     """Matrix factorization by EM (DESIGN: r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2))."""
 
     kind: Literal["mf"]
-    factors: int = Field(default=16, ge=0, le=512)
+    factors: int = Field(default=16, ge=0, le=256)
     """K, the length of p_u and q_i; 0 leaves the biases alone."""
     posterior: Literal["point", "full"] = "full"
     """`full` keeps a covariance for each user and item; `point` only the most probable factors."""
     prior: Literal["fixed", "adaptive"] = "adaptive"
     """`adaptive` learns prior means and full covariances of both sides; `fixed` is ridge regression."""
     regularization: float = Field(default=5.0, gt=0)
-    """lambda of the ridge with `prior: fixed`: noise variance over prior variance."""
+    """lambda of the ridge with `prior: fixed`: noise variance over prior variance. Which is best depends on the
+    data and on the scale of its ratings, as in every ALS; the adaptive prior depends on neither."""
 
 
 class AutorecSettings(Settings):

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
 from recsys_dist.data.dataset import Dataset, row_ranges, share_shards
@@ -37,6 +38,10 @@ LEAST_ITEM_BLOCKS = 16
 CHUNK_ROWS = 1024
 INITIAL_STD = 0.1
 INITIAL_VARIANCE = 0.2
+LEAST_NOISE = 1e-6
+"""Of the variance of the ratings: float32 moments resolve no smaller error, and no data is known that exactly."""
+LEAST_VARIANCE = 1e-7
+"""Of a prior, in units of the ratings."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,15 @@ class UserShard:
     """Rows = all items, columns = users of this shard."""
     rated: torch.Tensor
     """bool [users of this shard]: has a train rating."""
+
+
+@dataclass(frozen=True)
+class ValidPairs:
+    """The held-out ratings of one user shard; users as rows of this rank's users."""
+
+    user_row: torch.Tensor
+    item: torch.Tensor
+    rating: NDArray[np.float32]
 
 
 class EmTrainer:
@@ -73,7 +87,11 @@ class EmTrainer:
         shards = self._dataset.shards("users")
         shares = share_shards(shards, self._collectives.world.size)
         self._user_range = row_ranges(shards, shares)[self._collectives.world.rank]
-        self._shards = [self._read_shard(number) for number in shares[self._collectives.world.rank]]
+        own = shares[self._collectives.world.rank]
+        self._shards = self._collectives.together(
+            "reading the train ratings", lambda: [self._read_shard(number) for number in own]
+        )
+        self._valid: list[ValidPairs] | None = None
         sums_B2 = torch.zeros((len(self._shards), 2), dtype=torch.float64, device=self._device)
         for row, shard in enumerate(self._shards):
             sums_B2[row, 0] = shard.ratings.values.double().square().sum()
@@ -111,7 +129,7 @@ class EmTrainer:
     def _start(self, seed: int) -> None:
         """Starting values: item factors keyed by (seed, block), priors in units of the ratings."""
         n, std = self._items.num_own, math.sqrt(self._square_sum / self._num_ratings) or 1.0
-        self._noise_variance = std**2
+        self._noise_variance = self._unit_variance = std**2
         # A product p . q has the unit of a rating, so that p and q each have the unit of its root.
         variance_n = torch.full((n,), INITIAL_VARIANCE * std, dtype=torch.float64, device=self._device)
         variance_n[-1] *= std
@@ -147,9 +165,12 @@ class EmTrainer:
         """Solve the items, then priors and noise, then the users against the new items."""
         self._bring_users_up_to_date()
         squared_error, item_sums = self._solve_items()
-        bound = self._bound(squared_error, item_sums)
         if not math.isfinite(squared_error):
-            raise TrainingError(f"matrix factorization left the finite numbers in epoch {self.epochs_done + 1}")
+            raise TrainingError(
+                f"the numbers are not finite in epoch {self.epochs_done + 1} (noise variance "
+                f"{self._noise_variance:g}); use posterior=full with prior=adaptive, or raise model.regularization"
+            )
+        bound = self._bound(squared_error, item_sums)
         self._maximise(squared_error, item_sums)
         self._bring_users_up_to_date()
         self.epochs_done += 1
@@ -165,10 +186,11 @@ class EmTrainer:
             self._noise_variance = em.ridge_noise(
                 squared_error, self._num_ratings, sides, self._settings.regularization
             )
+        self._noise_variance = max(self._noise_variance, LEAST_NOISE * self._unit_variance)
         if self._settings.prior == "adaptive":
-            self._set_priors(
-                em.adapted_prior(self._user_sums, self._users), em.adapted_prior(item_sums, self._items)
-            )
+            least = LEAST_VARIANCE * math.sqrt(self._unit_variance)
+            user_prior = em.adapted_prior(self._user_sums, self._users, least)
+            self._set_priors(user_prior, em.adapted_prior(item_sums, self._items, least))
         else:
             self._set_priors(self._user_prior, self._item_prior)
 
@@ -248,10 +270,13 @@ class EmTrainer:
         everyone = (self._collectives.gather_rows(rows, self._item_ranges) for rows in (mean_Rn, covariance_RT))
         self._set_items(*everyone)
         sums = self._collectives.sum_blocks(sums_BS)
-        return self._square_sum + float(sums[-1]), sums[:-1]
+        # Sums of float32 moments may cancel below what they resolve where the fit is perfect.
+        least = LEAST_NOISE * self._unit_variance * self._num_ratings
+        return max(self._square_sum + float(sums[-1]), least), sums[:-1]
 
     def _bound(self, squared_error: float, item_sums: torch.Tensor) -> float:
-        """The likelihood bound (of the rated users and items) that no epoch may lower; for `posterior: full`."""
+        """The likelihood bound over the rated users and items. With `posterior: full` no epoch lowers it by more
+        than the rounding of float32 statistics, about 1e-7 of it; with `point` it is no bound."""
         likelihood = em.log_likelihood(squared_error, self._num_ratings, self._noise_variance)
         users = em.divergence(self._user_sums, self._user_prior, self._users)
         return likelihood - users - em.divergence(item_sums, self._item_prior, self._items)
@@ -259,24 +284,30 @@ class EmTrainer:
     def validate(self) -> ErrorSums:
         """Errors of this rank's users over the valid split, summed over ranks in shard order."""
         self._bring_users_up_to_date()
+        if self._valid is None:
+            self._valid = self._collectives.together(
+                "reading the valid ratings", lambda: [self._read_valid(shard) for shard in self._shards]
+            )
         sums_B3 = torch.zeros((len(self._shards), 3), dtype=torch.float64, device=self._device)
-        for row, shard in enumerate(self._shards):
-            errors = self._shard_errors(shard)
+        for row, pairs in enumerate(self._valid):
+            errors = self._errors(pairs)
             sums_B3[row] = torch.tensor(
                 [errors.squared, errors.absolute, errors.count], dtype=torch.float64, device=self._device
             )
         squared, absolute, count = self._collectives.sum_blocks(sums_B3).tolist()
         return ErrorSums(squared, absolute, int(count))
 
-    def _shard_errors(self, shard: UserShard) -> ErrorSums:
+    def _read_valid(self, shard: UserShard) -> ValidPairs:
         held_out = self._dataset.ratings("valid", shard.index)
-        user = torch.from_numpy(held_out.user_index - self._user_range[0]).to(self._device)
-        item = torch.from_numpy(held_out.item_index).to(self._device)
-        vector_ND = augmented(self._user_mean_Un[user], self._users)
+        user_row = torch.from_numpy(held_out.user_index - self._user_range[0]).to(self._device)
+        return ValidPairs(user_row, torch.from_numpy(held_out.item_index).to(self._device), held_out.rating)
+
+    def _errors(self, pairs: ValidPairs) -> ErrorSums:
+        vector_ND = augmented(self._user_mean_Un[pairs.user_row], self._users)
         # mu + a_u . z_i
-        predicted = self._mean_rating + (vector_ND * self._item_vectors_ID[item]).sum(1)
+        predicted = self._mean_rating + (vector_ND * self._item_vectors_ID[pairs.item]).sum(1)
         limits = self._dataset.manifest.rating
-        return ErrorSums.of(predicted.clamp(limits.min, limits.max).cpu().numpy(), held_out.rating)
+        return ErrorSums.of(predicted.clamp(limits.min, limits.max).cpu().numpy(), pairs.rating)
 
     def state(self) -> TrainerState:
         """Posteriors of this rank's users and items; priors and noise in `values`."""

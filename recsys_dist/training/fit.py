@@ -47,8 +47,8 @@ def fit(
 
     `start` is the checkpoint to go on from; `facts` are noted in every checkpoint beside the configuration.
     """
-    stopping = _resume(trainer, start)
-    tracker.start(trainer.epochs_done)
+    stopping = collectives.together("reading the checkpoint", lambda: _resume(trainer, start))
+    collectives.together("opening the metrics", lambda: tracker.start(trainer.epochs_done))
     noted = {**(facts or {}), "config": config.model_dump(mode="json")}
 
     def should_stop() -> bool:

@@ -24,6 +24,7 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.storage import Folder
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
+from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.memory import keep_freed_memory
@@ -142,6 +143,12 @@ def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, data
         return f"training in {folder.url}{note}"
     if start.step >= config.training.epochs:
         return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to go on"
+    stopping = EarlyStopping.from_json(start.details.get("early_stopping"))
+    if stopping.is_exhausted(config.training.patience):
+        return (
+            f"{folder.url} is finished: validation stopped it after epoch {start.step}; "
+            "raise training.patience to go on"
+        )
     where = f"within epoch {start.step + 1}" if start.name.part else f"after epoch {start.step}"
     return f"{folder.url} goes on {where}"
 

@@ -14,7 +14,8 @@ from recsys_dist.metrics import ErrorSums
 class EpochResult:
     """What one epoch hands to the log. Sums are over all ranks already.
 
-    `train`: errors over the train ratings. `extra`: named figures of the model (noise, objective).
+    `train`: errors over the train ratings; for a posterior with covariances the squared error that it expects, its
+    own uncertainty included; NaN for a sum that the model does not know. `extra`: named figures of the model.
     `finished` is False where the epoch was left early because the run is asked to stop; the trainer's state is
     then one that can be saved and goes on from the same place.
     """

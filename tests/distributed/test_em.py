@@ -1,6 +1,7 @@
 """EM on ranks: the same bits on any number of them, plain ridge as a special case, resume without a trace."""
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,42 @@ def test_point_and_fixed_is_alternating_ridge(tmp_path: Path) -> None:
         design = np.column_stack([y[items, :2], np.ones(len(items))])
         solution = np.linalg.solve(design.T @ design + 3.0 * np.eye(3), design.T @ (centred - y[items, 2]))
         np.testing.assert_allclose(x[user], solution, rtol=2e-4, atol=2e-5)
+
+
+def test_the_bound_of_the_trainer_falls_by_no_more_than_rounding(tmp_path: Path) -> None:
+    small_dataset(tmp_path / "data")
+    for prior in ("adaptive", "fixed"):
+        settings = MfSettings(kind="mf", factors=3, prior=prior)
+        alone = Collectives(World.single())
+        trainer = EmTrainer(Dataset.open(str(tmp_path / "data")), settings, seed=0, collectives=alone)
+        bounds = [trainer.train_epoch(lambda: False).extra["bound"] for _ in range(20)]
+        assert all(after >= before - 1e-6 * abs(before) for before, after in itertools.pairwise(bounds)), bounds
+
+
+@pytest.mark.parametrize("posterior", ["full", "point"])
+@pytest.mark.parametrize("prior", ["adaptive", "fixed"])
+@pytest.mark.parametrize("ratings", ["one", "two", "equal", "one user", "one item"])
+def test_data_that_says_almost_nothing_gives_a_finite_answer(
+    tmp_path: Path, posterior: str, prior: str, ratings: str
+) -> None:
+    rng = np.random.default_rng(0)
+    user, item, rating = {
+        "one": ([0], [0], [4.0]),
+        "two": ([0, 1], [1, 0], [1.0, 5.0]),
+        "equal": (np.repeat(np.arange(6), 5), np.tile(np.arange(5), 6), np.full(30, 3.0)),
+        "one user": (np.zeros(9, int), np.arange(9), rng.integers(1, 6, 9)),
+        "one item": (np.arange(9), np.zeros(9, int), rng.integers(1, 6, 9)),
+    }[ratings]
+    arrays = (np.asarray(user), np.asarray(item), np.asarray(rating, float))
+    write_dataset(tmp_path / "data", *arrays, np.zeros(len(arrays[0])), num_shards=1)
+
+    state = trained(Collectives(World.single()), tmp_path / "data", 30, posterior=posterior, prior=prior).state()
+
+    x, y = (state.tables[side].tensors["mean"] for side in ("users", "items"))
+    predicted = state.values["mu"] + (x[:, :-1] @ y[:, :-1].T) + x[:, -1:] + y[:, -1]
+    observed = predicted[arrays[0], arrays[1]]
+    assert torch.isfinite(predicted).all()
+    assert (observed - torch.from_numpy(arrays[2])).square().mean().sqrt() <= arrays[2].std() + 0.1
 
 
 def test_it_learns_better_than_the_noise_floor_allows_biases_alone(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -126,6 +127,22 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning_and_replaced(tmp_pat
         CheckpointError, match=r"every checkpoint of .* is damaged: .*step-00000003/checkpoint\.json"
     ):
         open_store(tmp_path).latest()
+
+
+def test_storage_that_does_not_answer_is_no_damage(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save(tmp_path, step)
+    store = open_store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "record", _too_many_open_files)
+        with pytest.raises(CheckpointError, match=r"step-00000002.*Too many open files.*start again later"):
+            store.latest()
+
+    assert open_store(tmp_path).latest().step == 2
+
+
+def _too_many_open_files(*_):
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_a_sound_checkpoint_is_never_written_over(tmp_path):

@@ -140,8 +140,8 @@ def test_the_bound_never_falls_on_a_hundred_random_problems(prior: str) -> None:
             last, count = bound, int(problem.mask.sum())
             if prior == "adaptive":
                 problem.noise = error / count
-                problem.user_prior = em.adapted_prior(users.sums_S, problem.users)
-                problem.item_prior = em.adapted_prior(items.sums_S, problem.items)
+                problem.user_prior = em.adapted_prior(users.sums_S, problem.users, 0.0)
+                problem.item_prior = em.adapted_prior(items.sums_S, problem.items, 0.0)
             else:
                 sides = [(users.sums_S, problem.users), (items.sums_S, problem.items)]
                 problem.noise = em.ridge_noise(error, count, sides, regularization)

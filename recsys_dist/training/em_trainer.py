@@ -140,7 +140,7 @@ class EmTrainer:
             for block, (start, stop) in enumerate(self._item_blocks)
         ]
         mean_In = torch.cat(means).to(self._device)
-        self._set_items(mean_In, mean_In.new_zeros((len(mean_In), packed_size(n))))
+        self._set_items_from(mean_In, mean_In.new_zeros((len(mean_In), packed_size(n))))
 
     def _set_priors(self, user_prior: Prior, item_prior: Prior) -> None:
         if self._settings.prior == "fixed":
@@ -149,17 +149,20 @@ class EmTrainer:
             user_prior = item_prior = Prior.isotropic(self._users.num_own, variance, self._device)
         self._user_prior, self._item_prior = user_prior, item_prior
 
-    def _set_items(self, mean_In: torch.Tensor, covariance_IT: torch.Tensor) -> None:
-        """Take new posteriors of all items; the users are out of date from here on."""
-        self._item_mean_In, self._item_covariance_IT = mean_In, covariance_IT
-        self._item_vectors_ID = augmented(mean_In, self._items)
-        self._item_moments = Panels(len(mean_In), self._items, mean_In)
+    def _set_items_from(self, mean_In: torch.Tensor, covariance_IT: torch.Tensor) -> None:
+        """Take posteriors of all items, and form their moments here."""
+        vectors_ID, moments = augmented(mean_In, self._items), Panels(len(mean_In), self._items, mean_In)
         for start, stop in self._item_blocks:
             covariance_TB = None if self._point else covariance_IT[start:stop].T.contiguous()
-            self._item_moments.put(
-                start, second_moments(self._item_vectors_ID[start:stop], covariance_TB, self._items)
-            )
-        self._statistics: torch.Tensor | None = None
+            moments.put(start, second_moments(vectors_ID[start:stop], covariance_TB, self._items))
+        first, last = self._item_range
+        self._set_items(mean_In, moments.panels, covariance_IT[first:last])
+
+    def _set_items(self, mean_In: torch.Tensor, moments: list[torch.Tensor], covariance_RT: torch.Tensor) -> None:
+        """Take means and moments (panels) of all items, covariances of this rank's; users are out of date then."""
+        self._item_mean_In, self._item_moments, self._item_covariance_RT = mean_In, moments, covariance_RT
+        self._item_vectors_ID = augmented(mean_In, self._items)
+        self._statistics: list[torch.Tensor] | None = None
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:  # noqa: ARG002 - an epoch is a second or so
         """Solve the items, then priors and noise, then the users against the new items."""
@@ -202,19 +205,21 @@ class EmTrainer:
         start, stop = self._user_range
         self._user_mean_Un = self._item_mean_In.new_empty((stop - start, n))
         self._user_covariance_UT = self._item_mean_In.new_empty((stop - start, packed_size(n)))
-        # [I, W + D]: second moments of the users who rated the item, then their ratings times means
-        width = sum(self._users.widths) + n + 1
-        statistics = torch.zeros((num_items, width), dtype=torch.float64, device=self._device)
+        # Panels of [I, W + D]: second moments of the users who rated the item, then their ratings times means.
+        statistics = [
+            torch.zeros((num_items, width), dtype=torch.float64, device=self._device)
+            for width in (*self._users.widths, n + 1)
+        ]
         sums_BS = torch.zeros((len(self._shards), em.num_sums(n)), dtype=torch.float64, device=self._device)
         for row, shard in enumerate(self._shards):
             moments, vectors, sums_BS[row] = self._solve_shard(shard)
             self._add_to_items(shard, moments, vectors, statistics)
         self._user_sums = self._collectives.sum_blocks(sums_BS)
-        self._statistics = self._collectives.sum_scatter_rows(statistics, self._item_ranges)
+        self._statistics = [self._collectives.sum_scatter_rows(panel, self._item_ranges) for panel in statistics]
 
     def _solve_shard(self, shard: UserShard) -> tuple[Panels, torch.Tensor, torch.Tensor]:
         """Solve one shard's users and keep them; returns their moments, their vectors and the shard's sums."""
-        grams = [shard.ratings.plain_sum(panel) for panel in self._item_moments.panels]
+        grams = [shard.ratings.plain_sum(panel) for panel in self._item_moments]
         weighted_RD = shard.ratings.weighted_sum(self._item_vectors_ID)
         moments = Panels(shard.ratings.num_rows, self._users, weighted_RD)
         vectors_RD = torch.empty_like(weighted_RD)
@@ -233,14 +238,12 @@ class EmTrainer:
         return moments, vectors_RD, sums_S
 
     def _add_to_items(
-        self, shard: UserShard, moments: Panels, vectors_RD: torch.Tensor, statistics: torch.Tensor
+        self, shard: UserShard, moments: Panels, vectors_RD: torch.Tensor, statistics: list[torch.Tensor]
     ) -> None:
         """Add a shard's float32 partials to the item statistics, in float64."""
-        column = 0
-        for panel in moments.panels:
-            add_in_chunks(shard.turned.plain_sum(panel), statistics[:, column : column + panel.shape[1]])
-            column += panel.shape[1]
-        add_in_chunks(shard.turned.weighted_sum(vectors_RD), statistics[:, column:])
+        for total, panel in zip(statistics[:-1], moments.panels, strict=True):
+            add_in_chunks(shard.turned.plain_sum(panel), total)
+        add_in_chunks(shard.turned.weighted_sum(vectors_RD), statistics[-1])
 
     def _update(
         self, gram_WB: torch.Tensor, weighted_DB: torch.Tensor, rated_B: torch.Tensor, prior: Prior, layout: Layout
@@ -253,22 +256,26 @@ class EmTrainer:
         This rank solves its own blocks, and all ranks then have all items.
         """
         assert self._statistics is not None, "items are solved from users that are up to date"
-        width, n, (first, last) = sum(self._items.widths), self._items.num_own, self._item_range
+        n, (first, last) = self._items.num_own, self._item_range
         mean_Rn = self._item_mean_In.new_empty((last - first, n))
         covariance_RT = self._item_mean_In.new_empty((last - first, packed_size(n)))
+        moments = Panels(last - first, self._items, mean_Rn)
         size = (len(self._own_item_blocks), em.num_sums(n) + 1)
         sums_BS = torch.zeros(size, dtype=torch.float64, device=self._device)
         for row, (start, stop) in enumerate(self._own_item_blocks):
             own = slice(start - first, stop - first)
-            statistics = self._statistics[own].T.contiguous()
-            gram_WB, weighted_DB = statistics[:width], statistics[width:]
+            gram_WB = torch.cat([panel[own].T for panel in self._statistics[:-1]])
+            weighted_DB = self._statistics[-1][own].T.contiguous()
             rated_B = self._item_rated[start:stop]
             solved = self._update(gram_WB.float(), weighted_DB.float(), rated_B, self._item_prior, self._items)
             mean_Rn[own], covariance_RT[own] = solved.mean_Bn, solved.covariance_TB.T
+            moments.put(own.start, solved.moments_WB)
             sums_BS[row, :-1] = solved.sums_S
             sums_BS[row, -1] = em.squared_error(solved, gram_WB, weighted_DB, self._items)
-        everyone = (self._collectives.gather_rows(rows, self._item_ranges) for rows in (mean_Rn, covariance_RT))
-        self._set_items(*everyone)
+        mean_In, *panels = (
+            self._collectives.gather_rows(rows, self._item_ranges) for rows in (mean_Rn, *moments.panels)
+        )
+        self._set_items(mean_In, panels, covariance_RT)
         sums = self._collectives.sum_blocks(sums_BS)
         # Sums of float32 moments may cancel below what they resolve where the fit is perfect.
         least = LEAST_NOISE * self._unit_variance * self._num_ratings
@@ -314,7 +321,7 @@ class EmTrainer:
         self._bring_users_up_to_date()
         (start, stop), num_users = self._item_range, self._dataset.num_users
         users = self._rows(self._user_mean_Un, self._user_covariance_UT, self._users)
-        items = self._rows(self._item_mean_In[start:stop], self._item_covariance_IT[start:stop], self._items)
+        items = self._rows(self._item_mean_In[start:stop], self._item_covariance_RT, self._items)
         values: dict[str, Any] = {
             "epoch": self.epochs_done,
             "mu": self._mean_rating,
@@ -345,7 +352,7 @@ class EmTrainer:
         covariance_IT = items["covariance"].to(self._device)
         in_packed_order = torch.empty_like(covariance_IT)
         in_packed_order[:, self._items.triangle_T] = covariance_IT
-        self._set_items(items["mean"].to(self._device), in_packed_order)
+        self._set_items_from(items["mean"].to(self._device), in_packed_order)
 
     def _read_prior(self, values: Any, side: str) -> Prior:
         mean_n, covariance_nn = (

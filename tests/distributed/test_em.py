@@ -43,7 +43,7 @@ def trained(collectives: Collectives, path: Path, epochs: int, **settings: Any) 
 def digest_and_rmse(collectives: Collectives, path: Path) -> tuple[str, float, float]:
     trainer = trained(collectives, path, 4, factors=4)
     users = collectives.gather_json(hash_of(trainer.state().tables["users"].tensors))
-    items = trainer._item_mean_In.numpy().tobytes() + trainer._item_covariance_IT.numpy().tobytes()
+    items = b"".join(table.numpy().tobytes() for table in (trainer._item_mean_In, *trainer._item_moments))
     assert len(users) == collectives.world.size
     return hashlib.sha256(items).hexdigest(), trainer.validate().rmse, trainer._noise_variance
 

@@ -6,6 +6,7 @@ An unknown key, a wrong type or an impossible combination becomes one `ConfigErr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,12 +25,25 @@ class Settings(BaseModel):
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+WORDS = {"null": None, "true": True, "false": False}
+NOT_A_TEXT = {"string_type", "tuple_type"}
+"""What pydantic calls the error of a number where a text, or one path of several, should be."""
+
 
 def load_settings(kind: type[SettingsT], path: str | Path, overrides: Sequence[str] = ()) -> SettingsT:
-    """Read `path`, apply `overrides` (`key.sub=value`, values in YAML) and validate as `kind`."""
+    """Read `path`, apply `overrides` (`key.sub=value`) and validate as `kind`.
+
+    The value of an override is YAML where it begins with a bracket, a brace or a quotation mark; otherwise null,
+    true, false or a number where the key takes one; otherwise the text as it stands. `\\t` is a tab.
+    """
     tree = _read_yaml(Path(path))
+    texts: dict[str, str] = {}
     for override in overrides:
-        _apply_override(tree, override)
+        _apply_override(tree, texts, override)
+    for key in _wants_text(kind, tree) & texts.keys():
+        _put(tree, key.split("."), texts[key])
     return parse_settings(kind, tree, source=str(path))
 
 
@@ -41,9 +55,33 @@ def parse_settings(kind: type[SettingsT], tree: dict[str, Any], source: str) -> 
         raise ConfigError(f"{source}: " + "; ".join(_explain(error, kind))) from None
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a mapping in which a key stands twice, where YAML lets the last one win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in seen:
+                where = key.start_mark
+                raise ConfigError(f"{where.name} line {where.line + 1}: key {key.value!r} stands twice")
+            seen.add(name)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _load_yaml(text: str, name: str) -> Any:
+    loader = _UniqueKeyLoader(text)
+    loader.name = name
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _load_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -55,25 +93,56 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def _apply_override(tree: dict[str, Any], texts: dict[str, str], override: str) -> None:
+    """Set one key of the tree. `texts` keeps how a value that was not left a text was written."""
     dotted, equals, text = override.partition("=")
     keys = dotted.split(".")
     if not equals or not all(keys):
         raise ConfigError(f"override {override!r} is not of the form key.sub=value")
-    try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
-        value = text
-    if isinstance(value, dict) and not text.lstrip().startswith("{"):
-        value = text  # separator=:: means those two signs; a mapping is written {key: value}
+    value = _parse_value(text, name=f"override {override!r}")
+    _put(tree, keys, value, name=f"override {override!r}")
+    for key in [key for key in texts if f"{key}.".startswith(f"{dotted}.")]:
+        del texts[key]
+    if isinstance(value, bool | int | float):
+        texts[dotted] = text
+
+
+def _parse_value(text: str, name: str) -> Any:
+    if text == "\\t":
+        return "\t"  # a tab is hard to type
+    if text[:1] in {"[", "{", '"', "'"}:
+        try:
+            return _load_yaml(text, name)
+        except yaml.YAMLError:
+            return text  # [ab]*.csv is no list
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    if INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if NUMBER.fullmatch(text) and not text.lstrip("-+").isdigit() else text
+
+
+def _put(tree: dict[str, Any], keys: Sequence[str], value: Any, name: str = "") -> None:
     node = tree
     for key in keys[:-1]:
         child = {} if node.get(key) is None else node[key]
         node[key] = child
         if not isinstance(child, dict):
-            raise ConfigError(f"override {override!r}: {key!r} is a value and has no keys below it")
+            raise ConfigError(f"{name}: {key!r} is a value and has no keys below it")
         node = child
     node[keys[-1]] = value
+
+
+def _wants_text(kind: type[BaseModel], tree: dict[str, Any]) -> set[str]:
+    """The keys of the tree that hold something else where only a text is right."""
+    problems: dict[str, set[str]] = {}
+    try:
+        kind.model_validate(tree)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            keys, _ = _locate(kind, problem["loc"])
+            problems.setdefault(".".join(keys), set()).add(problem["type"])
+    return {key for key, types in problems.items() if types <= NOT_A_TEXT}
 
 
 def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:

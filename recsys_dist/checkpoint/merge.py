@@ -29,7 +29,7 @@ from recsys_dist.checkpoint.model_folder import (
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.checkpoint.tables import CHUNK_ROWS
 from recsys_dist.data.dataset import SIDES, Dataset, Side
-from recsys_dist.errors import CheckpointError
+from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage import Folder
 
 
@@ -64,7 +64,7 @@ def merge(
     if Folder(output).exists():
         raise CheckpointError(f"{output} exists already; remove it or give another output")
     run = find_checkpoint(Folder(run_dir), step)
-    dataset = Dataset.open(dataset_url or str(run.config.get("dataset")))
+    dataset = _open_dataset(run, dataset_url)
     with new_folder(output) as folder:
         return write_model(run, dataset, folder, progress)
 
@@ -87,6 +87,16 @@ def write_model(run: SavedRun, dataset: Dataset, folder: Folder, progress: Stage
     manifest = _manifest(run, kind, dataset, writer, facts)
     folder.write_bytes(MODEL_FILE, manifest.to_bytes())
     return manifest
+
+
+def _open_dataset(run: SavedRun, url: str | None) -> Dataset:
+    if url is not None:
+        return Dataset.open(url)
+    named = str(run.config.get("dataset"))
+    try:
+        return Dataset.open(named)
+    except DataError as error:
+        raise DataError(f"{error}; the run names it as {named!r}: if it has moved, give --dataset") from None
 
 
 def _check_dataset(run: SavedRun, dataset: Dataset) -> None:

@@ -46,6 +46,13 @@ Overrides = Annotated[
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL_DIR", help="Model folder that `merge` wrote.", show_default=False)
 ]
+VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Check the hash of every model file first; ids and titles are checked in any case.",
+    ),
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,10 +73,14 @@ def _fail(reason: str) -> None:
     raise SystemExit(EXIT_USER_ERROR)
 
 
-def _require_parent(output: Path | None) -> None:
+def _require_writable(output: Path | None) -> None:
     """Say that a file cannot be written before the work whose result it would hold."""
-    if output is not None and not output.parent.is_dir():
+    if output is None:
+        return
+    if not output.parent.is_dir():
         raise ConfigError(f"--output {output}: there is no folder {output.parent}")
+    if output.exists() and not output.is_file():
+        raise ConfigError(f"--output {output}: this is not a file; give the name of one")
 
 
 @app.command()
@@ -161,7 +172,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Split to evaluate: test or valid.")] = "test",
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", metavar="FILE", help="Also write the report as JSON."),
+        typer.Option("--output", "-o", metavar="FILE", help="Also write the report as JSON, to a local file."),
     ] = None,
     relevant_from: Annotated[
         Optional[float],  # noqa: UP045
@@ -173,7 +184,7 @@ def evaluate(
         int, typer.Option(min=0, help="Rank all items for at most so many users, a fixed draw; 0 for none.")
     ] = 20_000,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    verify: Annotated[bool, typer.Option("--verify", help="Check the hash of every model file first.")] = False,
+    verify: VerifyOption = True,
 ) -> None:
     """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
 
@@ -183,7 +194,7 @@ def evaluate(
     from recsys_dist.inference.evaluate import evaluate as evaluate_model
     from recsys_dist.inference.evaluate import write_report
 
-    _require_parent(output)
+    _require_writable(output)
     report = evaluate_model(model_dir, dataset, split, relevant_from, ranking_users, device, verify)
     print_report(report)
     if output is not None:
@@ -208,9 +219,12 @@ def recommend(
     ] = False,
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", metavar="FILE", help="Also write the lists: .json or .csv."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Also write the lists to a local file: .json or .csv."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    verify: VerifyOption = True,
 ) -> None:
     """Print the items with the highest predicted rating for each user; items rated in training are left out.
 
@@ -222,10 +236,10 @@ def recommend(
 
     if include_seen and dataset is not None:
         raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
-    _require_parent(output)
+    _require_writable(output)
     if output is not None:
         check_list_file(output)
-    model = load_model(model_dir, device=device)
+    model = load_model(model_dir, device, verify)
     model.require_users(user)
     lists = model.recommend(user, top, include_seen=include_seen, also_seen=dataset)
     print_recommendations(lists)
@@ -255,6 +269,6 @@ def report(
     from recsys_dist.cli.tables import print_page
     from recsys_dist.report.report import write_report
 
-    _require_parent(output)
+    _require_writable(output)
     write_report(run_dir, output, evaluation)
     print_page(output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def print_outcome(outcome: str, run_dir: str) -> None:
         console.print("Asked to stop: the state is saved. The same command continues.")
         return
     ended = "Stopped early: validation no longer improves." if outcome == "EARLY_STOPPED" else "Finished."
-    console.print(f"{ended} Next: recsys-dist merge {run_dir} --output MODEL_DIR", soft_wrap=True)
+    console.print(f"{ended} Next: recsys-dist merge {shlex.quote(run_dir)} --output MODEL_DIR", soft_wrap=True)
 
 
 def print_model(manifest: ModelManifest, output: str) -> None:
@@ -73,6 +74,13 @@ def print_report(report: Mapping[str, Any]) -> None:
     _add_errors(table, "  cold items", report["cold_items"])
     console = _console()
     console.print(table)
+    known = report["trained_on"]
+    if known["count"]:
+        console.print(
+            f"Left out: {known['count']:,} ratings of pairs that the model was trained on "
+            f"(on these RMSE {_figure(known['rmse'])})",
+            soft_wrap=True,
+        )
     ranking = report["ranking"]
     if ranking is not None:
         eligible = ranking["eligible_users"]

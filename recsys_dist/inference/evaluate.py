@@ -4,6 +4,8 @@ In: a model folder, a prepared dataset. Out: the report, a tree of plain values 
 
     rmse, mae, count            over all ratings of the split, predictions clipped to the rating range
     cold_users, cold_items      the same over ratings of users (items) without a single train rating
+    trained_on                  the same over pairs with a train rating, which count in no other figure; there are
+                                none in the dataset that the model was trained on
     baselines                   global_mean and user_item_bias: rmse, mae, count, seconds to fit and predict
     ranking                     recall and ndcg at 10; null where it was not asked for
     model, dataset, split, seconds
@@ -29,6 +31,7 @@ from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Dataset, Ratings, Side, Split
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.inference.ids import IdIndex
+from recsys_dist.inference.lists import write_whole
 from recsys_dist.inference.model import Model, load_model
 from recsys_dist.inference.ranking import Liked, rank_held_out
 from recsys_dist.metrics import ErrorSums
@@ -46,13 +49,14 @@ def evaluate(
     relevant_from: float | None = None,
     ranking_users: int = RANKING_USERS,
     device: str = "cpu",
-    verify: bool = False,
+    verify: bool = True,
 ) -> Report:
     """Compare the model at `model_dir` with the held-out ratings of a split (`test` or `valid`).
 
     A rating of at least `relevant_from` (the train mean where None) counts as liked in the ranking, which is done
-    for at most `ranking_users` users. `verify` checks the hash of every model file first. Raises `DataError` where
-    the split is empty or damaged.
+    for at most `ranking_users` users. `verify` checks the hash of every model file first. Ratings of pairs that
+    the model was trained on, which another dataset may hold, are left out of all figures and reported apart.
+    Raises `DataError` where the split is empty or damaged.
     """
     start = time.perf_counter()
     model, dataset = load_model(model_dir, device, verify), Dataset.open(dataset_url)
@@ -78,8 +82,8 @@ def evaluate(
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write a report as JSON."""
-    path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    """Write a report as JSON to a local file."""
+    write_whole(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
 class HeldOut:
@@ -88,6 +92,7 @@ class HeldOut:
     def __init__(self, model: Model, dataset: Dataset, split: str) -> None:
         self._dataset = dataset
         self._split = _parse_split(split)
+        self._train_ratings = model.train_ratings
         if not dataset.manifest.num_ratings.get(self._split):
             raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
         for record in dataset.manifest.files:
@@ -98,10 +103,19 @@ class HeldOut:
         self._item_of = self._translation("items", model.item_ids)
 
     def shards(self) -> Iterator[Ratings]:
-        """The ratings of one user shard after the other."""
+        """The ratings of one user shard after the other, those of pairs that the model was trained on left out."""
+        return (unseen for unseen, _ in self.parts())
+
+    def parts(self) -> Iterator[tuple[Ratings, Ratings]]:
+        """For one user shard after the other: the unseen ratings, and those of pairs that were trained on."""
         for shard in range(len(self._dataset.shards("users"))):
             ratings = self._dataset.ratings(self._split, shard)
-            yield Ratings(self._user_of[ratings.user_index], self._item_of[ratings.item_index], ratings.rating)
+            user_N, item_N = self._user_of[ratings.user_index], self._item_of[ratings.item_index]
+            known_N = np.zeros(len(ratings), np.bool_)
+            if not self.is_trained_on:
+                known_N = self._train_ratings.hold(user_N, item_N)
+            unseen, known = (Ratings(user_N[m], item_N[m], ratings.rating[m]) for m in (~known_N, known_N))
+            yield unseen, known
 
     def _translation(self, side: Side, ids: IdIndex) -> NDArray[np.int64]:
         """Model index of each dataset index: the same where the model was trained on it, otherwise by raw id."""
@@ -138,10 +152,11 @@ def _errors(model: Model, held_out: HeldOut, liked: Liked) -> Report:
     """One pass over the held-out ratings with all predictors."""
     measured = _Measured(model.predict_indices, seconds=0.0)
     baselines = _baselines(model)
-    cold_users, cold_items = ErrorSums(), ErrorSums()
+    cold_users, cold_items, trained_on = ErrorSums(), ErrorSums(), ErrorSums()
     is_cold_U, is_cold_I = model.users.is_cold_R.cpu().numpy(), model.items.is_cold_R.cpu().numpy()
     eligible_U = np.zeros(model.users.num_rows, np.bool_)
-    for ratings in held_out.shards():
+    for ratings, known in held_out.parts():
+        trained_on += ErrorSums.of(model.predict_indices(known.user_index, known.item_index), known.rating)
         predicted = measured.add(ratings)
         for baseline in baselines.values():
             baseline.add(ratings)
@@ -153,6 +168,7 @@ def _errors(model: Model, held_out: HeldOut, liked: Liked) -> Report:
         **_figures(measured.errors),
         "cold_users": _figures(cold_users),
         "cold_items": _figures(cold_items),
+        "trained_on": _figures(trained_on),
         "baselines": {name: {**_figures(one.errors), "seconds": one.seconds} for name, one in baselines.items()},
         "seconds": {"predict": measured.seconds},
         "eligible": eligible_U,

@@ -75,10 +75,10 @@ def fold_in(model: Model, item_ids: ArrayLike, ratings: ArrayLike) -> FoldedUser
     item_N = model.item_ids.find(item_ids)
     require_same_length(item_ids=item_N, ratings=rating_N)
     known = item_N < len(model.item_ids)
-    item_N, rating_N = item_N[known], rating_N[known]
-    # In the order of the items, so that the sums do not depend on the order of the arguments.
-    order = np.lexsort((rating_N, item_N))
-    return FoldedUser(model, _new_user(model, item_N[order], rating_N[order]), item_N[order])
+    # In the order of the items, so that the sums do not depend on the order of the arguments; from behind, so that
+    # the last rating of an item counts.
+    item_N, place_N = np.unique(item_N[known][::-1], return_index=True)
+    return FoldedUser(model, _new_user(model, item_N, rating_N[known][::-1][place_N]), item_N)
 
 
 def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.storage import Folder
 
 LIST_FORMATS = (".json", ".csv")
 
@@ -54,7 +55,13 @@ def write_lists(lists: Sequence[Recommendations], path: Path) -> None:
     """Write all lists as JSON (one object per user) or CSV (one line per user and item)."""
     check_list_file(path)
     text = _as_json(lists) if path.suffix == ".json" else _as_csv(lists)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a local file: complete, or as it was before."""
+    final = path.resolve()
+    Folder(str(final.parent)).write_bytes(final.name, text.encode())
 
 
 def _as_json(lists: Sequence[Recommendations]) -> str:

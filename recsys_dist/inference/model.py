@@ -37,8 +37,8 @@ Floats = NDArray[np.float32]
 def load_model(path: str, device: str = "cpu", verify: bool = False) -> Model:
     """Load the model folder at `path`, a plain folder or a URL, onto `device` (cpu, cuda, cuda:N).
 
-    With `verify` the hash of every file is checked first. Raises `CheckpointError` where the folder is not a model
-    or is damaged.
+    With `verify` the hash of every file is checked first, otherwise of the ids and titles alone. Raises
+    `CheckpointError` where the folder is not a model or is damaged.
     """
     return Model(ModelFolder.open(str(path), verify), _device(device))
 
@@ -47,8 +47,11 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        is_usable = device.type in {"cpu", "cuda"}
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise ConfigError(f"device {name!r} is not available; use cpu, cuda or cuda:N") from None
+        is_usable = False
+    if not is_usable:
+        raise ConfigError(f"device {name!r} is not available; use cpu, cuda or cuda:N")
     return device
 
 
@@ -110,7 +113,12 @@ class Model:
     def predict_interval(
         self, user_ids: ArrayLike, item_ids: ArrayLike, coverage: float = 0.9
     ) -> tuple[Floats, Floats]:
-        """Bounds that hold the rating with probability `coverage`, clipped to the range of the data: two [N]."""
+        """Bounds that hold the rating with probability `coverage`, clipped to the range of the data: two [N].
+
+        Raises `ConfigError` where `coverage` is not between 0 and 1.
+        """
+        if not 0 < coverage < 1:
+            raise ConfigError(f"coverage {coverage:g} is not between 0 and 1, such as 0.9")
         user_N, item_N = pair_up(self.user_ids.find(user_ids), self.item_ids.find(item_ids))
         half_N = NormalDist().inv_cdf((1 + coverage) / 2) * self.std_indices(user_N, item_N)
         middle_N = self.predict_indices(user_N, item_N, clip=False)
@@ -152,7 +160,7 @@ class Model:
         """The n items with the highest predicted rating for each user, those rated in training left out.
 
         `also_seen` names a prepared dataset: what these users rated in any of its splits is left out too. A list
-        is shorter than n where fewer items are unseen.
+        is shorter than n where fewer items are unseen. Raises `ConfigError` where n is below 1.
         """
         return recommend(self, texts(user_ids), n, include_seen, also_seen)
 
@@ -160,7 +168,8 @@ class Model:
         """A user whom training never saw, from ratings alone. Items that the model does not know are passed over.
 
         Matrix factorization: the posterior given the ratings. User-AutoRec: encoded. Item-AutoRec: a new row of
-        the decoder by ridge regression. Raises `DataError` for ratings outside the range of the data.
+        the decoder by ridge regression. Of several ratings of one item the last counts. Raises `DataError` for
+        ratings outside the range of the data.
         """
         return fold_in(self, item_ids, ratings)
 

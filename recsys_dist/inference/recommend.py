@@ -12,9 +12,10 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from recsys_dist.errors import ConfigError
 from recsys_dist.inference.factors import Factors, on_device
 from recsys_dist.inference.lists import Recommendations
-from recsys_dist.inference.seen import Pairs, rated_in_dataset
+from recsys_dist.inference.seen import DatasetRatings, Pairs
 from recsys_dist.inference.top import top_items, users_per_block
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 def rank_items(
     model: Model, users: Factors, user_B: NDArray[np.int64], n: int, seen: list[Pairs]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The n best items of each of B rows of `users`, see `top_items`; what is `seen` is scored -inf."""
+    """The n best items of each of B rows of `users`, see `top_items`; what is `seen` is scored -inf.
+
+    Raises `ConfigError` where n is below 1.
+    """
+    if n < 1:
+        raise ConfigError(f"a list of {n} items cannot be made; ask for 1 or more")
     num_items = model.items.num_rows
     vector_BK = users.vector_RK[on_device(user_B, model.device)]
     # The user's bias, the offset and the activation do not change the order.
@@ -41,11 +47,12 @@ def recommend(
     user_U = model.user_ids.find(user_ids)
     lists: list[Recommendations] = []
     step = users_per_block(model.items.num_rows)
+    elsewhere = None if also_seen is None else DatasetRatings(also_seen, model.item_ids)
     for start in range(0, len(user_ids), step):
         part = slice(start, start + step)
         seen = [] if include_seen else [model.train_ratings.of_users(user_U[part])]
-        if also_seen is not None:
-            seen.append(rated_in_dataset(also_seen, user_ids[part], model.item_ids))
+        if elsewhere is not None:
+            seen.append(elsewhere.of_users(user_ids[part]))
         ranked = rank_items(model, model.users, user_U[part], n, seen)
         lists += _lists(model, user_ids[part], user_U[part], *ranked)
     return lists

@@ -31,14 +31,20 @@ class TrainRatings:
         position = np.concatenate([empty, *(part[0] for part in parts)])
         return position, np.concatenate([empty, *(part[1] for part in parts)])
 
+    def hold(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the pair of a user and an item has a train rating: [N]. The unknown have none."""
+        users = np.unique(user_N)
+        position, item = self.of_users(users)
+        # A pair is one number.
+        width = 1 + max(item_N.max(initial=0), item.max(initial=0))
+        held: NDArray[np.bool_] = np.isin(user_N * width + item_N, users[position] * width + item)
+        return held
+
     def _in_shard(self, shard: int, position: NDArray[np.intp], user_B: NDArray[np.int64]) -> Pairs:
         block = self._block(shard)
         row = user_B[position] - block.start
         begin, count = block.indptr[row], block.indptr[row + 1] - block.indptr[row]
-        # Entry numbers begin_r .. begin_r + count_r of all rows, one after the other.
-        first = np.cumsum(count) - count
-        entry = np.arange(count.sum()) + np.repeat(begin - first, count)
-        return np.repeat(position, count), np.asarray(block.indices[entry], np.int64)
+        return np.repeat(position, count), np.asarray(block.indices[_entries(begin, count)], np.int64)
 
     def _block(self, shard: int) -> Block:
         if shard in self._blocks:
@@ -49,22 +55,47 @@ class TrainRatings:
         return block
 
 
-def rated_in_dataset(url: str, user_ids: list[str], items: IdIndex) -> Pairs:
-    """The items that each user has rated in any split of the prepared dataset at `url`, by raw ids.
+class DatasetRatings:
+    """The ratings of any users in all splits of the prepared dataset at `url`, by raw ids."""
 
-    Users and items that the dataset or the model does not know are passed over.
-    """
-    dataset = Dataset.open(url)
-    dataset_users, dataset_items = IdIndex(dataset.ids("users")), IdIndex(dataset.ids("items"))
-    user_B = dataset_users.find(user_ids)
-    shard_B = np.searchsorted([shard.stop for shard in dataset.shards("users")], user_B, side="right")
-    positions, found = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for position in np.flatnonzero(user_B < len(dataset_users)).tolist():
+    def __init__(self, url: str, items: IdIndex) -> None:
+        self._dataset = Dataset.open(url)
+        self._users = IdIndex(self._dataset.ids("users"))
+        self._num_items = len(items)
+        # The model's index of each item of the dataset
+        self._item_of = items.find(self._dataset.ids("items"))
+
+    def of_users(self, user_ids: list[str]) -> Pairs:
+        """The items that each user has rated in any split.
+
+        Users and items that the dataset or the model does not know are passed over.
+        """
+        user_B = self._users.find(user_ids)
+        shards = self._dataset.shards("users")
+        shard_B = np.searchsorted([shard.stop for shard in shards], user_B, side="right")
+        known = [shard for shard in np.unique(shard_B).tolist() if shard < len(shards)]
+        parts = [self._in_shard(shard, np.flatnonzero(shard_B == shard), user_B) for shard in known]
+        empty = np.empty(0, np.int64)
+        position_N = np.concatenate([empty, *(part[0] for part in parts)])
+        item_N = np.concatenate([empty, *(part[1] for part in parts)])
+        is_known_N = item_N < self._num_items
+        return position_N[is_known_N], item_N[is_known_N]
+
+    def _in_shard(self, shard: int, position_M: NDArray[np.int64], user_B: NDArray[np.int64]) -> Pairs:
+        positions, items = [], []
         for split in SPLITS:
-            ratings = dataset.ratings(split, int(shard_B[position]))
-            rated = ratings.item_index[ratings.user_index == user_B[position]]
-            found.append(items.find(dataset_items.take(rated)))
-            positions.append(np.full(len(rated), position))
-    position_N, item_N = np.concatenate(positions), np.concatenate(found)
-    known = item_N < len(items)
-    return position_N[known], item_N[known]
+            ratings = self._dataset.ratings(split, shard)
+            order = np.argsort(ratings.user_index, kind="stable")
+            sorted_N = ratings.user_index[order]
+            begin_M = np.searchsorted(sorted_N, user_B[position_M], side="left")
+            count_M = np.searchsorted(sorted_N, user_B[position_M], side="right") - begin_M
+            items.append(self._item_of[ratings.item_index[order[_entries(begin_M, count_M)]]])
+            positions.append(np.repeat(position_M, count_M))
+        return np.concatenate(positions), np.concatenate(items)
+
+
+def _entries(begin_M: NDArray[np.int64], count_M: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Entry numbers begin_m .. begin_m + count_m of M runs, one after the other."""
+    first_M = np.cumsum(count_M) - count_M
+    entries: NDArray[np.int64] = np.arange(count_M.sum()) + np.repeat(begin_M - first_M, count_M)
+    return entries

@@ -11,13 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from recsys_dist.cli import main
+from recsys_dist.cli.tables import print_outcome
+from recsys_dist.data.dataset import Dataset
 from recsys_dist.errors import DataError, TrainingError
+from recsys_dist.inference.lists import write_whole
 from recsys_dist.inference.model import load_model
 from tests.merged import mf_run, write_merged
-from tests.prepared import small_dataset
+from tests.prepared import small_dataset, write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,7 +119,9 @@ def _texts(texts: list[str]):
         (["recommend", "nowhere", "--user", "u1"], "nowhere holds no model.json"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--split", "train"], "use test or valid"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--device", "warp"], "device 'warp' is not available"),
+        (["evaluate", "MODEL", "--dataset", "DATASET", "--device", "meta"], "device 'meta' is not available"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--output", "no/r.json"], "there is no folder no"),
+        (["evaluate", "MODEL", "--dataset", "nowhere", "--output", "MODEL"], "this is not a file"),
         (["merge", "nowhere", "--output", "out"], "nowhere holds no complete checkpoint"),
         (["merge", "nowhere", "--output", "MODEL"], "exists already"),
         (["report", "nowhere", "--output", "r.html"], "nowhere holds no config.yaml"),
@@ -144,6 +150,41 @@ def test_a_wrong_command_line_exits_with_2(capsys, arguments):
 
     assert code == 2
     assert "Traceback" not in err
+
+
+def test_evaluate_says_what_the_model_was_trained_on(capsys, tmp_path, folders):
+    dataset = Dataset.open(folders[1])
+    parts = [dataset.ratings("train", shard) for shard in range(len(dataset.shards("users")))]
+    user, item, rating = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("user_index", "item_index", "rating")
+    )
+    write_dataset(tmp_path / "other", user, item, rating, np.where(np.arange(len(user)) < 500, 2, 0))
+
+    code, out, _ = run(capsys, "evaluate", folders[0], "--dataset", str(tmp_path / "other"))
+
+    assert code == 0
+    assert "Left out: 500 ratings of pairs that the model was trained on" in out
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "report.json"
+    write_whole(path, "old")
+    (tmp_path / "link.json").symlink_to(path)
+    write_whole(tmp_path / "link.json", "new")
+    monkeypatch.setattr("os.fsync", lambda _descriptor: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        write_whole(path, "torn")
+
+    assert path.read_text() == "new"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["link.json", "report.json"]
+
+
+@pytest.mark.parametrize(("run_dir", "told"), [("runs/my run", "merge 'runs/my run' --output"), ("a", "merge a ")])
+def test_the_command_that_comes_next_can_be_pasted(capsys, run_dir, told):
+    print_outcome("FINISHED", run_dir)
+
+    assert told in capsys.readouterr().out
 
 
 Outcome = enum.Enum("Outcome", ["FINISHED", "EARLY_STOPPED", "PREEMPTED"])

@@ -7,6 +7,7 @@ import pytest
 from pydantic import Field
 
 from recsys_dist.config import Settings, load_settings
+from recsys_dist.data.config import FilesSplit, PrepareConfig
 from recsys_dist.errors import ConfigError
 
 
@@ -50,6 +51,83 @@ def test_signs_that_yaml_reads_as_a_mapping_stay_a_text(tmp_path: Path, text: st
     assert load(tmp_path, "model: {kind: red, depth: 2}\n", f"output={text}").output == text
 
 
+PLAIN = [
+    "|",
+    "#",
+    " ",
+    "-",
+    "~",
+    "20240501",
+    "007",
+    "1.50",
+    "1_000",
+    "2024-05-01",
+    "1:30",
+    "a #b",
+    "a, b",
+    "no",
+    "true",
+]
+
+
+@pytest.mark.parametrize("text", [*PLAIN, "[ab]*.csv", "{a,b}.csv", '"', "'", ""])
+def test_a_text_stays_as_it_was_typed(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, "output: a\n", f"output={text}").output == text
+
+
+def test_a_value_in_quotes_or_brackets_is_yaml_and_backslash_t_is_a_tab(tmp_path: Path) -> None:
+    job = load(tmp_path, "", 'output="a\\tb"', "titles={paths: ['007', b], column: 3}")
+
+    assert (job.output, job.titles) == ("a\tb", Titles(paths=("007", "b"), column=3))
+    assert load(tmp_path, "", "output=\\t").output == "\t"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "job"),
+    [
+        (["output=7", "model.depth=7"], Job(output="7", model=Red(kind="red", depth=7))),
+        (
+            ["output=0.10", "model={kind: blue}", "model.width=1e-3"],
+            Job(output="0.10", model=Blue(kind="blue", width=0.001)),
+        ),
+        (["output=8", "output=a", "titles.column=3"], Job(output="a", titles=Titles(column=3))),
+        (["output=8", "titles.column=3", "titles=null"], Job(output="8")),
+        (["output=8", "titles.column=03"], Job(output="8", titles=Titles(column="03"))),
+    ],
+)
+def test_a_number_is_one_where_the_key_takes_one(tmp_path: Path, overrides: list[str], job: Job) -> None:
+    assert load(tmp_path, "output: a\nmodel: {kind: red}\n", *overrides) == job
+
+
+def test_positions_fractions_and_paths_of_a_preparation(tmp_path: Path) -> None:
+    path = tmp_path / "prepare.yaml"
+    path.write_text("input: {columns: {user: 0, item: 1, rating: 2}, header: false}\noutput: a\n")
+    overrides = ["input.columns.timestamp=3", "split={kind: files, train: a, test: b}", "input.separator=|"]
+
+    drawn = load_settings(PrepareConfig, path, [*overrides, "split.valid=0.1", "split.test=20240501"])
+
+    assert (drawn.input.columns.timestamp, drawn.input.separator) == (3, "|")
+    assert drawn.split == FilesSplit(kind="files", train=("a",), test=("20240501",), valid=0.1)
+    for wrong in ("2024", "-1"):
+        with pytest.raises(ConfigError, match=r"split\.valid"):
+            load_settings(PrepareConfig, path, [*overrides, f"split.valid={wrong}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output: a\nmodel:\n  kind: red\noutput: b\n", r"job\.yaml line 4: key 'output' stands twice"),
+        (
+            "output: a\nmodel:\n  kind: red\n  depth: 2\n  depth: 3\n",
+            r"job\.yaml line 5: key 'depth' stands twice",
+        ),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -61,6 +139,11 @@ def test_signs_that_yaml_reads_as_a_mapping_stay_a_text(tmp_path: Path, text: st
         ("model.kind=green", "model.kind: 'green' is not one of 'red', 'blue'"),
         ("model={depth: 1}", "key 'model.kind' is required"),
         ("titles.column=[1]", "titles.column: Input should be a valid string"),
+        (
+            "model={kind: red, kind: blue}",
+            "override 'model={kind: red, kind: blue}' line 1: key 'kind' stands twice",
+        ),
+        ("output=null", "output: Input should be a valid string"),
         ("titles.paths=[1]", "titles.paths.0: Input should be a valid string"),
         ("output.folder=x", "override 'output.folder=x': 'output' is a value and has no keys below it"),
         ("output", "override 'output' is not of the form key.sub=value"),

@@ -102,6 +102,19 @@ def test_a_saved_run_merges_from_its_folder(tmp_path, dataset):
         merge(str(tmp_path / "run"), str(tmp_path / "model"))
 
 
+def test_a_dataset_that_has_moved_can_be_named(tmp_path):
+    dataset = small_dataset(tmp_path / "old", num_users=40, num_items=25, num_ratings=300)
+    save_run(mf_run(dataset), tmp_path / "run")
+    (tmp_path / "old").rename(tmp_path / "new")
+
+    with pytest.raises(DataError, match=r"the run names it as '.*old': if it has moved, give --dataset"):
+        merge(str(tmp_path / "run"), str(tmp_path / "model"))
+    with pytest.raises(DataError, match=r"nowhere holds no manifest\.json.*did not end$"):
+        merge(str(tmp_path / "run"), str(tmp_path / "model"), dataset_url=str(tmp_path / "nowhere"))
+
+    assert merge(str(tmp_path / "run"), str(tmp_path / "model"), dataset_url=str(tmp_path / "new")).kind == "mf"
+
+
 def test_nothing_is_left_of_a_merge_that_fails(tmp_path, dataset):
     run = mf_run(dataset)
     run.tables["items"]["mean"][7, 1] = torch.nan
@@ -126,13 +139,14 @@ def test_a_model_behind_a_url_is_complete_or_not_there(dataset):
     assert Folder("memory://merged").names() == ["good"]
 
 
-def test_damaged_ratings_are_not_copied_into_a_model(tmp_path):
+@pytest.mark.parametrize(("kind", "side"), [("mf", "users"), ("items", "items"), ("users", "users")])
+def test_damaged_ratings_are_not_merged_into_a_model(tmp_path, kind, side):
     dataset = small_dataset(tmp_path / "dataset", num_users=40, num_items=25, num_ratings=300)
-    block = tmp_path / "dataset" / "blocks" / "users" / "00001.safetensors"
+    block = tmp_path / "dataset" / "blocks" / side / "00001.safetensors"
     block.write_bytes(block.read_bytes()[:-1] + b"\x7f")
 
-    with pytest.raises(DataError, match=r"blocks/users/00001\.safetensors is damaged"):
-        write_merged(mf_run(dataset), dataset, tmp_path / "model")
+    with pytest.raises(DataError, match=rf"blocks/{side}/00001\.safetensors is damaged: its sha256"):
+        write_merged(mf_run(dataset) if kind == "mf" else autorec_run(dataset, kind), dataset, tmp_path / "model")
 
     assert not (tmp_path / "model").exists()
 

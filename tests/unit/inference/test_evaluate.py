@@ -9,11 +9,13 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from recsys_dist import load_model
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.errors import CheckpointError, ConfigError, DataError
 from recsys_dist.inference.evaluate import evaluate, write_report
 from recsys_dist.models.baselines import BiasModel
 from tests.merged import autorec_run, mf_run, train_matrix, write_merged
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
+
+BASELINES = ("global_mean", "user_item_bias")
 
 
 def held_out(dataset, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -151,6 +153,45 @@ def test_a_liked_item_that_was_rated_in_training_is_not_wanted_in_the_list(tmp_p
     assert mixed["users"] == plain["users"]
     assert mixed["ndcg"] == pytest.approx(plain["ndcg"], rel=1e-12)
     assert mixed["recall"] == pytest.approx(plain["recall"], rel=1e-12)
+
+
+def test_pairs_that_were_trained_on_do_not_count(tmp_path, path, dataset):
+    """Another split of the same ratings: its test ratings are partly train ratings of the model."""
+    user, item, rating = held_out(dataset)
+    train = train_matrix(dataset)
+    train_user, train_item = (index[::3] for index in np.nonzero(~np.isnan(train)))
+    known = train[train_user, train_item]
+    later = write_dataset(
+        tmp_path / "later",
+        np.concatenate([user, train_user, [99]]),
+        np.concatenate([item, train_item, [70]]),
+        np.concatenate([rating, known, [5.0]]),
+        np.concatenate([np.full(len(user) + len(train_user), 2), [0]]),
+        num_shards=3,
+    )
+
+    plain, mixed = (evaluate(path, url) for url in (dataset.folder.url, later.folder.url))
+
+    error = load_model(path).predict_indices(train_user, train_item) - known
+    assert plain["trained_on"] == {"rmse": None, "mae": None, "count": 0}
+    assert mixed["trained_on"]["count"] == len(known)
+    assert mixed["trained_on"]["rmse"] == pytest.approx(rmse(error), rel=1e-6)
+    for part in ("cold_users", "cold_items", "ranking"):
+        for name in plain[part].keys() - {"seconds"}:
+            assert mixed[part][name] == pytest.approx(plain[part][name], rel=1e-9)
+    for figures, honest in ((mixed, plain), *((mixed["baselines"][n], plain["baselines"][n]) for n in BASELINES)):
+        assert figures["count"] == honest["count"]
+        assert figures["rmse"] == pytest.approx(honest["rmse"], rel=1e-9)
+
+
+def test_a_damaged_model_is_not_evaluated_unless_told_so(tmp_path, dataset):
+    write_merged(mf_run(dataset), dataset, tmp_path / "model")
+    table = tmp_path / "model" / "items" / "00000.safetensors"
+    table.write_bytes(table.read_bytes()[:-3] + b"\x00\x00\x01")
+
+    with pytest.raises(CheckpointError, match=r"items/00000\.safetensors is damaged"):
+        evaluate(str(tmp_path / "model"), dataset.folder.url)
+    evaluate(str(tmp_path / "model"), dataset.folder.url, verify=False)
 
 
 def test_a_split_without_ratings_is_an_error(tmp_path, path):

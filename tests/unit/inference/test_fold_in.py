@@ -118,6 +118,16 @@ def test_order_of_the_ratings_does_not_matter_and_rated_items_are_left_out(tmp_p
     assert len(one.recommend(100, include_seen=True).item_ids) == dataset.num_items
 
 
+def test_the_last_rating_of_an_item_counts(tmp_path, dataset):
+    write_merged(mf_run(dataset), dataset, tmp_path / "model")
+    model = load_model(str(tmp_path / "model"))
+
+    twice = model.fold_in(["i3", "i9", "x", "i3"], [5, 1, 4, 2])
+
+    assert twice.user.vector_K.tolist() == model.fold_in(["i9", "i3"], [1, 2]).user.vector_K.tolist()
+    assert twice.rated.tolist() == [3, 9]
+
+
 @pytest.mark.parametrize("ratings", [[9.0], [np.nan], [np.inf], ["good"], [3.0, 3.0]])
 def test_ratings_that_cannot_be_are_refused(tmp_path, dataset, ratings):
     write_merged(mf_run(dataset), dataset, tmp_path / "model")

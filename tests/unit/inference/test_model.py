@@ -14,6 +14,7 @@ import pytest
 
 from recsys_dist import load_model
 from recsys_dist.errors import CheckpointError, ConfigError, DataError
+from recsys_dist.inference.ids import IdIndex
 from tests.merged import NOISE_VARIANCE, SavedRun, autorec_run, mf_run, write_merged
 from tests.prepared import small_dataset, write_dataset
 
@@ -47,6 +48,7 @@ def test_ids_come_as_any_array(model):
     for users, items in [
         (np.array(["u3", "u5"]), np.array(["i1", "i2"], dtype=object)),
         (pa.array(["u3", "u5"]), pa.chunked_array([["i1"], ["i2"]])),
+        (pa.array(["u3", "u5"], pa.large_string()), pa.chunked_array([["i1"], ["i2"]]).dictionary_encode()),
     ]:
         np.testing.assert_array_equal(model.predict(users, items), expected)
     assert model.predict("u3", "i1") == expected[:1]
@@ -56,6 +58,7 @@ def test_ids_come_as_any_array(model):
 
 def test_whole_numbers_are_ids_and_fractions_are_not(model):
     assert model.item_ids.find([2**63, 7, None]).tolist() == [25, 25, 25]
+    assert IdIndex(pa.array(["", "12", "7"])).find([7, None, 7, 12, 3]).tolist() == [2, 3, 2, 1, 3]
     for wrong in ([1.0], [True], [b"u1"], [["u1"]]):
         with pytest.raises(DataError, match="ids must be"):
             model.predict(wrong, "i1")
@@ -135,6 +138,12 @@ def test_std_is_that_of_a_product_of_two_gaussians(model, run, dataset):
     np.testing.assert_allclose((high - low)[inside], 2 * 1.6448536 * std[inside], rtol=1e-5)
 
 
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, np.nan])
+def test_an_interval_that_cannot_be_is_refused(model, coverage):
+    with pytest.raises(ConfigError, match="is not between 0 and 1"):
+        model.predict_interval("u1", "i1", coverage)
+
+
 def test_only_a_full_posterior_knows_its_uncertainty(tmp_path, dataset):
     write_merged(mf_run(dataset, posterior="point"), dataset, tmp_path / "model")
 
@@ -155,6 +164,18 @@ def test_one_flipped_bit_is_found_and_its_file_named(tmp_path, dataset):
             load_model(str(tmp_path / "model"), verify=True)
         path.write_bytes(intact)
     load_model(str(tmp_path / "model"), verify=True)
+
+
+@pytest.mark.parametrize("name", ["users.parquet", "items.parquet"])
+def test_a_wrong_id_or_title_is_found_without_verify_too(tmp_path, dataset, run, name):
+    write_merged(run, dataset, tmp_path / "model")
+    table = tmp_path / "model" / name
+    content = table.read_bytes()
+    place = content.index(b"PAR1") + 60
+    table.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+    with pytest.raises(CheckpointError, match=f"{name}.* is damaged"):
+        load_model(str(tmp_path / "model"))
 
 
 def changed(tree: dict, **changes: object) -> dict:
@@ -219,8 +240,9 @@ def test_a_truncated_table_is_an_error_without_verify_too(tmp_path, dataset, run
 def test_a_folder_without_a_model_and_a_device_that_is_not_there(tmp_path, path):
     with pytest.raises(CheckpointError, match=r"holds no model\.json"):
         load_model(str(tmp_path))
-    with pytest.raises(ConfigError, match="device 'tpu' is not available"):
-        load_model(str(path), device="tpu")
+    for name in ("tpu", "meta"):
+        with pytest.raises(ConfigError, match=f"device '{name}' is not available"):
+            load_model(str(path), device=name)
 
 
 def test_a_model_behind_a_url_is_the_same(path, model):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recsys_dist import load_model
+from recsys_dist.data.dataset import Dataset
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.inference import top
 from recsys_dist.inference.lists import write_lists
@@ -76,6 +77,27 @@ def test_ratings_of_other_splits_are_left_out_where_a_dataset_is_named(model, da
     (named,) = model.recommend("u5", n=1000, also_seen=dataset.folder.url)
 
     assert set(without.item_ids) - set(named.item_ids) == held_out
+
+
+def test_a_dataset_is_opened_once_for_many_blocks_of_users(model, dataset, monkeypatch):
+    users = [f"u{user}" for user in (7, 5, 119, 7, 0)] + ["nobody"]
+    at_once = model.recommend(users, n=1000, also_seen=dataset.folder.url)
+    monkeypatch.setattr(top, "SCORE_BLOCK_FLOATS", dataset.num_items)
+    opened, open_dataset = [], Dataset.open
+    monkeypatch.setattr(Dataset, "open", lambda url: opened.append(url) or open_dataset(url))
+
+    one_by_one = model.recommend(users, n=1000, also_seen=dataset.folder.url)
+
+    assert [one.item_ids for one in one_by_one] == [one.item_ids for one in at_once]
+    assert at_once[0].item_ids == at_once[3].item_ids
+    assert opened == [dataset.folder.url]
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_list_of_nothing_is_refused(model, n):
+    for who in (lambda: model.recommend("u1", n), lambda: model.fold_in(["i1"], [4]).recommend(n)):
+        with pytest.raises(ConfigError, match=f"a list of {n} items"):
+            who()
 
 
 def test_a_dataset_with_other_indices_is_matched_by_raw_ids(tmp_path, model):

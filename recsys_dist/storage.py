@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from recsys_dist.errors import DataError
+from recsys_dist.errors import DataError, RecsysDistError
 
 HASH_CHUNK_BYTES = 1 << 22
 
@@ -45,16 +45,86 @@ class FileRecord(BaseModel):
         return name
 
 
+class Filesystem:
+    """The fsspec filesystem behind a URL, and the URL's `path` on it.
+
+    Calls raise an `OSError`; the errors of other kinds that filesystems beyond this machine have, such as those of
+    missing credentials, become a `DataError` that names the URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_local = False
+        with self._own_errors():
+            self._fs, self.path = fsspec.core.url_to_fs(url)
+        self.is_local = isinstance(self._fs, LocalFileSystem)
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the filesystem."""
+        with self._own_errors():
+            return getattr(self._fs, method)(*arguments, **options)
+
+    @contextmanager
+    def reader(self, path: str, name: str) -> Iterator[IO[bytes]]:
+        """Open a file as a binary stream. Raises `DataError` with `name` where opening or reading it fails.
+
+        Other errors of the block, such as those of a file that it writes meanwhile, pass as they are.
+        """
+        with self.reading(name):
+            stream = self.call("open", path, "rb")
+        with stream:
+            named: Any = _NamedStream(stream, self, name)
+            yield named
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """What happens in the block is a read of the file `name`."""
+        try:
+            with self._own_errors():
+                yield
+        except OSError as error:
+            raise DataError(f"cannot read {name}: {reason(error)}") from error
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (RecsysDistError, OSError):
+            raise
+        except Exception as error:
+            if self.is_local:
+                raise
+            raise DataError(f"cannot use {self.url}: {reason(error)}") from error
+
+
+class _NamedStream:
+    """A stream whose own errors name its file."""
+
+    def __init__(self, stream: Any, filesystem: Filesystem, name: str) -> None:
+        self._stream = stream
+        self._filesystem = filesystem
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._stream, attribute)
+
+    def read(self, size: int = -1) -> bytes:
+        with self._filesystem.reading(self._name):
+            return bytes(self._stream.read(size))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._filesystem.reading(self._name):
+            return int(self._stream.seek(offset, whence))
+
+
 class Folder:
     """A folder on local disk or behind a URL; names are relative, with forward slashes."""
 
     def __init__(self, url: str) -> None:
-        try:
-            self._fs, self._path = fsspec.core.url_to_fs(str(url))
-        except (ValueError, ImportError) as error:
-            raise DataError(f"cannot open {url!r}: {error}") from error
+        self._fs = Filesystem(str(url))
+        self._path = self._fs.path
         self.url = str(url).rstrip("/")
-        self.is_local = isinstance(self._fs, LocalFileSystem)
+        self.is_local = self._fs.is_local
 
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"
@@ -74,42 +144,50 @@ class Folder:
 
     def exists(self, name: str = "") -> bool:
         """Whether a file or folder of that name is there."""
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(self.path(name) if name else self._path))
+        self._fs.call("invalidate_cache")
+        return bool(self._fs.call("exists", self.path(name) if name else self._path))
 
     def names(self) -> list[str]:
         """Names of the files and folders directly below, sorted; empty where the folder is missing."""
-        self._fs.invalidate_cache()
+        self._fs.call("invalidate_cache")
         try:
-            entries = self._fs.ls(self._path, detail=False)
+            entries = self._fs.call("ls", self._path, detail=False)
         except FileNotFoundError:
             return []
         return sorted(posixpath.basename(entry.rstrip("/")) for entry in entries)
 
     def make(self) -> None:
         """Create the folder and its parents."""
-        self._fs.makedirs(self._path, exist_ok=True)
+        self._fs.call("makedirs", self._path, exist_ok=True)
 
     def remove(self, name: str = "") -> None:
         """Delete a file or a whole folder; silent where it is missing."""
         if self.exists(name):
-            self._fs.rm(self.path(name) if name else self._path, recursive=True)
+            self._fs.call("rm", self.path(name) if name else self._path, recursive=True)
+
+    def move(self, name: str, target: str) -> None:
+        """Move a file or a whole folder to the name `target`, where nothing is: by renaming on a local disk, else
+        file by file, as object stores know no folders.
+        """
+        if self.is_local:
+            self.local_path(name).rename(self.local_path(target))
+            sync_folder(self.local_path(target).parent)
+            return
+        for path in self._fs.call("find", self.path(name)):
+            self._fs.call("cp_file", path, self.path(target) + path.removeprefix(self.path(name)))
+            self._fs.call("rm_file", path)
+        self.remove(name)
 
     def read_bytes(self, name: str) -> bytes:
         """The content of a file. Raises `DataError` naming it where it cannot be read."""
-        try:
-            return bytes(self._fs.cat_file(self.path(name)))
-        except OSError as error:
-            raise DataError(f"cannot read {self.url}/{name}: {_reason(error)}") from error
+        with self._fs.reading(f"{self.url}/{name}"):
+            return bytes(self._fs.call("cat_file", self.path(name)))
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file for reading as a binary stream."""
-        try:
-            with self._fs.open(self.path(name), "rb") as stream:
-                yield stream
-        except OSError as error:
-            raise DataError(f"cannot read {self.url}/{name}: {_reason(error)}") from error
+        """Open a file for reading as a binary stream. Raises `DataError` where opening or reading it fails."""
+        with self._fs.reader(self.path(name), f"{self.url}/{name}") as stream:
+            yield stream
 
     def write_bytes(self, name: str, data: bytes, rows: int = 0) -> FileRecord:
         """Write a file whole: it is there under its name, complete and flushed to disk, or not at all."""
@@ -128,7 +206,7 @@ class Folder:
         with tempfile.NamedTemporaryFile() as stream:
             yield stream
             stream.flush()
-            self._fs.put_file(stream.name, self.path(name))
+            self._fs.call("put_file", stream.name, self.path(name))
 
     def record(self, name: str, rows: int) -> FileRecord:
         """Read a file back and describe it."""
@@ -142,7 +220,7 @@ class Folder:
     def check_size(self, record: FileRecord) -> None:
         """Raise `DataError` where the file is missing or of another size than recorded."""
         try:
-            size = int(self._fs.size(self.path(record.name)))
+            size = int(self._fs.call("size", self.path(record.name)))
         except OSError as error:
             raise DataError(f"{self.url}/{record.name} is missing") from error
         if size != record.bytes:
@@ -181,8 +259,9 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
+def reason(error: Exception) -> str:
+    """What an error says, on one line."""
     # Filesystems behind URLs raise these without the words of the operating system.
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    return error.strerror or str(error) or error.__class__.__name__
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or error.__class__.__name__

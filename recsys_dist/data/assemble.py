@@ -91,13 +91,13 @@ def write_item_shard(
 def _gather(
     scratch: Scratch, extent: Extent, num_user_shards: int
 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[NDArray[np.int64]], list[NDArray[np.float32]]]:
-    """From each piece its items of the extent with their numbers of entries, and these entries."""
+    """From each piece its items of the extent with their numbers of entries, and these entries; all copies."""
     counts, users, ratings = [], [], []
     for shard in range(num_user_shards):
         piece = scratch.load(f"shard-{shard}.pieces")
         first, last = np.searchsorted(piece["item"], [extent.start, extent.stop])
         starts = piece["start"][first : last + 1]
-        counts.append((piece["item"][first:last], np.diff(starts)))
-        users.append(piece["user"][starts[0] : starts[-1]])
-        ratings.append(piece["rating"][starts[0] : starts[-1]])
+        counts.append((piece["item"][first:last].copy(), np.diff(starts)))
+        users.append(piece["user"][starts[0] : starts[-1]].copy())
+        ratings.append(piece["rating"][starts[0] : starts[-1]].copy())
     return counts, users, ratings

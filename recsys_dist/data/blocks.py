@@ -11,9 +11,11 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
@@ -73,25 +75,45 @@ def arrays_to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]
     return bytes(save(contiguous, metadata=metadata))
 
 
-def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int) -> Block:
+def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int, num_columns: int) -> Block:
     """Read one block, memory-mapped where the folder is on a local disk.
 
     Raises `DataError` where the file is not what the manifest says.
     """
     folder.check_size(record)
-    raw: Any
-    if folder.is_local:
-        raw = np.memmap(folder.local_path(record.name), mode="r", dtype=np.uint8)
-    else:
-        raw = np.frombuffer(folder.read_bytes(record.name), dtype=np.uint8)
     try:
-        arrays = array_views(raw)
+        arrays = read_arrays(folder, record.name)
         block = Block(start, arrays["indptr"], arrays["indices"], arrays["values"])
-    except (KeyError, ValueError, struct.error) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
         raise DataError(f"{folder.url}/{record.name} is not a block file: {error}") from None
     if block.num_rows != num_rows or block.num_ratings != record.rows or block.indptr[-1] != record.rows:
         raise DataError(f"{folder.url}/{record.name} holds other rows than the manifest says; prepare again")
+    if not _is_sound(block, num_columns):
+        raise DataError(f"{folder.url}/{record.name} is damaged: its entries do not form rows; prepare again")
     return block
+
+
+def _is_sound(block: Block, num_columns: int) -> bool:
+    """Whether every row is a stretch of the entries and every entry has its column, as compiled loops trust."""
+    indptr, indices = block.indptr, block.indices
+    if (indptr.dtype.kind, indices.dtype.kind, block.values.dtype.kind) != ("i", "i", "f"):
+        return False
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any() or len(indices) != len(block.values):
+        return False
+    return len(indices) == 0 or (indices.min() >= 0 and indices.max() < num_columns)
+
+
+def read_arrays(folder: Folder, name: str) -> dict[str, Any]:
+    """The arrays of a safetensors file, memory-mapped where the folder is on a local disk; see `array_views`."""
+    if folder.is_local:
+        return array_views(_map_file(folder.local_path(name)))
+    return array_views(np.frombuffer(folder.read_bytes(name), np.uint8))
+
+
+def _map_file(path: Path) -> NDArray[np.uint8]:
+    # Unlike np.memmap this keeps no descriptor open: thousands of files can be mapped at a time.
+    with pa.memory_map(str(path)) as file:
+        return np.frombuffer(file.read_buffer(), np.uint8)
 
 
 def array_views(raw: NDArray[np.uint8]) -> dict[str, Any]:

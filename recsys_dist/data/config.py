@@ -16,6 +16,8 @@ from recsys_dist.data.dataset import Split
 FileFormat = Literal["auto", "csv", "parquet"]
 Column = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 MAX_SHARDS = 4096
+MIN_WORKER_BYTES = 128 << 20
+"""A worker process takes more than this before it does anything; below it would be restarted for ever."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -219,11 +221,11 @@ class ClusterSettings(Settings):
         from dask.utils import parse_bytes  # noqa: PLC0415 - dask is slow to import, and only needed here
 
         try:
-            positive = limit == "auto" or parse_bytes(limit) > 0
+            num_bytes = MIN_WORKER_BYTES if limit == "auto" else parse_bytes(limit)
         except ValueError:
-            positive = False
-        if not positive:
-            raise ValueError(f"{limit!r} is not a size such as 4GiB, nor auto")
+            raise ValueError(f"{limit!r} is not a size such as 4GiB, nor auto") from None
+        if num_bytes < MIN_WORKER_BYTES:
+            raise ValueError(f"{limit!r} is too little for a worker to start; give 128MiB or more, such as 4GiB")
         return limit
 
     @model_validator(mode="after")
@@ -269,7 +271,8 @@ class PrepareConfig(Settings):
     shards: ShardSettings = ShardSettings()
     output: str = Field(min_length=1)
     overwrite: bool = False
-    """Whether a dataset that stands at `output` may be replaced."""
+    """Whether a dataset that stands at `output` may be replaced; it stays until the new one is complete, which
+    takes room for both."""
     cluster: ClusterSettings = ClusterSettings()
 
     @model_validator(mode="after")

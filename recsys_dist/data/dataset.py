@@ -193,8 +193,9 @@ class Dataset:
 
     def block(self, side: Side, shard: int) -> Block:
         """The train ratings of one shard as CSR."""
-        rows = self.shards(side)[shard]
-        return read_block(self.folder, self._record(block_name(side, shard)), rows.start, rows.num_rows)
+        rows, record = self.shards(side)[shard], self._record(block_name(side, shard))
+        num_columns = self.num_items if side == "users" else self.num_users
+        return read_block(self.folder, record, rows.start, rows.num_rows, num_columns)
 
     def ratings(self, split: Split, shard: int) -> Ratings:
         """The ratings of one split by the users of one user shard."""
@@ -242,7 +243,7 @@ class Dataset:
         try:
             with self.folder.open(name) as stream:
                 return pq.read_table(stream, columns=columns)
-        except (pa.ArrowException, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError) as error:
             raise DataError(f"{self.folder.url}/{name} cannot be read: {' '.join(str(error).split())}") from None
 
 

@@ -1,6 +1,11 @@
-"""The folder that a dataset is prepared in: claimed before the work, swept after a failure.
+"""The folder that a dataset is prepared in: claimed before the work, filled at its end.
 
-What stands there already is touched only when the input has proved good, and only what preparation itself writes.
+    OUTPUT/preparing/scratch/   what passes between the stages
+    OUTPUT/preparing/dataset/   the new files, until all are complete
+    OUTPUT/                     the dataset; an earlier one stands untouched until the new one takes its place
+
+Only what preparation itself writes is ever removed. On a local disk the files are renamed into place; behind a URL
+the filesystem moves them, which an object store does by copying.
 """
 
 from __future__ import annotations
@@ -8,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recsys_dist.data.dataset import MANIFEST
+from recsys_dist.data.dataset import MANIFEST, Manifest
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.storage import Folder
 
-SCRATCH = "preparing"
+PREPARING = "preparing"
+DATASET = f"{PREPARING}/dataset"
+SCRATCH = f"{PREPARING}/scratch"
 # The manifest goes first: from then on nothing takes what remains for a dataset.
 OWN_NAMES = (MANIFEST, "users.parquet", "items.parquet", "ratings", "blocks", "rejects")
 
@@ -28,26 +35,37 @@ class Output:
         # Workers may run in another folder than this process.
         self.folder = Folder(str(folder.local_path(""))) if folder.is_local else folder
         self.url = self.folder.url
-        self._is_swept = False
+        self.new = self.folder.child(DATASET)
+        """The folder to write the files of the new dataset to."""
         try:
             names = set(folder.names())
         except OSError as error:
             raise ConfigError(f"output: cannot use {url}: {error.strerror or error}") from error
-        foreign = sorted(names - {*OWN_NAMES, SCRATCH})
+        foreign = sorted(name for name in names if not _is_own(name))
         if foreign:
             raise ConfigError(f"output: {url} holds other things ({', '.join(foreign)[:200]}); name a new folder")
         if MANIFEST in names and not overwrite:
             raise ConfigError(f"output: {url} holds a prepared dataset; set overwrite to true to replace it")
 
-    def sweep(self) -> None:
-        """Remove what an earlier preparation left, complete or not."""
-        for name in OWN_NAMES:
-            self.folder.remove(name)
-        self._is_swept = True
+    def publish(self, manifest: Manifest) -> None:
+        """Put the files written to `new` in the place of what an earlier preparation left, complete or not.
 
-    def _undo(self) -> None:
-        if self._is_swept:
-            self.sweep()
+        The old manifest is removed first and the new one written last: a dataset is complete or none at all.
+        """
+        try:
+            self._sweep()
+            for name in self.new.names():
+                self.folder.move(f"{DATASET}/{name}", name)
+            self.folder.write_bytes(MANIFEST, manifest.to_bytes())
+        except BaseException:
+            self._sweep()
+            raise
+
+    def _sweep(self) -> None:
+        self.folder.remove(MANIFEST)
+        for name in self.folder.names():
+            if _is_own(name) and name != PREPARING:
+                self.folder.remove(name)
 
     @contextmanager
     def preparing(self) -> Iterator[Scratch]:
@@ -55,16 +73,25 @@ class Output:
         scratch = Scratch(f"{self.url}/{SCRATCH}")
         existed = self.folder.exists()
         try:
-            self.folder.remove(SCRATCH)
-            scratch.folder.make()
+            with self.writing():
+                self.folder.remove(PREPARING)
+                scratch.folder.make()
+                self.new.make()
             yield scratch
-        except OSError as error:
-            self._undo()
-            raise DataError(f"output: cannot write to {self.url}: {error.strerror or error}") from error
-        except BaseException:
-            self._undo()
-            raise
         finally:
-            self.folder.remove(SCRATCH)
+            self.folder.remove(PREPARING)
             if not existed and not self.folder.names():
                 self.folder.remove()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What the operating system refuses in the block is a `DataError` about this folder."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"output: cannot write to {self.url}: {error.strerror or error}") from error
+
+
+def _is_own(name: str) -> bool:
+    """Whether preparation writes a file or folder of that name, or a process killed while writing it left it."""
+    return name == PREPARING or any(name == own or name.startswith(f".{own}.") for own in OWN_NAMES)

@@ -26,7 +26,7 @@ BATCH_ROWS = 1 << 20
 
 def group_ranges(file: InputFile, block_bytes: int) -> list[tuple[int, int]]:
     """Ranges (start, stop) of row groups that can be parsed apart, of about `block_bytes` each."""
-    with _open_parquet(file) as parquet:
+    with open_parquet(file) as parquet:
         metadata = parquet.metadata
         sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
     starts, size = [0], 0
@@ -43,8 +43,8 @@ def parse_parquet(
 ) -> Iterator[ParsedBlock]:
     """Parse row groups of a Parquet file in batches of rows; a row's number stands for its line."""
     wanted: dict[str, Column] = {name: column for name, column in dict(columns).items() if column is not None}
-    with _open_parquet(file) as parquet:
-        names = {field: _column_name(file, parquet, field, column) for field, column in wanted.items()}
+    with open_parquet(file) as parquet:
+        names = {field: _rating_column(file, parquet, field, column) for field, column in wanted.items()}
         batches = parquet.iter_batches(
             BATCH_ROWS, row_groups=list(groups), columns=list(names.values()), use_threads=False
         )
@@ -53,29 +53,36 @@ def parse_parquet(
 
 
 @contextmanager
-def _open_parquet(file: InputFile) -> Iterator[Any]:
+def open_parquet(file: InputFile) -> Iterator[Any]:
+    """Open a Parquet file for reading. Raises `DataError` naming it where it cannot be read."""
     with open_file(file) as stream:
         try:
             yield pq.ParquetFile(stream)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file.name} is not a usable Parquet file: {' '.join(str(error).split())}") from error
 
 
-def _column_name(file: InputFile, parquet: pq.ParquetFile, field: str, column: Column) -> str:
-    schema = parquet.schema_arrow
-    if isinstance(column, int) and column < len(schema.names):
-        column = schema.names[column]
-    if schema.names.count(column) != 1:
-        shown = ", ".join(schema.names)[:200]
-        raise DataError(f"input.columns.{field}: {file.name} has no column {column!r}; it has: {shown}")
-    kind = schema.field(column).type
+def _rating_column(file: InputFile, parquet: pq.ParquetFile, field: str, column: Column) -> str:
+    name = column_name(file, parquet, f"input.columns.{field}", column)
+    kind = parquet.schema_arrow.field(name).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_number = pa.types.is_integer(kind) or (field == "rating" and pa.types.is_floating(kind))
     if not (is_number or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         allowed = "numbers" if field == "rating" else "whole numbers"
         raise DataError(
-            f"input.columns.{field}: {column!r} of {file.name} is {kind}; it must hold {allowed} or text"
+            f"input.columns.{field}: {name!r} of {file.name} is {kind}; it must hold {allowed} or text"
         )
+    return name
+
+
+def column_name(file: InputFile, parquet: pq.ParquetFile, key: str, column: Column) -> str:
+    """The name of a column given by name or by position from 0; `key` is where the settings give it."""
+    names = parquet.schema_arrow.names
+    if isinstance(column, int) and column < len(names):
+        column = names[column]
+    if names.count(column) != 1:
+        shown = ", ".join(names)[:200]
+        raise DataError(f"{key}: {file.name} has no column {column!r}; it has: {shown}")
     return str(column)
 
 

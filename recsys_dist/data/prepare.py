@@ -12,49 +12,86 @@ the settings that say what to make of them: not on workers, block size, order of
 from __future__ import annotations
 
 import itertools
+import signal
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import NoReturn
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
 from recsys_dist.data.assemble import ITEM_INDEX, Extent
 from recsys_dist.data.cluster import Cluster, Progress, open_cluster
 from recsys_dist.data.config import PrepareConfig, named_paths
-from recsys_dist.data.dataset import MANIFEST, SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
+from recsys_dist.data.dataset import SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
 from recsys_dist.data.layout import Layout, read_layout
 from recsys_dist.data.output import Output
 from recsys_dist.data.parquet import group_ranges
 from recsys_dist.data.partition import NUM_BUCKETS, RunInfo, cut_evenly
-from recsys_dist.data.publish import item_table, write_item_table, write_rejects, write_user_table
+from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.shards import RUNS, Run, ShardInfo, split_fingerprint
 from recsys_dist.data.sources import InputFile, find_files
 from recsys_dist.data.split import describe
 from recsys_dist.data.tasks import InputBlock
+from recsys_dist.data.titles import read_titles
 from recsys_dist.data.vocab import merge_levels, rank_items
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.storage import FileRecord
+from recsys_dist.storage import FileRecord, Folder
 
 MIN_SHARDS = 16
 SHARD_RATINGS = 2_000_000
+SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
     """Prepare the dataset that `config` describes and return its manifest, which is written last.
 
     `progress` is called with (stage, tasks done, tasks in all). Raises `ConfigError` or `DataError` with one line;
-    then no manifest is left, nor anything else that was not there before.
+    then nothing is left that was not there before. SIGTERM ends it in the same way, by SystemExit.
     """
-    output = Output(config.output, config.overwrite)
-    blocks = find_blocks(config)
-    with open_cluster(config.cluster, len(blocks), progress) as cluster, output.preparing() as scratch:
-        preparation = _Preparation(config, cluster, scratch, output)
-        manifest = preparation.run(blocks)
-        output.folder.write_bytes(MANIFEST, manifest.to_bytes())
+    with _ended_by_sigterm():
+        output = Output(config.output, config.overwrite)
+        blocks = find_blocks(config)
+        titles = read_titles(config.items)
+        # The scratch folder is removed when the workers are gone: one that runs on would write into it.
+        with (
+            output.preparing() as scratch,
+            open_cluster(config.cluster, len(blocks), progress) as cluster,
+            output.writing(),
+        ):
+            preparation = _Preparation(config, cluster, scratch, output.new, titles)
+            manifest = preparation.run(blocks)
+            output.publish(manifest)
     return manifest
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM, as batch systems send it, raises SystemExit, so that what is open is closed and removed.
+
+    Only the main thread gets signals; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+        # A second one must not break off the clean-up.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(SIGTERM_STATUS)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)
 
 
 def find_blocks(config: PrepareConfig) -> list[InputBlock]:
@@ -64,8 +101,6 @@ def find_blocks(config: PrepareConfig) -> list[InputBlock]:
         for key, role, paths in named_paths(config)
         for file in find_files(key, paths, config.input.format, role)
     ]
-    if config.items is not None:
-        find_files("items.paths", config.items.paths, config.items.format)
     repeated = [url for url, count in Counter(file.url for file in files).items() if count > 1]
     if repeated:
         raise ConfigError(f"split: {repeated[0]} is named for more than one split")
@@ -90,7 +125,9 @@ class _Preparation:
     config: PrepareConfig
     cluster: Cluster
     scratch: Scratch
-    output: Output
+    output: Folder
+    titles: pa.Table | None
+    """Item ids and titles; None where no file tells any."""
 
     @property
     def _scratch_url(self) -> str:
@@ -105,14 +142,11 @@ class _Preparation:
         by_popularity, item_index = rank_items(num_train)
         self.scratch.save(ITEM_INDEX, {"item_index": item_index})
         item_shards = self._item_shards(num_train[by_popularity])
-        items = item_table(self.scratch, self.config.items, by_popularity, num_train)
-        # From here on all that is wrong with the input would have shown.
-        self.output.sweep()
         files = [
-            write_user_table(self.output.folder, self.scratch, len(shards)),
-            write_item_table(self.output.folder, items),
+            write_user_table(self.output, self.scratch, len(shards)),
+            write_item_table(self.output, self.scratch, self.titles, by_popularity, num_train),
             *self._write_shards(user_shards, item_shards),
-            *write_rejects(self.output.folder, self.scratch, runs, infos, shards),
+            *write_rejects(self.output, self.scratch, runs, infos, shards),
         ]
         return self._manifest(infos, shards, user_shards, item_shards, files)
 

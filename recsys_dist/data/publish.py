@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_dist.data.config import ItemsSettings
 from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.rejects import Reason, Rejects
 from recsys_dist.data.scratch import Scratch, unpack_texts
@@ -34,25 +33,19 @@ def write_user_table(output: Folder, scratch: Scratch, num_shards: int) -> FileR
     return write_table(output, "users.parquet", schema, parts())
 
 
-def item_table(
+def write_item_table(
+    output: Folder,
     scratch: Scratch,
-    settings: ItemsSettings | None,
+    titles: pa.Table | None,
     by_popularity: NDArray[np.int64],
     num_train: NDArray[np.int64],
-) -> pa.Table:
-    """The rows of items.parquet; `by_popularity` holds the item codes in order of item_index.
-
-    Raises `DataError` where the titles cannot be read.
-    """
+) -> FileRecord:
+    """Write items.parquet; `by_popularity` holds the item codes in order of item_index."""
+    schema = id_schema("items")
     ids = all_item_ids(scratch).take(pa.array(by_popularity))
-    titles = find_titles(settings, ids)
-    columns = [pc.cast(ids, pa.string()), pc.cast(titles, pa.string()), pa.array(num_train[by_popularity])]
-    return pa.table(columns, schema=id_schema("items"))
-
-
-def write_item_table(output: Folder, items: pa.Table) -> FileRecord:
-    """Write items.parquet."""
-    return write_table(output, "items.parquet", id_schema("items"), [items])
+    found = pc.cast(find_titles(titles, ids), pa.string())
+    columns = [pc.cast(ids, pa.string()), found, pa.array(num_train[by_popularity])]
+    return write_table(output, "items.parquet", schema, [pa.table(columns, schema=schema)])
 
 
 def write_rejects(

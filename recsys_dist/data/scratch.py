@@ -10,11 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_dist.data.blocks import array_views, arrays_to_bytes
+from recsys_dist.data.blocks import arrays_to_bytes, read_arrays
 from recsys_dist.data.hashing import text_buffers
 from recsys_dist.storage import Folder
 
@@ -33,10 +32,7 @@ class Scratch:
 
     def load(self, name: str) -> Arrays:
         """The arrays of a file, memory-mapped where the folder is on a local disk."""
-        if self.folder.is_local:
-            raw: NDArray[np.uint8] = np.memmap(self.folder.local_path(name), mode="r", dtype=np.uint8)
-            return array_views(raw.view(np.ndarray))
-        return array_views(np.frombuffer(self.folder.read_bytes(name), dtype=np.uint8))
+        return read_arrays(self.folder, name)
 
     def save_json(self, name: str, value: Any) -> None:
         """Write a small value."""
@@ -50,8 +46,8 @@ class Scratch:
         if not self.folder.is_local:
             self.folder.write_bytes(name, data)
             return
+        # The folder is not made here: a task that runs on after a failure must not bring it back.
         path = self.folder.local_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(data)
         partial.replace(path)
@@ -63,12 +59,17 @@ def pack_texts(name: str, texts: pa.LargeStringArray) -> Arrays:
     return {f"{name}.bytes": data[offsets[0] : offsets[-1]], f"{name}.offsets": offsets - offsets[0]}
 
 
-def unpack_texts(name: str, arrays: Arrays, start: int = 0, stop: int | None = None) -> pa.LargeStringArray:
-    """The texts `start .. stop` that `pack_texts` made arrays of; no copy."""
+def unpack_texts(name: str, arrays: Arrays) -> pa.LargeStringArray:
+    """The texts that `pack_texts` made arrays of; no copy."""
     offsets, data = arrays[f"{name}.offsets"], arrays[f"{name}.bytes"]
-    stop = len(offsets) - 1 if stop is None else stop
-    buffers = pa.py_buffer(offsets), pa.py_buffer(data)
-    return pa.LargeStringArray.from_buffers(stop - start, *buffers, None, 0, start)
+    return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def copy_texts(name: str, arrays: Arrays, start: int, stop: int) -> pa.LargeStringArray:
+    """The texts `start .. stop` of those, as a copy that does not keep the whole file in memory."""
+    offsets = arrays[f"{name}.offsets"][start : stop + 1]
+    data = arrays[f"{name}.bytes"][offsets[0] : offsets[-1]].copy()
+    return unpack_texts(name, {f"{name}.offsets": offsets - offsets[0], f"{name}.bytes": data})
 
 
 def join_texts(parts: list[pa.LargeStringArray]) -> pa.LargeStringArray:

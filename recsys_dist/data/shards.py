@@ -20,7 +20,7 @@ from recsys_dist.data.dataset import SPLITS
 from recsys_dist.data.hashing import GOLDEN, mix, pair_hashes, text_hashes
 from recsys_dist.data.partition import BUCKET_BITS, user_order
 from recsys_dist.data.rejects import Reason, Rejects
-from recsys_dist.data.scratch import Arrays, Scratch, join_texts, pack_texts, unpack_texts
+from recsys_dist.data.scratch import Arrays, Scratch, copy_texts, join_texts, pack_texts
 from recsys_dist.data.split import TRAIN, Repeats, draw_split, settle_repeats
 from recsys_dist.data.vocab import all_item_ids
 from recsys_dist.errors import DataError
@@ -117,23 +117,26 @@ def _merge(
 def _slice_run(
     scratch: Scratch, number: int, run: Run, buckets: tuple[int, int]
 ) -> tuple[pa.LargeStringArray, NDArray[np.uint64], Arrays]:
-    """Users of the range of buckets in one run: ids, hashes, and their rows with the number of rows of each."""
+    """Users of the range of buckets in one run: ids, hashes, and their rows with the number of rows of each.
+
+    All of it copies: views would keep the whole run in memory, and there may be thousands of runs.
+    """
     arrays = scratch.load(f"{run.name}.run")
     item_code = scratch.load(f"{run.name}.items")["item_code"]
     bucket = arrays["user.hash"] >> np.uint64(64 - BUCKET_BITS)
     first, last = (int(edge) for edge in np.searchsorted(bucket, np.array(buckets, np.uint64)))
     starts = arrays["user.start"][first : last + 1]
     rows = slice(starts[0], starts[-1])
-    line = arrays["row.line"][rows]
+    line = arrays["row.line"][rows].copy()
     columns: dict[str, NDArray[Any]] = {
         "num_rows": np.diff(starts),
         "item": item_code[arrays["row.item"][rows]].astype(np.int64),
-        "rating": arrays["row.rating"][rows],
-        "timestamp": arrays["row.timestamp"][rows] if "row.timestamp" in arrays else np.zeros_like(line),
+        "rating": arrays["row.rating"][rows].copy(),
+        "timestamp": arrays["row.timestamp"][rows].copy() if "row.timestamp" in arrays else np.zeros_like(line),
         "line": line,
         "run": np.full(len(line), number),
     }
-    return unpack_texts("user", arrays, first, last), arrays["user.hash"][first:last], columns
+    return copy_texts("user", arrays, first, last), arrays["user.hash"][first:last].copy(), columns
 
 
 def _settle(

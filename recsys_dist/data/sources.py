@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from recsys_dist.data.config import FileFormat
 from recsys_dist.data.dataset import Split
 from recsys_dist.errors import DataError
+from recsys_dist.storage import Filesystem, reason
 
 MAX_LINE_BYTES = 1 << 16
 """A longer line is refused; it bounds what has to be read beyond a block."""
@@ -69,27 +67,24 @@ def find_files(
 
 def _matches(key: str, pattern: str, file_format: FileFormat, role: Split) -> Iterator[InputFile]:
     try:
-        fs, path = fsspec.core.url_to_fs(pattern)
-        is_glob = any(sign in pattern for sign in "*?[") and not fs.exists(path)
-        paths = sorted(str(match) for match in fs.glob(path)) if is_glob else [path]
+        fs = Filesystem(pattern)
+        is_glob = any(sign in pattern for sign in "*?[") and not fs.call("exists", fs.path)
+        paths = sorted(str(match) for match in fs.call("glob", fs.path)) if is_glob else [fs.path]
         for match in paths:
-            if fs.isfile(match):
-                is_local = isinstance(fs, LocalFileSystem)
-                name = (
-                    pattern if not is_glob else _shown(match, pattern) if is_local else fs.unstrip_protocol(match)
-                )
-                url = match if is_local else fs.unstrip_protocol(match)
+            if fs.call("isfile", match):
+                url = match if fs.is_local else str(fs.call("unstrip_protocol", match))
+                name = pattern if not is_glob else _shown(match, pattern) if fs.is_local else url
                 yield InputFile(name, url, _size(key, fs, match), _format_of(match, file_format), role)
-            elif fs.isdir(match) and not is_glob:
+            elif fs.call("isdir", match) and not is_glob:
                 raise DataError(
                     f"{key}: {pattern} is a folder; name its files, such as {pattern.rstrip('/')}/*.csv"
                 )
-    except (OSError, ValueError, ImportError) as error:
-        raise DataError(f"{key}: cannot open {pattern}: {_reason(error)}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{key}: cannot open {pattern}: {reason(error)}") from error
 
 
-def _size(key: str, fs: Any, path: str) -> int:
-    size = fs.size(path)
+def _size(key: str, fs: Filesystem, path: str) -> int:
+    size = fs.call("size", path)
     if size is None:
         raise DataError(f"{key}: the server does not tell the size of {path}; download it first")
     return int(size)
@@ -108,13 +103,12 @@ def _format_of(path: str, file_format: FileFormat) -> Literal["csv", "parquet"]:
 @contextmanager
 def open_file(file: InputFile) -> Iterator[IO[bytes]]:
     """Open an input file. Raises `DataError` naming it where it cannot be read or unpacked."""
+    fs = Filesystem(file.url)
     try:
-        with fsspec.open(file.url, "rb") as stream:
+        with fs.reader(fs.path, file.name) as stream:
             yield _gunzip(stream) if file.is_gzip else stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{file.name} is a damaged or truncated gzip file: {_reason(error)}") from error
-    except OSError as error:
-        raise DataError(f"cannot read {file.name}: {_reason(error)}") from error
+        raise DataError(f"{file.name} is a damaged or truncated gzip file: {reason(error)}") from error
 
 
 def _gunzip(stream: Any) -> Any:
@@ -162,7 +156,3 @@ def first_bytes(file: InputFile, num_bytes: int) -> bytes:
     """The beginning of a text file, unpacked."""
     with open_file(file) as stream:
         return stream.read(num_bytes)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or error.__class__.__name__

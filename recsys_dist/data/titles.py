@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recsys_dist.data.config import ItemsSettings
+from recsys_dist.data.config import Column, ItemsSettings
 from recsys_dist.data.layout import read_layout
 from recsys_dist.data.lines import Lines, cut_fields
+from recsys_dist.data.parquet import column_name, open_parquet
 from recsys_dist.data.rejects import Reason
-from recsys_dist.data.sources import InputFile, find_files, open_file, read_blocks
+from recsys_dist.data.sources import InputFile, find_files, read_blocks
 from recsys_dist.errors import DataError
 
 BLOCK_BYTES = 32 << 20
 
 
-def find_titles(settings: ItemsSettings | None, item_ids: pa.LargeStringArray) -> pa.Array:
-    """The title of each item id, null where no file tells it. Of several titles of one id the first counts.
+def read_titles(settings: ItemsSettings | None) -> pa.Table | None:
+    """All titles that the files tell, as columns `item` and `title`; None where no file is named.
 
     Raises `DataError` naming file and line where a line cannot be read.
     """
     files = find_files("items.paths", settings.paths, settings.format) if settings is not None else []
     if settings is None or not files:
+        return None
+    return pa.concat_tables([_read_file(file, settings) for file in files]).combine_chunks()
+
+
+def find_titles(known: pa.Table | None, item_ids: pa.LargeStringArray) -> pa.Array:
+    """The title of each item id, null where none is known. Of several titles of one id the first counts."""
+    if known is None:
         return pa.nulls(len(item_ids), pa.string())
-    tables = [_read_titles(file, settings) for file in files]
-    known = pa.concat_tables(tables).combine_chunks()
     # index_in gives the first place of each id.
     return known["title"].combine_chunks().take(pc.index_in(item_ids, value_set=known["item"].combine_chunks()))
 
 
-def _read_titles(file: InputFile, settings: ItemsSettings) -> pa.Table:
+def _read_file(file: InputFile, settings: ItemsSettings) -> pa.Table:
     columns = {"item": settings.columns.item, "title": settings.columns.title}
     if file.format == "parquet":
-        return _read_parquet(file, {name: str(column) for name, column in columns.items()})
+        return _read_parquet(file, columns)
     layout = read_layout(file, settings, columns, "items")
     parts, first_line = [], 1
     for number, data in enumerate(_blocks(file)):
@@ -59,11 +64,9 @@ def _plain(column: pa.DictionaryArray) -> pa.Array:
     return pc.cast(texts, pa.large_string())
 
 
-def _read_parquet(file: InputFile, columns: dict[str, str]) -> pa.Table:
-    with open_file(file) as stream:
-        try:
-            table = pq.read_table(stream, columns=list(columns.values()))
-            found = {name: pc.cast(table[column], pa.large_string()) for name, column in columns.items()}
-        except (pa.ArrowException, KeyError) as error:
-            raise DataError(f"items.paths: {file.name} cannot be used: {' '.join(str(error).split())}") from error
+def _read_parquet(file: InputFile, columns: Mapping[str, Column]) -> pa.Table:
+    with open_parquet(file) as parquet:
+        names = {field: column_name(file, parquet, f"items.columns.{field}", columns[field]) for field in columns}
+        table = parquet.read(columns=list(names.values()), use_threads=False)
+        found = {field: pc.cast(table[name], pa.large_string()) for field, name in names.items()}
     return pa.table(found)

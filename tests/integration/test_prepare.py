@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import itertools
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def run(address, tmp_path):
-    def call(paths, output="out", **changes):
+    def call(paths, output="out", progress=None, **changes):
         """Prepare CSV with a header by default; `changes` are keys of the configuration, `input` merged."""
         tree = {
             "input": {"paths": [str(path) for path in paths], "columns": NAMED, **changes.pop("input", {})},
@@ -40,7 +41,7 @@ def run(address, tmp_path):
             "cluster": {"address": address},
             **changes,
         }
-        prepare(PrepareConfig.model_validate(tree))
+        prepare(PrepareConfig.model_validate(tree), progress)
         return Dataset.open(str(tmp_path / output), verify=True)
 
     return call
@@ -222,8 +223,10 @@ def test_titles_are_found_by_exact_id(run, tmp_path):
     names = dict(zip(dataset.ids("items").to_pylist(), dataset.titles.to_pylist(), strict=True))
     assert names == {"7": "Amélie", "07": "Le fabuleux destin", "8": None}
     titles.write_text("7|Amélie\n8|a|b\n9|c\n")
+    stages = []
     with pytest.raises(DataError, match=r"titles\.dat line 2: wrong number of fields: '8\|a\|b'"):
-        run([ratings], output="bad", items=items)
+        run([ratings], output="bad", items=items, progress=lambda stage, _done, _total: stages.append(stage))
+    assert stages == []
     assert not (tmp_path / "bad").exists()
 
 
@@ -272,6 +275,7 @@ def test_a_standing_dataset_is_replaced_only_on_request_and_only_by_a_good_one(r
     with pytest.raises(DataError, match="none of 1 rows"):
         run([bad], overwrite=True)
     assert Dataset.open(str(tmp_path / "out"), verify=True).digest == first.digest
+    (tmp_path / "out" / ".manifest.json.x1y2").write_text("left by a kill in the middle of a write")
     second = run([good], overwrite=True, split={"kind": "random", "test": 0.5})
     assert second.digest != first.digest
     on_disk = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -282,6 +286,25 @@ def test_a_standing_dataset_is_replaced_only_on_request_and_only_by_a_good_one(r
         run([good], output="mine", overwrite=True)
     with pytest.raises((ConfigError, DataError), match=r"output: cannot (use|write to) .*good\.csv/out"):
         run([good], output="good.csv/out")
+
+
+def test_sigterm_while_files_are_written_leaves_what_stood_there(run, tmp_path):
+    path = write_rows(tmp_path / "good.csv", random_rows(200))
+    first = run([path])
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(stage, done, _total):
+        if stage == "write items" and done == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    for output in ("out", "fresh"):
+        with pytest.raises(SystemExit) as caught:
+            run([path], output, end, overwrite=True, split={"kind": "random", "test": 0.5})
+        assert caught.value.code == 143
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert Dataset.open(str(tmp_path / "out"), verify=True).digest == first.digest
+    assert not (tmp_path / "out" / "preparing").exists()
+    assert not (tmp_path / "fresh").exists()
 
 
 def test_an_absent_scheduler_is_named(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """A file is there whole or not at all, on disk and behind a URL; a damaged one is found and named."""
 
+import io
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 from pydantic import ValidationError
 
@@ -104,3 +107,78 @@ def test_missing_things_are_named_or_empty(folder: Folder) -> None:
 def test_an_unknown_kind_of_url_is_a_data_error() -> None:
     with pytest.raises(DataError, match="nosuch://bucket"):
         Folder("nosuch://bucket/run")
+
+
+def test_a_moved_file_or_folder_is_whole_under_its_new_name(folder: Folder) -> None:
+    for name in ("new/a.bin", "new/blocks/users/0.bin", "new/blocks/1.bin"):
+        folder.write_bytes(name, name.encode())
+
+    for name in ("a.bin", "blocks"):
+        folder.move(f"new/{name}", name)
+
+    assert folder.read_bytes("a.bin") == b"new/a.bin"
+    assert folder.read_bytes("blocks/users/0.bin") == b"new/blocks/users/0.bin"
+    assert folder.read_bytes("blocks/1.bin") == b"new/blocks/1.bin"
+    assert folder.child("new").names() == []
+
+
+def test_an_error_of_the_block_is_not_taken_for_one_of_the_file_it_reads(folder: Folder) -> None:
+    folder.write_bytes("a.bin", b"abc")
+
+    def copy_to_a_full_disk() -> None:
+        with folder.open("a.bin") as stream:
+            stream.read()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        copy_to_a_full_disk()
+
+
+class BrokenFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A server that answers nothing: its files open, but can be neither read nor listed."""
+
+    protocol = "broken"
+
+    def _open(self, *_arguments: Any, **_options: Any) -> io.BytesIO:
+        return BrokenStream()
+
+    def _fail(self, *_arguments: Any, **_options: Any) -> None:
+        raise ValueError("no credentials;\ncall the desk")
+
+    exists = ls = makedirs = put_file = info = _fail
+
+
+class BrokenStream(io.BytesIO):
+    def read(self, _size: int | None = -1) -> bytes:
+        raise TimeoutError("the line is dead")
+
+    def seek(self, _offset: int, _whence: int = 0) -> int:
+        raise ValueError("no ranges")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        Folder.exists,
+        Folder.names,
+        Folder.make,
+        Folder.remove,
+        lambda folder: folder.write_bytes("a", b""),
+        lambda folder: folder.check_size(FileRecord(name="a", rows=0, bytes=0, sha256="0" * 64)),
+    ],
+)
+def test_a_filesystem_that_fails_in_its_own_way_is_one_line(use: Callable[[Folder], Any]) -> None:
+    fsspec.register_implementation("broken", BrokenFiles, clobber=True)
+
+    with pytest.raises(DataError, match=r"^cannot use broken://bucket/run: no credentials; call the desk$"):
+        use(Folder("broken://bucket/run"))
+
+
+def test_a_stream_that_breaks_off_names_its_file() -> None:
+    fsspec.register_implementation("broken", BrokenFiles, clobber=True)
+
+    with Folder("broken://bucket").open("a") as stream:
+        with pytest.raises(DataError, match=r"cannot read broken://bucket/a: the line is dead"):
+            stream.read()
+        with pytest.raises(DataError, match=r"cannot use broken://bucket: no ranges"):
+            stream.seek(1)

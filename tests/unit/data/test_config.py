@@ -41,6 +41,8 @@ def changed(key, value):
         ("split", {"kind": "files", "train": "a"}, r"key 'split\.test' is required"),
         ("shards.users", 0, r"shards\.users: .*greater than or equal to 1"),
         ("cluster.memory_limit", "much", r"cluster\.memory_limit: 'much' is not a size such as 4GiB"),
+        ("cluster.memory_limit", "64MiB", r"cluster\.memory_limit: '64MiB' is too little .* 128MiB or more"),
+        ("cluster.memory_limit", 0, r"cluster\.memory_limit: 0 is too little"),
         ("cluster.kind", "address", "kind: address goes with an address"),
         ("cluster.address", "localhost:8786", r"is not of the form tcp://host:port"),
         ("cluster.address", "tcp://10.0.0.1:8786", "plain tcp beyond this machine"),
@@ -70,6 +72,8 @@ def test_the_configs_lack_only_what_the_command_line_gives(name):
     path = f"configs/prepare_{name}.yaml"
     config = load_settings(PrepareConfig, path, [*paths, "output=out", "split.valid=0"])
     assert config.split.valid == 0
+    joined = load_settings(PrepareConfig, path, [*paths, "output=out", "cluster.address=tcp://127.0.0.1:8786"])
+    assert (config.cluster.kind, joined.cluster.kind) == ("local", "address")
     assert config.input.separator in {"::", "\t"}
     with pytest.raises(ConfigError, match="required"):
         load_settings(PrepareConfig, path, ["output=out"])

@@ -1,4 +1,7 @@
-"""Print the state of a training run from its status.json: running, preempted, finished, or none."""
+"""Print the state of a training run from its status.json: running, preempted, finished, or none.
+
+A failed run does not rewrite the file, so `running` also stands there after a failure.
+"""
 
 from __future__ import annotations
 

@@ -31,14 +31,24 @@ print(hashlib.sha256(sys.argv[1].encode() + b"\0" + files).hexdigest())
 HASH
 }
 stamp=$(stamp_of)
-for mark in ".venv/installed-$extras" .venv/installed-dev,s3; do
-    if [[ -x $venv_python && -f $mark && $(<"$mark") == "$stamp" ]]; then
-        exit 0
-    fi
+# A mark for the project alone and one for each extra.
+marks=(.venv/installed)
+for extra in ${extras//,/ }; do
+    marks+=(".venv/installed-$extra")
 done
+is_installed() {
+    [[ -x $venv_python ]] || return
+    for mark in "${marks[@]}"; do
+        [[ -f $mark && $(<"$mark") == "$stamp" ]] || return
+    done
+}
+if is_installed; then
+    exit 0
+fi
 
 echo "installing into $PWD/.venv, once; this takes a few minutes"
-if [[ ! -x $venv_python ]]; then
+# Where Debian's python3-venv is missing, an environment is left without pip. Made again, it keeps what is in it.
+if ! "$venv_python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv .venv || fail "$python cannot make a virtual environment; on Debian: apt-get install python3-venv"
 fi
 pip=("$venv_python" -m pip --quiet --disable-pip-version-check)
@@ -50,4 +60,6 @@ torch_in_venv >/dev/null || "${pip[@]}" install "$(grep '^torch==' constraints.t
 grep -v '^torch==' constraints.txt >.venv/constraints.txt
 torch_in_venv >>.venv/constraints.txt
 "${pip[@]}" install --constraint .venv/constraints.txt --editable ".${extras:+[$extras]}"
-echo "$stamp" >".venv/installed-$extras"
+for mark in "${marks[@]}"; do
+    echo "$stamp" >"$mark"
+done

@@ -153,7 +153,14 @@ def figures_large(work: Path, arguments: argparse.Namespace) -> None:
         sizes = ["--users", "270000", "--items", "45000", "--ratings", "27000000", "--seed", "0"]
         run(sys.executable, arguments.generator, *sizes, "--out", ratings)
     columns = "input.columns={user: userId, item: movieId, rating: rating, timestamp: timestamp}"
-    csv = [f"input.paths={ratings}", "input.separator=','", "input.header=true", columns, "items=null"]
+    csv = [
+        f"input.paths={ratings}",
+        "input.separator=,",
+        "input.quote='\"'",
+        "input.header=true",
+        columns,
+        "items=null",
+    ]
     two_workers = ["cluster.workers=2", "cluster.memory_limit=4GiB"]
     finished = prepare(
         "prepare_ml1m", dataset, *csv, "split.valid=0", "ratings.min=0.5", "ratings.max=5", *two_workers

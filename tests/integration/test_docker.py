@@ -64,6 +64,17 @@ def test_compose_has_a_dask_cluster_of_two_workers_and_a_trainer(services: dict[
     assert prepare.output == train.dataset
 
 
+def test_the_tag_of_compose_is_the_one_that_the_same_build_has_in_the_dockerfile(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    ordinary = re.search(r"--tag (\S+) \.$", DOCKERFILE.read_text(), re.MULTILINE)
+    tags = {re.sub(r"\$\{TORCH_BUILD:-(\w+)\}", r"\1", service["image"]) for service in services.values()}
+
+    assert ordinary is not None
+    assert services["train"]["build"]["args"] == {"TORCH_OPTIONS": "${TORCH_OPTIONS:-}"}
+    assert tags == {ordinary[1]}
+
+
 @pytest.mark.parametrize("name", ["scheduler", "worker"])
 def test_dask_understands_the_options(services: dict[str, dict[str, Any]], name: str) -> None:
     dask, role, *options = services[name]["command"]

@@ -90,6 +90,13 @@ def test_a_saved_run_does_not_use_up_the_retries() -> None:
     assert ignored == [[75, 143]]
 
 
+def test_the_ranks_of_a_pod_have_shared_memory_for_nccl() -> None:
+    pod = job_of("train.yaml")["spec"]["template"]["spec"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+
+    assert {"name": mount["name"], "emptyDir": {"medium": "Memory"}} in pod["volumes"]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_commands_can_run(path: Path) -> None:
     (container,) = job_of(path.name)["spec"]["template"]["spec"]["containers"]

@@ -23,7 +23,7 @@ from tests.prepared import small_dataset
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 60
+EPOCHS = 300  # enough that a fast machine is still training when the signal arrives
 MODELS = {
     "mf": ("model.factors=4",),
     "autorec_item": ("model.hidden=8", "model.batch_size=16"),
@@ -42,7 +42,7 @@ class Runs:
         small_dataset(self.dataset)
 
     def settings(self, run: str) -> list[str]:
-        stop = ("training.patience=null", f"training.epochs={EPOCHS}", "checkpoint.every=20", "device=cpu")
+        stop = ("training.patience=null", f"training.epochs={EPOCHS}", "checkpoint.every=100", "device=cpu")
         return [f"dataset={self.dataset}", f"run_dir={self.folder / run}", *stop, *MODELS[self.model]]
 
     def torchrun(self, run: str) -> list[str]:

@@ -15,56 +15,33 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
 from recsys_dist.data.dataset import Dataset, row_ranges, share_shards
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
-from recsys_dist.kernels.sparse import Csr, transpose
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models import em
 from recsys_dist.models.em import Posterior, Prior
 from recsys_dist.models.factors import Layout, Panels, augmented, packed_size, second_moments
 from recsys_dist.training.config import MfSettings
+from recsys_dist.training.em_ratings import UserShard, ValidPairs, read_user_shard, read_valid_pairs
 from recsys_dist.training.trainer import EpochResult
 
 LEAST_ITEM_BLOCKS = 16
+"""So that a few ranks share even a short list of items."""
 CHUNK_ROWS = 1024
 INITIAL_STD = 0.1
 INITIAL_VARIANCE = 0.2
+"""Of the factors and of their priors before the first epoch, in units of the ratings."""
 LEAST_NOISE = 1e-6
 """Of the variance of the ratings: float32 moments resolve no smaller error, and no data is known that exactly."""
 LEAST_VARIANCE = 1e-7
 """Of a prior, in units of the ratings."""
-
-
-@dataclass(frozen=True)
-class UserShard:
-    """The centred train ratings of one canonical shard, in both orientations, on the run's device."""
-
-    index: int
-    start: int
-    ratings: Csr
-    """Rows = users of this shard, columns = all items."""
-    turned: Csr
-    """Rows = all items, columns = users of this shard."""
-    rated: torch.Tensor
-    """bool [users of this shard]: has a train rating."""
-
-
-@dataclass(frozen=True)
-class ValidPairs:
-    """The held-out ratings of one user shard; users as rows of this rank's users."""
-
-    user_row: torch.Tensor
-    item: torch.Tensor
-    rating: NDArray[np.float32]
 
 
 class EmTrainer:
@@ -89,7 +66,8 @@ class EmTrainer:
         self._user_range = row_ranges(shards, shares)[self._collectives.world.rank]
         own = shares[self._collectives.world.rank]
         self._shards = self._collectives.together(
-            "reading the train ratings", lambda: [self._read_shard(number) for number in own]
+            "reading the train ratings",
+            lambda: [read_user_shard(self._dataset, index, self._device) for index in own],
         )
         self._valid: list[ValidPairs] | None = None
         sums_B2 = torch.zeros((len(self._shards), 2), dtype=torch.float64, device=self._device)
@@ -100,16 +78,6 @@ class EmTrainer:
         self._square_sum, self._num_ratings = square_sum, int(count_sum)
         if self._num_ratings == 0:
             raise TrainingError(f"{self._dataset.folder.url} has no train ratings")
-
-    def _read_shard(self, index: int) -> UserShard:
-        block = self._dataset.block("users", index)
-        centred = (block.values - np.float32(self._mean_rating)).astype(np.float32)
-        num_items = self._dataset.num_items
-        matrix = Csr.from_numpy(block.indptr, block.indices, centred, num_items, self._device)
-        turned = Csr.from_numpy(
-            *transpose(block.indptr, block.indices, centred, num_items), block.num_rows, self._device
-        )
-        return UserShard(index, block.start, matrix, turned, matrix.indptr.diff() > 0)
 
     def _share_items(self) -> None:
         """Cut the items into canonical blocks of solves and deal consecutive blocks to ranks."""
@@ -293,7 +261,7 @@ class EmTrainer:
         self._bring_users_up_to_date()
         if self._valid is None:
             self._valid = self._collectives.together(
-                "reading the valid ratings", lambda: [self._read_valid(shard) for shard in self._shards]
+                "reading the valid ratings", lambda: [self._read_valid(shard.index) for shard in self._shards]
             )
         sums_B3 = torch.zeros((len(self._shards), 3), dtype=torch.float64, device=self._device)
         for row, pairs in enumerate(self._valid):
@@ -304,10 +272,8 @@ class EmTrainer:
         squared, absolute, count = self._collectives.sum_blocks(sums_B3).tolist()
         return ErrorSums(squared, absolute, int(count))
 
-    def _read_valid(self, shard: UserShard) -> ValidPairs:
-        held_out = self._dataset.ratings("valid", shard.index)
-        user_row = torch.from_numpy(held_out.user_index - self._user_range[0]).to(self._device)
-        return ValidPairs(user_row, torch.from_numpy(held_out.item_index).to(self._device), held_out.rating)
+    def _read_valid(self, shard: int) -> ValidPairs:
+        return read_valid_pairs(self._dataset, shard, self._user_range[0], self._device)
 
     def _errors(self, pairs: ValidPairs) -> ErrorSums:
         vector_ND = augmented(self._user_mean_Un[pairs.user_row], self._users)

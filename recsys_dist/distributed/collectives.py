@@ -138,10 +138,6 @@ class Collectives:
         joined = bytes(self.gather_rows(data, ranges).cpu().numpy())
         return [json.loads(joined[start:stop]) for start, stop in ranges]
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
-        self.any_rank(False)
-
     def together(self, doing: str, work: Callable[[], ResultT]) -> ResultT:
         """Run `work` on this rank; where it fails on any rank, raise on all, naming the rank and its reason.
 

@@ -55,12 +55,6 @@ class Csr:
         """N."""
         return len(self.values)
 
-    def rows(self, start: int, stop: int) -> Csr:
-        """Rows start .. stop as a matrix of their own; entries are shared, not copied."""
-        indptr = self.indptr[start : stop + 1]
-        begin, end = int(indptr[0]), int(indptr[-1])
-        return Csr(indptr - begin, self.indices[begin:end], self.values[begin:end], self.num_columns)
-
     def weighted_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
         """Values times table: row r is the sum over its entries of value * table[column]. [C, X] -> [R, X]"""
         return F.embedding_bag(

@@ -4,6 +4,7 @@
     python tests/benchmarks/figures.py large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory
     python tests/benchmarks/figures.py ranks   WORK_DIR    test RMSE on 1, 2 and 4 ranks
     python tests/benchmarks/figures.py resume  WORK_DIR    interrupted and resumed against unbroken, by hash
+    python tests/benchmarks/figures.py step    WORK_DIR    one step of AutoRec at 270,000 x 45,000
 
 The rating files are read from ../shared beside the checkout; `--data` names another folder with ml-1m/ in it, and
 `--generator` another make_ratings.py. Timings are wall-clock: run it on a machine that does nothing else.
@@ -26,12 +27,18 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 
 import recsys_dist
 from recsys_dist.data.dataset import Dataset
+from recsys_dist.kernels.sampled import Pattern
+from recsys_dist.kernels.sparse import Csr
+from recsys_dist.models.autorec import Autorec, Baseline, Batch, OutputLink
+from recsys_dist.training.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -91,18 +98,21 @@ def prepare(config: str, output: Path, *overrides: str) -> Finished:
 def train(config: str, dataset: Path, run_dir: Path, ranks: int, *overrides: str) -> Finished:
     """Train anew on one process with all cores, or under torchrun with one thread a rank."""
     shutil.rmtree(run_dir, ignore_errors=True)
-    settings = [
-        "--config",
-        f"configs/{config}.yaml",
-        f"dataset={dataset}",
-        f"run_dir={run_dir}",
-        "training.patience=null",
-        *overrides,
-    ]
-    if ranks == 1:
-        return run(BIN / "recsys-dist", "train", *settings)
-    launcher = [BIN / "torchrun", "--standalone", f"--nproc_per_node={ranks}", "launch/train.py"]
-    return run(*launcher, *settings, threads=1)
+    return resume(config, dataset, run_dir, ranks, *overrides)
+
+
+def resume(config: str, dataset: Path, run_dir: Path, ranks: int, *overrides: str) -> Finished:
+    """The same without clearing the run folder first."""
+    command = training_command(config, dataset, run_dir, ranks, *overrides)
+    return run(*command, threads=None if ranks == 1 else 1)
+
+
+def training_command(config: str, dataset: Path, run_dir: Path, ranks: int, *overrides: str) -> list[str | Path]:
+    """What starts a training run."""
+    launcher: list[str | Path] = [BIN / "torchrun", "--standalone", f"--nproc_per_node={ranks}", "launch/train.py"]
+    start = [BIN / "recsys-dist", "train"] if ranks == 1 else launcher
+    paths = [f"dataset={dataset}", f"run_dir={run_dir}"]
+    return [*start, "--config", f"configs/{config}.yaml", *paths, "training.patience=null", *overrides]
 
 
 def evaluate(dataset: Path, run_dir: Path, *options: str) -> dict:
@@ -209,22 +219,7 @@ def figures_resume(work: Path, arguments: argparse.Namespace) -> None:
         settings = [f"training.epochs={epochs}", "checkpoint.every=100"]
         train(config, dataset, unbroken, 2, *settings)
         interrupted = interrupt(config, dataset, broken, *settings)
-        command = [
-            "--config",
-            f"configs/{config}.yaml",
-            f"dataset={dataset}",
-            f"run_dir={broken}",
-            "training.patience=null",
-        ]
-        run(
-            BIN / "torchrun",
-            "--standalone",
-            "--nproc_per_node=2",
-            "launch/train.py",
-            *command,
-            *settings,
-            threads=1,
-        )
+        resume(config, dataset, broken, 2, *settings)
         digests = [digest(run_dir) for run_dir in (unbroken, broken)]
         verdict = "equal" if digests[0] == digests[1] else "DIFFERENT"
         print(
@@ -232,23 +227,40 @@ def figures_resume(work: Path, arguments: argparse.Namespace) -> None:
         )
 
 
+def figures_step(work: Path, arguments: argparse.Namespace) -> None:  # noqa: ARG001 - as its siblings
+    """Forward, backward and Adam on one batch of AutoRec at full size, with the heap as training sets it."""
+    keep_freed_memory()
+    rng = np.random.default_rng(0)
+    for orientation, num_columns, per_row in [("users", 45_000, 100), ("items", 270_000, 600)]:
+        count_R = rng.multinomial(1024 * per_row, np.full(1024, 1 / 1024))
+        indptr = np.concatenate([[0], np.cumsum(count_R)])
+        indices = (rng.random(indptr[-1]) ** 3 * num_columns).astype(np.int32)
+        rows = Csr.from_numpy(indptr, indices, rng.integers(1, 6, indptr[-1]).astype(np.float32), num_columns, CPU)
+        baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0)
+        link = OutputLink("identity", 1.0, 5.0, 3.0)
+        model = Autorec(baseline, 500, "sigmoid", link, torch.Generator().manual_seed(0))
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+        batch = Batch.of_rows(rows, Pattern.from_numpy(indptr, indices, num_columns, CPU), baseline)
+        seconds = [one_step(model, batch, optimizer) for _ in range(8)][2:]
+        gradient, update = (1000 * statistics.median(part) for part in zip(*seconds, strict=True))
+        print(f"  {orientation}: forward and backward {gradient:.0f} ms, Adam {update:.0f} ms")
+
+
+def one_step(model: Autorec, batch: Batch, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+    """Seconds of forward and backward, and of the optimizer."""
+    start = time.perf_counter()
+    optimizer.zero_grad()
+    (model(batch) - batch.rating_N).square().sum().backward()
+    middle = time.perf_counter()
+    optimizer.step()
+    return middle - start, time.perf_counter() - middle
+
+
 def interrupt(config: str, dataset: Path, run_dir: Path, *overrides: str) -> str:
     """Train until the third epoch is logged, end torchrun by SIGTERM, and say where that was."""
     shutil.rmtree(run_dir, ignore_errors=True)
-    settings = [
-        "--config",
-        f"configs/{config}.yaml",
-        f"dataset={dataset}",
-        f"run_dir={run_dir}",
-        "training.patience=null",
-    ]
-    launcher = [BIN / "torchrun", "--standalone", "--nproc_per_node=2", "launch/train.py"]
-    process = subprocess.Popen(
-        [str(part) for part in (*launcher, *settings, *overrides)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [str(part) for part in training_command(config, dataset, run_dir, 2, *overrides)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = run_dir / "metrics.jsonl"
     while process.poll() is None and (not metrics.exists() or len(metrics.read_text().splitlines()) < 3):
         time.sleep(0.02)
@@ -267,7 +279,13 @@ def digest(run_dir: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    figures = {"ml1m": figures_ml1m, "large": figures_large, "ranks": figures_ranks, "resume": figures_resume}
+    figures = {
+        "ml1m": figures_ml1m,
+        "large": figures_large,
+        "ranks": figures_ranks,
+        "resume": figures_resume,
+        "step": figures_step,
+    }
     parser.add_argument("what", choices=figures)
     parser.add_argument("work", type=Path)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")

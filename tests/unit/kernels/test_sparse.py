@@ -24,17 +24,6 @@ def test_products_equal_the_dense_ones_also_for_an_empty_row() -> None:
     torch.testing.assert_close(to_csr(matrix).plain_sum(table), (dense != 0).float() @ table)
 
 
-def test_rows_cut_a_matrix_without_losing_an_entry() -> None:
-    matrix, table = random_matrix(), torch.randn(25, 6)
-    whole = to_csr(matrix)
-
-    pieces = [whole.rows(start, stop) for start, stop in [(0, 0), (0, 7), (7, 8), (8, 40)]]
-
-    torch.testing.assert_close(
-        torch.cat([piece.weighted_sum(table) for piece in pieces]), whole.weighted_sum(table)
-    )
-
-
 def test_transpose_is_the_transpose() -> None:
     matrix = random_matrix()
     indptr, indices, values = transpose(matrix.indptr, matrix.indices, matrix.data, 25)

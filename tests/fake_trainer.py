@@ -26,6 +26,9 @@ class FakeTrainer:
         self._start, self._stop = NUM_ROWS * world.rank // world.size, NUM_ROWS * (world.rank + 1) // world.size
         self.rows = torch.arange(self._start, self._stop, dtype=torch.float64, device=world.device)
 
+    has_converged = False
+    is_searching = False
+
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         while self.steps_done < STEPS:
             if should_stop():

@@ -15,6 +15,7 @@ from recsys_dist.checkpoint.model_folder import ModelManifest, new_folder
 from recsys_dist.data.dataset import Dataset
 
 NOISE_VARIANCE = 0.7
+PRECISION_DOF = {"users": 5.0, "items": 1.5}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ def random_covariances(rng: np.random.Generator, count: int, n: int) -> np.ndarr
     return root @ root.transpose(0, 2, 1) + 0.05 * np.eye(n)
 
 
-def mf_run(dataset: Dataset, factors: int = 3, posterior: str = "full", seed: int = 0) -> SavedRun:
+def mf_run(
+    dataset: Dataset,
+    factors: int = 3,
+    posterior: str = "full",
+    seed: int = 0,
+    noise: str = "shared",
+    constrained: str = "none",
+) -> SavedRun:
     rng, n = np.random.default_rng(seed), factors + 1
     upper = np.triu_indices(n)
     tables, values = {}, {"mu": dataset.manifest.rating.mean, "noise_variance": NOISE_VARIANCE, "epoch": 3}
@@ -48,6 +56,19 @@ def mf_run(dataset: Dataset, factors: int = 3, posterior: str = "full", seed: in
         }
         values[f"{side[:-1]}_prior_mean"] = rng.normal(0, 0.2, n).tolist()
         values[f"{side[:-1]}_prior_covariance"] = random_covariances(rng, 1, n)[0].tolist()
+    for side, has_precision, has_pattern in (
+        ("users", noise in {"users", "both"}, constrained in {"items", "both"}),
+        ("items", noise == "both", constrained in {"users", "both"}),
+    ):
+        if posterior == "diagonal":
+            diagonal = np.flatnonzero(upper[0] == upper[1])
+            tables[side]["variance"] = tables[side].pop("covariance")[:, diagonal].contiguous()
+        shape = (dataset.num_rows(side), n)
+        if has_precision:
+            tables[side]["precision"] = torch.from_numpy(rng.gamma(4.0, 0.25, shape[0]).astype(np.float32))
+        if has_pattern:
+            tables[side]["pattern"] = torch.from_numpy(rng.normal(0, 0.2, shape).astype(np.float32))
+        values[f"{side[:-1]}_precision_dof"] = PRECISION_DOF[side] if has_precision else None
     config = {"model": {"kind": "mf", "factors": factors, "posterior": posterior}, "dataset": dataset.folder.url}
     return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})
 

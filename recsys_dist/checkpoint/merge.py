@@ -7,28 +7,18 @@ wrote the checkpoint. Needs neither a process group nor a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-import torch
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from recsys_dist import __version__
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.checkpoint.merge_autorec import StageProgress, write_autorec
-from recsys_dist.checkpoint.model_folder import (
-    MODEL_FILE,
-    FoldIn,
-    ModelManifest,
-    ModelWriter,
-    PosteriorFoldIn,
-    Provenance,
-    covariances_of,
-    new_folder,
-)
+from recsys_dist.checkpoint.merge_mf import write_mf
+from recsys_dist.checkpoint.model_folder import MODEL_FILE, ModelManifest, ModelWriter, Provenance, new_folder
 from recsys_dist.checkpoint.state import StateReader
-from recsys_dist.checkpoint.tables import CHUNK_ROWS
-from recsys_dist.data.dataset import SIDES, Dataset, Side
+from recsys_dist.data.dataset import Dataset
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage import Folder
 
@@ -76,7 +66,7 @@ def write_model(run: SavedRun, dataset: Dataset, folder: Folder, progress: Stage
     model: Any = run.config.get("model")
     kind = model["kind"] if isinstance(model, dict) else None
     if kind == "mf":
-        facts = _write_mf(run, model.get("posterior") == "full", dataset, writer, progress)
+        facts = write_mf(run, model, dataset, writer, progress)
     elif kind == "autorec":
         facts = write_autorec(run, model, dataset, writer, progress)
     else:
@@ -123,60 +113,3 @@ def _manifest(
         files=tuple(writer.files),
         **facts,
     )
-
-
-def _write_mf(
-    run: SavedRun, with_covariances: bool, dataset: Dataset, writer: ModelWriter, progress: StageProgress
-) -> dict[str, Any]:
-    """Users (p_u, b_u) and items (q_i, c_i): prediction mu + b_u + c_i + p_u . q_i."""
-    for side in SIDES:
-        _write_means(run, side, dataset.num_rows(side), writer, progress)
-        if with_covariances:
-            _write_covariances(run, side, dataset.num_rows(side), writer)
-    return {"offset": run.values["mu"], "output_activation": "identity", "fold_in": _posterior_fold_in(run)}
-
-
-def _write_means(run: SavedRun, side: Side, num_rows: int, writer: ModelWriter, progress: StageProgress) -> None:
-    with writer.table(side) as factors:
-        for start, stop in _row_ranges(num_rows):
-            factors.append(_vector_and_bias(run.read_rows(side, start, stop)["mean"]))
-            progress(f"merging {side}", stop, num_rows)
-        factors.append(_vector_and_bias(_prior_row(run, side)["mean"]))
-
-
-def _write_covariances(run: SavedRun, side: Side, num_rows: int, writer: ModelWriter) -> None:
-    with writer.table(covariances_of(side)) as covariances:
-        for start, stop in _row_ranges(num_rows):
-            covariances.append({"covariance": run.read_rows(side, start, stop)["covariance"]})
-        covariances.append({"covariance": _prior_row(run, side)["covariance"]})
-
-
-def _row_ranges(num_rows: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, num_rows, CHUNK_ROWS):
-        yield start, min(start + CHUNK_ROWS, num_rows)
-
-
-def _vector_and_bias(mean_Rn: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"vector": mean_Rn[:, :-1].contiguous(), "bias": mean_Rn[:, -1].contiguous()}
-
-
-def _prior_row(run: SavedRun, side: Side) -> dict[str, torch.Tensor]:
-    """What is known of a user or item without ratings: the prior, as one row of the table."""
-    name = f"{side.removesuffix('s')}_prior"
-    mean_n = torch.tensor(run.values[f"{name}_mean"], dtype=torch.float32, device="cpu")
-    covariance_nn = torch.tensor(run.values[f"{name}_covariance"], dtype=torch.float32, device="cpu")
-    rows_T, columns_T = torch.triu_indices(len(mean_n), len(mean_n), device="cpu")
-    return {"mean": mean_n[None], "covariance": covariance_nn[rows_T, columns_T][None]}
-
-
-def _posterior_fold_in(run: SavedRun) -> FoldIn:
-    try:
-        return PosteriorFoldIn.model_validate(
-            {
-                "noise_variance": run.values["noise_variance"],
-                "prior_mean": run.values["user_prior_mean"],
-                "prior_covariance": run.values["user_prior_covariance"],
-            }
-        )
-    except (KeyError, ValidationError) as error:
-        raise CheckpointError(f"the checkpoint does not hold a matrix factorization: {error}") from None

@@ -188,6 +188,8 @@ def evaluate(
 ) -> None:
     """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
 
+    Where the model knows how sure it is, also how well: coverage of its intervals, NLL and log-loss.
+
     Example: recsys-dist evaluate models/ml1m --dataset data/ml1m --output report.json
     """
     from recsys_dist.cli.tables import print_report
@@ -217,6 +219,15 @@ def recommend(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also recommend items that the user has rated.")
     ] = False,
+    rank_by: Annotated[
+        str,
+        typer.Option(
+            help="mean: the predicted rating. lower: what it exceeds with probability --confidence. thompson: "
+            "a draw from what is known of the user and the items."
+        ),
+    ] = "mean",
+    confidence: Annotated[float, typer.Option(help="For --rank-by lower: between 0 and 1.")] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="For --rank-by thompson: the same seed, the same list.")] = 0,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -226,25 +237,58 @@ def recommend(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     verify: VerifyOption = True,
 ) -> None:
-    """Print the items with the highest predicted rating for each user; items rated in training are left out.
+    """Print the best items for each user, by the predicted rating; items rated in training are left out.
 
     Example: recsys-dist recommend models/ml1m --user 42 --user 7 --top 10
     """
     from recsys_dist.cli.tables import print_recommendations
     from recsys_dist.inference.lists import check_list_file, write_lists
     from recsys_dist.inference.model import load_model
+    from recsys_dist.inference.order import Order, parse_rank_by
 
     if include_seen and dataset is not None:
         raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
     _require_writable(output)
     if output is not None:
         check_list_file(output)
+    order = Order(parse_rank_by(rank_by), confidence, seed)
     model = load_model(model_dir, device, verify)
     model.require_users(user)
-    lists = model.recommend(user, top, include_seen=include_seen, also_seen=dataset)
+    lists = model.recommend(user, top, include_seen, dataset, order.by, confidence, seed)
     print_recommendations(lists)
     if output is not None:
         write_lists(lists, output)
+
+
+@app.command()
+def similar(
+    model_dir: ModelArgument,
+    item: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--item", "-i", metavar="ID", help="Item id as in the data."),
+    ] = None,
+    user: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--user", "-u", metavar="ID", help="User id as in the data."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    verify: VerifyOption = True,
+) -> None:
+    """Print the items most like an item, or the users most like a user, by the cosine of their factors.
+
+    Example: recsys-dist similar models/ml1m --item 858 --top 10
+    """
+    from recsys_dist.cli.tables import print_similar
+    from recsys_dist.inference.model import load_model
+
+    if (item is None) == (user is None):
+        raise ConfigError("give either --item or --user")
+    model = load_model(model_dir, device, verify)
+    if item is not None:
+        print_similar(f"Items like {item}", model.similar_items(item, top))
+    elif user is not None:
+        print_similar(f"Users like {user}", model.similar_users(user, top))
 
 
 @app.command()
@@ -272,3 +316,39 @@ def report(
     _require_writable(output)
     write_report(run_dir, output, evaluation)
     print_page(output)
+
+
+@app.command()
+def verify_parity(
+    config: ConfigOption,
+    overrides: Overrides = None,
+    ranks: Annotated[
+        str,
+        typer.Option(metavar="N,N,...", help="Numbers of ranks to train on; one that stands twice runs twice."),
+    ] = "1,2,4",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 2,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Relative difference of a tensor that counts as equal; 0: every bit.")
+    ] = 0.0,
+) -> None:
+    """Train on several numbers of ranks of this machine, and check that the model is the same on all of them.
+
+    Each training starts from scratch in a temporary folder, on the CPU; `run_dir` is neither needed nor touched.
+    Exit code 2 where a model differs: the error names the first tensor that does.
+
+    Example: recsys-dist verify-parity --config configs/mf.yaml --ranks 1,2,4 dataset=data/ml1m
+    """
+    from recsys_dist.cli.parity_table import print_parity
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.config import load_settings
+    from recsys_dist.training.config import TrainConfig
+    from recsys_dist.training.parity import parse_world_sizes, require_parity
+    from recsys_dist.training.parity import verify_parity as verify
+
+    world_sizes = parse_world_sizes(ranks)
+    # Every configuration of a run has this key, and most leave it to the command line.
+    settings = load_settings(TrainConfig, config, [*(overrides or ()), "run_dir=unused"])
+    with show_stages() as progress:
+        runs = verify(settings, world_sizes, epochs, progress)
+    print_parity(runs, tolerance)
+    require_parity(runs, tolerance, settings.model.kind)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recsys_dist.checkpoint.model_folder import ModelManifest
     from recsys_dist.data.dataset import Manifest
     from recsys_dist.inference.lists import Recommendations
+    from recsys_dist.inference.similar import Similar
 
 
 def print_dataset(manifest: Manifest, output: str, seconds: float) -> None:
@@ -38,13 +39,19 @@ def print_dataset(manifest: Manifest, output: str, seconds: float) -> None:
     _console().print(table)
 
 
+ENDINGS = {
+    "EARLY_STOPPED": "Stopped early: validation no longer improves.",
+    "CONVERGED": "Finished: the model stands still.",
+}
+
+
 def print_outcome(outcome: str, run_dir: str) -> None:
     """How training ended, and what to do next."""
     console = _console()
     if outcome == "PREEMPTED":
         console.print("Asked to stop: the state is saved. The same command continues.")
         return
-    ended = "Stopped early: validation no longer improves." if outcome == "EARLY_STOPPED" else "Finished."
+    ended = ENDINGS.get(outcome, "Finished.")
     console.print(f"{ended} Next: recsys-dist merge {shlex.quote(run_dir)} --output MODEL_DIR", soft_wrap=True)
 
 
@@ -81,6 +88,8 @@ def print_report(report: Mapping[str, Any]) -> None:
             f"(on these RMSE {_figure(known['rmse'])})",
             soft_wrap=True,
         )
+    if report["uncertainty"] is not None:
+        console.print(_calibration(report["uncertainty"]), soft_wrap=True)
     ranking = report["ranking"]
     if ranking is not None:
         eligible = ranking["eligible_users"]
@@ -90,6 +99,15 @@ def print_report(report: Mapping[str, Any]) -> None:
             f"nDCG {_figure(ranking['ndcg'])} ({ranking['seconds']:.1f} s)",
             soft_wrap=True,
         )
+
+
+def _calibration(uncertainty: Mapping[str, Any]) -> str:
+    coverage: Mapping[str, float | None] = uncertainty["coverage"]
+    asked = " / ".join(f"{100 * float(share):g}" for share in coverage)
+    covered = " / ".join("-" if share is None else f"{100 * share:.1f}" for share in coverage.values())
+    log_loss = uncertainty["log_loss"]
+    classes = "" if log_loss is None else f", log-loss {log_loss:.4f}"
+    return f"Intervals of {asked} % hold {covered} % of the ratings; NLL {_figure(uncertainty['nll'])}{classes}"
 
 
 def print_page(output: Path) -> None:
@@ -112,6 +130,18 @@ def print_recommendations(lists: Sequence[Recommendations]) -> None:
                 f"{rank}", _printable(item.title or ""), _printable(item.item_id), f"{item.score:.2f}{spread}"
             )
         console.print(table)
+
+
+def print_similar(title: str, similar: Similar) -> None:
+    """What is most like an item or a user: rank, title of an item, id, cosine."""
+    table = Table(title=_printable(title), title_justify="left")
+    table.add_column("#", justify="right", no_wrap=True)
+    for column in ("title", "id"):
+        table.add_column(column, overflow="fold")
+    table.add_column("cosine", justify="right", no_wrap=True)
+    for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
+        table.add_row(f"{rank}", _printable(name or ""), _printable(raw_id), f"{cosine:.4f}")
+    _console().print(table)
 
 
 def _console() -> Console:

@@ -12,14 +12,9 @@ the settings that say what to make of them: not on workers, block size, order of
 from __future__ import annotations
 
 import itertools
-import signal
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from types import FrameType
-from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -43,11 +38,11 @@ from recsys_dist.data.tasks import InputBlock
 from recsys_dist.data.titles import read_titles
 from recsys_dist.data.vocab import merge_levels, rank_items
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
 
 MIN_SHARDS = 16
 SHARD_RATINGS = 2_000_000
-SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
@@ -56,7 +51,7 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest
     `progress` is called with (stage, tasks done, tasks in all). Raises `ConfigError` or `DataError` with one line;
     then nothing is left that was not there before. SIGTERM ends it in the same way, by SystemExit.
     """
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         output = Output(config.output, config.overwrite)
         blocks = find_blocks(config)
         titles = read_titles(config.items)
@@ -70,28 +65,6 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest
             manifest = preparation.run(blocks)
             output.publish(manifest)
     return manifest
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM, as batch systems send it, raises SystemExit, so that what is open is closed and removed.
-
-    Only the main thread gets signals; elsewhere nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
-        # A second one must not break off the clean-up.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(SIGTERM_STATUS)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)
 
 
 def find_blocks(config: PrepareConfig) -> list[InputBlock]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +23,9 @@ from recsys_dist.errors import RecsysDistError, TrainingError
 
 RowRanges = Sequence[tuple[int, int]]
 ResultT = TypeVar("ResultT")
+
+PIECE_BYTES = 1 << 26
+"""What a rank receives at a time when rows are summed at their owners."""
 
 
 @contextmanager
@@ -66,6 +71,8 @@ class Collectives:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.received_bytes = 0
+        """Rows of tables that this rank has received from others, so far."""
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Replace `tensor` by its sum over all ranks, in place; returns it."""
@@ -79,7 +86,7 @@ class Collectives:
         Blocks belong to ranks as consecutive ranges, so rank order is block order, and the result [...] has the
         same bits on any number of ranks. Summed in float64.
         """
-        all_BX = self.gather_rows(local_BX.double(), self._row_counts(len(local_BX)))
+        all_BX = self._gather(local_BX.double(), self._row_counts(len(local_BX)))
         total = torch.zeros_like(all_BX[:1].sum(0))
         # One after the other: sum() pairs its terms by the shape it meets, and a scan on CUDA by its blocks.
         for block in all_BX:
@@ -88,36 +95,52 @@ class Collectives:
 
     def gather_rows(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
         """Concatenate each rank's rows: [local rows, ...] sharded -> [all rows, ...] on every rank."""
+        num_rows = max(stop for _, stop in row_ranges) - min(start for start, _ in row_ranges)
+        self._count(local_RX, num_rows - len(local_RX))
+        return self._gather(local_RX, row_ranges)
+
+    def _gather(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
         if self.world.size == 1:
             return local_RX
         counts = [stop - start for start, stop in row_ranges]
         assert len(local_RX) == counts[self.world.rank], "a rank must bring exactly its own rows"
-        widest = max(counts)
-        if widest == 0:
-            return local_RX
-        padded = local_RX.new_zeros((widest, *local_RX.shape[1:]))
-        padded[: len(local_RX)] = local_RX
-        gathered = local_RX.new_empty((self.world.size * widest, *local_RX.shape[1:]))
-        self._run("all_gather", lambda: dist.all_gather_single(gathered, padded))
-        if all(count == widest for count in counts):
+        gathered = local_RX.new_empty((sum(counts), *local_RX.shape[1:]))
+        if len(set(counts)) == 1:
+            local = local_RX.contiguous()
+            self._run("all_gather", lambda: dist.all_gather_single(gathered, local))
             return gathered
-        return torch.cat([gathered[r * widest : r * widest + count] for r, count in enumerate(counts)])
+        # Each owner tells the others straight into their place: no rank holds more than the result.
+        for owner, part in enumerate(gathered.split(counts)):
+            if owner == self.world.rank:
+                part.copy_(local_RX)
+            if len(part):
+                self._run("broadcast", partial(dist.broadcast, part, owner))
+        return gathered
 
     def sum_scatter_rows(self, partial_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
         """Sum [all rows, ...] over ranks and keep this rank's rows: reduce-scatter by row ranges.
 
-        Each owner receives one partial per rank and adds them in rank order.
+        Each owner receives one partial per rank and adds them in rank order, by pieces of a bounded size.
         """
         if self.world.size == 1:
             return partial_RX
         counts = [stop - start for start, stop in row_ranges]
         assert len(partial_RX) == sum(counts), "the partial must cover the rows of all ranks"
         own = counts[self.world.rank]
-        received = partial_RX.new_empty((self.world.size * own, *partial_RX.shape[1:]))
-        self._run(
-            "all_to_all",
-            lambda: dist.all_to_all_single(received, partial_RX, [own] * self.world.size, counts),
-        )
+        self._count(partial_RX, (self.world.size - 1) * own)
+        total = partial_RX.new_empty((own, *partial_RX.shape[1:]))
+        step = max(1, PIECE_BYTES // max(1, _row_bytes(partial_RX) * self.world.size))
+        for start in range(0, max(counts), step):
+            parts = [owned[start : start + step] for owned in partial_RX.split(counts)]
+            total[start : start + step] = self._sum_at_owners(parts)
+        return total
+
+    def _sum_at_owners(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """parts[r] is this rank's partial of some rows of rank r: returns the sum of its own over all ranks."""
+        own, sent = len(parts[self.world.rank]), torch.cat(parts)
+        received = sent.new_empty((self.world.size * own, *sent.shape[1:]))
+        counts = [len(part) for part in parts]
+        self._run("all_to_all", lambda: dist.all_to_all_single(received, sent, [own] * self.world.size, counts))
         total = received[:own].clone()
         for rank in range(1, self.world.size):
             total += received[rank * own : (rank + 1) * own]
@@ -135,7 +158,7 @@ class Collectives:
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         data = data.to(self.world.device)
         ranges = self._row_counts(len(data))
-        joined = bytes(self.gather_rows(data, ranges).cpu().numpy())
+        joined = bytes(self._gather(data, ranges).cpu().numpy())
         return [json.loads(joined[start:stop]) for start, stop in ranges]
 
     def together(self, doing: str, work: Callable[[], ResultT]) -> ResultT:
@@ -175,6 +198,9 @@ class Collectives:
         stops = self.sum_(counts).cumsum(0).tolist()
         return list(zip([0, *stops[:-1]], stops, strict=True))
 
+    def _count(self, table: torch.Tensor, num_rows: int) -> None:
+        self.received_bytes += num_rows * _row_bytes(table)
+
     def _run(self, name: str, collective: Callable[[], Any]) -> None:
         try:
             collective()
@@ -185,3 +211,7 @@ class Collectives:
             raise TrainingError(
                 f"rank {self.world.rank} of {self.world.size}: {name} failed: {missing}{reason}"
             ) from error
+
+
+def _row_bytes(table: torch.Tensor) -> int:
+    return math.prod(table.shape[1:]) * table.element_size()

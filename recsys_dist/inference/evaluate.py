@@ -8,6 +8,8 @@ In: a model folder, a prepared dataset. Out: the report, a tree of plain values 
                                 none in the dataset that the model was trained on
     baselines                   global_mean and user_item_bias: rmse, mae, count, seconds to fit and predict
     ranking                     recall and ndcg at 10; null where it was not asked for
+    uncertainty                 coverage of the 50, 80, 90 and 95 % intervals, nll and log_loss: calibration.py;
+                                null where the model does not know how sure it is
     model, dataset, split, seconds
 
 Held-out ratings are only compared with, never put in.
@@ -30,6 +32,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Dataset, Ratings, Side, Split
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.inference.calibration import CalibrationSums
 from recsys_dist.inference.ids import IdIndex
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.inference.model import Model, load_model
@@ -148,10 +151,31 @@ class _Measured:
         return predicted
 
 
+@dataclass
+class _Calibration:
+    """How well the model knows its errors so far, and the seconds that it took; nothing where it does not know."""
+
+    model: Model
+    seconds: float = 0.0
+    sums: CalibrationSums = field(default_factory=CalibrationSums)
+
+    def add(self, ratings: Ratings) -> None:
+        if not self.model.knows_uncertainty:
+            return
+        start, limits = time.perf_counter(), self.model.manifest.rating
+        pairs = ratings.user_index, ratings.item_index
+        mean_N, std_N = self.model.predict_indices(*pairs, clip=False), self.model.std_indices(*pairs)
+        self.sums += CalibrationSums.of(mean_N, std_N, ratings.rating, (limits.min, limits.max), self.model.grid)
+        self.seconds += time.perf_counter() - start
+
+    def figures(self) -> Report | None:
+        return self.sums.figures() if self.model.knows_uncertainty else None
+
+
 def _errors(model: Model, held_out: HeldOut, liked: Liked) -> Report:
     """One pass over the held-out ratings with all predictors."""
     measured = _Measured(model.predict_indices, seconds=0.0)
-    baselines = _baselines(model)
+    baselines, calibration = _baselines(model), _Calibration(model)
     cold_users, cold_items, trained_on = ErrorSums(), ErrorSums(), ErrorSums()
     is_cold_U, is_cold_I = model.users.is_cold_R.cpu().numpy(), model.items.is_cold_R.cpu().numpy()
     eligible_U = np.zeros(model.users.num_rows, np.bool_)
@@ -160,6 +184,7 @@ def _errors(model: Model, held_out: HeldOut, liked: Liked) -> Report:
         predicted = measured.add(ratings)
         for baseline in baselines.values():
             baseline.add(ratings)
+        calibration.add(ratings)
         user_cold, item_cold = is_cold_U[ratings.user_index], is_cold_I[ratings.item_index]
         cold_users += ErrorSums.of(predicted[user_cold], ratings.rating[user_cold])
         cold_items += ErrorSums.of(predicted[item_cold], ratings.rating[item_cold])
@@ -170,7 +195,8 @@ def _errors(model: Model, held_out: HeldOut, liked: Liked) -> Report:
         "cold_items": _figures(cold_items),
         "trained_on": _figures(trained_on),
         "baselines": {name: {**_figures(one.errors), "seconds": one.seconds} for name, one in baselines.items()},
-        "seconds": {"predict": measured.seconds},
+        "uncertainty": calibration.figures(),
+        "seconds": {"predict": measured.seconds, "uncertainty": calibration.seconds},
         "eligible": eligible_U,
     }
 

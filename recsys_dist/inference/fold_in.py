@@ -1,6 +1,6 @@
 """A user that training never saw, from ratings alone: no retraining, nothing written.
 
-K width of the vectors, n = K + 1, N ratings of the new user
+K width of the vectors, H = K in an AutoRec, N ratings of the new user
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.checkpoint.model_folder import EncodeFoldIn, ModelFolder, PosteriorFoldIn, RidgeFoldIn
-from recsys_dist.inference.uncertainty import pack, unpack
+from recsys_dist.checkpoint.model_folder import EncodeFoldIn, ModelFolder, RidgeFoldIn
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import RowEncoder
 
@@ -21,40 +20,16 @@ SMALLEST_PULL = 1e-6
 
 @dataclass(frozen=True)
 class NewUser:
-    """Vector [K], bias, and where the model knows it the packed covariance [T] of a folded-in user."""
+    """Vector [K] and bias of a folded-in user."""
 
     vector_K: torch.Tensor
     bias: torch.Tensor
-    covariance_T: torch.Tensor | None = None
-
-
-def fold_in_posterior(
-    spec: PosteriorFoldIn,
-    vector_NK: torch.Tensor,
-    bias_N: torch.Tensor,
-    covariance_NT: torch.Tensor | None,
-    residual_N: torch.Tensor,
-) -> NewUser:
-    """The posterior of x = (p_u, b_u) given N ratings: one E step of training, in float64.
-
-    In: (q_i, c_i) and their packed covariances of the rated items; the ratings less mu. Without covariances the
-    items are taken as points, and so is the user.
-    """
-    design_Nn = torch.nn.functional.pad(vector_NK.double(), (0, 1), value=1.0)
-    target_N = residual_N.double() - bias_N.double()
-    # sum of E[z z^T] with z = (q_i, 1), and sum of E[z (r - mu - c_i)], Cov(q_i, c_i) = the last column
-    gram_nn, weighted_n = design_Nn.T @ design_Nn, design_Nn.T @ target_N
-    if covariance_NT is not None:
-        covariance_nn = unpack(covariance_NT.double().sum(0, keepdim=True))[0]
-        gram_nn[:-1, :-1] += covariance_nn[:-1, :-1]
-        weighted_n[:-1] -= covariance_nn[:-1, -1]
-    prior_mean_n = torch.tensor(spec.prior_mean, dtype=torch.float64, device=gram_nn.device)
-    prior_nn = torch.tensor(spec.prior_covariance, dtype=torch.float64, device=gram_nn.device)
-    # precision = gram / sigma^2 + Lambda          E[x] = precision^-1 (weighted / sigma^2 + Lambda m)
-    prior_precision_nn = torch.linalg.inv(prior_nn)
-    posterior_nn = torch.linalg.inv(gram_nn / spec.noise_variance + prior_precision_nn)
-    own_n = (posterior_nn @ (weighted_n / spec.noise_variance + prior_precision_nn @ prior_mean_n)).float()
-    return NewUser(own_n[:-1], own_n[-1], None if covariance_NT is None else pack(posterior_nn).float())
+    spread_T: torch.Tensor | None = None
+    """The pairs of the covariance, see uncertainty.py; None where the model does not know it."""
+    precision: float = 1.0
+    """E[alpha], how many times as precise the ratings are as an average user's."""
+    noise: float = 1.0
+    """E[1 / alpha]"""
 
 
 def fold_in_ridge(

@@ -30,7 +30,10 @@ class RecommendedItem(NamedTuple):
 
 @dataclass(frozen=True)
 class Recommendations:
-    """The items with the highest predicted rating, best first; fewer than asked for where no more are unseen."""
+    """The best items by the order asked for, best first; fewer than asked for where no more are unseen.
+
+    `scores` are predicted ratings, whatever the order.
+    """
 
     user_id: str
     item_ids: list[str]

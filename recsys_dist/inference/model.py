@@ -3,15 +3,17 @@
     model = recsys_dist.load_model("models/ml1m")
     model.predict(["42", "7"], ["858", "858"])      -> float32 ratings, clipped to the range of the data
     model.recommend(["42"], n=10)                   -> one list per user, items rated in training left out
+    model.predict_probabilities("42", ["858", "7"]) -> how probable each rating of the data's grid is, and the grid
     model.fold_in(["858", "2571"], [5, 4]).recommend(10)
+    model.similar_items("858")                      -> what is like it
 
 Unknown ids are no error: they are predicted from what is known of the other side and of the average.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from statistics import NormalDist
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Literal, overload
 
 import numpy as np
@@ -23,14 +25,17 @@ from recsys_dist.checkpoint.model_folder import ModelFolder, PosteriorFoldIn, co
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.inference.factors import Factors, load_factors, on_device, pair_scores
 from recsys_dist.inference.folded_user import FoldedUser, fold_in
+from recsys_dist.inference.grid import LARGEST_GRID, RatingGrid, central_interval
 from recsys_dist.inference.ids import IdIndex, pair_up, texts
 from recsys_dist.inference.lists import Recommendations
-from recsys_dist.inference.recommend import recommend
+from recsys_dist.inference.noise import RatingNoise
+from recsys_dist.inference.order import Order, RankBy
+from recsys_dist.inference.recommend import describe, recommend
 from recsys_dist.inference.seen import TrainRatings
+from recsys_dist.inference.similar import Similar, nearest
 from recsys_dist.inference.uncertainty import Belief, Uncertainty
 from recsys_dist.models.autorec import OutputLink
 
-PAIRS_AT_ONCE = 1 << 18
 Floats = NDArray[np.float32]
 
 
@@ -76,19 +81,39 @@ class Model:
         return self.folder.titles
 
     @cached_property
+    def noise(self) -> RatingNoise:
+        """How far ratings lie from their predictions. Raises `ConfigError` where the model does not know."""
+        return RatingNoise(self.folder, self._posterior, self.device)
+
+    @cached_property
     def uncertainty(self) -> Uncertainty:
         """The covariances. Raises `ConfigError` where the model was trained without."""
-        spec = self.manifest.fold_in
-        if not isinstance(spec, PosteriorFoldIn) or not self.knows_uncertainty:
-            raise ConfigError(
-                f"{self.folder.folder.url} does not know how sure it is; train kind: mf with posterior: full"
-            )
-        return Uncertainty(self.folder, spec)
+        if not self.knows_uncertainty:
+            raise self._unsure()
+        return Uncertainty(self.folder, self.noise, self.users.width, self.device)
 
     @property
     def knows_uncertainty(self) -> bool:
         """Whether predictions come with a standard deviation."""
         return self.folder.has_table(covariances_of("users"))
+
+    @property
+    def _posterior(self) -> PosteriorFoldIn:
+        spec = self.manifest.fold_in
+        if not isinstance(spec, PosteriorFoldIn):
+            raise self._unsure()
+        return spec
+
+    def _unsure(self) -> ConfigError:
+        return ConfigError(
+            f"{self.folder.folder.url} does not know how sure it is; train kind: mf with posterior: full "
+            f"or diagonal"
+        )
+
+    @cached_property
+    def grid(self) -> RatingGrid | None:
+        """The distinct train ratings; None where they are too many. Reads all train ratings once."""
+        return RatingGrid.read(self.folder)
 
     @overload
     def predict(self, user_ids: ArrayLike, item_ids: ArrayLike, return_std: Literal[False] = False) -> Floats: ...
@@ -117,13 +142,24 @@ class Model:
 
         Raises `ConfigError` where `coverage` is not between 0 and 1.
         """
-        if not 0 < coverage < 1:
-            raise ConfigError(f"coverage {coverage:g} is not between 0 and 1, such as 0.9")
         user_N, item_N = pair_up(self.user_ids.find(user_ids), self.item_ids.find(item_ids))
-        half_N = NormalDist().inv_cdf((1 + coverage) / 2) * self.std_indices(user_N, item_N)
-        middle_N = self.predict_indices(user_N, item_N, clip=False)
-        low, high = self.manifest.rating.min, self.manifest.rating.max
-        return np.clip(middle_N - half_N, low, high), np.clip(middle_N + half_N, low, high)
+        mean_N, std_N = self.predict_indices(user_N, item_N, clip=False), self.std_indices(user_N, item_N)
+        return central_interval(mean_N, std_N, coverage, self.manifest.rating.min, self.manifest.rating.max)
+
+    def predict_probabilities(self, user_ids: ArrayLike, item_ids: ArrayLike) -> tuple[Floats, Floats]:
+        """How probable each rating of the data's grid is: [N, C], rows sum to 1; and the grid itself: [C].
+
+        Each grid value has the mass of its cell, half way to its neighbours. Raises `ConfigError` where the train
+        ratings have more than 64 distinct values, or where the model does not know how sure it is.
+        """
+        user_N, item_N = pair_up(self.user_ids.find(user_ids), self.item_ids.find(item_ids))
+        std_N, grid = self.std_indices(user_N, item_N), self.grid
+        if grid is None:
+            raise ConfigError(
+                f"{self.folder.folder.url} was trained on more than {LARGEST_GRID} distinct ratings, which are no "
+                f"classes; use predict_interval"
+            )
+        return grid.probabilities(self.predict_indices(user_N, item_N, clip=False), std_N), grid.values.copy()
 
     def predict_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64], clip: bool = True) -> Floats:
         """The same by dense index; the number of users (or items) is the index of the unknown one."""
@@ -142,36 +178,91 @@ class Model:
 
     def std_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> Floats:
         """Standard deviations by dense index: [N]. Raises `ConfigError` where the model does not know them."""
-        std_N = np.empty(len(user_N), np.float32)
-        for start in range(0, len(user_N), PAIRS_AT_ONCE):
-            part = slice(start, start + PAIRS_AT_ONCE)
-            user = self.uncertainty.belief("users", self.users, on_device(user_N[part], self.device))
-            item = self.item_belief(item_N[part])
-            std_N[part] = self.uncertainty.variance(user, item).sqrt().cpu().numpy()
+        return self.std_from(partial(self.uncertainty.belief, "users", self.users), user_N, item_N)
+
+    def std_from(
+        self,
+        user_belief: Callable[[torch.Tensor], Belief],
+        user_N: NDArray[np.int64],
+        item_N: NDArray[np.int64],
+    ) -> Floats:
+        """The same for users whose rows `user_belief` gives, such as folded-in ones."""
+        std_N, step = np.empty(len(user_N), np.float32), self.uncertainty.pairs_at_once()
+        for start in range(0, len(user_N), step):
+            part = slice(start, start + step)
+            # What a row adds is formed once, however many pairs it has.
+            user_R, user_row_N = np.unique(user_N[part], return_inverse=True)
+            item_R, item_row_N = np.unique(item_N[part], return_inverse=True)
+            variance_N = self.uncertainty.variance(
+                user_belief(on_device(user_R, self.device)),
+                self.item_belief(item_R),
+                on_device(user_row_N, self.device),
+                on_device(item_row_N, self.device),
+            )
+            std_N[part] = variance_N.sqrt().cpu().numpy()
         return std_N
 
-    def item_belief(self, item_N: NDArray[np.int64]) -> Belief:
-        """Posterior of N items."""
-        return self.uncertainty.belief("items", self.items, on_device(item_N, self.device))
+    def item_belief(self, item_R: NDArray[np.int64]) -> Belief:
+        """Posterior of R items."""
+        return self.uncertainty.belief("items", self.items, on_device(item_R, self.device))
 
     def recommend(
-        self, user_ids: ArrayLike, n: int = 10, include_seen: bool = False, also_seen: str | None = None
+        self,
+        user_ids: ArrayLike,
+        n: int = 10,
+        include_seen: bool = False,
+        also_seen: str | None = None,
+        rank_by: RankBy = "mean",
+        confidence: float = 0.9,
+        seed: int = 0,
     ) -> list[Recommendations]:
-        """The n items with the highest predicted rating for each user, those rated in training left out.
+        """The n best items for each user, those rated in training left out.
 
         `also_seen` names a prepared dataset: what these users rated in any of its splits is left out too. A list
-        is shorter than n where fewer items are unseen. Raises `ConfigError` where n is below 1.
+        is shorter than n where fewer items are unseen. `rank_by` is `mean` (the predicted rating), `lower` (the
+        bound that the expected rating exceeds with probability `confidence`) or `thompson` (one draw from the
+        posteriors of the user and of all items, always the same for a `seed`). Raises `ConfigError` where n is
+        below 1, or where the order needs an uncertainty that the model does not know.
         """
-        return recommend(self, texts(user_ids), n, include_seen, also_seen)
+        order = Order(rank_by, confidence, seed)
+        return recommend(self, texts(user_ids), n, include_seen, also_seen, order)
 
-    def fold_in(self, item_ids: ArrayLike, ratings: ArrayLike) -> FoldedUser:
+    def fold_in(self, item_ids: ArrayLike, ratings: ArrayLike, user_id: str | int | None = None) -> FoldedUser:
         """A user whom training never saw, from ratings alone. Items that the model does not know are passed over.
 
-        Matrix factorization: the posterior given the ratings. User-AutoRec: encoded. Item-AutoRec: a new row of
-        the decoder by ridge regression. Of several ratings of one item the last counts. Raises `DataError` for
-        ratings outside the range of the data.
+        With `user_id`, the ratings are added to those that this user gave in training; a new rating of an item
+        replaces the old one. Matrix factorization: the posterior given the ratings. User-AutoRec: encoded.
+        Item-AutoRec: a new row of the decoder by ridge regression. Of several ratings of one item the last counts.
+        Raises `DataError` for ratings outside the range of the data and for an unknown `user_id`.
         """
-        return fold_in(self, item_ids, ratings)
+        return fold_in(self, item_ids, ratings, user_id)
+
+    def similar_items(self, item_id: str | int, n: int = 10) -> Similar:
+        """The n items most like one by the cosine of their factors: ids, titles, cosines, best first.
+
+        Items without a train rating are left out. Raises `DataError` where the item is unknown or is one of them.
+        """
+        row_n, cosine_n = nearest(self.items, self._known_row("item", self.item_ids, self.items, item_id), n)
+        return Similar(*describe(self, row_n), cosine_n)
+
+    def similar_users(self, user_id: str | int, n: int = 10) -> Similar:
+        """The n users most like one, see `similar_items`; they have no titles."""
+        row_n, cosine_n = nearest(self.users, self._known_row("user", self.user_ids, self.users, user_id), n)
+        return Similar(self.user_ids.take(row_n), [None] * len(row_n), cosine_n)
+
+    def _known_row(self, what: str, ids: IdIndex, factors: Factors, raw_id: str | int) -> int:
+        """The dense index of one raw id. Raises `DataError` where nothing is known of it."""
+        row = int(ids.find([raw_id])[0])
+        if row == len(ids):
+            raise DataError(
+                f"unknown {what} {str(raw_id)!r}: {self.folder.folder.url} was trained on {len(ids):,} other "
+                f"{what}s; ids are compared exactly as they stand in the data"
+            )
+        if factors.is_cold_R[row]:
+            raise DataError(
+                f"{what} {str(raw_id)!r} has no train rating: nothing is known that others could be like"
+            )
+        return row
 
     def require_users(self, user_ids: ArrayLike) -> None:
         """Raise `DataError` naming the ids that the model does not know."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.dataset import Ratings
 from recsys_dist.inference.model import Model
-from recsys_dist.inference.recommend import rank_items
+from recsys_dist.inference.order import Order, scorer
+from recsys_dist.inference.recommend import best_items, known_users
 from recsys_dist.inference.top import users_per_block
 from recsys_dist.metrics import RankingSums
 
@@ -82,7 +83,9 @@ def _rank_block(
     seen = model.train_ratings.of_users(user_B)
     # A pair (user, item) is one number; a liked item that was rated in training as well cannot be ranked.
     wanted = np.setdiff1d(position_N * num_items + item_N, seen[0] * num_items + seen[1])
-    item_Bn, score_Bn = (tensor.cpu().numpy() for tensor in rank_items(model, model.users, user_B, TOP, [seen]))
+    order = Order()
+    score_BI = scorer(model, order)(known_users(model, user_B, order))
+    item_Bn, score_Bn = (tensor.cpu().numpy() for tensor in best_items(score_BI, TOP, [seen]))
     listed_Bn = np.arange(len(user_B))[:, None] * num_items + item_Bn
     is_hit_Bn = np.isin(listed_Bn, wanted) & ~np.isneginf(score_Bn)
     relevant_B = np.bincount(wanted // num_items, minlength=len(user_B))

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference.factors import Factors, on_device
+from recsys_dist.inference.factors import on_device
 from recsys_dist.inference.lists import Recommendations
+from recsys_dist.inference.order import Asked, Order, scorer
 from recsys_dist.inference.seen import DatasetRatings, Pairs
 from recsys_dist.inference.top import top_items, users_per_block
 
@@ -22,38 +23,41 @@ if TYPE_CHECKING:
     from recsys_dist.inference.model import Model
 
 
-def rank_items(
-    model: Model, users: Factors, user_B: NDArray[np.int64], n: int, seen: list[Pairs]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The n best items of each of B rows of `users`, see `top_items`; what is `seen` is scored -inf.
+def best_items(score_BI: torch.Tensor, n: int, seen: list[Pairs]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The n best items of each of B users, see `top_items`; what is `seen` is scored -inf, in place.
 
     Raises `ConfigError` where n is below 1.
     """
     if n < 1:
         raise ConfigError(f"a list of {n} items cannot be made; ask for 1 or more")
-    num_items = model.items.num_rows
-    vector_BK = users.vector_RK[on_device(user_B, model.device)]
-    # The user's bias, the offset and the activation do not change the order.
-    score_BI = torch.addmm(model.items.bias_R[:num_items], vector_BK, model.items.vector_RK[:num_items].T)
     for position_N, item_N in seen:
-        score_BI[on_device(position_N, model.device), on_device(item_N, model.device)] = -torch.inf
+        score_BI[on_device(position_N, score_BI.device), on_device(item_N, score_BI.device)] = -torch.inf
     return top_items(score_BI, n)
 
 
+def known_users(model: Model, user_B: NDArray[np.int64], order: Order) -> Asked:
+    """Users by dense index, with what their order needs."""
+    index_B = on_device(user_B, model.device)
+    belief = model.uncertainty.belief("users", model.users, index_B) if order.needs_beliefs else None
+    return Asked(model.users.vector_RK[index_B], belief, user_B)
+
+
 def recommend(
-    model: Model, user_ids: list[str], n: int, include_seen: bool, also_seen: str | None
+    model: Model, user_ids: list[str], n: int, include_seen: bool, also_seen: str | None, order: Order
 ) -> list[Recommendations]:
     """One list for each raw user id; see `Model.recommend`."""
     user_U = model.user_ids.find(user_ids)
     lists: list[Recommendations] = []
-    step = users_per_block(model.items.num_rows)
+    score, step = scorer(model, order), users_per_block(model.items.num_rows)
+    if order.needs_beliefs:
+        step = min(step, model.uncertainty.pairs_at_once())
     elsewhere = None if also_seen is None else DatasetRatings(also_seen, model.item_ids)
     for start in range(0, len(user_ids), step):
         part = slice(start, start + step)
         seen = [] if include_seen else [model.train_ratings.of_users(user_U[part])]
         if elsewhere is not None:
             seen.append(elsewhere.of_users(user_ids[part]))
-        ranked = rank_items(model, model.users, user_U[part], n, seen)
+        ranked = best_items(score(known_users(model, user_U[part], order)), n, seen)
         lists += _lists(model, user_ids[part], user_U[part], *ranked)
     return lists
 

@@ -40,6 +40,12 @@ class TrainRatings:
         held: NDArray[np.bool_] = np.isin(user_N * width + item_N, users[position] * width + item)
         return held
 
+    def of_user(self, user: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Items and ratings of one user."""
+        block = self._block(int(np.searchsorted(self._stops, user, side="right")))
+        mine = slice(*block.indptr[user - block.start : user - block.start + 2].tolist())
+        return block.indices[mine].astype(np.int64), block.values[mine].astype(np.float32)
+
     def _in_shard(self, shard: int, position: NDArray[np.intp], user_B: NDArray[np.int64]) -> Pairs:
         block = self._block(shard)
         row = user_B[position] - block.start

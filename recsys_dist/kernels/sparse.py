@@ -8,6 +8,7 @@ stays on the device of its matrix.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,39 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Dense tables that share their rows: one for each column of a matrix, or the sums over its entries by row."""
+
+    plain: Sequence[torch.Tensor]
+    """Summed as they are: each [C, X]."""
+    by_value: torch.Tensor | None = None
+    """Summed times the value of the entry: [C, X]."""
+    by_square: torch.Tensor | None = None
+    """Summed times the square of the value: [C, X]."""
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.members[0])
+
+    @property
+    def members(self) -> list[torch.Tensor]:
+        """All tables in a fixed order."""
+        return [*self.plain, *(table for table in (self.by_value, self.by_square) if table is not None)]
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Tables:
+        """The same with `change` done to each table."""
+        plain = [change(table) for table in self.plain]
+        by_value, by_square = (
+            None if table is None else change(table) for table in (self.by_value, self.by_square)
+        )
+        return Tables(plain, by_value, by_square)
+
+    def rows(self, start: int, stop: int) -> Tables:
+        """Views of the rows start .. stop."""
+        return self.map(lambda table: table[start:stop])
 
 
 @dataclass(frozen=True)
@@ -55,20 +89,54 @@ class Csr:
         """N."""
         return len(self.values)
 
+    def rows(self, start: int, stop: int) -> Csr:
+        """The rows start .. stop; entries are views."""
+        if (start, stop) == (0, self.num_rows):
+            return self
+        first, last = int(self.indptr[start]), int(self.indptr[stop])
+        indptr = self.indptr[start : stop + 1] - first
+        return Csr(indptr, self.indices[first:last], self.values[first:last], self.num_columns)
+
+    def columns(self, start: int, stop: int) -> Csr:
+        """The columns start .. stop, renumbered from 0."""
+        if (start, stop) == (0, self.num_columns):
+            return self
+        inside = (self.indices >= start) & (self.indices < stop)
+        # Entries kept before each one: a prefix sum with a leading 0.
+        kept = F.pad(inside.cumsum(0, dtype=self.indptr.dtype), (1, 0))
+        return Csr(kept[self.indptr], self.indices[inside] - start, self.values[inside], stop - start)
+
+    def sums(self, tables: Tables) -> Tables:
+        """Row r is the sum over its entries of the row of each table that belongs to the entry's column."""
+        parts = self.sum_each(tables)
+        return tables.map(lambda _: next(parts))
+
+    def sum_each(self, tables: Tables) -> Iterator[torch.Tensor]:
+        """The same table by table, in the order of `Tables.members`."""
+        for table in tables.plain:
+            yield self.plain_sum(table)
+        if tables.by_value is not None:
+            yield self.weighted_sum(tables.by_value)
+        if tables.by_square is not None:
+            yield self._sum(tables.by_square, self.values.square().to(tables.by_square.dtype))
+
     def weighted_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
         """Values times table: row r is the sum over its entries of value * table[column]. [C, X] -> [R, X]"""
+        return self._sum(table_CX, self.values.to(table_CX.dtype))
+
+    def plain_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
+        """Indicator times table: row r is the sum over its entries of table[column]. [C, X] -> [R, X]"""
+        return self._sum(table_CX, None)
+
+    def _sum(self, table_CX: torch.Tensor, weight_N: torch.Tensor | None) -> torch.Tensor:
         return F.embedding_bag(
             self.indices,
             table_CX,
             self.indptr,
             mode="sum",
-            per_sample_weights=self.values.to(table_CX.dtype),
+            per_sample_weights=weight_N,
             include_last_offset=True,
         )
-
-    def plain_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
-        """Indicator times table: row r is the sum over its entries of table[column]. [C, X] -> [R, X]"""
-        return F.embedding_bag(self.indices, table_CX, self.indptr, mode="sum", include_last_offset=True)
 
 
 def transpose(

@@ -73,6 +73,8 @@ class Layout:
     pair_rows_P: torch.Tensor
     pair_columns_P: torch.Tensor
     """Augmented positions of each packed pair."""
+    pair_counts_P: torch.Tensor
+    """How often each packed pair stands in the full matrix: 1 on the diagonal, 2 off it; float64."""
     own_rows_T: torch.Tensor
     own_columns_T: torch.Tensor
     """Own positions of each own pair, in packed order."""
@@ -106,6 +108,7 @@ class Layout:
             constant_pairs_n=tensor([place[min(i, constant), max(i, constant)] for i in own]),
             pair_rows_P=tensor([row for row, _ in pairs]),
             pair_columns_P=tensor([column for _, column in pairs]),
+            pair_counts_P=tensor([1 if row == column else 2 for row, column in pairs]).double(),
             own_rows_T=tensor([own_row[row] for row, _ in own_pairs]),
             own_columns_T=tensor([own_row[column] for _, column in own_pairs]),
             own_entries_T=tensor([own_row[row] * len(own) + own_row[column] for row, column in own_pairs]),
@@ -113,34 +116,13 @@ class Layout:
         )
 
 
-def augmented(mean_Bn: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Own entries [B, n] -> augmented vectors [B, D], with the constant 1 in its place."""
-    vector_BD = mean_Bn.new_ones((len(mean_Bn), layout.num_own + 1))
-    vector_BD[:, layout.own_n] = mean_Bn
-    return vector_BD
-
-
-def second_moments(vector_BD: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout) -> torch.Tensor:
+def second_moments(vectors_DB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout) -> torch.Tensor:
     """E[z z^T] = E[z] E[z]^T + Cov(z), packed and padded: [W, B]. Without a covariance, a point."""
-    vector_DB = vector_BD.T.contiguous()
-    moment_WB = vector_BD.new_zeros((sum(layout.widths), len(vector_BD)))
+    moment_WB = vectors_DB.new_zeros((sum(layout.widths), vectors_DB.shape[1]))
     moment_PB = moment_WB[: len(layout.pair_rows_P)]
     # index_select copies whole rows, several times faster than indexing with a tensor
-    rows_PB = vector_DB.index_select(0, layout.pair_rows_P)
-    torch.mul(rows_PB, vector_DB.index_select(0, layout.pair_columns_P), out=moment_PB)
+    rows_PB = vectors_DB.index_select(0, layout.pair_rows_P)
+    torch.mul(rows_PB, vectors_DB.index_select(0, layout.pair_columns_P), out=moment_PB)
     if covariance_TB is not None:
         moment_PB[layout.own_slice] += covariance_TB
     return moment_WB
-
-
-class Panels:
-    """A table [R, W] of second moments cut by columns into contiguous panels, to be gathered from."""
-
-    def __init__(self, num_rows: int, layout: Layout, like: torch.Tensor) -> None:
-        self.panels = [like.new_empty((num_rows, width)) for width in layout.widths]
-
-    def put(self, start: int, moment_WB: torch.Tensor) -> None:
-        """Set the rows start .. start + B."""
-        stop = start + moment_WB.shape[1]
-        for panel, moments in zip(self.panels, moment_WB.split([p.shape[1] for p in self.panels]), strict=True):
-            panel[start:stop] = moments.T

@@ -30,6 +30,15 @@ class Ranking(Record):
     ndcg: float | None
 
 
+class Calibration(Record):
+    """The share of `count` ratings within the intervals of each coverage, and scores of the whole prediction."""
+
+    coverage: dict[str, float | None]
+    nll: float | None
+    log_loss: float | None
+    count: int
+
+
 class EvaluatedModel(Record):
     """Which model it was: the checkpoint of `step` epochs of the run with these settings."""
 
@@ -65,6 +74,8 @@ class Evaluation(Record):
     cold_users: Errors
     cold_items: Errors
     ranking: Ranking | None
+    uncertainty: Calibration | None = None
+    """None where the model does not know it, and in reports of versions that did not measure it."""
 
     @classmethod
     def read(cls, path: Path, config: TrainConfig) -> Evaluation:

@@ -20,6 +20,7 @@ TEMPLATE = "page.html.jinja"
 OUTCOMES = {
     "finished": "finished",
     "early_stopped": "stopped early, validation no longer improved",
+    "converged": "finished, the model stands still",
     "preempted": "interrupted and saved",
     None: "running, or killed",
 }

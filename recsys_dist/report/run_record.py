@@ -20,7 +20,7 @@ class Status(Record):
     """status.json; `running` also stands there after a run was killed."""
 
     state: Literal["running", "preempted", "finished"]
-    outcome: Literal["finished", "early_stopped", "preempted"] | None
+    outcome: Literal["finished", "converged", "early_stopped", "preempted"] | None
 
 
 class Epoch(Record):

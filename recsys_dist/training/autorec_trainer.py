@@ -100,6 +100,16 @@ class AutorecTrainer:
     def _output_bias_decay(self) -> float:
         return 2 * self._column_shrinkage / self._dataset.manifest.num_ratings["train"]
 
+    @property
+    def has_converged(self) -> bool:
+        """Never: the learning rate falls until the last epoch."""
+        return False
+
+    @property
+    def is_searching(self) -> bool:
+        """Never: nothing is tried out."""
+        return False
+
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         """Run the steps of an epoch that are left; asks `should_stop` before each."""
         while self._step < self._loader.steps:
@@ -184,7 +194,7 @@ class AutorecTrainer:
         values: dict[str, Any] = {
             "epoch": self.epochs_done,
             "step": self._step,
-            "sums": self._collectives.gather_json(self._sums.tolist()),
+            "sums": self._saved_sums(),
             "optimizer_step": int(self._optimizer.state[model.decoder]["step"].item()),
             "mean": model.baseline.mean,
             "scale": model.baseline.scale,
@@ -192,6 +202,12 @@ class AutorecTrainer:
             "column_shrinkage": self._column_shrinkage,
         }
         return TrainerState(tables, values)
+
+    def _saved_sums(self) -> list[list[float]]:
+        """Each rank's errors of the epoch so far; between epochs one row, the same on any number of ranks."""
+        if self._step == 0:
+            return [self._zero_sums().tolist()]
+        return self._collectives.gather_json(self._sums.tolist())
 
     def _own_rows(self, num_rows: int, tensors: dict[str, torch.Tensor]) -> TableRows:
         world = self._collectives.world

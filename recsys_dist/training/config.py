@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 
@@ -15,8 +16,8 @@ class MfSettings(Settings):
     """Matrix factorization by EM (DESIGN: r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2))."""
 
     kind: Literal["mf"]
-    factors: int = Field(default=16, ge=0, le=256)
-    """K, the length of p_u and q_i; 0 leaves the biases alone."""
+    factors: int = Field(default=32, ge=0, le=256)
+    """K, the length of p_u and q_i; 0 leaves the biases alone. Epochs cost about K^2, and more K does no harm."""
     posterior: Literal["point", "full"] = "full"
     """`full` keeps a covariance for each user and item; `point` only the most probable factors."""
     prior: Literal["fixed", "adaptive"] = "adaptive"
@@ -24,6 +25,22 @@ class MfSettings(Settings):
     regularization: float = Field(default=5.0, gt=0)
     """lambda of the ridge with `prior: fixed`: noise variance over prior variance. Which is best depends on the
     data and on the scale of its ratings, as in every ALS; the adaptive prior depends on neither."""
+    constrained: Literal["auto", "none", "users", "items", "both"] = "auto"
+    """Whose prior mean depends on what they are rated with (constrained PMF). `auto` tries it out in training."""
+    constrained_regularization: float | None = Field(default=None, gt=0)
+    """lambda of the constrained priors: how many ratings the prior of an effect is worth; null tries it out."""
+    noise: Literal["auto", "shared", "users", "both"] = "auto"
+    """Whose ratings scatter differently: a precision of its own for each user, or each user and item."""
+    tolerance: float = Field(default=1e-4, ge=0)
+    """Training is over once an epoch raises the likelihood bound by less than this much per rating; 0: never."""
+
+    @model_validator(mode="after")
+    def _extensions_need_an_adaptive_prior(self) -> MfSettings:
+        if self.prior == "fixed" and self.constrained in {"users", "items", "both"}:
+            raise ValueError("constrained: needs prior: adaptive; with prior: fixed use constrained: none")
+        if self.prior == "fixed" and self.noise in {"users", "both"}:
+            raise ValueError("noise: that differs needs prior: adaptive; with prior: fixed use noise: shared")
+        return self
 
 
 class AutorecSettings(Settings):
@@ -53,8 +70,34 @@ class TrainingSettings(Settings):
     """Stop after so many epochs in a row without a better validation RMSE; null trains all epochs."""
     timeout_s: float = Field(default=600.0, gt=0)
     """How long a rank waits for the others before it gives up."""
+    memory_limit: str | None = None
+    """What one rank may take for ratings and for tables of others, such as 4GiB. Past it mf reads the ratings anew
+    on every pass and lets item tables travel in blocks; null: all stays in memory."""
     tensorboard: bool = False
     """Write each epoch to RUN_DIR/tensorboard too; needs a local run_dir and the extra `tensorboard`."""
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit in bytes."""
+        return None if self.memory_limit is None else parse_size(self.memory_limit)
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_a_size(cls, limit: str | None) -> str | None:
+        if limit is not None:
+            parse_size(limit)
+        return limit
+
+
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes from text such as 512MiB. Raises `ValueError` where it is none."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]i?B|B)", text)
+    if found is None or float(found[1]) <= 0:
+        raise ValueError(f"{text!r} is not a size such as 4GiB or 500MB")
+    return int(float(found[1]) * UNITS[found[2]])
 
 
 class CheckpointSettings(Settings):

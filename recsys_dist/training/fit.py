@@ -29,6 +29,7 @@ class Outcome(enum.Enum):
     """How a run ended; in each case its state is saved."""
 
     FINISHED = "finished"
+    CONVERGED = "converged"
     EARLY_STOPPED = "early_stopped"
     PREEMPTED = "preempted"
 
@@ -43,7 +44,7 @@ def fit(
     start: Checkpoint | None = None,
     facts: Mapping[str, JsonValue] | None = None,
 ) -> Outcome:
-    """Train until the last epoch, until validation stands still, or until any rank is asked to stop.
+    """Train until the last epoch, until the model or its validation stands still, or any rank is asked to stop.
 
     `start` is the checkpoint to go on from; `facts` are noted in every checkpoint beside the configuration.
     """
@@ -62,7 +63,8 @@ def fit(
             return Outcome.PREEMPTED
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
-        stopping = stopping.after(valid_rmse)
+        if not trainer.is_searching:
+            stopping = stopping.after(valid_rmse)
         log = partial(_log, tracker, trainer.epochs_done, result, valid_rmse, seconds)
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop = should_stop()
@@ -70,6 +72,12 @@ def fit(
             store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping, valid_rmse))
         if stop and not _is_over(trainer, stopping, config):
             return Outcome.PREEMPTED
+    return _outcome(trainer, config)
+
+
+def _outcome(trainer: Trainer, config: TrainConfig) -> Outcome:
+    if trainer.has_converged:
+        return Outcome.CONVERGED
     return Outcome.FINISHED if trainer.epochs_done >= config.training.epochs else Outcome.EARLY_STOPPED
 
 
@@ -81,7 +89,8 @@ def _resume(trainer: Trainer, start: Checkpoint | None) -> EarlyStopping:
 
 
 def _is_over(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
-    return trainer.epochs_done >= config.training.epochs or stopping.is_exhausted(config.training.patience)
+    is_exhausted = stopping.is_exhausted(config.training.patience)
+    return trainer.epochs_done >= config.training.epochs or trainer.has_converged or is_exhausted
 
 
 def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
@@ -108,6 +117,8 @@ def _log(tracker: Tracker, epoch: int, result: EpochResult, valid_rmse: float | 
         extra=result.extra,
     )
     tracker.log(record)
+    if result.note is not None:
+        tracker.say(f"  {result.note}")
 
 
 def _require_finite(sums: ErrorSums, when: str) -> None:

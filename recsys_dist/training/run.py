@@ -78,7 +78,14 @@ def build_trainer(config: TrainConfig, dataset: Dataset, collectives: Collective
     """The trainer of the model that `config` names."""
     match config.model:
         case MfSettings() as settings:
-            return EmTrainer(dataset, settings, seed=config.seed, collectives=collectives)
+            return EmTrainer(
+                dataset,
+                settings,
+                epochs=config.training.epochs,
+                seed=config.seed,
+                collectives=collectives,
+                memory_limit=config.training.memory_bytes,
+            )
         case AutorecSettings() as settings:
             return AutorecTrainer(
                 dataset, settings, epochs=config.training.epochs, seed=config.seed, collectives=collectives

@@ -59,7 +59,7 @@ class EpochRecord:
         valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}  "
         return (
             f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  train RMSE {self.train_rmse:.4f}  {valid}"
-            f"{self.ratings_per_s:,.0f} ratings/s  {self.seconds:.2f} s  left {_clock(remaining_s)}"
+            f"{self.ratings_per_s:,.0f} ratings/s  {self.seconds:.2f} s  left at most {_clock(remaining_s)}"
         )
 
 

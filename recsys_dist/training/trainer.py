@@ -17,12 +17,13 @@ class EpochResult:
     `train`: errors over the train ratings; for a posterior with covariances the squared error that it expects, its
     own uncertainty included; NaN for a sum that the model does not know. `extra`: named figures of the model.
     `finished` is False where the epoch was left early because the run is asked to stop; the trainer's state is
-    then one that can be saved and goes on from the same place.
+    then one that can be saved and goes on from the same place. `note`: a decision that the model took, in words.
     """
 
     train: ErrorSums
     extra: Mapping[str, float]
     finished: bool = True
+    note: str | None = None
 
 
 class Trainer(Protocol):
@@ -30,6 +31,14 @@ class Trainer(Protocol):
 
     epochs_done: int
     """Completed epochs."""
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the model says of itself that further epochs would change next to nothing."""
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether the model is trying something out, so that an error which rises for a while says nothing."""
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         """Run one epoch. `should_stop` is a collective with the same answer on all ranks; a trainer whose epochs

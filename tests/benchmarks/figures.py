@@ -177,11 +177,12 @@ def coverage(dataset_path: Path, model_path: Path, wanted: float) -> float:
     return within / count
 
 
-def figures_large(work: Path, arguments: argparse.Namespace) -> None:
+def synthetic(work: Path, generator: Path) -> Path:
+    """Make and prepare 27 million synthetic ratings, random 90/10, no validation split."""
     ratings, dataset = work / "ratings27m.csv", work / "ds27m"
     if not ratings.exists():
         sizes = ["--users", "270000", "--items", "45000", "--ratings", "27000000", "--seed", "0"]
-        run(sys.executable, arguments.generator, *sizes, "--out", ratings)
+        run(sys.executable, generator, *sizes, "--out", ratings)
     columns = "input.columns={user: userId, item: movieId, rating: rating, timestamp: timestamp}"
     csv = [
         f"input.paths={ratings}",
@@ -197,6 +198,11 @@ def figures_large(work: Path, arguments: argparse.Namespace) -> None:
     )
     peaks = ", ".join(f"{peak / 1e6:,.0f}" for peak in finished.peak_bytes[:3])
     print(f"  prepare: {finished.seconds:.1f} s; largest processes {peaks} MB", flush=True)
+    return dataset
+
+
+def figures_large(work: Path, arguments: argparse.Namespace) -> None:
+    dataset = synthetic(work, arguments.generator)
     for name, ranks in [("mf27m-2", 2), ("mf27m-1", 1)]:
         finished = train("mf", dataset, work / name, ranks, "training.epochs=8", "checkpoint.every=4")
         told(work / name, finished, evaluate(dataset, work / name, "--ranking-users", "0"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.training.config import MfSettings
+from recsys_dist.training.em_partition import epoch_bytes
 from recsys_dist.training.em_trainer import EmTrainer
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.ranks import run_ranks
@@ -31,32 +33,53 @@ class SavedState:
         return {name: torch.cat([part[name] for part in parts])[start:stop].clone() for name in parts[0]}
 
 
-def trained(collectives: Collectives, path: Path, epochs: int, **settings: Any) -> EmTrainer:
-    trainer = EmTrainer(
-        Dataset.open(str(path)), MfSettings(kind="mf", **settings), seed=3, collectives=collectives
-    )
+def trained(
+    collectives: Collectives, path: Path, epochs: int, memory_limit: int | None = None, **settings: Any
+) -> EmTrainer:
+    trainer = new_trainer(collectives, path, seed=3, memory_limit=memory_limit, **settings)
     for _ in range(epochs):
         trainer.train_epoch(lambda: False)
     return trainer
 
 
-def digest_and_rmse(collectives: Collectives, path: Path) -> tuple[str, float, float]:
-    trainer = trained(collectives, path, 4, factors=4)
-    users = collectives.gather_json(hash_of(trainer.state().tables["users"].tensors))
-    items = b"".join(table.numpy().tobytes() for table in (trainer._item_mean_In, *trainer._item_moments))
-    assert len(users) == collectives.world.size
-    return hashlib.sha256(items).hexdigest(), trainer.validate().rmse, trainer._noise_variance
+def new_trainer(
+    collectives: Collectives, path: Path, seed: int, memory_limit: int | None = None, **settings: Any
+) -> EmTrainer:
+    chosen = MfSettings(kind="mf", **{"constrained": "none", "noise": "shared", **settings})
+    return EmTrainer(Dataset.open(str(path)), chosen, 100, seed, collectives, memory_limit)
+
+
+EVERYTHING = {"constrained": "both", "constrained_regularization": 2.0, "noise": "both"}
+
+
+def digests_and_rmse(
+    collectives: Collectives, path: Path, settings: dict[str, Any], memory_limit: int | None = None
+) -> tuple[str, str, float]:
+    """Of all rows of users and items, whoever owns them, and of the replicated values."""
+    trainer = trained(collectives, path, 4, memory_limit, factors=4, **settings)
+    state = trainer.state()
+    rows = []
+    for name, table in sorted(state.tables.items()):
+        for column, tensor in sorted(table.tensors.items()):
+            ranges = [(0, n) for n in collectives.gather_json(len(tensor))]
+            edges = list(itertools.accumulate((stop for _, stop in ranges), initial=0))
+            everyone = collectives.gather_rows(tensor, list(itertools.pairwise(edges)))
+            rows.append((name, column, hashlib.sha256(everyone.numpy().tobytes()).hexdigest()))
+    assert {name for name, _, _ in rows} == {"users", "items"}
+    return json.dumps(rows), json.dumps(state.values, sort_keys=True), trainer.validate().rmse
 
 
 def hash_of(tensors: Any) -> str:
     return hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))).hexdigest()
 
 
-def test_one_to_four_ranks_give_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_one_to_four_ranks_give_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
     small_dataset(tmp_path / "data", num_users=301, num_items=97, num_ratings=7000, num_shards=5)
 
     outcomes = [
-        run_ranks(digest_and_rmse, size, tmp_path / "ranks", tmp_path / "data")[0] for size in (1, 2, 3, 4)
+        run_ranks(digests_and_rmse, size, tmp_path / "ranks", tmp_path / "data", settings)[0]
+        for size in (1, 2, 3, 4)
     ]
 
     assert len(set(outcomes)) == 1, outcomes
@@ -65,14 +88,82 @@ def test_one_to_four_ranks_give_the_same_bits(tmp_path: Path) -> None:
 def test_more_ranks_than_shards_leaves_some_without_rows_and_changes_nothing(tmp_path: Path) -> None:
     small_dataset(tmp_path / "data", num_shards=2)
 
-    alone, many = (run_ranks(digest_and_rmse, size, tmp_path / "ranks", tmp_path / "data")[0] for size in (1, 3))
+    alone, many = (
+        run_ranks(digests_and_rmse, size, tmp_path / "ranks", tmp_path / "data", EVERYTHING)[0] for size in (1, 3)
+    )
 
     assert alone == many
 
 
-def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> dict[str, torch.Tensor]:
+def test_ratings_read_anew_on_every_pass_give_the_same_bits_as_kept_ones(tmp_path: Path) -> None:
+    small_dataset(tmp_path / "data")
+    alone = Collectives(World.single())
+    kept, anew = (new_trainer(alone, tmp_path / "data", 3, factors=2, **EVERYTHING) for _ in range(2))
+    anew._shards.keep = False
+
+    for trainer in (kept, anew):
+        for _ in range(3):
+            trainer.train_epoch(lambda: False)
+
+    assert not anew._shards._kept
+    for side in ("users", "items"):
+        assert hash_of(kept.state().tables[side].tensors) == hash_of(anew.state().tables[side].tensors)
+
+
+SMALL = 40_000
+"""Bytes that let the 97 items below travel in several blocks."""
+
+
+def item_means(collectives: Collectives, path: Path, memory_limit: int | None) -> list[torch.Tensor]:
+    trainer = trained(collectives, path, 4, memory_limit, factors=4, **EVERYTHING)
+    num_blocks = len(trainer._model._exchange.item_blocks)
+    assert num_blocks == 1 if memory_limit is None else num_blocks > 2
+    return [
+        trainer.state().tables[side].tensors[name] for side in ("users", "items") for name in ("mean", "pattern")
+    ]
+
+
+def test_items_that_travel_in_blocks_give_the_same_model(tmp_path: Path) -> None:
+    """The same bits on any number of ranks; beside the tables that are whole, other float32 roundings."""
+    small_dataset(tmp_path / "data", num_users=301, num_items=97, num_ratings=7000, num_shards=5)
+    one, three = (
+        run_ranks(digests_and_rmse, size, tmp_path / "ranks", tmp_path / "data", EVERYTHING, SMALL)[0]
+        for size in (1, 3)
+    )
+    assert one == three
+
+    whole, in_blocks = (
+        item_means(Collectives(World.single()), tmp_path / "data", limit) for limit in (None, SMALL)
+    )
+
+    for mine, theirs in zip(whole, in_blocks, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-5)
+
+
+def received_in_an_epoch(collectives: Collectives, path: Path, settings: dict[str, Any], limit: int | None) -> int:
+    trainer = trained(collectives, path, 2, limit, factors=4, **settings)
+    before = collectives.received_bytes
+    trainer.train_epoch(lambda: False)
+    return collectives.received_bytes - before
+
+
+@pytest.mark.parametrize("limit", [None, SMALL])
+@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_what_travels_in_an_epoch_is_what_the_formula_says(
+    tmp_path: Path, settings: dict[str, Any], limit: int | None
+) -> None:
+    small_dataset(tmp_path / "data", num_users=301, num_items=97, num_ratings=7000, num_shards=5)
+    everything = settings == EVERYTHING
+
+    for size in (1, 3):
+        received = run_ranks(received_in_an_epoch, size, tmp_path / "ranks", tmp_path / "data", settings, limit)
+
+        assert sum(received) == epoch_bytes(97, 4, size, with_patterns=everything, with_precisions=everything)
+
+
+def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
     part = trained(collectives, path, 2, **settings)
-    fresh = EmTrainer(Dataset.open(str(path)), MfSettings(kind="mf", **settings), seed=99, collectives=collectives)
+    fresh = new_trainer(collectives, path, seed=3, **settings)
     fresh.load_state(SavedState([part.state()]))
     assert fresh.epochs_done == 2
     fresh.train_epoch(lambda: False)
@@ -80,11 +171,13 @@ def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> d
 
 
 @pytest.mark.parametrize("posterior", ["full", "point"])
-@pytest.mark.parametrize("prior", ["adaptive", "fixed"])
+@pytest.mark.parametrize("prior", ["adaptive", "fixed", "everything"])
 def test_a_resumed_run_equals_the_unbroken_one(tmp_path: Path, posterior: str, prior: str) -> None:
     small_dataset(tmp_path / "data")
     alone = Collectives(World.single())
     settings = {"factors": 3, "posterior": posterior, "prior": prior}
+    if prior == "everything":
+        settings |= {"prior": "adaptive", **EVERYTHING}
     unbroken = trained(alone, tmp_path / "data", 3, **settings).state()
 
     items, users = resumed(alone, tmp_path / "data", settings)
@@ -120,10 +213,8 @@ def test_point_and_fixed_is_alternating_ridge(tmp_path: Path) -> None:
 
 def test_the_bound_of_the_trainer_falls_by_no_more_than_rounding(tmp_path: Path) -> None:
     small_dataset(tmp_path / "data")
-    for prior in ("adaptive", "fixed"):
-        settings = MfSettings(kind="mf", factors=3, prior=prior)
-        alone = Collectives(World.single())
-        trainer = EmTrainer(Dataset.open(str(tmp_path / "data")), settings, seed=0, collectives=alone)
+    for form in ({}, {"prior": "fixed"}, EVERYTHING):
+        trainer = new_trainer(Collectives(World.single()), tmp_path / "data", seed=0, factors=3, **form)
         bounds = [trainer.train_epoch(lambda: False).extra["bound"] for _ in range(20)]
         assert all(after >= before - 1e-6 * abs(before) for before, after in itertools.pairwise(bounds)), bounds
 

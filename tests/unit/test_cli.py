@@ -129,6 +129,8 @@ def _texts(texts: list[str]):
         (["train", "--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
         (["prepare", "--config", "CONFIG", "ouput=x"], "unknown key 'ouput'; allowed here: input, items"),
         (["train", "--config", "CONFIG", "seed"], "not of the form key.sub=value"),
+        (["verify-parity", "--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
+        (["verify-parity", "--config", "CONFIG", "--ranks", "2"], "give two or more to compare"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, folders, arguments, reason):

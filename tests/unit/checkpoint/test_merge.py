@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_dist.checkpoint import tables
+from recsys_dist.checkpoint import merge_mf, tables
 from recsys_dist.checkpoint.merge import merge
 from recsys_dist.checkpoint.model_folder import ModelFolder
 from recsys_dist.checkpoint.state import TableRows, TrainerState
@@ -22,7 +22,7 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.inference.model import load_model
 from recsys_dist.storage import Folder
-from tests.merged import SavedRun, autorec_run, mf_run, train_matrix, write_merged
+from tests.merged import PRECISION_DOF, SavedRun, autorec_run, mf_run, train_matrix, write_merged
 from tests.prepared import small_dataset
 
 
@@ -52,6 +52,50 @@ def test_merged_mf_predicts_what_the_checkpoint_says(tmp_path, dataset, factors)
     warm = np.ix_(dataset.num_train("users") > 0, dataset.num_train("items") > 0)
     clipped = np.clip(expected, dataset.manifest.rating.min, dataset.manifest.rating.max)
     np.testing.assert_allclose(predictions(tmp_path / "model")[warm], clipped[warm], atol=1e-5)
+
+
+@pytest.mark.parametrize("posterior", ["full", "diagonal", "point"])
+def test_all_that_the_checkpoint_knows_is_in_the_model(tmp_path, dataset, monkeypatch, posterior):
+    monkeypatch.setattr(merge_mf, "CHUNK_ROWS", 7)
+    run = mf_run(dataset, posterior=posterior, noise="both", constrained="both")
+
+    manifest = write_merged(run, dataset, tmp_path / "model")
+
+    folder = ModelFolder.open(str(tmp_path / "model"), verify=True)
+    spread = {"full": "covariance", "diagonal": "variance", "point": None}[posterior]
+    for side in ("users", "items"):
+        prior = np.array(run.values[f"{side[:-1]}_prior_covariance"], np.float32)
+        unknown = {"covariance": prior[np.triu_indices(4)], "variance": prior.diagonal(), "precision": [1.0]}
+        for table, column in ((f"{side[:-1]}_covariances", spread), (f"{side[:-1]}_precisions", "precision")):
+            assert folder.has_table(table) == (column is not None)
+            if column is not None:
+                saved = run.tables[side][column].numpy()
+                last = np.reshape(unknown[column], (1, *saved.shape[1:]))
+                assert whole(folder, table)[column].tolist() == np.concatenate([saved, last]).tolist()
+        assert torch.equal(whole(folder, f"{side[:-1]}_patterns")["pattern"], run.tables[side]["pattern"])
+    assert manifest.fold_in.user_precision_dof == PRECISION_DOF["users"]
+    assert manifest.fold_in.item_precision_dof == PRECISION_DOF["items"]
+
+
+def whole(folder: ModelFolder, table: str) -> dict[str, torch.Tensor]:
+    chunks = [chunk for _, chunk in folder.table(table).chunks()]
+    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def test_a_model_of_before_precisions_and_patterns_loads_as_it_did(tmp_path, dataset):
+    run = mf_run(dataset)
+    # Without a column of precisions there are none.
+    run.values["user_precision_dof"] = 3.0
+    write_merged(run, dataset, tmp_path / "model")
+    new = load_model(str(tmp_path / "model")).predict("u1", ["i1", "new"], return_std=True)
+    told = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert told["format_version"] == 1
+    assert told["fold_in"].pop("user_precision_dof") is told["fold_in"].pop("item_precision_dof") is None
+    (tmp_path / "model" / "model.json").write_text(json.dumps(told))
+
+    old = load_model(str(tmp_path / "model"), verify=True).predict("u1", ["i1", "new"], return_std=True)
+
+    np.testing.assert_array_equal(old, new)
 
 
 def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:

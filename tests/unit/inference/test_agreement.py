@@ -9,6 +9,7 @@ from recsys_dist import load_model
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.inference.evaluate import evaluate
+from recsys_dist.inference.order import RANKINGS
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings, MfSettings
 from recsys_dist.training.em_trainer import EmTrainer
@@ -17,7 +18,10 @@ from tests.merged import SavedRun, mf_run, write_merged
 from tests.prepared import small_dataset
 
 SETTINGS = {
-    "mf full": MfSettings(kind="mf", factors=3),
+    "mf full": MfSettings(kind="mf", factors=3, constrained="none", noise="shared"),
+    "mf of another form": MfSettings(
+        kind="mf", factors=3, constrained="both", constrained_regularization=2.0, noise="both"
+    ),
     "mf point": MfSettings(kind="mf", factors=3, posterior="point", prior="fixed"),
     "item-AutoRec": AutorecSettings(kind="autorec", hidden=8, regularization=5),
     "user-AutoRec": AutorecSettings(kind="autorec", hidden=8, regularization=5, orientation="users"),
@@ -32,7 +36,7 @@ def test_the_merged_model_has_the_validation_error_of_training(tmp_path, name):
     settings, alone = SETTINGS[name], Collectives(World.single())
     dataset = small_dataset(tmp_path / "dataset")
     trainer: Trainer = (
-        EmTrainer(dataset, settings, seed=0, collectives=alone)
+        EmTrainer(dataset, settings, epochs=3, seed=0, collectives=alone)
         if isinstance(settings, MfSettings)
         else AutorecTrainer(dataset, settings, epochs=3, seed=0, collectives=alone)
     )
@@ -57,14 +61,22 @@ def test_the_merged_model_has_the_validation_error_of_training(tmp_path, name):
     assert measured.rmse < report["baselines"]["global_mean"]["rmse"]
 
 
-def test_every_tensor_is_made_on_the_device_of_the_model(tmp_path):
+@pytest.mark.parametrize("posterior", ["full", "diagonal"])
+def test_every_tensor_is_made_on_the_device_of_the_model(tmp_path, posterior):
     dataset = small_dataset(tmp_path / "dataset")
+    run = mf_run(dataset, posterior=posterior, noise="both", constrained="both")
     torch.set_default_device("meta")
     try:
-        write_merged(mf_run(dataset), dataset, tmp_path / "model")
+        write_merged(run, dataset, tmp_path / "model")
         evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"))
         model = load_model(str(tmp_path / "model"))
-        assert model.recommend("u1", 3)[0].stds.shape == (3,)
-        assert model.fold_in(["i1"], [4]).predict(["i2"], return_std=True)[1].shape == (1,)
+        folded = model.fold_in(["i1"], [4])
+        for rank_by in RANKINGS:
+            assert model.recommend("u1", 3, rank_by=rank_by)[0].stds.shape == (3,)
+            assert folded.recommend(3, rank_by=rank_by).stds.shape == (3,)
+        assert folded.predict(["i2"], return_std=True)[1].shape == (1,)
+        assert model.fold_in([], []).predict(["i2"], return_std=True)[1].shape == (1,)
+        assert model.predict_probabilities("u1", "i1")[0].shape == (1, 9)
+        assert len(model.similar_items("i1", 3).ids) == 3
     finally:
         torch.set_default_device(None)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import ndcg_score
 
 from recsys_dist import load_model
@@ -41,7 +42,8 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module", params=["mf", "items", "users"])
 def path(request, tmp_path_factory, dataset) -> str:
     path = tmp_path_factory.mktemp("models") / "model"
-    write_merged(mf_run(dataset) if request.param == "mf" else autorec_run(dataset, request.param), dataset, path)
+    run = mf_run(dataset, noise="both") if request.param == "mf" else autorec_run(dataset, request.param)
+    write_merged(run, dataset, path)
     return str(path)
 
 
@@ -72,6 +74,39 @@ def test_baselines_are_fitted_on_train_alone(path, dataset):
     expected = rmse(biases.predict(user, item).clip(1, 5) - rating)
     assert report["baselines"]["user_item_bias"]["rmse"] == pytest.approx(expected, rel=1e-9)
     assert report["ranking"] is None
+
+
+def test_uncertainty_is_judged_by_all_held_out_ratings(path, dataset):
+    told = evaluate(path, dataset.folder.url, ranking_users=0)["uncertainty"]
+
+    model = load_model(path)
+    if not model.knows_uncertainty:
+        assert told is None
+        return
+    user, item, rating = held_out(dataset)
+    ids = [f"u{index}" for index in user], [f"i{index}" for index in item]
+    assert told["count"] == len(rating)
+    for coverage in ("0.5", "0.8", "0.9", "0.95"):
+        low, high = model.predict_interval(*ids, coverage=float(coverage))
+        assert told["coverage"][coverage] == ((low <= rating) & (rating <= high)).mean()
+    normal = norm(model.predict_indices(user, item, clip=False).astype(float), model.predict(*ids, True)[1])
+    assert told["nll"] == pytest.approx(-normal.logpdf(rating).mean(), rel=1e-6)
+    probability, grid = model.predict_probabilities(*ids)
+    cell = np.searchsorted(grid, rating)
+    expected = -np.log(probability[np.arange(len(cell)), cell].astype(float)).mean()
+    assert told["log_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_a_grid_there_is_no_log_loss(tmp_path):
+    user, item, rating = low_rank_ratings(80, 60, 2500)
+    rating = np.clip(rating + np.random.default_rng(0).normal(0, 0.1, len(rating)), 1, 5)
+    fine = write_dataset(tmp_path / "dataset", user, item, rating, np.arange(len(user)) % 3)
+    write_merged(mf_run(fine), fine, tmp_path / "model")
+
+    told = evaluate(str(tmp_path / "model"), fine.folder.url, ranking_users=0)["uncertainty"]
+
+    assert told["log_loss"] is None
+    assert told["nll"] > 0
 
 
 def brute_force_ranking(path: str, dataset, relevant_from: float) -> tuple[float, float, int]:
@@ -176,7 +211,8 @@ def test_pairs_that_were_trained_on_do_not_count(tmp_path, path, dataset):
     assert plain["trained_on"] == {"rmse": None, "mae": None, "count": 0}
     assert mixed["trained_on"]["count"] == len(known)
     assert mixed["trained_on"]["rmse"] == pytest.approx(rmse(error), rel=1e-6)
-    for part in ("cold_users", "cold_items", "ranking"):
+    parts = ("cold_users", "cold_items", "ranking", *(["uncertainty"] if plain["uncertainty"] else []))
+    for part in parts:
         for name in plain[part].keys() - {"seconds"}:
             assert mixed[part][name] == pytest.approx(plain[part][name], rel=1e-9)
     for figures, honest in ((mixed, plain), *((mixed["baselines"][n], plain["baselines"][n]) for n in BASELINES)):

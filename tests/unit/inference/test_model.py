@@ -15,7 +15,7 @@ import pytest
 from recsys_dist import load_model
 from recsys_dist.errors import CheckpointError, ConfigError, DataError
 from recsys_dist.inference.ids import IdIndex
-from tests.merged import NOISE_VARIANCE, SavedRun, autorec_run, mf_run, write_merged
+from tests.merged import SavedRun, autorec_run, mf_run, write_merged
 from tests.prepared import small_dataset, write_dataset
 
 
@@ -98,57 +98,6 @@ def test_a_known_user_or_item_without_train_ratings_is_as_good_as_unknown(tmp_pa
         _, std = model.predict(*zip(*pairs, strict=True), return_std=True)
         np.testing.assert_array_equal(std[[0, 2]], std[[1, 3]])
     assert len(set(unknown_user.tolist())) > 1, "an unknown user still tells the items apart"
-
-
-def augmented_belief(mean: np.ndarray, packed: np.ndarray, constant: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of the augmented vector, whose entry `constant` is always 1."""
-    own = [position for position in range(len(mean) + 1) if position != constant]
-    vector, covariance, triangle = (
-        np.ones(len(mean) + 1),
-        np.zeros((len(mean) + 1,) * 2),
-        np.zeros((len(mean),) * 2),
-    )
-    vector[own] = mean
-    triangle[np.triu_indices(len(mean))] = packed
-    covariance[np.ix_(own, own)] = triangle + triangle.T - np.diag(triangle.diagonal())
-    return vector, covariance
-
-
-def test_std_is_that_of_a_product_of_two_gaussians(model, run, dataset):
-    users, items = np.arange(40), np.arange(40) % 25
-    warm = (dataset.num_train("users")[users] > 0) & (dataset.num_train("items")[items] > 0)
-    users, items = users[warm], items[warm]
-
-    predicted, std = model.predict([f"u{user}" for user in users], [f"i{item}" for item in items], return_std=True)
-
-    for row, (user, item) in enumerate(zip(users, items, strict=True)):
-        a, cov_a = augmented_belief(
-            *(run.tables["users"][name][user].numpy() for name in ("mean", "covariance")), 4
-        )
-        z, cov_z = augmented_belief(
-            *(run.tables["items"][name][item].numpy() for name in ("mean", "covariance")), 3
-        )
-        variance = NOISE_VARIANCE + a @ cov_z @ a + z @ cov_a @ z + np.trace(cov_a @ cov_z)
-        assert std[row] == pytest.approx(np.sqrt(variance), rel=1e-5)
-    low, high = model.predict_interval(
-        [f"u{user}" for user in users], [f"i{item}" for item in items], coverage=0.9
-    )
-    assert ((low <= predicted) & (predicted <= high)).all()
-    inside = (low > 1) & (high < 5)
-    np.testing.assert_allclose((high - low)[inside], 2 * 1.6448536 * std[inside], rtol=1e-5)
-
-
-@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, np.nan])
-def test_an_interval_that_cannot_be_is_refused(model, coverage):
-    with pytest.raises(ConfigError, match="is not between 0 and 1"):
-        model.predict_interval("u1", "i1", coverage)
-
-
-def test_only_a_full_posterior_knows_its_uncertainty(tmp_path, dataset):
-    write_merged(mf_run(dataset, posterior="point"), dataset, tmp_path / "model")
-
-    with pytest.raises(ConfigError, match="posterior: full"):
-        load_model(str(tmp_path / "model")).predict("u1", "i1", return_std=True)
 
 
 def test_one_flipped_bit_is_found_and_its_file_named(tmp_path, dataset):

@@ -112,8 +112,28 @@ def test_the_command_writes_a_page_with_all_numbers(trained, tmp_path, capsys):
         start = text.index(row)
         expected = [f"{errors['rmse']:.4f}", f"{errors['mae']:.4f}", f"{errors['count']}"]
         assert text[start + 1 : start + 4] == expected
+    start = text.index("log-loss")
+    calibration = report["uncertainty"]
+    shares = [f"{100 * share:.1f} %" for share in calibration["coverage"].values()]
+    assert text[start - 5 : start - 1] == [f"{share} % intervals" for share in (50, 80, 90, 95)]
+    scores = [f"{calibration[name]:.4f}" for name in ("nll", "log_loss")]
+    assert text[start + 1 : start + 7] == [*shares, *scores]
     start = text.index("nDCG at 10")
     assert [f"{report['ranking'][name]:.4f}" for name in ("recall", "ndcg")] == text[start + 2 : start + 4]
+
+
+@pytest.mark.parametrize("known", ["not measured", None])
+def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path, known):
+    report = json.loads(trained.evaluation.read_text())
+    report["uncertainty"] = known
+    if known:
+        del report["uncertainty"]
+    (tmp_path / "report.json").write_text(json.dumps(report))
+
+    page = written(trained.run, tmp_path / "report.html", tmp_path / "report.json")
+
+    assert "Uncertainty" not in page
+    assert "nDCG at 10" in page
 
 
 def test_a_page_needs_nothing_else(trained, tmp_path):

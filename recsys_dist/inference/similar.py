@@ -1,0 +1,43 @@
+"""What is like an item or a user: the cosine of their factor vectors, biases left out.
+
+R rows of one side, K width of the vectors
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys_dist.errors import ConfigError
+from recsys_dist.inference.factors import Factors
+from recsys_dist.inference.top import top_items
+
+
+class Similar(NamedTuple):
+    """The most similar rows, best first; titles are those of items, None where unknown."""
+
+    ids: list[str]
+    titles: list[str | None]
+    cosines: NDArray[np.float32]
+
+
+def nearest(factors: Factors, row: int, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The n rows with the highest cosine, without the row itself and those without a train rating.
+
+    Equal cosines go by row. Raises `ConfigError` where n is below 1.
+    """
+    if n < 1:
+        raise ConfigError(f"a list of {n} cannot be made; ask for 1 or more")
+    vector_RK = factors.vector_RK[:-1]
+    # A vector of nothing is like nothing.
+    norm_R = vector_RK.norm(dim=1).clamp_min_(torch.finfo(vector_RK.dtype).tiny)
+    cosine_R = (vector_RK @ (vector_RK[row] / norm_R[row])) / norm_R
+    cosine_R[factors.is_cold_R[:-1]] = -torch.inf
+    cosine_R[row] = -torch.inf
+    row_1n, cosine_1n = top_items(cosine_R.unsqueeze(0), n)
+    is_wanted_n = ~cosine_1n[0].isneginf()
+    cosines: NDArray[np.float32] = cosine_1n[0][is_wanted_n].clamp(-1, 1).cpu().numpy()
+    return row_1n[0][is_wanted_n].cpu().numpy(), cosines

@@ -1,0 +1,133 @@
+"""The E step of matrix factorization by variational EM: posteriors of a batch of rows.
+
+    r_ui ~ Normal(mu + a_u . z_i, sigma^2 / (alpha_u beta_i))
+    x_u ~ Normal(m_u, Lambda^-1)          m_u = m + sum over i in R(u) of w_i / sqrt(n_u), see constrained.py
+    alpha_u ~ Gamma(nu / 2, nu / 2)       its posterior mean is the precision of the row; 1 where noise is shared
+
+Sources: Lim & Teh 2007 (full covariances), Salakhutdinov & Mnih 2007 (PMF, adaptive and constrained priors),
+Lakshminarayanan, Bouchard & Archambeau 2011 (robust Bayesian matrix factorization: gamma precisions).
+
+In: what the other side gathered for a batch of rows. For a user u, with r~ = r - mu and z of the items in R(u):
+
+    gram_u = sum of beta_i E[z_i z_i^T]
+    weighted_u = sum of beta_i r~_ui E[z_i]
+    square_u = sum of beta_i r~_ui^2
+
+The item side is the same code with the sides exchanged. The batch comes last. Shapes: see factors.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from recsys_dist.kernels.symmetric import spd_inverse
+from recsys_dist.models.factors import Layout, second_moments
+from recsys_dist.models.prior import Prior
+
+BATCH_ENTRIES = 1 << 19
+"""Matrix entries of one batch of solves: about what the second-level cache holds."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a batch of rows has gathered from the other side, in the precision of the solves."""
+
+    gram_WB: torch.Tensor
+    weighted_DB: torch.Tensor
+    square_B: torch.Tensor
+    """float64"""
+    count_B: torch.Tensor
+    """float64: number of ratings of the row"""
+    precision_B: torch.Tensor | None
+    """E[alpha] of the rows before this step; None where noise is shared."""
+    prior_mean_nB: torch.Tensor
+    """m_u"""
+
+    def to(self, dtype: torch.dtype) -> Statistics:
+        """The same with what enters the solves in another precision."""
+        return replace(
+            self,
+            gram_WB=self.gram_WB.to(dtype),
+            weighted_DB=self.weighted_DB.to(dtype),
+            precision_B=None if self.precision_B is None else self.precision_B.to(dtype),
+            prior_mean_nB=self.prior_mean_nB.to(dtype),
+        )
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Normal(mean, covariance) of each row of a batch."""
+
+    mean_nB: torch.Tensor
+    covariance_TB: torch.Tensor
+    """Own pairs in packed order."""
+    log_determinant_B: torch.Tensor
+    """Of the covariance; float64"""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every row could be solved."""
+        return bool(torch.isfinite(self.log_determinant_B).all())
+
+    def to(self, dtype: torch.dtype) -> Posterior:
+        """The same in another precision."""
+        return Posterior(self.mean_nB.to(dtype), self.covariance_TB.to(dtype), self.log_determinant_B)
+
+
+def batch_rows(num_own: int) -> int:
+    """Rows solved together: fixed by the size of the model alone, so that results never depend on ranks."""
+    return max(16, BATCH_ENTRIES // num_own**2)
+
+
+def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: Layout) -> Posterior:
+    """E step of a batch of rows given their precisions."""
+    n, gram_WB = layout.num_own, statistics.gram_WB
+    scaled_precision_nn = (noise_variance * prior.precision_nn).to(gram_WB.dtype)
+    # sigma^2 precision_u = alpha_u gram_u[own, own] + sigma^2 Lambda
+    scaled_nnB = gram_WB.index_select(0, layout.own_pairs_nn).view(n, n, -1)
+    # right_u = alpha_u (weighted_u[own] - gram_u[own, constant]) + sigma^2 Lambda m_u
+    right_nB = statistics.weighted_DB[layout.own_n] - gram_WB[layout.constant_pairs_n]
+    if statistics.precision_B is not None:
+        scaled_nnB *= statistics.precision_B
+        right_nB *= statistics.precision_B
+    scaled_nnB += scaled_precision_nn.unsqueeze(2)
+    right_nB += scaled_precision_nn @ statistics.prior_mean_nB
+    inverse_nnB, log_determinant_B = spd_inverse(scaled_nnB)
+    # E[x_u] = (sigma^2 precision_u)^-1 right_u          Cov(x_u) = sigma^2 (sigma^2 precision_u)^-1
+    mean_nB = (inverse_nnB * right_nB.unsqueeze(0)).sum(1)
+    covariance_TB = inverse_nnB.reshape(n * n, -1).index_select(0, layout.own_entries_T).mul_(noise_variance)
+    log_determinant_B = n * math.log(noise_variance) - log_determinant_B.double()
+    return Posterior(mean_nB, covariance_TB, log_determinant_B)
+
+
+def moments_of(
+    mean_nB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """E[z] [D, B] and E[z z^T] [W, B] of posteriors; without a covariance, of points."""
+    vectors_DB = mean_nB.new_ones((layout.num_own + 1, mean_nB.shape[1]))
+    vectors_DB[layout.own_n] = mean_nB
+    return vectors_DB, second_moments(vectors_DB, covariance_TB, layout)
+
+
+def squared_errors(posterior: Posterior, statistics: Statistics, layout: Layout, point: bool) -> torch.Tensor:
+    """sum over the ratings of each row of (weight of the other side) E[(r~ - a . z)^2]: float64 [B].
+
+    = square - 2 E[z] . weighted + trace(E[z z^T] gram)          `point` takes the rows for points
+    """
+    num_pairs = len(layout.pair_rows_P)
+    vectors_DB, moments_WB = moments_of(posterior.mean_nB, None if point else posterior.covariance_TB, layout)
+    moments_PB, gram_PB = moments_WB[:num_pairs].double(), statistics.gram_WB[:num_pairs]
+    # trace(A G) counts each pair off the diagonal twice
+    trace_B = (moments_PB * gram_PB * layout.pair_counts_P.unsqueeze(1)).sum(0)
+    cross_B = (vectors_DB.double() * statistics.weighted_DB).sum(0)
+    return statistics.square_B - 2 * cross_B + trace_B
+
+
+def updated_precision(
+    error_B: torch.Tensor, count_B: torch.Tensor, dof: float, noise_variance: float
+) -> torch.Tensor:
+    """E step of the precisions of rows: E[alpha] = (nu + count) / (nu + error / sigma^2), float64 [B]."""
+    return (dof + count_B) / (dof + error_B / noise_variance)

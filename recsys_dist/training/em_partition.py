@@ -1,0 +1,86 @@
+"""Who owns which items, which rows are solved together, and in which blocks items travel.
+
+All of it follows from the data set, the size of the model and the memory limit; only the owners depend on ranks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from recsys_dist.models.constrained import PATTERN_STEPS
+from recsys_dist.models.e_step import batch_rows
+from recsys_dist.models.factors import panel_widths
+
+Range = tuple[int, int]
+
+LEAST_SOLVE_BLOCKS = 16
+"""So that a few ranks share even a short list of items."""
+TRAVEL_SHARE = 4
+"""One part in so many of the memory limit is for the block of items that travels."""
+RATING_BYTES = 16
+"""Of one train rating in memory: a column and a value, in both orientations."""
+
+
+@dataclass(frozen=True)
+class ItemPartition:
+    """The items cut into ranges."""
+
+    solve_blocks: tuple[Range, ...]
+    """Canonical: solved together, and summed one after the other."""
+    owners: tuple[Range, ...]
+    """For each rank a range of whole solve blocks; may be empty."""
+    travel_blocks: tuple[Range, ...]
+    """Canonical: what other ranks hold of the item tables at a time."""
+
+    @classmethod
+    def of(cls, num_items: int, factors: int, world_size: int, memory_limit: int | None) -> ItemPartition:
+        """`memory_limit` is what one rank may take, in bytes; None means that all items may travel at once."""
+        step = min(batch_rows(factors + 1), -(-num_items // LEAST_SOLVE_BLOCKS))
+        solve_blocks = _cut(num_items, step)
+        edges = [0, *(stop for _, stop in solve_blocks)]
+        cuts = [edges[len(solve_blocks) * rank // world_size] for rank in range(world_size + 1)]
+        rows = num_items
+        if memory_limit is not None:
+            rows = min(rows, max(step, memory_limit // (TRAVEL_SHARE * travel_bytes(factors))))
+        return cls(solve_blocks, tuple(itertools.pairwise(cuts)), _cut(num_items, rows))
+
+    def own_solve_blocks(self, rank: int) -> list[slice]:
+        """The solve blocks of one rank, counted from its first item."""
+        first, last = self.owners[rank]
+        return [slice(start - first, stop - first) for start, stop in self.solve_blocks if first <= start < last]
+
+
+def _cut(num_rows: int, step: int) -> tuple[Range, ...]:
+    return tuple((start, min(start + step, num_rows)) for start in range(0, num_rows, step))
+
+
+def travel_bytes(factors: int) -> int:
+    """Of one item on its travel: a float32 row to users, a float32 partial and a float64 sum from them.
+
+    A row is the second moments, the vector, and what constrained priors and precisions add.
+    """
+    return (4 + 4 + 8) * row_floats(factors, with_pattern=True, with_precision=True)
+
+
+def row_floats(factors: int, with_pattern: bool, with_precision: bool) -> int:
+    """Numbers of one row on its travel: W second moments, D of the vector, n of the pattern, 1 precision."""
+    num_own = factors + 1
+    return sum(panel_widths(factors)) + num_own + 1 + num_own * with_pattern + with_precision
+
+
+def epoch_bytes(
+    num_items: int, factors: int, world_size: int, with_patterns: bool = False, with_precisions: bool = False
+) -> int:
+    """What all ranks together receive of item rows in one epoch: a row goes to, and comes from, all but its owner.
+
+    (ranks - 1) x items x (4 x width to users + 8 x width to items), and for each pattern that is solved for the
+    same at width n: once with the right side, and both ways with each product of conjugate gradients.
+    """
+    num_own, products = factors + 1, PATTERN_STEPS + 1
+    width = row_floats(factors, with_patterns, with_precisions)
+    numbers = (4 + 8) * width
+    if with_patterns:
+        numbers += (4 * products + 8 * (products + 1)) * num_own  # of users: the right side comes to the items
+        numbers += (4 * (products + 1) + 8 * products) * num_own  # of items: it goes to the users
+    return (world_size - 1) * num_items * numbers

@@ -1,0 +1,173 @@
+"""Which form of matrix factorization the data supports, found out while training, and when training is over.
+
+Ratings that training does not see judge: the validation split, or a share of the train ratings that is held back
+for as long as this goes on. Once the plain model gains little from another epoch, one change after the other is
+tried: its few epochs must bring more than the model would have gained without it, otherwise it is taken back. In
+the end all ratings are given back, and training goes on until the likelihood bound stands still.
+
+    settling --candidate--> trying --kept or taken back--> settling ... --no candidate left--> polishing --> done
+
+A small immutable state: it travels with the checkpoints.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from recsys_dist.errors import CheckpointError
+from recsys_dist.training.config import MfSettings
+
+Constrained = Literal["none", "users", "items", "both"]
+Noise = Literal["shared", "users", "both"]
+
+FIRST_REGULARIZATION = 2.0
+REGULARIZATION_STEP = 2.5
+TRIAL_EPOCHS = 4
+SETTLED_GAIN = 2e-3
+"""A relative fall of the judged squared error by an epoch below which the next candidate is tried."""
+STILL_GAIN = 4e-4
+"""The same below which the search is over."""
+LEAST_POLISHING = 3
+"""Epochs with all ratings after the search."""
+
+
+class Form(BaseModel):
+    """A form of the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    constrained: Constrained
+    regularization: float
+    """lambda of the constrained priors"""
+    noise: Noise
+
+    def __str__(self) -> str:
+        weight = "" if self.constrained == "none" else f" (lambda {self.regularization:g})"
+        return f"constrained: {self.constrained}{weight}, noise: {self.noise}"
+
+
+class Search(BaseModel):
+    """Where the search stands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    phase: Literal["settling", "trying", "polishing", "done"]
+    form: Form
+    tried: tuple[str, ...] = ()
+    epochs: int = 0
+    """Done in this phase."""
+    error: float | None = None
+    """The judged squared error after the last epoch."""
+    gain: float | None = None
+    """Its relative fall by the last epoch; None after the first one of a phase."""
+    before: Form | None = None
+    """The form to go back to from a trial, and what it had reached."""
+    before_error: float | None = None
+    before_gain: float = 0.0
+    bound: float | None = None
+    """The likelihood bound per rating after the last epoch of polishing."""
+
+    @classmethod
+    def start(cls, settings: MfSettings, can_judge: bool) -> Search:
+        """The search that `settings` leave open; polishing alone where that is nothing, or nothing can judge."""
+        form = Form(
+            constrained="none" if settings.constrained == "auto" else settings.constrained,
+            regularization=settings.constrained_regularization or FIRST_REGULARIZATION,
+            noise="shared" if settings.noise == "auto" else settings.noise,
+        )
+        search = cls(phase="settling", form=form)
+        if not can_judge or search._next_candidate(settings) is None:
+            return cls(phase="polishing", form=form)
+        return search
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether ratings are held back."""
+        return self.phase in {"settling", "trying"}
+
+    def after_search_epoch(self, error: float, settings: MfSettings) -> tuple[Search, str | None]:
+        """The state after one more epoch that ended with this squared error, and what there is to tell."""
+        gain = None if self.error is None else 1 - error / self.error
+        here = self.model_copy(update={"epochs": self.epochs + 1, "error": error, "gain": gain})
+        if self.phase == "trying":
+            return here._after_trial() if here.epochs >= TRIAL_EPOCHS else (here, None)
+        candidate = here._next_candidate(settings)
+        if candidate is None:
+            return (here, None) if gain is None or gain > STILL_GAIN else (here.polish(), f"keeping {self.form}")
+        if gain is None or gain > SETTLED_GAIN:
+            return here, None
+        name, form = candidate
+        trial = Search(
+            phase="trying",
+            form=form,
+            tried=(*here.tried, name),
+            error=error,
+            before=here.form,
+            before_error=error,
+            before_gain=max(gain, 0.0),
+        )
+        return trial, f"trying {form}"
+
+    def _after_trial(self) -> tuple[Search, str]:
+        assert self.before is not None
+        assert self.before_error is not None
+        assert self.error is not None
+        expected = self.before_error * (1 - self.before_gain) ** TRIAL_EPOCHS
+        form = self.form if self.error < expected else self.before
+        verdict = "kept" if self.error < expected else "taken back"
+        changes = f"squared error {self.before_error:.5f} -> {self.error:.5f} in {TRIAL_EPOCHS} epochs"
+        told = f"{self.form} {verdict}: {changes}, {expected:.5f} expected without"
+        kept = self.tried if form == self.before else (*self.tried, f"kept {self.tried[-1]}")
+        # After a step back the error of the trial says nothing about the form that goes on.
+        error = self.error if form == self.form else None
+        return Search(phase="settling", form=form, tried=kept, error=error), told
+
+    def _next_candidate(self, settings: MfSettings) -> tuple[str, Form] | None:
+        for name, form in self._candidates(settings):
+            if name not in self.tried:
+                return name, form
+        return None
+
+    def _candidates(self, settings: MfSettings) -> list[tuple[str, Form]]:
+        """In the order in which they are tried."""
+        form = self.form
+        candidates: list[tuple[str, Form]] = []
+        if settings.prior == "fixed" or settings.posterior == "point":
+            return candidates
+        if settings.constrained == "auto":
+            candidates.append(("constrained", form.model_copy(update={"constrained": "both"})))
+        if settings.noise == "auto":
+            candidates.append(("noise of both", form.model_copy(update={"noise": "both"})))
+            if "kept noise of both" not in self.tried:
+                candidates.append(("noise of users", form.model_copy(update={"noise": "users"})))
+        if settings.constrained_regularization is None and form.constrained != "none":
+            higher, lower = form.regularization * REGULARIZATION_STEP, form.regularization / REGULARIZATION_STEP
+            candidates.append(("more lambda", form.model_copy(update={"regularization": higher})))
+            if "kept more lambda" not in self.tried:
+                candidates.append(("less lambda", form.model_copy(update={"regularization": lower})))
+        return candidates
+
+    def polish(self) -> Search:
+        """End the search: all ratings, the form as it stands, or as it stood before an unfinished trial."""
+        form = self.before if self.phase == "trying" and self.before is not None else self.form
+        return Search(phase="polishing", form=form, tried=self.tried)
+
+    def after_polishing_epoch(self, bound: float, tolerance: float) -> Search:
+        """The state after one more epoch, whose likelihood bound per rating was `bound`."""
+        still = self.bound is not None and bound - self.bound < tolerance
+        phase = "done" if still and self.epochs + 1 >= LEAST_POLISHING else "polishing"
+        return self.model_copy(update={"phase": phase, "epochs": self.epochs + 1, "bound": bound})
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The state as plain values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> Search:
+        """The state that `to_json` wrote; raises `CheckpointError` where it is something else."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError:
+            raise CheckpointError(f"the checkpoint holds no state of the search but {value!r}") from None

@@ -1,0 +1,151 @@
+"""Sums over ratings between users, who are spread over ranks by shard, and items, who are spread by range.
+
+    to users    item tables travel from their owners to all ranks; each rank sums for its own users
+    to items    each rank sums over its own users; the sums travel to the owners of the items
+
+Items travel in blocks, so that no rank ever holds more than its own rows and one block; a single block is the case
+where all fits into memory. Partial sums are float32 within a shard and float64 between shards, where sums of this
+size are exact: the result does not depend on ranks.
+
+    one item row received costs 4 (bytes of float32) x width on the way to users, for every rank but the owner;
+    8 (bytes of float64) x width on the way to items, for every rank but the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.kernels.sparse import Tables
+from recsys_dist.training.rating_shards import RatingShards, UserShard
+
+CHUNK_ROWS = 1024
+
+Range = tuple[int, int]
+Shards = Callable[[], Iterator[UserShard]]
+"""Begins a pass over the shards of this rank that take part."""
+
+
+class Exchange:
+    """The sums over ratings of one rank's users, and their travel."""
+
+    def __init__(
+        self,
+        shards: RatingShards,
+        collectives: Collectives,
+        item_ranges: Sequence[Range],
+        item_blocks: Sequence[Range],
+    ) -> None:
+        self.shards, self._collectives = shards, collectives
+        self._item_ranges, self.item_blocks = item_ranges, item_blocks
+        self.own_items = item_ranges[collectives.world.rank]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all items travel at once."""
+        return len(self.item_blocks) == 1
+
+    def travel(self, own: Tables) -> Iterator[tuple[Range, Tables]]:
+        """Block by block the rows of all owners: own item rows [R, X] -> rows start .. stop of the whole table."""
+        for block in self.item_blocks:
+            shares = [_overlap(owned, block) for owned in self._item_ranges]
+            first, last = shares[self._collectives.world.rank]
+            mine = own.rows(first - self.own_items[0], last - self.own_items[0])
+            yield block, mine.map(partial(self._collectives.gather_rows, row_ranges=shares))
+
+    def to_users(self, own: Tables, shards: Shards) -> Iterator[tuple[UserShard, Tables]]:
+        """For each shard of `shards`, the sums over each user's ratings of the rated items' rows."""
+        if self.is_whole:
+            _, whole = next(self.travel(own))
+            for shard in shards():
+                yield shard, shard.ratings.sums(whole)
+            return
+        sums: dict[int, Tables] = {}
+        for block, tables in self.travel(own):
+            for shard in shards():
+                part = shard.ratings.columns(*block).sums(tables)
+                if shard.index in sums:
+                    _add(sums[shard.index], part)
+                else:
+                    sums[shard.index] = part
+        for shard in shards():
+            yield shard, sums.pop(shard.index)
+
+    def to_items(self, user_tables: Callable[[UserShard], Tables], like: Tables, shards: Shards) -> Tables:
+        """The sums over each own item's ratings of the rows of the users who rated it, in float64.
+
+        `user_tables` makes the rows of one shard, once for each block of items; `like` has their widths.
+        """
+        sums = []
+        for block in self.item_blocks:
+            total = _zeros(block, like)
+            for shard in shards():
+                _add_shard(total, shard, block, user_tables(shard))
+            sums.append(self._deliver(total, block))
+        return _joined(sums)
+
+    def sweep(
+        self,
+        own: Tables,
+        solve: Callable[[UserShard, Tables], None],
+        user_tables: Callable[[UserShard], Tables],
+        like: Tables,
+        shards: Shards,
+    ) -> Tables:
+        """`to_users`, `solve` for each shard, then `to_items` of what `user_tables` makes of the solved users.
+
+        Where all items travel at once, one pass over the shards does all.
+        """
+        if not self.is_whole:
+            for shard, sums in self.to_users(own, shards):
+                solve(shard, sums)
+            return self.to_items(user_tables, like, shards)
+        block = self.item_blocks[0]
+        total = _zeros(block, like)
+        for shard, sums in self.to_users(own, shards):
+            solve(shard, sums)
+            _add_shard(total, shard, block, user_tables(shard))
+        return self._deliver(total, block)
+
+    def _deliver(self, total: Tables, block: Range) -> Tables:
+        """Sum over ranks, each owner its rows."""
+        shares = [_overlap(owned, block) for owned in self._item_ranges]
+        return total.map(partial(self._collectives.sum_scatter_rows, row_ranges=shares))
+
+
+def _zeros(block: Range, like: Tables) -> Tables:
+    num_rows = block[1] - block[0]
+    return like.map(lambda table: table.new_zeros((num_rows, table.shape[1]), dtype=torch.float64))
+
+
+def _add_shard(total: Tables, shard: UserShard, block: Range, tables: Tables) -> None:
+    """Add one shard's float32 partial sums for a block of items."""
+    for part, target in zip(shard.turned.rows(*block).sum_each(tables), total.members, strict=True):
+        _add_in_chunks(part, target)
+
+
+def _joined(parts: list[Tables]) -> Tables:
+    if len(parts) == 1:
+        return parts[0]
+    joined = iter([torch.cat(pieces) for pieces in zip(*(part.members for part in parts), strict=True)])
+    return parts[0].map(lambda _: next(joined))
+
+
+def _overlap(owned: Range, block: Range) -> Range:
+    """The rows of a block that a range holds; empty ranges keep the order of their neighbours."""
+    start = min(max(owned[0], block[0]), block[1])
+    return start, max(start, min(owned[1], block[1]))
+
+
+def _add(total: Tables, part: Tables) -> None:
+    for target, source in zip(total.members, part.members, strict=True):
+        target.add_(source)
+
+
+def _add_in_chunks(part: torch.Tensor, total: torch.Tensor) -> None:
+    """total += part, from float32 to float64, by pieces whose conversion stays in the cache."""
+    for rows, values in zip(total.split(CHUNK_ROWS), part.split(CHUNK_ROWS), strict=True):
+        rows.add_(values)

@@ -1,0 +1,165 @@
+"""Whether a model is the same on any number of ranks: train it anew on each and compare the final checkpoints.
+
+In: the configuration of a run, and world sizes. Out: one `ParityRun` for each, compared with the first. Each run
+has a temporary folder and CPU processes of its own: a single rank with all cores, as `recsys-dist train` has them,
+several with one thread each, as torchrun starts them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
+from recsys_dist.checkpoint.compare import Difference, content_digests, find_differences, joint_digest
+from recsys_dist.data.dataset import Dataset
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.local_ranks import run_local_ranks
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import ConfigError, TrainingError
+from recsys_dist.sigterm import ended_by_sigterm
+from recsys_dist.storage import Folder
+from recsys_dist.training.config import CheckpointSettings, TrainConfig
+from recsys_dist.training.memory import keep_freed_memory
+from recsys_dist.training.run import run_training
+
+MAX_RANKS = 64
+AUTOREC_TOLERANCE = 1e-4
+"""Of AutoRec's tensors, whose gradients are added in another order on other ranks; its errors agree to 1e-5."""
+
+
+@dataclass(frozen=True)
+class ParityRun:
+    """One training: `seconds` of wall clock, start of the processes included; `digest` of all tensors and values.
+
+    `differences` from the first run, in the order of the tensors' names; empty where all bits are equal.
+    """
+
+    num_ranks: int
+    seconds: float
+    digest: str
+    differences: tuple[Difference, ...] = ()
+
+    def beyond(self, tolerance: float) -> list[Difference]:
+        """The differences larger than `tolerance`; at tolerance 0 all of them, for then every bit counts."""
+        return [one for one in self.differences if tolerance == 0 or one.relative > tolerance]
+
+
+def parse_world_sizes(text: str) -> tuple[int, ...]:
+    """The numbers of ranks in a list such as `1,2,4`; one that stands twice runs twice. Raises `ConfigError`."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not re.fullmatch(r"[0-9]{1,9}", part) or not 1 <= int(part) <= MAX_RANKS:
+            raise ConfigError(
+                f"--ranks {text!r}: {part!r} is not a number of ranks from 1 to {MAX_RANKS}; "
+                "give a list such as 1,2,4"
+            )
+    if len(parts) < 2:
+        raise ConfigError(f"--ranks {text!r}: give two or more to compare, such as 1,2 or 2,2")
+    return tuple(map(int, parts))
+
+
+def verify_parity(
+    config: TrainConfig,
+    world_sizes: Sequence[int],
+    epochs: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[ParityRun]:
+    """Train `epochs` epochs of `config` from scratch on each number of ranks and compare with the first.
+
+    `run_dir` is left alone. `progress` is called with (what, runs done, runs in all). Raises a `RecsysDistError`
+    with one line where a run fails, naming the rank. However it ends, no process is left; files only at SIGKILL.
+    """
+    _require_cpu(config)
+    Dataset.open(config.dataset)  # a mistake in its name is told before any process starts
+    tell = progress or (lambda _what, _done, _total: None)
+    runs: list[ParityRun] = []
+    with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="recsys_dist-parity-") as folder:
+        first: Checkpoint | None = None
+        for number, num_ranks in enumerate(world_sizes):
+            tell("trainings", number, len(world_sizes))
+            run_dir, started = Path(folder) / str(number), time.monotonic()
+            checkpoint = _train(_short_run(config, run_dir, epochs), num_ranks)
+            seconds = time.monotonic() - started
+            runs.append(_compare(first or checkpoint, checkpoint, num_ranks, seconds))
+            first = first or checkpoint
+            if number:
+                shutil.rmtree(run_dir)
+        tell("trainings", len(world_sizes), len(world_sizes))
+    return runs
+
+
+def require_parity(runs: Sequence[ParityRun], tolerance: float, kind: str) -> None:
+    """Raise `TrainingError` naming the first tensor that differs by more than `tolerance`, in the first such run.
+
+    `kind` is that of the model.
+    """
+    for run in runs:
+        beyond = run.beyond(tolerance)
+        if beyond:
+            others = f", and {len(beyond) - 1} more differ" if beyond[1:] else ""
+            hint = ""
+            if kind == "autorec" and tolerance < AUTOREC_TOLERANCE:
+                hint = f"; AutoRec is the same up to rounding only: use --tolerance {AUTOREC_TOLERANCE:g}"
+            raise TrainingError(
+                f"{_ranks(runs[0].num_ranks)} and {_ranks(run.num_ranks)} give different models: "
+                f"{beyond[0]}{others}{hint}"
+            )
+
+
+def _require_cpu(config: TrainConfig) -> None:
+    world = World.from_environment(config.device)
+    if world.size > 1:
+        raise ConfigError("verify-parity starts its ranks itself: run it without torchrun or srun")
+    if world.device.type != "cpu":
+        raise ConfigError(
+            f"device: {config.device} is a GPU here, but parity is checked on the CPU; add device=cpu"
+        )
+
+
+def _short_run(config: TrainConfig, run_dir: Path, epochs: int) -> TrainConfig:
+    """The same run from scratch: what changes is how long it lasts, and what it writes beside the model."""
+    changes = {
+        "run_dir": str(run_dir),
+        "device": "cpu",
+        "training": config.training.model_copy(update={"epochs": epochs, "tensorboard": False}),
+        "checkpoint": CheckpointSettings(every=epochs, keep=1),
+    }
+    return config.model_copy(update=changes)
+
+
+def _train(config: TrainConfig, num_ranks: int) -> Checkpoint:
+    """Train on so many ranks; returns the final checkpoint, verified."""
+    # One process keeps torch's default, all cores: that must not change the model either.
+    num_threads = None if num_ranks == 1 else 1
+    try:
+        run_local_ranks(partial(_train_on_rank, config), num_ranks, config.training.timeout_s, num_threads)
+    except TrainingError as error:
+        raise TrainingError(f"training on {_ranks(num_ranks)} failed: {error}") from error
+    checkpoints = Folder(config.run_dir).child(CHECKPOINTS)
+    return Checkpoint.open(checkpoints.child(str(committed_names(checkpoints)[-1])))
+
+
+def _train_on_rank(config: TrainConfig, collectives: Collectives) -> None:
+    keep_freed_memory()
+    run_training(config, collectives, preempted=lambda: False)
+
+
+def _compare(first: Checkpoint, checkpoint: Checkpoint, num_ranks: int, seconds: float) -> ParityRun:
+    digests = content_digests(checkpoint)
+    differences: list[Difference] = []
+    if checkpoint is not first:
+        wanted = content_digests(first)
+        names = [name for name in dict.fromkeys((*wanted, *digests)) if wanted.get(name) != digests.get(name)]
+        differences = find_differences(first, checkpoint, names)
+    return ParityRun(num_ranks, seconds, joint_digest(digests), tuple(differences))
+
+
+def _ranks(number: int) -> str:
+    return f"{number} rank" + ("s" if number > 1 else "")

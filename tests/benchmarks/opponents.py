@@ -1,0 +1,75 @@
+"""The other programs with their settings, and one training of one of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from environments import UnavailableError, last_error
+from exported import Score
+from figures import run
+
+THREADS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Opponent:
+    """One program with its settings."""
+
+    label: str
+    program: str
+    settings: dict[str, Any]
+    environment: str
+
+
+def libmf(label: str, environment: str, regularization: float, rate: float, iterations: int = 40) -> Opponent:
+    """The binding's own defaults put an L1 penalty on the factors, which squared errors are better without."""
+    penalties = {"lambda_p1": 0, "lambda_q1": 0, "lambda_p2": regularization, "lambda_q2": regularization}
+    settings = {"k": 16, "nr_iters": iterations, "eta": rate, **penalties}
+    return Opponent(label, "libmf", settings, environment)
+
+
+def opponents(data: str) -> list[Opponent]:
+    """The opponents, with what was best for each data set out of a handful of settings."""
+    of_libmf, of_cmfrec, of_spark = {
+        "27m": ((0.05, 0.1), {"lambda_": 20.0}, 0.05),
+        "ml-1m": ((0.05, 0.1), {"lambda_": 10.0}, 0.05),
+    }[data]
+    als = {"k": 16, "niter": 10, "user_bias": True, "item_bias": True, "finalize_chol": False, **of_cmfrec}
+    return [
+        libmf("LIBMF, AVX and OpenMP", "libmf-fast", *of_libmf),
+        libmf("LIBMF, AVX and OpenMP", "libmf-fast", *of_libmf, iterations=20),
+        libmf("LIBMF, as pip builds it", "libmf", *of_libmf),
+        Opponent("Surprise SVD", "surprise", {"n_factors": 16, "n_epochs": 20}, "surprise"),
+        Opponent("Surprise SVD, defaults", "surprise", {"n_factors": 100, "n_epochs": 20}, "surprise"),
+        Opponent("cmfrec ALS", "cmfrec", als, "cmfrec"),
+        Opponent("Spark ALS", "spark", {"rank": 16, "maxIter": 10, "regParam": of_spark}, "spark"),
+    ]
+
+
+@dataclass
+class Training:
+    """One training of an opponent: what it took, and the test RMSE. `peak_bytes` adds up all its processes."""
+
+    train_seconds: float
+    load_seconds: float
+    whole_seconds: float
+    peak_bytes: int
+    rmse: float
+
+
+def measure(one: Opponent, python: Path, exported: Path, output: Path, score: Score) -> Training:
+    """Train an opponent once in a process of its own."""
+    shutil.rmtree(output, ignore_errors=True)
+    script, settings = Path(__file__).with_name("opponent_run.py"), json.dumps(one.settings)
+    try:
+        finished = run(python, script, one.program, exported, output, settings, threads=THREADS)
+    except SystemExit as failure:
+        raise UnavailableError(f"it failed: {last_error(str(failure))}") from None
+    outcome = json.loads((output / "outcome.json").read_text())
+    rmse = score(np.load(output / "predictions.npy"))
+    return Training(**outcome, whole_seconds=finished.seconds, peak_bytes=sum(finished.peak_bytes), rmse=rmse)

@@ -1,0 +1,126 @@
+"""Lists by a lower bound and by a draw, against plain arithmetic in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_dist import load_model
+from recsys_dist.errors import ConfigError
+from recsys_dist.inference import order, top, uncertainty
+from recsys_dist.inference.order import Order, scorer
+from recsys_dist.inference.recommend import known_users
+from tests.merged import NOISE_VARIANCE, mf_run, write_merged
+from tests.prepared import small_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return small_dataset(tmp_path_factory.mktemp("data") / "dataset", num_users=40, num_items=25, num_ratings=300)
+
+
+@pytest.fixture(scope="module", params=["full", "diagonal"])
+def model(request, tmp_path_factory, dataset):
+    path = tmp_path_factory.mktemp("models") / "model"
+    write_merged(mf_run(dataset, posterior=request.param), dataset, path)
+    return load_model(str(path))
+
+
+def lists_of(model, users: list[str], **order: object) -> list[list[str]]:
+    return [one.item_ids for one in model.recommend(users, 8, **order)]
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.2])
+def test_lower_is_the_mean_less_the_deviation_of_the_taste(model, monkeypatch, confidence):
+    # Blocks of 3 users and of 2 items
+    monkeypatch.setattr(top, "SCORE_BLOCK_FLOATS", 3 * 25)
+    monkeypatch.setattr(uncertainty, "ROW_FLOATS", 2 * model.uncertainty.pairs.width)
+    users = [f"u{user}" for user in range(40)]
+
+    lists = lists_of(model, [*users, "new"], rank_by="lower", confidence=confidence, include_seen=True)
+
+    z = {0.9: 1.2815516, 0.2: -0.8416212}[confidence]
+    for user, listed in enumerate(lists):
+        pairs = np.full(25, user), np.arange(25)
+        deviation = np.sqrt(model.std_indices(*pairs).astype(float) ** 2 - NOISE_VARIANCE)
+        bound = model.predict_indices(*pairs, clip=False) - z * deviation
+        assert listed == [f"i{item}" for item in np.argsort(-bound, kind="stable")[:8]]
+    assert lists != lists_of(model, [*users, "new"], include_seen=True)
+
+
+def test_draws_are_the_same_for_a_seed_whoever_else_is_asked(model, monkeypatch):
+    users = ["u7", "u3", "new", "u7", "u12"]
+    together = lists_of(model, users, rank_by="thompson", seed=5)
+    monkeypatch.setattr(top, "SCORE_BLOCK_FLOATS", 25)
+    monkeypatch.setattr(order, "ROW_FLOATS", 3 * 16)
+
+    alone = [lists_of(model, [user], rank_by="thompson", seed=5)[0] for user in users]
+
+    assert together == alone == lists_of(model, users, rank_by="thompson", seed=5)
+    assert together != lists_of(model, users, rank_by="thompson", seed=6)
+    assert not set(together[0]) & set(model.item_ids.take(model.train_ratings.of_user(7)[0]))
+
+
+def test_draws_come_from_the_posterior(model):
+    """The scores of one user over many seeds: their mean and variance, the user's own bias left out."""
+    rounds, asked = 600, np.array([7])
+    drawn = torch.cat(
+        [
+            scorer(model, one)(known_users(model, asked, one))
+            for one in (Order("thompson", seed=seed) for seed in range(rounds))
+        ]
+    )
+
+    everyone = model.items.num_rows
+    items, user = model.item_belief(np.arange(everyone)), known_users(model, asked, Order("lower")).belief
+    user_nn = model.uncertainty.pairs.unpack(user.spread_RT.double())[0].numpy()
+    item_nn = model.uncertainty.pairs.unpack(items.spread_RT.double()).numpy()
+    p, q = user.vector_RK[0].double().numpy(), items.vector_RK.double().numpy()
+    mean = q @ p + model.items.bias_R[:everyone].double().numpy()
+    one_p = np.append(p, 1)
+    # Var[p . q + c]: that of the item at the mean user, of the user at the mean item, and of both together
+    variance = np.einsum("j,ijk,k->i", one_p, item_nn, one_p) + np.einsum("ij,jk,ik->i", q, user_nn[:3, :3], q)
+    variance += np.einsum("jk,ijk->i", user_nn[:3, :3], item_nn[:, :3, :3])
+    error = (drawn.mean(0).double().numpy() - mean) / np.sqrt(variance / rounds)
+    assert np.abs(error).max() < 5
+    np.testing.assert_allclose(drawn.double().var(0).numpy() / variance, 1, atol=0.35)
+
+
+def test_a_folded_user_is_ranked_as_the_known_one(model):
+    folded = model.fold_in([], [], user_id="u7")
+
+    for rank_by in ("lower", "thompson"):
+        listed = folded.recommend(8, rank_by=rank_by, seed=3)
+        assert len(listed.item_ids) == 8
+        assert listed.item_ids == folded.recommend(8, rank_by=rank_by, seed=3).item_ids
+    # Nothing new is known of a user without ratings.
+    nobody = model.fold_in([], [])
+    for rank_by in ("mean", "lower", "thompson"):
+        assert nobody.recommend(8, rank_by=rank_by).item_ids == lists_of(model, ["new"], rank_by=rank_by)[0]
+
+
+def test_covariances_that_rounding_made_indefinite_can_be_drawn_from():
+    """Rank 1, with a smallest eigenvalue just below zero."""
+    matrix = torch.outer(*(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),) * 2)
+    matrix -= 1e-9 * torch.eye(3)
+
+    root = order._roots(torch.stack([matrix, torch.eye(3, dtype=torch.float64), torch.zeros(3, 3).double()]))
+
+    torch.testing.assert_close(root[0] @ root[0].T, matrix, rtol=0, atol=1e-8)
+    assert torch.equal(root[1], torch.eye(3, dtype=torch.float64))
+    assert not root[2].any()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"rank_by": "best"}, "rank_by 'best' is unknown; use mean, lower, thompson"),
+        ({"rank_by": "lower", "confidence": 1.0}, "confidence 1 is not between 0 and 1"),
+        ({"rank_by": "thompson", "seed": -1}, "seed -1 is negative"),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused(model, wrong, reason):
+    for who in (lambda: model.recommend("u1", **wrong), lambda: model.fold_in(["i1"], [4]).recommend(**wrong)):
+        with pytest.raises(ConfigError, match=reason):
+            who()

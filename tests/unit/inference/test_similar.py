@@ -1,0 +1,62 @@
+"""Similar items and users against cosines by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys_dist import load_model
+from recsys_dist.errors import ConfigError, DataError
+from tests.merged import autorec_run, mf_run, write_merged
+from tests.prepared import write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """User 2 and item 4 have no train rating."""
+    user, item = np.divmod(np.arange(60), 10)
+    split = np.where((user == 2) | (item == 4), 2, 0)
+    return write_dataset(tmp_path_factory.mktemp("data") / "dataset", user, item, 1.0 + (user * item) % 5, split)
+
+
+@pytest.fixture(scope="module", params=["mf", "items"])
+def model(request, tmp_path_factory, dataset):
+    path = tmp_path_factory.mktemp("models") / "model"
+    write_merged(mf_run(dataset) if request.param == "mf" else autorec_run(dataset, request.param), dataset, path)
+    return load_model(str(path))
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_the_most_similar_have_the_highest_cosine(model, side):
+    factors = model.users if side == "user" else model.items
+    vectors = factors.vector_RK[:-1].double().numpy()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit[3]
+    wanted = [row for row in np.argsort(-cosines, kind="stable") if row not in {3, 2 if side == "user" else 4}]
+
+    similar = model.similar_users("u3", 3) if side == "user" else model.similar_items("i3", 3)
+
+    assert similar.ids == [f"{side[0]}{row}" for row in wanted[:3]]
+    assert similar.titles == (
+        [None] * 3 if side == "user" else [f"Film {row}" if row else None for row in wanted[:3]]
+    )
+    np.testing.assert_allclose(similar.cosines, cosines[wanted[:3]], atol=1e-6)
+    everything = model.similar_users("u3", 99) if side == "user" else model.similar_items("i3", 99)
+    assert everything.ids == [f"{side[0]}{row}" for row in wanted]
+
+
+def test_what_nothing_is_known_of_is_like_nothing(model):
+    with pytest.raises(DataError, match="unknown item 'x'"):
+        model.similar_items("x")
+    with pytest.raises(DataError, match="unknown user '99'"):
+        model.similar_users(99)
+    with pytest.raises(DataError, match="item 'i4' has no train rating"):
+        model.similar_items("i4")
+    with pytest.raises(ConfigError, match="a list of 0"):
+        model.similar_items("i3", 0)
+
+
+def test_without_factors_all_cosines_are_nought(tmp_path, dataset):
+    write_merged(mf_run(dataset, factors=0), dataset, tmp_path / "model")
+
+    assert load_model(str(tmp_path / "model")).similar_items("i3", 2).cosines.tolist() == [0, 0]

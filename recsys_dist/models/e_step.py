@@ -27,8 +27,8 @@ from recsys_dist.kernels.symmetric import spd_inverse
 from recsys_dist.models.factors import Layout, second_moments
 from recsys_dist.models.prior import Prior
 
-BATCH_ENTRIES = 1 << 19
-"""Matrix entries of one batch of solves: about what the second-level cache holds."""
+BATCH_ENTRIES = 1 << 20
+"""Matrix entries of one batch of solves: few enough for the caches, enough to make calls cheap."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Posterior:
 
 def batch_rows(num_own: int) -> int:
     """Rows solved together: fixed by the size of the model alone, so that results never depend on ranks."""
-    return max(16, BATCH_ENTRIES // num_own**2)
+    return max(64, BATCH_ENTRIES // num_own**2)
 
 
 def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: Layout) -> Posterior:

@@ -77,10 +77,11 @@ def version_of(name: str) -> str:
 
 
 def last_error(output: str) -> str:
-    """The line of a failed command's output that likely tells most."""
+    """The line of a failed command's output that tells most: the cause a compiler gives, or the last error."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("error:", "ERROR:")) or "Error:" in line]
-    return [*(lines or ["no output"])[-1:], *errors[:1]][-1][:300]
+    causes = [line for line in lines if line.startswith("error: ") and "subprocess" not in line]
+    errors = [line for line in lines if re.match(r"ERROR: |\w+Error: ", line)]
+    return [*causes[:1], *errors[-1:], *lines[-1:], "no output"][0][:200]
 
 
 def require_java() -> None:

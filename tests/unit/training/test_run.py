@@ -71,7 +71,7 @@ def test_a_run_that_fails_does_not_look_saved(dataset, tmp_path, monkeypatch):
     ("sections", "told"),
     [
         ({"seed": 7}, r"seed is 7, but .* was started with 0; use that value, or another run_dir"),
-        ({"model": {"kind": "mf", "factors": 9}}, r"model\.factors is 9, but .* was started with 16"),
+        ({"model": {"kind": "mf", "factors": 9}}, r"model\.factors is 9, but .* was started with 32"),
         ({"model": {"kind": "autorec"}}, r'model\.kind is "autorec", but .* was started with "mf"'),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_file_gets_one_plain_line_per_epoch(tmp_path):
         tracker.log(record(10, valid_rmse=None))
     first, second = out.getvalue().splitlines()
     assert first.startswith(
-        "epoch  9/20  train RMSE 0.8000  valid RMSE 0.9000  2,000 ratings/s  1.50 s  left 0:00:0"
+        "epoch  9/20  train RMSE 0.8000  valid RMSE 0.9000  2,000 ratings/s  1.50 s  left at most 0:00:0"
     )
     assert second.startswith("epoch 10/20  train RMSE 0.8000  2,000 ratings/s")
 

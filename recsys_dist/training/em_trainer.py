@@ -146,6 +146,8 @@ class EmTrainer:
         self._search = search
         if is_new:
             self._model.take_form(search.form)
+            # Squares that were weighted by precisions of the form before count whole again.
+            self._model.count(self._shards.__iter__)
         if is_new or not search.is_searching:
             self._model.solve_users(self._shards.__iter__)
 

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 OLDEST_JAVA = 17
-LIBMF_FLAGS = "-O3 -pthread -march=native -fopenmp -DUSEOMP"
 LIBMF_AVX = " -mavx -DUSEAVX" if platform.machine() == "x86_64" else ""
+LIBMF_FLAGS = f"-O3 -pthread -march=native -fopenmp -DUSEOMP{LIBMF_AVX}"
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Environment:
 NUMPY = ("numpy==2.4.6", "scipy==1.17.1")
 ENVIRONMENTS = {
     "libmf": Environment(("libmf==0.9.2", *NUMPY)),
-    # The binding leaves out the switches of LIBMF's own Makefile: vector instructions and OpenMP.
+    # The binding leaves out the switches of LIBMF's own Makefile: vector instructions and OpenMP. Which of the two
+    # variables reaches a C++ compiler depends on the version of setuptools.
     "libmf-fast": Environment(
-        ("libmf==0.9.2", *NUMPY), {"CFLAGS": LIBMF_FLAGS + LIBMF_AVX, "LDFLAGS": "-fopenmp"}
+        ("libmf==0.9.2", *NUMPY), {"CFLAGS": LIBMF_FLAGS, "CXXFLAGS": LIBMF_FLAGS, "LDFLAGS": "-fopenmp"}
     ),
     "surprise": Environment(("scikit-surprise==1.1.5", *NUMPY)),
     # threadpoolctl is imported by cmfrec and not declared.

@@ -130,4 +130,5 @@ def updated_precision(
     error_B: torch.Tensor, count_B: torch.Tensor, dof: float, noise_variance: float
 ) -> torch.Tensor:
     """E step of the precisions of rows: E[alpha] = (nu + count) / (nu + error / sigma^2), float64 [B]."""
-    return (dof + count_B) / (dof + error_B / noise_variance)
+    # Rounding of float32 statistics may leave a perfect fit below 0.
+    return (dof + count_B) / (dof + error_B.clamp(min=0) / noise_variance)

@@ -46,6 +46,7 @@ Overrides = Annotated[
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL_DIR", help="Model folder that `merge` wrote.", show_default=False)
 ]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 VerifyOption = Annotated[
     bool,
     typer.Option(
@@ -183,7 +184,7 @@ def evaluate(
     ranking_users: Annotated[
         int, typer.Option(min=0, help="Rank all items for at most so many users, a fixed draw; 0 for none.")
     ] = 20_000,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: DeviceOption = "cpu",
     verify: VerifyOption = True,
 ) -> None:
     """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
@@ -234,7 +235,7 @@ def recommend(
             "--output", "-o", metavar="FILE", help="Also write the lists to a local file: .json or .csv."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: DeviceOption = "cpu",
     verify: VerifyOption = True,
 ) -> None:
     """Print the best items for each user, by the predicted rating; items rated in training are left out.
@@ -272,7 +273,7 @@ def similar(
         typer.Option("--user", "-u", metavar="ID", help="User id as in the data."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: DeviceOption = "cpu",
     verify: VerifyOption = True,
 ) -> None:
     """Print the items most like an item, or the users most like a user, by the cosine of their factors.

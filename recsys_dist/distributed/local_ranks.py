@@ -35,6 +35,17 @@ LONGEST_REASON = 2000
 
 
 @dataclass(frozen=True)
+class _Plan:
+    """What every rank does, how many there are, where they meet and how."""
+
+    work: Callable[[Collectives], object]
+    num_ranks: int
+    meeting: str
+    timeout_s: float
+    num_threads: int | None
+
+
+@dataclass(frozen=True)
 class _Rank:
     """One spawned process, and the pipe by which it tells why it failed."""
 
@@ -66,11 +77,11 @@ def run_local_ranks(
     each other. Raises `TrainingError` with the rank that failed first; the others are ended then.
     """
     with tempfile.TemporaryDirectory(prefix="recsys_dist-ranks-") as folder:
-        meeting = (Path(folder) / "meeting").as_uri()
+        plan = _Plan(work, num_ranks, (Path(folder) / "meeting").as_uri(), timeout_s, num_threads)
         ranks: list[_Rank] = []
         try:
             for number in range(num_ranks):
-                ranks.append(_start(work, number, num_ranks, meeting, timeout_s, num_threads))
+                ranks.append(_start(plan, number))
             failed = _first_failure(ranks, timeout_s)
             if failed is not None:
                 raise TrainingError(_explain(failed, num_ranks))
@@ -81,18 +92,10 @@ def run_local_ranks(
                 rank.told.close()
 
 
-def _start(
-    work: Callable[[Collectives], object],
-    number: int,
-    num_ranks: int,
-    meeting: str,
-    timeout_s: float,
-    num_threads: int | None,
-) -> _Rank:
+def _start(plan: _Plan, number: int) -> _Rank:
     context = multiprocessing.get_context("spawn")
     told, tell = context.Pipe(duplex=False)
-    arguments = (work, number, num_ranks, meeting, timeout_s, num_threads, tell)
-    process = context.Process(target=_one_rank, args=arguments, name=f"rank {number}", daemon=True)
+    process = context.Process(target=_one_rank, args=(plan, number, tell), name=f"rank {number}", daemon=True)
     process.start()
     tell.close()
     return _Rank(number, process, told)
@@ -126,25 +129,17 @@ def _explain(failed: _Rank, num_ranks: int) -> str:
     return reason.removeprefix(": ") if reason.startswith(": rank ") or num_ranks == 1 else who + reason
 
 
-def _one_rank(
-    work: Callable[[Collectives], object],
-    number: int,
-    num_ranks: int,
-    meeting: str,
-    timeout_s: float,
-    num_threads: int | None,
-    tell: Connection,
-) -> None:
+def _one_rank(plan: _Plan, number: int, tell: Connection) -> None:
     """The life of one spawned process."""
-    _prepare_process(num_threads)
-    world = World(rank=number, size=num_ranks, device=torch.device("cpu"))
+    _prepare_process(plan.num_threads)
+    world = World(rank=number, size=plan.num_ranks, device=torch.device("cpu"))
     try:
         with (
             Path(os.devnull).open("w") as nowhere,
             redirect_stdout(nowhere),
-            open_collectives(world, timeout_s, init_method=meeting) as collectives,
+            open_collectives(world, plan.timeout_s, init_method=plan.meeting) as collectives,
         ):
-            work(collectives)
+            plan.work(collectives)
     except (RecsysDistError, OSError, MemoryError) as error:
         tell.send((str(error) or error.__class__.__name__)[:LONGEST_REASON])
         sys.exit(1)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.symmetric import spd_inverse
 from recsys_dist.models.factors import Layout, second_moments
 from recsys_dist.models.prior import Prior
@@ -94,7 +95,8 @@ def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: 
         scaled_nnB *= statistics.precision_B
         right_nB *= statistics.precision_B
     scaled_nnB += scaled_precision_nn.unsqueeze(2)
-    right_nB += scaled_precision_nn @ statistics.prior_mean_nB
+    with one_thread():
+        right_nB += scaled_precision_nn @ statistics.prior_mean_nB
     inverse_nnB, log_determinant_B = spd_inverse(scaled_nnB)
     # E[x_u] = (sigma^2 precision_u)^-1 right_u          Cov(x_u) = sigma^2 (sigma^2 precision_u)^-1
     mean_nB = (inverse_nnB * right_nB.unsqueeze(0)).sum(1)

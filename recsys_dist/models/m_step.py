@@ -9,6 +9,7 @@ import math
 
 import torch
 
+from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.models.e_step import Posterior, Statistics
 from recsys_dist.models.factors import Layout, packed_size
 from recsys_dist.models.prior import Prior
@@ -35,7 +36,8 @@ def row_sums(
     residual_nB = (posterior.mean_nB - statistics.prior_mean_nB).double()
     weighted_nB = residual_nB * rated_B
     # sum of E[d d^T] = sum of E[d] E[d]^T + sum of Cov
-    square_nn = weighted_nB @ residual_nB.T
+    with one_thread():
+        square_nn = weighted_nB @ residual_nB.T
     second_T = square_nn[layout.own_rows_T, layout.own_columns_T]
     second_T += (posterior.covariance_TB * rated_B.to(posterior.covariance_TB.dtype)).sum(1, dtype=torch.float64)
     log_determinant = (posterior.log_determinant_B * rated_B).sum().view(1)

@@ -7,6 +7,8 @@ from functools import cached_property
 
 import torch
 
+from recsys_dist.kernels.one_thread import one_thread
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -25,5 +27,6 @@ class Prior:
     def precision_nn(self) -> torch.Tensor:
         """Lambda, the inverse of the covariance."""
         # inv_ex gives numbers that are not finite where inv raises: the caller checks its sums once.
-        precision_nn: torch.Tensor = torch.linalg.inv_ex(self.covariance_nn).inverse
+        with one_thread():
+            precision_nn: torch.Tensor = torch.linalg.inv_ex(self.covariance_nn).inverse
         return precision_nn

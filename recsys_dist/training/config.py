@@ -120,3 +120,9 @@ class TrainConfig(Settings):
     model: Annotated[MfSettings | AutorecSettings, Field(discriminator="kind")]
     training: TrainingSettings = TrainingSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+
+    @model_validator(mode="after")
+    def _a_memory_limit_is_kept(self) -> TrainConfig:
+        if self.training.memory_limit is not None and self.model.kind != "mf":
+            raise ValueError("training.memory_limit: only model.kind: mf can keep one; leave it null")
+        return self

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from recsys_dist.models.constrained import PATTERN_STEPS
 from recsys_dist.models.e_step import batch_rows
 from recsys_dist.models.factors import panel_widths
 
@@ -67,20 +66,3 @@ def row_floats(factors: int, with_pattern: bool, with_precision: bool) -> int:
     """Numbers of one row on its travel: W second moments, D of the vector, n of the pattern, 1 precision."""
     num_own = factors + 1
     return sum(panel_widths(factors)) + num_own + 1 + num_own * with_pattern + with_precision
-
-
-def epoch_bytes(
-    num_items: int, factors: int, world_size: int, with_patterns: bool = False, with_precisions: bool = False
-) -> int:
-    """What all ranks together receive of item rows in one epoch: a row goes to, and comes from, all but its owner.
-
-    (ranks - 1) x items x (4 x width to users + 8 x width to items), and for each pattern that is solved for the
-    same at width n: once with the right side, and both ways with each product of conjugate gradients.
-    """
-    num_own, products = factors + 1, PATTERN_STEPS + 1
-    width = row_floats(factors, with_patterns, with_precisions)
-    numbers = (4 + 8) * width
-    if with_patterns:
-        numbers += (4 * products + 8 * (products + 1)) * num_own  # of users: the right side comes to the items
-        numbers += (4 * (products + 1) + 8 * products) * num_own  # of items: it goes to the users
-    return (world_size - 1) * num_items * numbers

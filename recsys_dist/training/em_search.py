@@ -60,8 +60,6 @@ class Search(BaseModel):
     """Done in this phase."""
     error: float | None = None
     """The judged squared error after the last epoch."""
-    gain: float | None = None
-    """Its relative fall by the last epoch; None after the first one of a phase."""
     before: Form | None = None
     """The form to go back to from a trial, and what it had reached."""
     before_error: float | None = None
@@ -90,7 +88,7 @@ class Search(BaseModel):
     def after_search_epoch(self, error: float, settings: MfSettings) -> tuple[Search, str | None]:
         """The state after one more epoch that ended with this squared error, and what there is to tell."""
         gain = None if self.error is None else 1 - error / self.error
-        here = self.model_copy(update={"epochs": self.epochs + 1, "error": error, "gain": gain})
+        here = self.model_copy(update={"epochs": self.epochs + 1, "error": error})
         if self.phase == "trying":
             return here._after_trial() if here.epochs >= TRIAL_EPOCHS else (here, None)
         candidate = here._next_candidate(settings)
@@ -156,7 +154,7 @@ class Search(BaseModel):
 
     def after_polishing_epoch(self, bound: float, tolerance: float) -> Search:
         """The state after one more epoch, whose likelihood bound per rating was `bound`."""
-        still = self.bound is not None and bound - self.bound < tolerance
+        still = tolerance > 0 and self.bound is not None and bound - self.bound < tolerance
         phase = "done" if still and self.epochs + 1 >= LEAST_POLISHING else "polishing"
         return self.model_copy(update={"phase": phase, "epochs": self.epochs + 1, "bound": bound})
 

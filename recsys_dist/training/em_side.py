@@ -15,7 +15,7 @@ from recsys_dist.models.e_step import Posterior, Statistics
 from recsys_dist.models.factors import Layout, packed_size
 from recsys_dist.models.prior import Prior
 
-SHARED_DOF = 10.0
+FIRST_DOF = 10.0
 """nu before it is learnt: precisions that differ by a factor of about 2."""
 
 
@@ -37,7 +37,7 @@ class Side:
         """Sum of their squares, each weighted by the precision of the other side."""
         self.precision_R: torch.Tensor | None = None
         """E[alpha], float32; None where noise is shared."""
-        self.dof = SHARED_DOF
+        self.dof = FIRST_DOF
         """nu of the precisions"""
         self.pattern_Rn: torch.Tensor | None = None
         """What a row adds to the prior means of those of the other side that it is rated with; None: nothing."""
@@ -54,7 +54,7 @@ class Side:
     def differ(self, precisions_differ: bool) -> None:
         """Let each row have a precision of its own, starting from 1, or none."""
         if not precisions_differ:
-            self.precision_R, self.dof = None, SHARED_DOF
+            self.precision_R, self.dof = None, FIRST_DOF
         elif self.precision_R is None:
             self.precision_R = torch.ones(self.num_rows, dtype=torch.float32, device=self.mean_nR.device)
 

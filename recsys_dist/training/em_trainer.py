@@ -72,6 +72,11 @@ class EmTrainer:
         share = min(HELD_BACK_SHARE, MOST_HELD_BACK / num_ratings)
         return 0.0 if self._judges_by_valid or share * num_ratings < LEAST_HELD_BACK else share
 
+    def _hold_back(self) -> None:
+        """Hold back what the search judges by, or give it back, and read the ratings that are left."""
+        self._shards.hold_back(self._share_to_hold_back() if self._search.is_searching else 0.0)
+        self._collectives.together("reading the train ratings", self._shards.read)
+
     @property
     def has_converged(self) -> bool:
         """Whether another epoch would change next to nothing."""
@@ -84,8 +89,7 @@ class EmTrainer:
 
     def _begin(self) -> None:
         """Starting values; on much data rounds over some shards first."""
-        if self._search.is_searching:
-            self._shards.hold_back(self._share_to_hold_back())
+        self._hold_back()
         model, every = self._model, self._shards.__iter__
         if self._dataset.manifest.num_ratings["train"] >= WARM_UP_RATINGS:
             some = partial(self._shards.every, WARM_UP_STRIDE)
@@ -130,26 +134,27 @@ class EmTrainer:
             self._search = self._search.after_polishing_epoch(bound, self._settings.tolerance)
             return None
         if self._epochs - self.epochs_done <= LEAST_POLISHING:
-            search, note = self._search.polish(), f"no epochs left to try: {self._search.polish().form}"
+            search = self._search.polish()
+            note: str | None = f"the last epochs, with all ratings and nothing more to try: {search.form}"
         else:
             errors = self.validate() if self._judges_by_valid else self._model.errors(self._shards.held_back_pairs)
-            search, told = self._search.after_search_epoch(errors.squared / errors.count, self._settings)
-            note = told or ""
+            search, note = self._search.after_search_epoch(errors.squared / errors.count, self._settings)
         self._change_to(search)
-        return note or None
+        return note
 
     def _change_to(self, search: Search) -> None:
-        if self._search.is_searching and not search.is_searching and self._shards.held_back:
-            self._shards.hold_back(0.0)
-            self._model.count(self._shards.__iter__)
-        is_new = search.form != self._search.form
+        """Go on with another state of the search; users are solved anew where that changes what they see."""
+        is_new, is_over = search.form != self._search.form, not search.is_searching
         self._search = search
+        if is_over:
+            self._hold_back()
         if is_new:
             self._model.take_form(search.form)
-            # Squares that were weighted by precisions of the form before count whole again.
+        if is_new or is_over:
+            # Also because squares may be weighted by precisions that the form before had.
             self._model.count(self._shards.__iter__)
-        if is_new or not search.is_searching:
             self._model.solve_users(self._shards.__iter__)
+            self._valid_errors = None
 
     def validate(self) -> ErrorSums:
         """Errors of this rank's users over the valid split, summed over ranks in shard order."""
@@ -191,7 +196,7 @@ class EmTrainer:
         read: Any = values
         self.epochs_done = int(read["epoch"])
         self._search = Search.from_json(values["search"])
-        self._shards.hold_back(self._share_to_hold_back() if self._search.is_searching else 0.0)
+        self._hold_back()
         model.count(self._shards.__iter__)
         model.noise_variance, model.unit_variance = float(read["noise_variance"]), float(read["unit_variance"])
         for name, side in (("user", model.users), ("item", model.items)):

@@ -7,8 +7,12 @@ Items travel in blocks, so that no rank ever holds more than its own rows and on
 where all fits into memory. Partial sums are float32 within a shard and float64 between shards, where sums of this
 size are exact: the result does not depend on ranks.
 
-    one item row received costs 4 (bytes of float32) x width on the way to users, for every rank but the owner;
-    8 (bytes of float64) x width on the way to items, for every rank but the owner.
+All ranks together receive in one epoch, for I items and row widths as em_partition.row_floats counts them,
+
+    (ranks - 1) x I x (4 x width to users + 8 x width to items)                     float32 out, float64 back
+
+and with constrained priors, n wide: for the pattern of users 4 x 3 + 8 x 4, for that of items 4 x 4 + 8 x 3 bytes
+for each of the n numbers of a row, of the right side and the three products of conjugate gradients.
 """
 
 from __future__ import annotations

@@ -18,10 +18,11 @@ import torch
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
+from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.sparse import Tables
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models import m_step
-from recsys_dist.models.constrained import PATTERN_STEPS, conjugate_gradients
+from recsys_dist.models.constrained import PATTERN_STEPS, ColumnSums, Product, conjugate_gradients
 from recsys_dist.models.factors import Layout
 from recsys_dist.models.m_step import SideSums
 from recsys_dist.models.prior import Prior
@@ -116,7 +117,6 @@ class Factorization:
     def take_form(self, form: Form) -> None:
         """Go on with another form of the model; what both know stays."""
         self.form = form
-        # The pattern of a side stands with the rows whose ratings move the other side's prior means.
         self.items.carry_pattern(form.constrained in {"users", "both"})
         self.users.carry_pattern(form.constrained in {"items", "both"})
         self.users.differ(form.noise != "shared")
@@ -202,29 +202,25 @@ class Factorization:
         self._solve_patterns()
 
     def _solve_patterns(self) -> None:
-        """(F^T F + lambda I) W = F^T (X - m) for both sides, see models/constrained.py."""
-        users, items, weight = self.users, self.items, self.form.regularization
-        if items.pattern_Rn is not None:
-            root_U1 = users.root_R.unsqueeze(1)
-            right_In = self._to_items(root_U1 * users.centred())
-            items.pattern_Rn = conjugate_gradients(
-                lambda w_In: self._to_items(root_U1.square() * self._to_users(w_In)) + weight * w_In,
-                right_In,
-                items.pattern_Rn,
-                self._over_items,
-                PATTERN_STEPS,
-            )
-        if users.pattern_Rn is not None:
-            root_I1 = items.root_R.unsqueeze(1)
-            right_Un = self._to_users(root_I1 * items.centred())
-            users.pattern_Rn = conjugate_gradients(
-                lambda w_Un: self._to_users(root_I1.square() * self._to_items(w_Un)) + weight * w_Un,
-                right_Un,
-                users.pattern_Rn,
-                self._over_users,
-                PATTERN_STEPS,
-            )
+        """Solve both patterns a little further; each stands with the rows whose ratings move the other side."""
+        self._solve_pattern(self.users, self.items, self._to_users, self._to_items, self._over_items)
+        self._solve_pattern(self.items, self.users, self._to_items, self._to_users, self._over_users)
         self._measure_patterns()
+
+    def _solve_pattern(
+        self, moved: Side, carrier: Side, to_moved: Product, to_carrier: Product, column_sums: ColumnSums
+    ) -> None:
+        """(F^T F + lambda I) W = F^T (X - m), see models/constrained.py."""
+        if carrier.pattern_Rn is None:
+            return
+        root_R1, weight = moved.root_R.unsqueeze(1), self.form.regularization
+        carrier.pattern_Rn = conjugate_gradients(
+            lambda w_Rn: to_carrier(root_R1.square() * to_moved(w_Rn)) + weight * w_Rn,
+            to_carrier(root_R1 * moved.centred()),
+            carrier.pattern_Rn,
+            column_sums,
+            PATTERN_STEPS,
+        )
 
     def _measure_patterns(self) -> None:
         """lambda W^T W of each side's pattern, kept at the side that it moves."""
@@ -234,11 +230,17 @@ class Factorization:
         ):
             moved.pattern_nn = None
             if carrier.pattern_Rn is not None:
-                rows_n, n = carrier.pattern_Rn.double(), carrier.layout.num_own
-                products_Bnn = torch.zeros((len(blocks), n, n), dtype=torch.float64, device=self._device)
-                for product_nn, block in zip(products_Bnn, blocks, strict=True):
-                    product_nn.copy_(rows_n[block].T @ rows_n[block])
-                moved.pattern_nn = self.form.regularization * self._collectives.sum_blocks(products_Bnn)
+                moved.pattern_nn = self.form.regularization * self._second_moment(carrier.pattern_Rn, blocks)
+
+    def _second_moment(self, rows_Rn: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
+        """sum of x x^T over the rows of all ranks, in canonical order: float64 [n, n]"""
+        n = rows_Rn.shape[1]
+        products_Bnn = torch.zeros((len(blocks), n, n), dtype=torch.float64, device=self._device)
+        for product_nn, block in zip(products_Bnn, blocks, strict=True):
+            rows_Bn = rows_Rn[block].double()
+            with one_thread():
+                product_nn.copy_(rows_Bn.T @ rows_Bn)
+        return self._collectives.sum_blocks(products_Bnn)
 
     def _to_users(self, rows_IX: torch.Tensor) -> torch.Tensor:
         """For each own user the sum over the rated items: own item rows [R, X] -> own user rows [R, X]."""

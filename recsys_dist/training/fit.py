@@ -59,7 +59,7 @@ def fit(
         started = time.monotonic()
         result = trainer.train_epoch(should_stop)
         if not result.finished:
-            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping, None), whole_epoch=False)
+            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping), whole_epoch=False)
             return Outcome.PREEMPTED
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
@@ -69,7 +69,8 @@ def fit(
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop = should_stop()
         if stop or _is_due(trainer, stopping, config):
-            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping, valid_rmse))
+            details = _details(noted, stopping, valid_rmse, trainer.has_converged)
+            store.save(trainer.state(), trainer.epochs_done, details)
         if stop and not _is_over(trainer, stopping, config):
             return Outcome.PREEMPTED
     return _outcome(trainer, config)
@@ -127,6 +128,10 @@ def _require_finite(sums: ErrorSums, when: str) -> None:
 
 
 def _details(
-    noted: Mapping[str, JsonValue], stopping: EarlyStopping, valid_rmse: float | None
+    noted: Mapping[str, JsonValue],
+    stopping: EarlyStopping,
+    valid_rmse: float | None = None,
+    has_converged: bool = False,
 ) -> dict[str, JsonValue]:
-    return {**noted, "valid_rmse": valid_rmse, "early_stopping": stopping.to_json()}
+    found = {"valid_rmse": valid_rmse, "early_stopping": stopping.to_json(), "has_converged": has_converged}
+    return {**noted, **found}

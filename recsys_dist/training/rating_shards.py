@@ -73,9 +73,10 @@ class RatingShards:
         self.held_back = share
         self._kept.clear()
 
-    def __len__(self) -> int:
-        """Shards of this rank."""
-        return len(self.own)
+    def read(self) -> None:
+        """Read and check every shard once. Raises `DataError` for one that cannot be used."""
+        for _ in self:
+            pass
 
     def __iter__(self) -> Iterator[UserShard]:
         """Every shard once."""

@@ -150,6 +150,8 @@ def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, data
         return f"training in {folder.url}{note}"
     if start.step >= config.training.epochs:
         return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to go on"
+    if start.details.get("has_converged"):
+        return f"{folder.url} is finished: the model stands still since epoch {start.step}"
     stopping = EarlyStopping.from_json(start.details.get("early_stopping"))
     if stopping.is_exhausted(config.training.patience):
         return (

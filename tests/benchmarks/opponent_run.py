@@ -38,7 +38,7 @@ class Export:
         return tuple(self._arrays[f"{name}_{column}"] for column in ("user_index", "item_index", "rating"))
 
     @property
-    def test_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+    def held_out_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         return self.split("test")[:2]
 
 
@@ -62,7 +62,7 @@ def libmf(export: Export, settings: dict[str, Any]) -> Training:
         model = MF(nr_threads=THREADS, quiet=True, **settings)
         problem = Problem(export.num_users, export.num_items, len(nodes), nodes.ctypes.data)
         model.model = mf.mf_train(problem, model._options).contents
-        return lambda: dots(model.p_factors(), model.q_factors(), *export.test_pairs)
+        return lambda: dots(model.p_factors(), model.q_factors(), *export.held_out_pairs)
 
     return fit
 
@@ -81,7 +81,7 @@ def surprise(export: Export, settings: dict[str, Any]) -> Training:
     trainset = Trainset(lists, {}, *sizes, (float(rating.min()), float(rating.max())), {}, {})
 
     def predict(model: SVD) -> np.ndarray:
-        user, item = export.test_pairs
+        user, item = export.held_out_pairs
         is_known = (np.bincount(user_index, minlength=export.num_users) > 0)[user]
         is_known &= (np.bincount(item_index, minlength=export.num_items) > 0)[item]
         # Biases of the unknown are 0; their factors are the random start, which its own predict leaves out too.
@@ -120,7 +120,7 @@ def cmfrec(export: Export, settings: dict[str, Any]) -> Training:
         # As its documentation advises where speed counts.
         fast = {"precompute_for_predictions": False, "produce_dicts": False, "use_float": True}
         model = CMF(method="als", nthreads=THREADS, verbose=False, **fast, **settings).fit(ratings)
-        return lambda: model.predict(*export.test_pairs)
+        return lambda: model.predict(*export.held_out_pairs)
 
     return fit
 
@@ -139,7 +139,7 @@ def spark(export: Export, settings: dict[str, Any]) -> Training:
             for table, num_rows in ((model.userFactors, export.num_users), (model.itemFactors, export.num_items))
         )
         session.stop()
-        return dots(users, items, *export.test_pairs)
+        return dots(users, items, *export.held_out_pairs)
 
     def fit() -> Callable[[], np.ndarray]:
         columns = {"userCol": "user_index", "itemCol": "item_index", "ratingCol": "rating"}

@@ -3,6 +3,8 @@
 import hashlib
 import itertools
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import pytest
 import torch
 
 from recsys_dist.checkpoint.state import TrainerState
+from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
+from recsys_dist.errors import TrainingError
 from recsys_dist.training.config import MfSettings
-from recsys_dist.training.em_partition import epoch_bytes
+from recsys_dist.training.em_partition import row_floats
+from recsys_dist.training.em_search import Search
 from recsys_dist.training.em_trainer import EmTrainer
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.ranks import run_ranks
@@ -140,6 +145,14 @@ def test_items_that_travel_in_blocks_give_the_same_model(tmp_path: Path) -> None
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-5)
 
 
+def epoch_bytes(num_items: int, factors: int, world_size: int, with_patterns: bool, with_precisions: bool) -> int:
+    """The formula of training/exchange.py."""
+    numbers = (4 + 8) * row_floats(factors, with_patterns, with_precisions)
+    if with_patterns:
+        numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)
+    return (world_size - 1) * num_items * numbers
+
+
 def received_in_an_epoch(collectives: Collectives, path: Path, settings: dict[str, Any], limit: int | None) -> int:
     trainer = trained(collectives, path, 2, limit, factors=4, **settings)
     before = collectives.received_bytes
@@ -159,6 +172,69 @@ def test_what_travels_in_an_epoch_is_what_the_formula_says(
         received = run_ranks(received_in_an_epoch, size, tmp_path / "ranks", tmp_path / "data", settings, limit)
 
         assert sum(received) == epoch_bytes(97, 4, size, with_patterns=everything, with_precisions=everything)
+
+
+def test_the_number_of_threads_changes_no_bit(tmp_path: Path) -> None:
+    """One process uses all cores, ranks use one thread each: products of matrices must not add up differently."""
+    small_dataset(tmp_path / "data", num_users=1000, num_items=300, num_ratings=20000, num_shards=2)
+    alone, threads, digests = Collectives(World.single()), torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3, 4):
+            torch.set_num_threads(number)
+            trainer = trained(alone, tmp_path / "data", 4, **{**EVERYTHING, "factors": 32})
+            tables = trainer.state().tables
+            values = json.dumps(trainer.state().values, sort_keys=True)
+            digests.append([values, *(hash_of(tables[side].tensors) for side in ("users", "items"))])
+    finally:
+        torch.set_num_threads(threads)
+
+    assert all(digest == digests[0] for digest in digests[1:])
+
+
+def test_a_form_that_is_taken_back_leaves_no_trace_in_what_is_summed(tmp_path: Path) -> None:
+    """Squares of ratings that were weighted by precisions count whole again."""
+    small_dataset(tmp_path / "data")
+    trainer = trained(Collectives(World.single()), tmp_path / "data", 3, factors=3, noise="both")
+    model, weighted = trainer._model, trainer._model.users.square_R.clone()
+    trainer._search = Search.start(MfSettings(kind="mf"), can_judge=True).model_copy(update={"form": model.form})
+    plain = Search.start(MfSettings(kind="mf", constrained="none", noise="shared"), can_judge=True)
+
+    trainer._change_to(plain)
+
+    counted = model.users.square_R.clone()
+    model.count(trainer._shards.__iter__)
+    assert torch.equal(counted, model.users.square_R)
+    assert not torch.equal(counted, weighted)
+    for noise in ("users", "both", "shared"):
+        trainer._change_to(plain.model_copy(update={"form": plain.form.model_copy(update={"noise": noise})}))
+        assert math.isfinite(trainer.train_epoch(lambda: False).extra["bound"])
+
+
+def begin_with_a_damaged_shard(collectives: Collectives, path: Path) -> str:
+    trainer = new_trainer(collectives, path, seed=0, factors=2)
+    if collectives.world.rank == 1:
+        read = trainer._dataset.block
+
+        def damaged(side: str, index: int) -> Block:
+            block = read(side, index)
+            values = block.values.copy()
+            values[3] = np.nan
+            return replace(block, values=values)
+
+        trainer._dataset.block = damaged
+    with pytest.raises(TrainingError) as caught:
+        trainer.train_epoch(lambda: False)
+    return str(caught.value)
+
+
+def test_a_rating_that_is_no_number_is_named_on_every_rank(tmp_path: Path) -> None:
+    small_dataset(tmp_path / "data", num_shards=2)
+
+    first, second = run_ranks(begin_with_a_damaged_shard, 2, tmp_path / "ranks", tmp_path / "data")
+
+    assert first == second
+    assert first.startswith("reading the train ratings failed: rank 1: ")
+    assert "user shard 1 holds a rating nan outside" in first
 
 
 def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:

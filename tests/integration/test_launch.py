@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 EPOCHS = 300  # enough that a fast machine is still training when the signal arrives
 MODELS = {
-    "mf": ("model.factors=4",),
+    "mf": ("model.factors=4", "model.tolerance=0"),
     "autorec_item": ("model.hidden=8", "model.batch_size=16"),
 }
 BIN = Path(sys.executable).parent

@@ -56,7 +56,13 @@ def test_prepare_train_and_evaluate_as_dependent_jobs(
 def start_long_training(cluster: SlurmCluster, settings: dict[str, str]) -> str:
     """Submit a training on two nodes and return its job's id when it has done a few epochs."""
     small_dataset(Path(settings["DATASET"]), num_users=400, num_items=150, num_ratings=12000)
-    keys = (f"training.epochs={LONG}", "training.patience=null", "checkpoint.every=50", "model.factors=4")
+    keys = (
+        f"training.epochs={LONG}",
+        "training.patience=null",
+        "checkpoint.every=50",
+        "model.factors=4",
+        "model.tolerance=0",
+    )
     job = cluster.submit("train.sbatch", *keys, options=TWO_NODES, **settings)
     cluster.wait_until(job, lambda _: len(epochs_logged(settings)) >= 3)
     return job

@@ -55,6 +55,18 @@ def test_a_run_tells_how_it_stands_and_goes_on(where, dataset, trained, tmp_path
     assert config == fake_config(run_dir, dataset, training={"epochs": 2}).model_dump(mode="json")
 
 
+def test_a_model_that_stands_still_is_finished_and_says_so(dataset, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(FakeTrainer, "has_converged", property(lambda trainer: trainer.epochs_done >= 2))
+    sections = {"training": {"epochs": 9}}
+
+    assert train(tmp_path, dataset, **sections) is Outcome.CONVERGED
+    assert status(tmp_path) == {"state": "finished", "step": 2, "outcome": "converged"}
+    assert train(tmp_path, dataset, **sections) is Outcome.CONVERGED
+
+    assert [trainer.trained for trainer in trained] == [2, 0]
+    assert "is finished: the model stands still since epoch 2" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("trained")
 def test_a_run_that_fails_does_not_look_saved(dataset, tmp_path, monkeypatch):
     def fail(*_arguments, **_keywords):

@@ -1,0 +1,43 @@
+"""Settings of training that contradict each other or say nothing are refused by their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recsys_dist.config import parse_settings
+from recsys_dist.errors import ConfigError
+from recsys_dist.training.config import TrainConfig
+
+
+def config(model: dict[str, Any], **training: Any) -> TrainConfig:
+    tree = {"dataset": "data", "run_dir": "run", "model": {"kind": "mf", **model}, "training": training}
+    return parse_settings(TrainConfig, tree, source="test")
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"),
+    [("4GiB", 4 * 2**30), ("500MB", 500_000_000), ("1.5 KiB", 1536), ("10B", 10)],
+)
+def test_a_memory_limit_is_a_number_of_bytes(text: str, num_bytes: int) -> None:
+    assert config({}, memory_limit=text).training.memory_bytes == num_bytes
+    assert config({}).training.memory_bytes is None
+
+
+@pytest.mark.parametrize("text", ["4", "0GiB", "-1GiB", "GiB", "4GiBs", "4 TB", ""])
+def test_a_memory_limit_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"memory_limit.*is not a size such as 4GiB or 500MB"):
+        config({}, memory_limit=text)
+
+
+def test_a_memory_limit_that_would_not_be_kept_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"training\.memory_limit: only model\.kind: mf can keep one"):
+        config({"kind": "autorec"}, memory_limit="4GiB")
+
+
+@pytest.mark.parametrize("extension", [{"constrained": "both"}, {"noise": "users"}])
+def test_extensions_of_the_prior_need_one_that_adapts(extension: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="needs prior: adaptive"):
+        config({"prior": "fixed", **extension})
+    assert config({"prior": "fixed"}).model.kind == "mf"

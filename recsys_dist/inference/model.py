@@ -106,8 +106,7 @@ class Model:
 
     def _unsure(self) -> ConfigError:
         return ConfigError(
-            f"{self.folder.folder.url} does not know how sure it is; train kind: mf with posterior: full "
-            f"or diagonal"
+            f"{self.folder.folder.url} does not know how sure it is; train kind: mf with posterior: full"
         )
 
     @cached_property

@@ -5,7 +5,7 @@ Shapes: see models/factors.py; R rows of this rank, numbered from 0 here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -109,7 +109,7 @@ class Side:
             # m_u = m + (sum of w_i) / sqrt(n_u)
             prior_mean_nB = prior_mean_nB + (gathered.plain[-1] * self.root_R[batch].unsqueeze(1)).T
         return Statistics(
-            gram_WB=torch.cat([panel.T for panel in panels]),
+            gram_WB=_batch_last(panels),
             weighted_DB=gathered.by_value.T,
             square_B=self.square_R[batch],
             count_B=self.count_R[batch],
@@ -166,3 +166,12 @@ class Side:
         self.covariance_TR[self.layout.triangle_T] = columns["covariance"].to(device).T
         self.precision_R = columns["precision"].to(device) if "precision" in columns else None
         self.pattern_Rn = columns["pattern"].to(device) if "pattern" in columns else None
+
+
+def _batch_last(panels: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Panels [B, columns] side by side, turned: [W, B]."""
+    turned_WB = panels[0].new_empty((sum(panel.shape[1] for panel in panels), len(panels[0])))
+    # Tile by tile, which torch.cat of turned panels is not.
+    for part, panel in zip(turned_WB.split([panel.shape[1] for panel in panels]), panels, strict=True):
+        part.copy_(panel.T)
+    return turned_WB

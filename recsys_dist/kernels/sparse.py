@@ -122,11 +122,15 @@ class Csr:
 
     def weighted_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
         """Values times table: row r is the sum over its entries of value * table[column]. [C, X] -> [R, X]"""
-        return self._sum(table_CX, self.values.to(table_CX.dtype))
+        return self.sum_of(self.values.to(table_CX.dtype), table_CX)
 
     def plain_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
         """Indicator times table: row r is the sum over its entries of table[column]. [C, X] -> [R, X]"""
         return self._sum(table_CX, None)
+
+    def sum_of(self, weight_N: torch.Tensor, table_CX: torch.Tensor) -> torch.Tensor:
+        """Weights [N] in place of the values, times table: [C, X] -> [R, X]"""
+        return self._sum(table_CX, weight_N)
 
     def _sum(self, table_CX: torch.Tensor, weight_N: torch.Tensor | None) -> torch.Tensor:
         return F.embedding_bag(

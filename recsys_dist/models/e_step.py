@@ -73,6 +73,10 @@ class Posterior:
         """Whether every row could be solved."""
         return bool(torch.isfinite(self.log_determinant_B).all())
 
+    def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:  # noqa: ARG002
+        """Weighted sum of the covariances in packed order: float64 [T]."""
+        return (self.covariance_TB * weight_B.to(self.covariance_TB.dtype)).sum(1, dtype=torch.float64)
+
     def to(self, dtype: torch.dtype) -> Posterior:
         """The same in another precision."""
         return Posterior(self.mean_nB.to(dtype), self.covariance_TB.to(dtype), self.log_determinant_B)

@@ -6,15 +6,30 @@ The model and its sources: see e_step.py. S sums; other shapes: see factors.py. 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 
 from recsys_dist.kernels.one_thread import one_thread
-from recsys_dist.models.e_step import Posterior, Statistics
 from recsys_dist.models.factors import Layout, packed_size
 from recsys_dist.models.prior import Prior
 
 LEAST_DOF, LARGEST_DOF = 0.1, 1e6
+
+
+class RowPosterior(Protocol):
+    """Normal posteriors of a batch of rows."""
+
+    @property
+    def mean_nB(self) -> torch.Tensor:
+        """Their means."""
+
+    @property
+    def log_determinant_B(self) -> torch.Tensor:
+        """Of their covariances; float64"""
+
+    def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Weighted sum of their covariances in packed order: float64 [T]."""
 
 
 def num_sums(num_own: int) -> int:
@@ -23,8 +38,9 @@ def num_sums(num_own: int) -> int:
 
 
 def row_sums(
-    posterior: Posterior,
-    statistics: Statistics,
+    posterior: RowPosterior,
+    prior_mean_nB: torch.Tensor,
+    count_B: torch.Tensor,
     error_B: torch.Tensor | None,
     precision_B: torch.Tensor | None,
     dof: float,
@@ -32,19 +48,19 @@ def row_sums(
 ) -> torch.Tensor:
     """float64 sums over the rated rows of a batch, with d = x - m_u: their number, sum of E[d], of E[d d^T] in
     packed order, of log det Cov, of alpha error (0 where it was not asked for), and two of the precisions."""
-    rated_B = (statistics.count_B > 0).double()
-    residual_nB = (posterior.mean_nB - statistics.prior_mean_nB).double()
+    rated_B = (count_B > 0).double()
+    residual_nB = (posterior.mean_nB - prior_mean_nB).double()
     weighted_nB = residual_nB * rated_B
     # sum of E[d d^T] = sum of E[d] E[d]^T + sum of Cov
     with one_thread():
         square_nn = weighted_nB @ residual_nB.T
     second_T = square_nn[layout.own_rows_T, layout.own_columns_T]
-    second_T += (posterior.covariance_TB * rated_B.to(posterior.covariance_TB.dtype)).sum(1, dtype=torch.float64)
+    second_T += posterior.covariance_sum(rated_B, layout)
     log_determinant = (posterior.log_determinant_B * rated_B).sum().view(1)
     error = rated_B.new_zeros(1)
     if error_B is not None:
         error = (error_B if precision_B is None else error_B * precision_B).sum().view(1)
-    precisions = _precision_sums(precision_B, statistics.count_B, dof, rated_B)
+    precisions = _precision_sums(precision_B, count_B, dof, rated_B)
     return torch.cat([rated_B.sum().view(1), weighted_nB.sum(1), second_T, log_determinant, error, precisions])
 
 

@@ -18,8 +18,9 @@ class MfSettings(Settings):
     kind: Literal["mf"]
     factors: int = Field(default=32, ge=0, le=256)
     """K, the length of p_u and q_i; 0 leaves the biases alone. Epochs cost about K^2, and more K does no harm."""
-    posterior: Literal["point", "full"] = "full"
-    """`full` keeps a covariance for each user and item; `point` only the most probable factors."""
+    posterior: Literal["point", "diagonal", "full"] = "full"
+    """`full` keeps a covariance for each user and item, `diagonal` a variance for each of their numbers (epochs
+    cost about K, not K^2), `point` only the most probable factors."""
     prior: Literal["fixed", "adaptive"] = "adaptive"
     """`adaptive` learns prior means and full covariances of both sides; `fixed` is ridge regression."""
     regularization: float = Field(default=5.0, gt=0)

@@ -8,9 +8,6 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from recsys_dist.models.e_step import batch_rows
-from recsys_dist.models.factors import panel_widths
-
 Range = tuple[int, int]
 
 LEAST_SOLVE_BLOCKS = 16
@@ -33,15 +30,20 @@ class ItemPartition:
     """Canonical: what other ranks hold of the item tables at a time."""
 
     @classmethod
-    def of(cls, num_items: int, factors: int, world_size: int, memory_limit: int | None) -> ItemPartition:
-        """`memory_limit` is what one rank may take, in bytes; None means that all items may travel at once."""
-        step = min(batch_rows(factors + 1), -(-num_items // LEAST_SOLVE_BLOCKS))
+    def of(
+        cls, num_items: int, rows_at_once: int, row_bytes: int, world_size: int, memory_limit: int | None
+    ) -> ItemPartition:
+        """So many rows are solved at once; an item takes so many bytes on its travel.
+
+        `memory_limit` is what one rank may take, in bytes; None means that all items may travel at once.
+        """
+        step = min(rows_at_once, -(-num_items // LEAST_SOLVE_BLOCKS))
         solve_blocks = _cut(num_items, step)
         edges = [0, *(stop for _, stop in solve_blocks)]
         cuts = [edges[len(solve_blocks) * rank // world_size] for rank in range(world_size + 1)]
         rows = num_items
         if memory_limit is not None:
-            rows = min(rows, max(step, memory_limit // (TRAVEL_SHARE * travel_bytes(factors))))
+            rows = min(rows, max(step, memory_limit // (TRAVEL_SHARE * row_bytes)))
         return cls(solve_blocks, tuple(itertools.pairwise(cuts)), _cut(num_items, rows))
 
     def own_solve_blocks(self, rank: int) -> list[slice]:
@@ -54,15 +56,6 @@ def _cut(num_rows: int, step: int) -> tuple[Range, ...]:
     return tuple((start, min(start + step, num_rows)) for start in range(0, num_rows, step))
 
 
-def travel_bytes(factors: int) -> int:
-    """Of one item on its travel: a float32 row to users, a float32 partial and a float64 sum from them.
-
-    A row is the second moments, the vector, and what constrained priors and precisions add.
-    """
-    return (4 + 4 + 8) * row_floats(factors, with_pattern=True, with_precision=True)
-
-
-def row_floats(factors: int, with_pattern: bool, with_precision: bool) -> int:
-    """Numbers of one row on its travel: W second moments, D of the vector, n of the pattern, 1 precision."""
-    num_own = factors + 1
-    return sum(panel_widths(factors)) + num_own + 1 + num_own * with_pattern + with_precision
+def travel_bytes(row_floats: int) -> int:
+    """Of one item on its travel: a float32 row to users, a float32 partial and a float64 sum from them."""
+    return (4 + 4 + 8) * row_floats

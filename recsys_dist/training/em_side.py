@@ -5,14 +5,14 @@ Shapes: see models/factors.py; R rows of this rank, numbered from 0 here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 
-from recsys_dist.kernels.sparse import Tables
-from recsys_dist.models import e_step, m_step
-from recsys_dist.models.e_step import Posterior, Statistics
-from recsys_dist.models.factors import Layout, packed_size
+from recsys_dist.models import m_step
+from recsys_dist.models.e_step import updated_precision
+from recsys_dist.models.factors import Layout
+from recsys_dist.models.m_step import RowPosterior
 from recsys_dist.models.prior import Prior
 
 FIRST_DOF = 10.0
@@ -23,14 +23,14 @@ class Side:
     """The rows of one side on this rank."""
 
     def __init__(
-        self, layout: Layout, start: int, num_rows: int, prior: Prior, point: bool, sums_errors: bool
+        self, layout: Layout, start: int, num_rows: int, prior: Prior, sums_errors: bool, rows_at_once: int
     ) -> None:
         n, device = layout.num_own, layout.own_n.device
         self.sums_errors = sums_errors
         """Whether the sums of a solve hold the squared error; one side is enough."""
-        self.layout, self.start, self.num_rows, self.prior, self.point = layout, start, num_rows, prior, point
+        self.layout, self.start, self.num_rows, self.prior = layout, start, num_rows, prior
+        self._rows_at_once = rows_at_once
         self.mean_nR = torch.zeros((n, num_rows), dtype=torch.float32, device=device)
-        self.covariance_TR = torch.zeros((packed_size(n), num_rows), dtype=torch.float32, device=device)
         self.count_R = torch.zeros(num_rows, dtype=torch.float64, device=device)
         """Ratings of each row."""
         self.square_R = torch.zeros(num_rows, dtype=torch.float64, device=device)
@@ -45,6 +45,11 @@ class Side:
         """lambda W^T W of the other side's pattern, which moves the prior means of this side."""
         self.failed_row: int | None = None
         """The first row that could not be solved."""
+
+    @property
+    def all_rows(self) -> slice:
+        """The rows of this rank."""
+        return slice(0, self.num_rows)
 
     @property
     def root_R(self) -> torch.Tensor:
@@ -65,94 +70,48 @@ class Side:
         elif self.pattern_Rn is None:
             self.pattern_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own))
 
+    @property
+    def needs_errors(self) -> bool:
+        """Whether a solve has to find the squared errors of its rows."""
+        return self.sums_errors or self.precision_R is not None
+
     def centred(self) -> torch.Tensor:
         """Posterior means less the mean of the prior: float32 [R, n]."""
         return (self.mean_nR - self.prior.mean_n.float().unsqueeze(1)).T.contiguous()
 
-    def solve(self, rows: slice, gathered: Tables, noise_variance: float) -> torch.Tensor:
-        """E step of some rows from what they gathered, whose row 0 is rows.start; returns their sums [S]."""
-        sums_S = self.count_R.new_zeros(m_step.num_sums(self.layout.num_own))
-        for batch in self.batches(rows):
-            here = slice(batch.start - rows.start, batch.stop - rows.start)
-            sums_S += self._solve_batch(batch, gathered.rows(here.start, here.stop), noise_variance)
-        return sums_S
-
     def batches(self, rows: slice) -> Iterator[slice]:
         """Cut rows into batches of solves."""
-        step = e_step.batch_rows(self.layout.num_own)
-        for start in range(rows.start, rows.stop, step):
-            yield slice(start, min(start + step, rows.stop))
+        for start in range(rows.start, rows.stop, self._rows_at_once):
+            yield slice(start, min(start + self._rows_at_once, rows.stop))
 
-    def _solve_batch(self, batch: slice, gathered: Tables, noise_variance: float) -> torch.Tensor:
-        statistics = self._statistics(batch, gathered)
-        posterior = self._posterior(statistics, noise_variance)
-        if self.failed_row is None and not posterior.is_finite:
+    def _finish(
+        self,
+        batch: slice,
+        posterior: RowPosterior,
+        prior_mean_nB: torch.Tensor,
+        error_B: torch.Tensor | None,
+        noise_variance: float,
+    ) -> torch.Tensor:
+        """E step of the precisions of rows that are solved; returns the sums of the batch [S]."""
+        if self.failed_row is None and not posterior.log_determinant_B.isfinite().all():
             failed_B = ~posterior.log_determinant_B.isfinite()
             self.failed_row = self.start + batch.start + int(failed_B.int().argmax())
-        self.mean_nR[:, batch], self.covariance_TR[:, batch] = posterior.mean_nB, posterior.covariance_TB
-        error_B = precision_B = None
-        if self.sums_errors or self.precision_R is not None:
-            error_B = e_step.squared_errors(posterior, statistics, self.layout, self.point)
+        precision_B, count_B = None, self.count_R[batch]
         if self.precision_R is not None:
             assert error_B is not None
-            precision_B = e_step.updated_precision(error_B, statistics.count_B, self.dof, noise_variance)
+            precision_B = updated_precision(error_B, count_B, self.dof, noise_variance)
             self.precision_R[batch] = precision_B.float()
-        return m_step.row_sums(posterior, statistics, error_B, precision_B, self.dof, self.layout)
+        return m_step.row_sums(posterior, prior_mean_nB, count_B, error_B, precision_B, self.dof, self.layout)
 
-    def _statistics(self, batch: slice, gathered: Tables) -> Statistics:
-        panels = gathered.plain[: len(self.layout.widths)]
-        assert gathered.by_value is not None, "the vectors of the other side are gathered by value"
-        if gathered.by_square is not None:
-            self.square_R[batch] = gathered.by_square[:, 0]
-        prior_mean_nB = self.prior.mean_n.unsqueeze(1).expand(-1, batch.stop - batch.start)
-        if len(gathered.plain) > len(panels):
-            # m_u = m + (sum of w_i) / sqrt(n_u)
-            prior_mean_nB = prior_mean_nB + (gathered.plain[-1] * self.root_R[batch].unsqueeze(1)).T
-        return Statistics(
-            gram_WB=_batch_last(panels),
-            weighted_DB=gathered.by_value.T,
-            square_B=self.square_R[batch],
-            count_B=self.count_R[batch],
-            precision_B=None if self.precision_R is None else self.precision_R[batch],
-            prior_mean_nB=prior_mean_nB.float(),
-        )
-
-    def _posterior(self, statistics: Statistics, noise_variance: float) -> Posterior:
-        single = statistics.to(torch.float32)
-        posterior = e_step.update(single, self.prior, noise_variance, self.layout)
-        if posterior.is_finite:
-            return posterior
-        # A precision that rounding of float32 has made indefinite.
-        double = statistics.to(torch.float64)
-        return e_step.update(double, self.prior, noise_variance, self.layout).to(torch.float32)
-
-    def tables(self, rows: slice) -> Tables:
-        """What the other side gathers of some rows: moments (panels) and pattern; vectors; precisions."""
-        num_rows = rows.stop - rows.start
-        panels = [self.mean_nR.new_empty((num_rows, width)) for width in self.layout.widths]
-        vectors_RD = self.mean_nR.new_empty((num_rows, self.layout.num_own + 1))
-        for batch in self.batches(rows):
-            here = slice(batch.start - rows.start, batch.stop - rows.start)
-            covariance_TB = None if self.point else self.covariance_TR[:, batch]
-            vectors_DB, moments_WB = e_step.moments_of(self.mean_nR[:, batch], covariance_TB, self.layout)
-            if self.precision_R is not None:
-                vectors_DB, moments_WB = (part * self.precision_R[batch] for part in (vectors_DB, moments_WB))
-            vectors_RD[here] = vectors_DB.T
-            for panel, moments in zip(panels, moments_WB.split(self.layout.widths), strict=True):
-                panel[here] = moments.T
-        pattern = [] if self.pattern_Rn is None else [self.pattern_Rn[rows]]
-        by_square = None if self.precision_R is None else self.precision_R[rows].unsqueeze(1)
-        return Tables([*panels, *pattern], vectors_RD, by_square)
-
-    def vectors(self) -> torch.Tensor:
-        """E[z] of all rows of this rank: [R, D]."""
-        vectors_RD = self.mean_nR.new_ones((self.num_rows, self.layout.num_own + 1))
-        vectors_RD[:, self.layout.own_n] = self.mean_nR.T
+    def vectors(self, rows: slice) -> torch.Tensor:
+        """E[z] of some rows: [R, D]."""
+        vectors_RD = self.mean_nR.new_ones((rows.stop - rows.start, self.layout.num_own + 1))
+        vectors_RD[:, self.layout.own_n] = self.mean_nR[:, rows].T
         return vectors_RD
 
     def columns(self) -> dict[str, torch.Tensor]:
-        """Columns of a saved table: means, and covariances as upper triangles read row by row."""
-        columns = {"mean": self.mean_nR.T.contiguous(), "covariance": self.covariance_TR[self.layout.triangle_T].T}
+        """Columns of a saved table: row by row."""
+        columns = {"mean": self.mean_nR.T}
         if self.precision_R is not None:
             columns["precision"] = self.precision_R
         if self.pattern_Rn is not None:
@@ -162,16 +121,6 @@ class Side:
     def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
         """The reverse of `columns`."""
         device = self.mean_nR.device
-        self.mean_nR = columns["mean"].to(device).T.contiguous()
-        self.covariance_TR[self.layout.triangle_T] = columns["covariance"].to(device).T
+        self.mean_nR.T.copy_(columns["mean"])
         self.precision_R = columns["precision"].to(device) if "precision" in columns else None
         self.pattern_Rn = columns["pattern"].to(device) if "pattern" in columns else None
-
-
-def _batch_last(panels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Panels [B, columns] side by side, turned: [W, B]."""
-    turned_WB = panels[0].new_empty((sum(panel.shape[1] for panel in panels), len(panels[0])))
-    # Tile by tile, which torch.cat of turned panels is not.
-    for part, panel in zip(turned_WB.split([panel.shape[1] for panel in panels]), panels, strict=True):
-        part.copy_(panel.T)
-    return turned_WB

@@ -22,10 +22,11 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.prior import Prior
 from recsys_dist.training.config import MfSettings
-from recsys_dist.training.em_partition import RATING_BYTES, TRAVEL_SHARE, ItemPartition
+from recsys_dist.training.diagonal_factorization import DiagonalFactorization
+from recsys_dist.training.em_partition import RATING_BYTES, TRAVEL_SHARE, ItemPartition, travel_bytes
 from recsys_dist.training.em_search import LEAST_POLISHING, Search
 from recsys_dist.training.em_side import Side
-from recsys_dist.training.factorization import Factorization
+from recsys_dist.training.full_factorization import FullFactorization
 from recsys_dist.training.rating_shards import RatingPairs, RatingShards
 from recsys_dist.training.trainer import EpochResult
 
@@ -51,8 +52,10 @@ class EmTrainer:
         self._dataset, self._settings, self._epochs, self._seed = dataset, settings, epochs, seed
         self._collectives = collectives
         self._shards = self._own_shards(memory_limit)
-        partition = ItemPartition.of(dataset.num_items, settings.factors, collectives.world.size, memory_limit)
-        self._model = Factorization(dataset, settings, self._shards, partition, collectives)
+        kind = DiagonalFactorization if settings.posterior == "diagonal" else FullFactorization
+        rows, row_bytes = kind.rows_at_once(settings.factors), travel_bytes(kind.row_floats(settings.factors))
+        partition = ItemPartition.of(dataset.num_items, rows, row_bytes, collectives.world.size, memory_limit)
+        self._model = kind(dataset, settings, self._shards, partition, collectives)
         self._judges_by_valid = dataset.manifest.num_ratings.get("valid", 0) >= LEAST_HELD_BACK
         self._search = Search.start(settings, self._judges_by_valid or self._share_to_hold_back() > 0)
         self._has_started = False

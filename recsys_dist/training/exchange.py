@@ -7,12 +7,13 @@ Items travel in blocks, so that no rank ever holds more than its own rows and on
 where all fits into memory. Partial sums are float32 within a shard and float64 between shards, where sums of this
 size are exact: the result does not depend on ranks.
 
-All ranks together receive in one epoch, for I items and row widths as em_partition.row_floats counts them,
+All ranks together receive in one epoch, for I items and row widths as `row_floats` of the factorization counts,
 
     (ranks - 1) x I x (4 x width to users + 8 x width to items)                     float32 out, float64 back
 
 and with constrained priors, n wide: for the pattern of users 4 x 3 + 8 x 4, for that of items 4 x 4 + 8 x 3 bytes
-for each of the n numbers of a row, of the right side and the three products of conjugate gradients.
+for each of the n numbers of a row, of the right side and the three products of conjugate gradients. Independent
+entries meet the ratings again in each step of their own conjugate gradients: see entry_sums.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from functools import partial
 import torch
 
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.kernels.sparse import Tables
+from recsys_dist.kernels.sparse import Csr, Tables
 from recsys_dist.training.rating_shards import RatingShards, UserShard
 
 CHUNK_ROWS = 1024
@@ -83,13 +84,30 @@ class Exchange:
 
         `user_tables` makes the rows of one shard, once for each block of items; `like` has their widths.
         """
-        sums = []
+        own = _zeros(self.own_items, like)
         for block in self.item_blocks:
             total = _zeros(block, like)
             for shard in shards():
                 _add_shard(total, shard, block, user_tables(shard))
-            sums.append(self._deliver(total, block))
-        return _joined(sums)
+            self._deliver_into(own, total, block)
+        return own
+
+    def answers(
+        self,
+        row_ID: torch.Tensor,
+        width: int,
+        answer: Callable[[UserShard, Csr, torch.Tensor], torch.Tensor],
+        shards: Shards,
+    ) -> torch.Tensor:
+        """Own item rows [I, D] travel to all ranks, each shard answers [items of a block, width] with its turned
+        ratings of the block, and the sums of the answers return to the owners: float64 [I, width]."""
+        own = row_ID.new_zeros((len(row_ID), width), dtype=torch.float64)
+        for block, tables in self.travel(Tables([row_ID])):
+            total = row_ID.new_zeros((block[1] - block[0], width), dtype=torch.float64)
+            for shard in shards():
+                _add_in_chunks(answer(shard, shard.turned.rows(*block), tables.plain[0]), total)
+            self._deliver_into(Tables([own]), Tables([total]), block)
+        return own
 
     def sweep(
         self,
@@ -119,6 +137,13 @@ class Exchange:
         shares = [_overlap(owned, block) for owned in self._item_ranges]
         return total.map(partial(self._collectives.sum_scatter_rows, row_ranges=shares))
 
+    def _deliver_into(self, own: Tables, total: Tables, block: Range) -> None:
+        """The same, put in their place among the owner's rows as they come: nobody holds them twice."""
+        first, last = _overlap(self.own_items, block)
+        place = own.rows(first - self.own_items[0], last - self.own_items[0])
+        for target, source in zip(place.members, self._deliver(total, block).members, strict=True):
+            target.copy_(source)
+
 
 def _zeros(block: Range, like: Tables) -> Tables:
     num_rows = block[1] - block[0]
@@ -129,13 +154,6 @@ def _add_shard(total: Tables, shard: UserShard, block: Range, tables: Tables) ->
     """Add one shard's float32 partial sums for a block of items."""
     for part, target in zip(shard.turned.rows(*block).sum_each(tables), total.members, strict=True):
         _add_in_chunks(part, target)
-
-
-def _joined(parts: list[Tables]) -> Tables:
-    if len(parts) == 1:
-        return parts[0]
-    joined = iter([torch.cat(pieces) for pieces in zip(*(part.members for part in parts), strict=True)])
-    return parts[0].map(lambda _: next(joined))
 
 
 def _overlap(owned: Range, block: Range) -> Range:

@@ -1,16 +1,18 @@
-"""A matrix factorization spread over ranks, and the steps of EM on it.
+"""A matrix factorization spread over ranks, and the steps of EM that every kind of posterior shares.
 
     users     a rank owns whole user shards           items     a rank owns a range of items
 
-How rows and sums travel: exchange.py; the rows of one side: em_side.py; the formulas: models/e_step.py, m_step.py,
-constrained.py. Every method is entered by all ranks together. Shapes: see models/factors.py; R own rows, X any
-width.
+The E steps: full_factorization.py and diagonal_factorization.py. How rows and sums travel: exchange.py; the rows
+of one side: em_side.py; the formulas: models/. Every method is entered by all ranks together. Shapes: see
+models/factors.py; R own rows, X any width.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from recsys_dist.training.em_partition import ItemPartition
 from recsys_dist.training.em_search import Form
 from recsys_dist.training.em_side import Side
 from recsys_dist.training.exchange import Exchange, Shards
-from recsys_dist.training.rating_shards import RatingPairs, RatingShards, UserShard
+from recsys_dist.training.rating_shards import RatingPairs, RatingShards
 
 INITIAL_STD = 0.1
 INITIAL_VARIANCE = 0.2
@@ -42,8 +44,14 @@ LEAST_VARIANCE = 1e-7
 """Of a prior, in units of the ratings."""
 
 
-class Factorization:
+SideT = TypeVar("SideT", bound=Side)
+
+
+class Factorization(ABC, Generic[SideT]):
     """Posteriors, priors and noise of one rank's users and items."""
+
+    user_sums: SideSums
+    item_sums: SideSums
 
     def __init__(
         self,
@@ -60,17 +68,27 @@ class Factorization:
         self._item_batches = partition.own_solve_blocks(collectives.world.rank)
         self._solve_blocks = partition.solve_blocks
         self.form = Form(constrained="none", regularization=1.0, noise="shared")
-        self._make_sides()
+        prior = Prior.isotropic(settings.factors + 1, 1.0, self._device)
+        users, items = (Layout.of(side, settings.factors, self._device) for side in ("users", "items"))
+        first, last = self._exchange.own_items
+        self.users = self._make_side(users, shards.first_row, shards.num_rows, prior, sums_errors=False)
+        self.items = self._make_side(items, first, last - first, prior, sums_errors=True)
         self.noise_variance = self.unit_variance = 1.0
         self.num_ratings = 0
 
-    def _make_sides(self) -> None:
-        factors, point = self._settings.factors, self._settings.posterior == "point"
-        users, items = (Layout.of(side, factors, self._device) for side in ("users", "items"))
-        prior = Prior.isotropic(users.num_own, 1.0, self._device)
-        first, last = self._exchange.own_items
-        self.users = Side(users, self.shards.first_row, self.shards.num_rows, prior, point, sums_errors=False)
-        self.items = Side(items, first, last - first, prior, point, sums_errors=True)
+    @staticmethod
+    @abstractmethod
+    def rows_at_once(factors: int) -> int:
+        """Rows that are solved together: fixed by the size of the model alone."""
+
+    @staticmethod
+    @abstractmethod
+    def row_floats(factors: int, with_pattern: bool = True, with_precision: bool = True) -> int:
+        """Numbers of one item on its widest travel."""
+
+    @abstractmethod
+    def _make_side(self, layout: Layout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool) -> SideT:
+        """Rows of one side before the first epoch."""
 
     def count(self, shards: Shards) -> None:
         """Count the ratings of each row, their squares and all of them, over some shards."""
@@ -123,35 +141,17 @@ class Factorization:
         self.items.differ(form.noise == "both")
         self._measure_patterns()
 
+    @abstractmethod
     def solve_users(self, shards: Shards) -> None:
-        """E step of the users of some shards against the present items; leaves the sums for `solve_items`."""
-        sums_BS: list[torch.Tensor] = []
+        """E step of the users of some shards against the present items."""
 
-        def solve(shard: UserShard, gathered: Tables) -> None:
-            sums_BS.append(self.users.solve(shard.rows, gathered, self.noise_variance))
-
-        item_tables = self.items.tables(slice(0, self.items.num_rows))
-        self._item_statistics = self._exchange.sweep(
-            item_tables, solve, self._user_tables, self.users.tables(slice(0, 0)), shards
-        )
-        self.user_sums = self._sums(sums_BS, self.users)
-
-    def resume(self, user_sums_S: torch.Tensor) -> None:
-        """Take the sums over the users as saved, and sum the users as they stand for the items' next solve."""
-        self.user_sums = SideSums(user_sums_S, self.users.layout)
-        like = self.users.tables(slice(0, 0))
-        self._item_statistics = self._exchange.to_items(self._user_tables, like, self.shards.__iter__)
-
-    def _user_tables(self, shard: UserShard) -> Tables:
-        return self.users.tables(shard.rows)
-
+    @abstractmethod
     def solve_items(self) -> None:
-        """E step of the items from the sums of `solve_users`, each rank its own."""
-        sums_BS = [
-            self.items.solve(batch, self._item_statistics.rows(batch.start, batch.stop), self.noise_variance)
-            for batch in self._item_batches
-        ]
-        self.item_sums = self._sums(sums_BS, self.items)
+        """E step of the items against the users of the shards that `solve_users` took, each rank its own."""
+
+    @abstractmethod
+    def resume(self, user_sums_S: torch.Tensor) -> None:
+        """Stand where `solve_users` with all shards left off, with users as they are and the sums over them."""
 
     def _sums(self, sums_BS: list[torch.Tensor], side: Side) -> SideSums:
         size = (0, m_step.num_sums(side.layout.num_own))
@@ -283,8 +283,8 @@ class Factorization:
         """Errors over the pairs that `pairs_of` names for each own shard, summed over all ranks in shard order."""
         pairs = [pairs_of(index) for index in self.shards.own]
         predicted = [np.zeros(len(one.rating), np.float32) for one in pairs]
-        user_vectors_UD = self.users.vectors()
-        for (start, stop), tables in self._exchange.travel(Tables([self.items.vectors()])):
+        user_vectors_UD = self.users.vectors(self.users.all_rows)
+        for (start, stop), tables in self._exchange.travel(Tables([self.items.vectors(self.items.all_rows)])):
             for values, one in zip(predicted, pairs, strict=True):
                 here = (one.item >= start) & (one.item < stop)
                 vectors_ND = tables.plain[0][one.item[here] - start]

@@ -19,9 +19,10 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
 from recsys_dist.training.config import MfSettings
-from recsys_dist.training.em_partition import row_floats
+from recsys_dist.training.diagonal_factorization import SOLVE_STEPS, DiagonalFactorization
 from recsys_dist.training.em_search import Search
 from recsys_dist.training.em_trainer import EmTrainer
+from recsys_dist.training.full_factorization import FullFactorization
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.ranks import run_ranks
 
@@ -55,6 +56,7 @@ def new_trainer(
 
 
 EVERYTHING = {"constrained": "both", "constrained_regularization": 2.0, "noise": "both"}
+DIAGONAL = {**EVERYTHING, "posterior": "diagonal"}
 
 
 def digests_and_rmse(
@@ -78,7 +80,7 @@ def hash_of(tensors: Any) -> str:
     return hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))).hexdigest()
 
 
-@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("settings", [{}, EVERYTHING, DIAGONAL], ids=["plain", "everything", "diagonal"])
 def test_one_to_four_ranks_give_the_same_bits(tmp_path: Path, settings: dict[str, Any]) -> None:
     small_dataset(tmp_path / "data", num_users=301, num_items=97, num_ratings=7000, num_shards=5)
 
@@ -119,8 +121,8 @@ SMALL = 40_000
 """Bytes that let the 97 items below travel in several blocks."""
 
 
-def item_means(collectives: Collectives, path: Path, memory_limit: int | None) -> list[torch.Tensor]:
-    trainer = trained(collectives, path, 4, memory_limit, factors=4, **EVERYTHING)
+def item_means(path: Path, settings: dict[str, Any], memory_limit: int | None) -> list[torch.Tensor]:
+    trainer = trained(Collectives(World.single()), path, 4, memory_limit, factors=4, **settings)
     num_blocks = len(trainer._model._exchange.item_blocks)
     assert num_blocks == 1 if memory_limit is None else num_blocks > 2
     return [
@@ -128,26 +130,36 @@ def item_means(collectives: Collectives, path: Path, memory_limit: int | None) -
     ]
 
 
-def test_items_that_travel_in_blocks_give_the_same_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("settings", "limit"), [(EVERYTHING, SMALL), (DIAGONAL, SMALL // 2)])
+def test_items_that_travel_in_blocks_give_the_same_model(
+    tmp_path: Path, settings: dict[str, Any], limit: int
+) -> None:
     """The same bits on any number of ranks; beside the tables that are whole, other float32 roundings."""
     small_dataset(tmp_path / "data", num_users=301, num_items=97, num_ratings=7000, num_shards=5)
     one, three = (
-        run_ranks(digests_and_rmse, size, tmp_path / "ranks", tmp_path / "data", EVERYTHING, SMALL)[0]
+        run_ranks(digests_and_rmse, size, tmp_path / "ranks", tmp_path / "data", settings, limit)[0]
         for size in (1, 3)
     )
     assert one == three
 
-    whole, in_blocks = (
-        item_means(Collectives(World.single()), tmp_path / "data", limit) for limit in (None, SMALL)
-    )
+    whole, in_blocks = (item_means(tmp_path / "data", settings, one) for one in (None, limit))
 
     for mine, theirs in zip(whole, in_blocks, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-5)
 
 
+def diagonal_epoch_bytes(num_items: int, factors: int, world_size: int) -> int:
+    """The formula of training/entry_sums.py with everything."""
+    numbers = (4 + 8) * DiagonalFactorization.row_floats(factors)
+    numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)
+    sums, width = 2 + SOLVE_STEPS, factors + 2
+    numbers += sums * 4 * (width + 1) + sums * 4 * width + (sums - 1) * 8 * width + 8
+    return (world_size - 1) * num_items * numbers
+
+
 def epoch_bytes(num_items: int, factors: int, world_size: int, with_patterns: bool, with_precisions: bool) -> int:
     """The formula of training/exchange.py."""
-    numbers = (4 + 8) * row_floats(factors, with_patterns, with_precisions)
+    numbers = (4 + 8) * FullFactorization.row_floats(factors, with_patterns, with_precisions)
     if with_patterns:
         numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)
     return (world_size - 1) * num_items * numbers
@@ -174,14 +186,24 @@ def test_what_travels_in_an_epoch_is_what_the_formula_says(
         assert sum(received) == epoch_bytes(97, 4, size, with_patterns=everything, with_precisions=everything)
 
 
-def test_the_number_of_threads_changes_no_bit(tmp_path: Path) -> None:
+def test_what_travels_with_independent_entries_is_what_the_formula_says(tmp_path: Path) -> None:
+    small_dataset(tmp_path / "data", num_users=301, num_items=97, num_ratings=7000, num_shards=5)
+
+    for limit in (None, SMALL // 2):
+        received = run_ranks(received_in_an_epoch, 3, tmp_path / "ranks", tmp_path / "data", DIAGONAL, limit)
+
+        assert sum(received) == diagonal_epoch_bytes(97, 4, 3)
+
+
+@pytest.mark.parametrize("settings", [EVERYTHING, DIAGONAL], ids=["full", "diagonal"])
+def test_the_number_of_threads_changes_no_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
     """One process uses all cores, ranks use one thread each: products of matrices must not add up differently."""
     small_dataset(tmp_path / "data", num_users=1000, num_items=300, num_ratings=20000, num_shards=2)
     alone, threads, digests = Collectives(World.single()), torch.get_num_threads(), []
     try:
         for number in (1, 2, 3, 4):
             torch.set_num_threads(number)
-            trainer = trained(alone, tmp_path / "data", 4, **{**EVERYTHING, "factors": 32})
+            trainer = trained(alone, tmp_path / "data", 4, **{**settings, "factors": 32})
             tables = trainer.state().tables
             values = json.dumps(trainer.state().values, sort_keys=True)
             digests.append([values, *(hash_of(tables[side].tensors) for side in ("users", "items"))])
@@ -246,7 +268,7 @@ def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> t
     return dict(fresh.state().tables["items"].tensors), dict(fresh.state().tables["users"].tensors)
 
 
-@pytest.mark.parametrize("posterior", ["full", "point"])
+@pytest.mark.parametrize("posterior", ["full", "diagonal", "point"])
 @pytest.mark.parametrize("prior", ["adaptive", "fixed", "everything"])
 def test_a_resumed_run_equals_the_unbroken_one(tmp_path: Path, posterior: str, prior: str) -> None:
     small_dataset(tmp_path / "data")
@@ -289,13 +311,13 @@ def test_point_and_fixed_is_alternating_ridge(tmp_path: Path) -> None:
 
 def test_the_bound_of_the_trainer_falls_by_no_more_than_rounding(tmp_path: Path) -> None:
     small_dataset(tmp_path / "data")
-    for form in ({}, {"prior": "fixed"}, EVERYTHING):
+    for form in ({}, {"prior": "fixed"}, EVERYTHING, {"posterior": "diagonal"}, DIAGONAL):
         trainer = new_trainer(Collectives(World.single()), tmp_path / "data", seed=0, factors=3, **form)
         bounds = [trainer.train_epoch(lambda: False).extra["bound"] for _ in range(20)]
         assert all(after >= before - 1e-6 * abs(before) for before, after in itertools.pairwise(bounds)), bounds
 
 
-@pytest.mark.parametrize("posterior", ["full", "point"])
+@pytest.mark.parametrize("posterior", ["full", "diagonal", "point"])
 @pytest.mark.parametrize("prior", ["adaptive", "fixed"])
 @pytest.mark.parametrize("ratings", ["one", "two", "equal", "one user", "one item"])
 def test_data_that_says_almost_nothing_gives_a_finite_answer(
@@ -334,11 +356,12 @@ def test_it_learns_better_than_the_noise_floor_allows_biases_alone(tmp_path: Pat
     assert factors < 0.45  # rounding to half steps and noise of 0.3 leave 0.33
 
 
-def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, DIAGONAL], ids=["full", "diagonal"])
+def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path, settings: dict[str, Any]) -> None:
     small_dataset(tmp_path / "data")
     torch.set_default_device("meta")
     try:
-        trainer = trained(Collectives(World.single("cpu")), tmp_path / "data", 2, factors=3)
+        trainer = trained(Collectives(World.single("cpu")), tmp_path / "data", 2, factors=3, **settings)
         state, rmse = trainer.state(), trainer.validate().rmse
         trainer.load_state(SavedState([state]))
     finally:

@@ -56,7 +56,15 @@ class OneSide:
         error_B = e_step.squared_errors(posterior, statistics, self.layout, point=False)
         if self.precision is not None:
             self.precision = e_step.updated_precision(error_B, self.count, self.dof, noise)
-        sums_S = m_step.row_sums(posterior, statistics, error_B, self.precision, self.dof, self.layout)
+        sums_S = m_step.row_sums(
+            posterior,
+            statistics.prior_mean_nB,
+            statistics.count_B,
+            error_B,
+            self.precision,
+            self.dof,
+            self.layout,
+        )
         return SideSums(sums_S, self.layout)
 
     def maximise(self, sums: SideSums, weight: float | None) -> None:
@@ -223,7 +231,18 @@ def test_the_precision_and_its_prior_are_where_the_bound_is_highest() -> None:
 
     best_B = e_step.updated_precision(error_B, statistics.count_B, users.dof, problem.noise)
     at_best = bound(best_B, users.dof, users.dof)
-    sums = SideSums(m_step.row_sums(posterior, statistics, error_B, best_B, users.dof, users.layout), users.layout)
+    sums = SideSums(
+        m_step.row_sums(
+            posterior,
+            statistics.prior_mean_nB,
+            statistics.count_B,
+            error_B,
+            best_B,
+            users.dof,
+            users.layout,
+        ),
+        users.layout,
+    )
     error = float((error_B * best_B)[1:].sum()) / (2 * problem.noise)
     assert at_best == pytest.approx(sums.precision_bound - error, rel=1e-9)
     assert at_best > max(bound(best_B * factor, users.dof, users.dof) for factor in (0.97, 1.03))

@@ -13,6 +13,8 @@ import torch
 
 LARGEST_SWEEP = 48
 """Order up to which scalar steps are faster than blocks (measured on x86-64, as the orders of blocks)."""
+BAND_ROWS = 8
+"""Of a step of the sweep at a time: fewer rows leave out more of the lower triangle, more rows save calls."""
 SMALL_BLOCK, LARGE_BLOCK, LEAST_ORDER_OF_LARGE = 16, 32, 96
 
 Blocks = dict[tuple[int, int], torch.Tensor]
@@ -34,20 +36,28 @@ def spd_inverse(matrix_nnB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def sweep(matrix_nnB: torch.Tensor) -> torch.Tensor:
     """A becomes A^-1 in place, pivot by pivot; returns log det A [B], not finite without positive pivots.
 
-    The sweep operator (Goodnight 1979), which keeps the matrix symmetric throughout and ends at -A^-1.
+    The sweep operator (Goodnight 1979), which keeps the matrix symmetric throughout and ends at -A^-1. Of each
+    step only the upper triangle is computed, by bands of rows from the diagonal on.
     """
-    root_nB, scaled_nB = torch.empty_like(matrix_nnB[0]), torch.empty_like(matrix_nnB[0])
-    left_n1B, right_1nB = scaled_nB.unsqueeze(1), scaled_nB.unsqueeze(0)
-    views = (matrix_nnB, matrix_nnB.transpose(0, 1), root_nB, scaled_nB)
-    for k, (row_nB, column_nB, root_B, scaled_B) in enumerate(zip(*views, strict=True)):
+    n, root_nB, scaled_nB = len(matrix_nnB), torch.empty_like(matrix_nnB[0]), torch.empty_like(matrix_nnB[0])
+    bands = [
+        (matrix_nnB[band, band.start :], scaled_nB[band].unsqueeze(1), scaled_nB[band.start :].unsqueeze(0))
+        for band in _cuts(n, max(1, round(n / BAND_ROWS)))
+    ]
+    for k in range(n):
+        above_kB, row_mB = matrix_nnB[:k, k], matrix_nnB[k, k:]
         # With c the row of the pivot d:   A_ij <- A_ij - c_i c_j / d     A_kj, A_jk <- c_j / d     A_kk <- -1 / d
-        torch.rsqrt(row_nB[k], out=root_B)
-        torch.mul(row_nB, root_B, out=scaled_nB)
-        torch.neg(root_B, out=scaled_B)
-        row_nB.zero_()
-        column_nB.zero_()
-        matrix_nnB.addcmul_(left_n1B, right_1nB, value=-1)
+        root_B = torch.rsqrt(row_mB[0], out=root_nB[k])
+        torch.mul(above_kB, root_B, out=scaled_nB[:k])
+        torch.mul(row_mB, root_B, out=scaled_nB[k:])
+        torch.neg(root_B, out=scaled_nB[k])
+        above_kB.zero_()
+        row_mB.zero_()
+        for band_abB, left_a1B, right_1bB in bands:
+            band_abB.addcmul_(left_a1B, right_1bB, value=-1)
     matrix_nnB.neg_()
+    for k in range(n):
+        matrix_nnB[k + 1 :, k] = matrix_nnB[k, k + 1 :]
     return _log_determinant(root_nB)
 
 
@@ -74,7 +84,10 @@ def invert_blocks(matrix_nnB: torch.Tensor) -> torch.Tensor:
 
 def block_cuts(n: int) -> list[slice]:
     """Rows 0 .. n cut into blocks of nearly equal order."""
-    count = max(1, n // (LARGE_BLOCK if n >= LEAST_ORDER_OF_LARGE else SMALL_BLOCK))
+    return _cuts(n, max(1, n // (LARGE_BLOCK if n >= LEAST_ORDER_OF_LARGE else SMALL_BLOCK)))
+
+
+def _cuts(n: int, count: int) -> list[slice]:
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 

@@ -14,6 +14,7 @@ from recsys_dist.errors import DataError
 from recsys_dist.inference.factors import Factors, on_device
 from recsys_dist.inference.fold_in import NewUser, fold_in_encode, fold_in_ridge
 from recsys_dist.inference.fold_in_posterior import RatedItems, solve_posterior
+from recsys_dist.inference.grid import central_interval
 from recsys_dist.inference.ids import require_same_length
 from recsys_dist.inference.lists import Recommendations
 from recsys_dist.inference.noise import expected_inverse
@@ -50,6 +51,17 @@ class FoldedUser:
         rating_N = self._ratings(item_N)
         return (rating_N, self._stds(item_N)) if return_std else rating_N
 
+    def predict_interval(self, item_ids: ArrayLike, coverage: float = 0.9) -> tuple[Floats, Floats]:
+        """Bounds that hold the rating with probability `coverage`, see `Model.predict_interval`: two [N]."""
+        item_N, limits = self.model.item_ids.find(item_ids), self.model.manifest.rating
+        mean_N, std_N = self._ratings(item_N, clip=False), self._stds(item_N)
+        return central_interval(mean_N, std_N, coverage, limits.min, limits.max)
+
+    def predict_probabilities(self, item_ids: ArrayLike) -> tuple[Floats, Floats]:
+        """How probable each rating of the grid is, [N, C], and the grid [C]: see `Model.predict_probabilities`."""
+        item_N = self.model.item_ids.find(item_ids)
+        return self.model.probabilities_of(self._ratings(item_N, clip=False), self._stds(item_N))
+
     def recommend(
         self,
         n: int = 10,
@@ -75,8 +87,8 @@ class FoldedUser:
         is_new = self.index == len(self.model.user_ids)
         return "" if is_new else self.model.user_ids.take(np.array([self.index]))[0]
 
-    def _ratings(self, item_N: NDArray[np.int64]) -> Floats:
-        return self.model.predict_from(self._as_table(), np.zeros(len(item_N), np.int64), item_N)
+    def _ratings(self, item_N: NDArray[np.int64], clip: bool = True) -> Floats:
+        return self.model.predict_from(self._as_table(), np.zeros(len(item_N), np.int64), item_N, clip)
 
     def _stds(self, item_N: NDArray[np.int64]) -> Floats:
         return self.model.std_from(lambda _row_R: self._belief(), np.zeros(len(item_N), np.int64), item_N)

@@ -106,7 +106,8 @@ class Model:
 
     def _unsure(self) -> ConfigError:
         return ConfigError(
-            f"{self.folder.folder.url} does not know how sure it is; train kind: mf with posterior: full"
+            f"{self.folder.folder.url} does not know how sure it is; train kind: mf with posterior: "
+            "full or diagonal"
         )
 
     @cached_property
@@ -152,13 +153,19 @@ class Model:
         ratings have more than 64 distinct values, or where the model does not know how sure it is.
         """
         user_N, item_N = pair_up(self.user_ids.find(user_ids), self.item_ids.find(item_ids))
-        std_N, grid = self.std_indices(user_N, item_N), self.grid
+        return self.probabilities_of(
+            self.predict_indices(user_N, item_N, clip=False), self.std_indices(user_N, item_N)
+        )
+
+    def probabilities_of(self, mean_N: Floats, std_N: Floats) -> tuple[Floats, Floats]:
+        """The same for predictions that are not clipped, and their standard deviations."""
+        grid = self.grid
         if grid is None:
             raise ConfigError(
                 f"{self.folder.folder.url} was trained on more than {LARGEST_GRID} distinct ratings, which are no "
                 f"classes; use predict_interval"
             )
-        return grid.probabilities(self.predict_indices(user_N, item_N, clip=False), std_N), grid.values.copy()
+        return grid.probabilities(mean_N, std_N), grid.values.copy()
 
     def predict_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64], clip: bool = True) -> Floats:
         """The same by dense index; the number of users (or items) is the index of the unknown one."""

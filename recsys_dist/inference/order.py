@@ -85,7 +85,7 @@ def scorer(model: Model, order: Order) -> Scorer:
     if order.needs_beliefs and not model.knows_uncertainty:
         raise ConfigError(
             f"rank_by {order.by}: {model.folder.folder.url} does not know how sure it is; use mean, or train "
-            f"kind: mf with posterior: full"
+            f"kind: mf with posterior: full or diagonal"
         )
     if order.by == "lower":
         deviations = NormalDist().inv_cdf(order.confidence)

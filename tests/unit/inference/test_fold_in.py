@@ -56,11 +56,11 @@ FORMS = {
 }
 
 
-def train(dataset, **form: str) -> SavedRun:
+def train(dataset, epochs: int = 4, **form: str) -> SavedRun:
     """A trained state; of its users each is the E step of training against its items."""
     settings = MfSettings.model_validate({**PLAIN, **form})
-    trainer = EmTrainer(dataset, settings, epochs=4, seed=0, collectives=Collectives(World.single()))
-    for _ in range(4):
+    trainer = EmTrainer(dataset, settings, epochs=epochs, seed=0, collectives=Collectives(World.single()))
+    for _ in range(epochs):
         trainer.train_epoch(lambda: False)
     state = trainer.state()
     tables = {name: table.tensors for name, table in state.tables.items()}
@@ -126,8 +126,29 @@ def assert_is_the_trained_user(model, folded, user: int) -> None:
     items, with_std = [f"i{item}" for item in range(model.items.num_rows)], model.knows_uncertainty
     trained = model.predict(f"u{user}", items, with_std)
     np.testing.assert_allclose(folded.predict(items, with_std), trained, atol=1e-4)
+    if with_std:
+        interval, (masses, grid) = folded.predict_interval(items), folded.predict_probabilities(items)
+        np.testing.assert_allclose(interval, model.predict_interval(f"u{user}", items), atol=3e-4)
+        np.testing.assert_allclose(masses, model.predict_probabilities(f"u{user}", items)[0], atol=1e-3)
+        assert masses.shape == (len(items), len(grid))
     (listed,) = model.recommend(f"u{user}", 5)
     assert (folded.recommend(5).item_ids, folded.recommend(5).user_id) == (listed.item_ids, listed.user_id)
+
+
+def test_a_user_of_a_trained_diagonal_posterior_is_folded_in_as_trained(tmp_path, dataset):
+    """Training moves its means towards the solution, a few steps an epoch; folding in finds it at once."""
+    run = train(dataset, epochs=25, posterior="diagonal", constrained="both")
+    write_merged(run, dataset, tmp_path / "model")
+    model = load_model(str(tmp_path / "model"))
+    items = [f"i{item}" for item in range(dataset.num_items)]
+
+    for user in (0, 17, 63):
+        folded = model.fold_in([], [], user_id=f"u{user}")
+
+        expected, std = model.predict(f"u{user}", items, return_std=True)
+        rating, folded_std = folded.predict(items, return_std=True)
+        np.testing.assert_allclose(rating, expected, atol=5e-3)
+        np.testing.assert_allclose(folded_std, std, rtol=2e-3)
 
 
 def test_a_diagonal_posterior_has_the_exact_mean_and_the_variance_of_each_given_the_rest(tmp_path, dataset):

@@ -4,6 +4,11 @@ Each carries one line that says what is wrong, where, and what would be right. T
 line and exits with code 2; a traceback means a defect of the program, never a mistake of its user.
 """
 
+from __future__ import annotations
+
+import errno
+import re
+
 
 class RecsysDistError(Exception):
     """Base of every error that the command line prints as one line."""
@@ -23,3 +28,21 @@ class CheckpointError(RecsysDistError):
 
 class TrainingError(RecsysDistError):
     """Training cannot go on: numbers that are not finite, ranks that disagree, a peer that is gone."""
+
+
+def lack_of_memory(error: BaseException) -> str | None:
+    """What to say of an allocation that failed; None where `error` is something else.
+
+    Tensor libraries raise RuntimeErrors in place of a MemoryError, and files are mapped with OSErrors.
+    """
+    text = str(error)
+    is_lack = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if not is_lack and isinstance(error, RuntimeError):
+        is_lack = re.search("can't allocate memory|out of memory|bad_alloc", text) is not None
+    if not is_lack:
+        return None
+    size = re.search(r"[Tt]ried to allocate ([\d.]+) (\w+)", text)
+    if size is None:
+        return "out of memory"
+    told = f"{int(size[1]) / 1e6:,.0f} MB" if size[2] == "bytes" else f"{size[1]} {size[2]}"
+    return f"out of memory (no room for {told} more)"

@@ -35,7 +35,10 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import CheckpointError, RecsysDistError, TrainingError
 from recsys_dist.storage import Folder, sync_folder
 
-FILE_BYTES = 256 << 20
+FILE_BYTES = 64 << 20
+"""What a save holds thrice at a time, beside the rows themselves."""
+HEADER_BYTES = 1 << 16
+"""More than the names and shapes in a file take."""
 logger = logging.getLogger(__name__)
 
 
@@ -224,8 +227,17 @@ def _write_file(folder: Folder, table: str, rows: TableRows, start: int, stop: i
     }
     for name, tensor in tensors.items():
         _require_finite(tensor, table, name, start)
-    record = folder.write_bytes(table_file_name(table, start, stop), to_safetensors(tensors), rows=stop - start)
+    record = folder.write_bytes(table_file_name(table, start, stop), _serialized(tensors), rows=stop - start)
     return TableFile(**record.model_dump(), start=start, stop=stop)
+
+
+def _serialized(tensors: dict[str, torch.Tensor]) -> bytes:
+    """The bytes of a file. Raises an error of memory where there is no room for them."""
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    # safetensors holds the bytes twice, and ends the process where it finds no room: ask for it first.
+    room = [torch.empty(size + HEADER_BYTES, dtype=torch.uint8, device="cpu") for _ in range(2)]
+    del room
+    return to_safetensors(tensors)
 
 
 def _require_finite(tensor: torch.Tensor, table: str, name: str, start: int) -> None:

@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from recsys_dist.distributed.roll_call import silent_ranks
 from recsys_dist.distributed.world import World
-from recsys_dist.errors import RecsysDistError, TrainingError
+from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory
 
 RowRanges = Sequence[tuple[int, int]]
 ResultT = TypeVar("ResultT")
@@ -169,8 +169,11 @@ class Collectives:
         failure: str | None = None
         try:
             result = work()
-        except (RecsysDistError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-            failure = str(error) or error.__class__.__name__
+        except (RecsysDistError, OSError, MemoryError, RuntimeError) as error:
+            lack = lack_of_memory(error)
+            if lack is None and isinstance(error, RuntimeError):
+                raise
+            failure = lack or str(error) or error.__class__.__name__
             if self.world.size == 1 and isinstance(error, RecsysDistError):
                 raise
         failures = [
@@ -205,6 +208,8 @@ class Collectives:
         try:
             collective()
         except RuntimeError as error:
+            if lack_of_memory(error) is not None:
+                raise
             reason = " ".join(str(error).split())[:300]
             silent = ", ".join(map(str, silent_ranks(self.world.rank, self.world.size)))
             missing = f"no word from rank {silent}: " if silent else ""

@@ -66,4 +66,6 @@ class FullFactorization(Factorization[FullSide]):
             self.items.solve(batch, self._item_statistics.rows(batch.start, batch.stop), self.noise_variance)
             for batch in self._item_batches
         ]
+        # The next pass over the users makes new ones, and need not hold both.
+        del self._item_statistics
         self.item_sums = self._sums(sums_BS, self.items)

@@ -27,7 +27,7 @@ from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
-from recsys_dist.training.memory import keep_freed_memory
+from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory
 from recsys_dist.training.preempt import watch_for_preemption
 from recsys_dist.training.run_folder import CONFIG, STATUS
 from recsys_dist.training.tensorboard import ScalarLog
@@ -42,7 +42,9 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
 
     Continues from the latest checkpoint of RUN_DIR. Raises a `RecsysDistError` with one line for a person.
     """
-    keep_freed_memory()
+    if config.training.memory_limit is None:
+        # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
+        keep_freed_memory()
     world = world or World.from_environment(config.device)
     _share_cores(world)
     with (
@@ -54,6 +56,11 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
     """The same between ranks that have already met."""
+    with explained_lack_of_memory(collectives.world, config):
+        return _run(config, collectives, preempted)
+
+
+def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
     folder = Folder(config.run_dir)
     scalars = collectives.together("opening TensorBoard", lambda: _scalars(folder, config, collectives.world))
     dataset = collectives.together("opening the dataset", lambda: Dataset.open(config.dataset))

@@ -1,0 +1,111 @@
+"""Memory of a rank in training: items that travel in blocks need little of it, and its end is told in one line."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.errors import TrainingError
+from recsys_dist.training import run
+from recsys_dist.training.config import MfSettings, TrainConfig, TrainingSettings
+from recsys_dist.training.run import build_trainer
+from recsys_dist.training.trainer import Trainer
+from tests.prepared import write_dataset
+from tests.ranks import run_ranks
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and sets RLIMIT_AS")
+
+ITEMS, FACTORS = 100_000, 8
+WHOLE_TABLES = ITEMS * (64 + FACTORS + 2) * (4 + 8)
+"""Bytes of moments and vectors of all items in float32, and of the sums over their ratings in float64."""
+
+
+@pytest.fixture(scope="module")
+def many_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("many") / "data"
+    rng = np.random.default_rng(0)
+    item = np.arange(ITEMS)
+    rating = rng.integers(1, 6, ITEMS).astype(float)
+    write_dataset(path, rng.integers(0, 500, ITEMS), item, rating, np.zeros(ITEMS), 500, ITEMS)
+    return path
+
+
+def config(path: Path, run_dir: Path, limit: str | None) -> TrainConfig:
+    return TrainConfig(
+        dataset=str(path),
+        run_dir=str(run_dir),
+        device="cpu",
+        model=MfSettings(kind="mf", factors=FACTORS, constrained="none", noise="shared"),
+        training=TrainingSettings(epochs=1, memory_limit=limit),
+    )
+
+
+def told_by_the_kernel(name: str) -> int:
+    """Bytes of this process: VmHWM, the most that was resident, VmRSS or VmSize."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def growth(collectives: Collectives, path: Path, run_dir: Path, limit: str | None) -> int:
+    before = told_by_the_kernel("VmRSS")
+    run.run_training(config(path, run_dir, limit), collectives, preempted=lambda: False)
+    return told_by_the_kernel("VmHWM") - before
+
+
+def test_a_rank_never_holds_whole_tables_of_items_that_travel_in_blocks(many_items: Path, tmp_path: Path) -> None:
+    whole, in_blocks = (
+        min(run_ranks(growth, 2, tmp_path, many_items, tmp_path / str(limit), limit)) for limit in (None, "16MiB")
+    )
+
+    # Both hold the rows of own items; what else the whole form needs was twice this much.
+    assert whole - in_blocks > WHOLE_TABLES, (whole, in_blocks)
+
+
+def build_within_a_limit(*args: Any) -> Trainer:
+    limit = told_by_the_kernel("VmSize") + WHOLE_TABLES // 2
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return build_trainer(*args)
+
+
+def failure(collectives: Collectives, path: Path, run_dir: Path) -> str:
+    if collectives.world.rank == 1:
+        run.build_trainer = build_within_a_limit
+    with pytest.raises(TrainingError) as caught:
+        run.run_training(config(path, run_dir, limit=None), collectives, preempted=lambda: False)
+    return str(caught.value)
+
+
+def test_a_rank_without_memory_says_so_and_the_others_end_too(many_items: Path, tmp_path: Path) -> None:
+    other, failed = run_ranks(failure, 2, tmp_path, many_items, tmp_path / "run", deadline_s=60)
+
+    assert failed.startswith("rank 1 of 2: out of memory (no room for ")
+    assert "set training.memory_limit" in failed
+    assert "rank 1" in other
+
+
+SAVE_WITHIN_A_LIMIT = """
+import resource, torch
+from recsys_dist.checkpoint.store import _serialized
+from recsys_dist.errors import lack_of_memory
+tensors = {"rows": torch.zeros(50_000_000)}
+resource.setrlimit(resource.RLIMIT_AS, (1_000_000, 1_000_000))
+try:
+    _serialized(tensors)
+except RuntimeError as error:
+    print(lack_of_memory(error))
+"""
+
+
+def test_a_save_without_memory_is_an_error_and_not_the_end_of_the_process() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SAVE_WITHIN_A_LIMIT], capture_output=True, text=True, check=False
+    )
+
+    assert ended.stdout.startswith("out of memory (no room for "), ended.stderr

@@ -25,11 +25,12 @@ import torch
 
 from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.symmetric import spd_inverse
-from recsys_dist.models.factors import Layout, second_moments
+from recsys_dist.models.factors import CACHE_LINE_FLOATS, Layout, second_moments
 from recsys_dist.models.prior import Prior
 
-BATCH_ENTRIES = 1 << 20
-"""Matrix entries of one batch of solves: few enough for the caches, enough to make calls cheap."""
+BATCH_ENTRIES = 1 << 21
+"""Matrix entries of one batch of solves: enough to make calls cheap, few enough not to be noticed in memory."""
+LEAST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Posterior:
 
 def batch_rows(num_own: int) -> int:
     """Rows solved together: fixed by the size of the model alone, so that results never depend on ranks."""
-    return max(64, BATCH_ENTRIES // num_own**2)
+    # A multiple of a cache line, so that no row of a batch straddles two.
+    return max(LEAST_BATCH, BATCH_ENTRIES // num_own**2 // CACHE_LINE_FLOATS * CACHE_LINE_FLOATS)
 
 
 def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: Layout) -> Posterior:

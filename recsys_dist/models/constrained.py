@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 import torch
 
+from recsys_dist.models.conjugate_gradients import ConjugateGradients
+
 Product = Callable[[torch.Tensor], torch.Tensor]
 ColumnSums = Callable[[torch.Tensor], torch.Tensor]
 
@@ -23,29 +25,18 @@ PATTERN_STEPS = 2
 """Of conjugate gradients in each epoch; the next one goes on from there."""
 
 
-def conjugate_gradients(
+def solve_pattern(
     product: Product, right_Cn: torch.Tensor, start_Cn: torch.Tensor, column_sums: ColumnSums, steps: int
 ) -> torch.Tensor:
-    """`steps` of conjugate gradients from `start` on product(X) = right, each column for itself: [C, n].
+    """`steps` of conjugate gradients from `start` on product(W) = right, each column for itself: [C, n].
 
     `column_sums` adds up the rows [C, n] of all ranks in float64. A column that is solved stays as it is.
-    Source: Hestenes & Stiefel 1952.
     """
-    solution_Cn = start_Cn.clone()
-    residual_Cn = right_Cn - product(start_Cn)
-    direction_Cn = residual_Cn.clone()
-    square_n = column_sums(residual_Cn.double().square())
+
+    def inner(left_Cn: torch.Tensor, right_Cn: torch.Tensor) -> torch.Tensor:
+        return column_sums(left_Cn.double() * right_Cn.double())
+
+    pattern_Cn, solver = start_Cn, ConjugateGradients(right_Cn - product(start_Cn), inner)
     for _ in range(steps):
-        image_Cn = product(direction_Cn)
-        step_n = _ratio(square_n, column_sums(direction_Cn.double() * image_Cn.double()))
-        solution_Cn += step_n.to(right_Cn.dtype) * direction_Cn
-        residual_Cn -= step_n.to(right_Cn.dtype) * image_Cn
-        next_square_n = column_sums(residual_Cn.double().square())
-        direction_Cn = residual_Cn + _ratio(next_square_n, square_n).to(right_Cn.dtype) * direction_Cn
-        square_n = next_square_n
-    return solution_Cn
-
-
-def _ratio(above_n: torch.Tensor, below_n: torch.Tensor) -> torch.Tensor:
-    """0 where both are."""
-    return torch.where(below_n > 0, above_n / torch.where(below_n > 0, below_n, 1.0), 0.0)
+        pattern_Cn = pattern_Cn + solver.step(product(solver.direction_Rn))
+    return pattern_Cn

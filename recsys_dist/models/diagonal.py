@@ -8,13 +8,14 @@ With E[z_i] and Var(z_i) of the rated items, and e_ui = r~_ui - a_u . E[z_i], th
 The mean is exact where the system is solved; a few steps of conjugate gradients from the last mean bring it closer
 and raise the bound. They need products over the ratings of D numbers each, where full covariances need D^2 / 2.
 
-Sources: Raiko, Ilin & Karhunen 2007 (fully factorial posteriors), Hestenes & Stiefel 1952 (conjugate gradients).
+Source: Raiko, Ilin & Karhunen 2007 (fully factorial posteriors).
 Shapes: see factors.py; here rows come first. R rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -33,7 +34,7 @@ class DiagonalPosterior:
         """The mean with the batch last."""
         return self.mean_Bn.T
 
-    @property
+    @cached_property
     def log_determinant_B(self) -> torch.Tensor:
         """Of the covariance; float64"""
         return self.variance_Bn.double().log().sum(1)
@@ -44,28 +45,9 @@ class DiagonalPosterior:
         return torch.where(layout.own_rows_T == layout.own_columns_T, variance_n[layout.own_rows_T], 0.0)
 
 
-class RowSystems:
-    """A x = right for every row at once: conjugate gradients, preconditioned by the diagonal of A.
-
-    What it holds after each step is the best of its subspace: the error in the norm of A never grows.
-    """
-
-    def __init__(self, residual_Rn: torch.Tensor, preconditioner_Rn: torch.Tensor) -> None:
-        """`residual` is right - A x where x starts; `preconditioner` the inverse of the diagonal of A."""
-        self._residual_Rn, self._preconditioner_Rn = residual_Rn, preconditioner_Rn
-        self.direction_Rn = preconditioner_Rn * residual_Rn
-        self._product_R1 = _inner(residual_Rn, self.direction_Rn)
-
-    def step(self, image_Rn: torch.Tensor) -> torch.Tensor:
-        """Given A times `direction`, how far to move x: [R, n]. A row that is solved stays."""
-        length_R1 = _ratio(self._product_R1, _inner(self.direction_Rn, image_Rn))
-        move_Rn = length_R1 * self.direction_Rn
-        self._residual_Rn = self._residual_Rn - length_R1 * image_Rn
-        scaled_Rn = self._preconditioner_Rn * self._residual_Rn
-        product_R1 = _inner(self._residual_Rn, scaled_Rn)
-        self.direction_Rn = scaled_Rn + _ratio(product_R1, self._product_R1) * self.direction_Rn
-        self._product_R1 = product_R1
-        return move_Rn
+def row_inner(left_Rn: torch.Tensor, right_Rn: torch.Tensor) -> torch.Tensor:
+    """Inner products row by row, for conjugate gradients on the system of each row: [R, 1]"""
+    return (left_Rn * right_Rn).sum(1, keepdim=True)
 
 
 def spread_errors(
@@ -79,12 +61,3 @@ def spread_errors(
     vector_BD[:, layout.own_n] = posterior.mean_Bn
     of_other_B = (vector_BD.square() * spread_BD).sum(1, dtype=torch.float64)
     return of_other_B + (posterior.variance_Bn * second_BD[:, layout.own_n]).sum(1, dtype=torch.float64)
-
-
-def _inner(left_Rn: torch.Tensor, right_Rn: torch.Tensor) -> torch.Tensor:
-    return (left_Rn * right_Rn).sum(1, keepdim=True)
-
-
-def _ratio(above_R1: torch.Tensor, below_R1: torch.Tensor) -> torch.Tensor:
-    """0 where a row is solved."""
-    return torch.where(below_R1 > 0, above_R1 / torch.where(below_R1 > 0, below_R1, 1.0), 0.0)

@@ -30,7 +30,8 @@ from recsys_dist.models.prior import Prior
 
 BATCH_ENTRIES = 1 << 21
 """Matrix entries of one batch of solves: enough to make calls cheap, few enough not to be noticed in memory."""
-LEAST_BATCH = 64
+LEAST_BATCH, LARGEST_BATCH = 64, 1 << 14
+"""Rows of a batch. From 32768 numbers on torch splits a sum by its threads, so that its bits depend on them."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Posterior:
 def batch_rows(num_own: int) -> int:
     """Rows solved together: fixed by the size of the model alone, so that results never depend on ranks."""
     # A multiple of a cache line, so that no row of a batch straddles two.
-    return max(LEAST_BATCH, BATCH_ENTRIES // num_own**2 // CACHE_LINE_FLOATS * CACHE_LINE_FLOATS)
+    rows = BATCH_ENTRIES // num_own**2 // CACHE_LINE_FLOATS * CACHE_LINE_FLOATS
+    return min(max(LEAST_BATCH, rows), LARGEST_BATCH)
 
 
 def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: Layout) -> Posterior:

@@ -76,11 +76,10 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
         noise = self.noise_variance
         side.start_from_prior()
         residual_RD = sums_of(side.vectors(side.all_rows), Of.RESIDUALS)
-        systems = [side.begin(residual_RD[batch], batch, noise) for batch in batches]
+        systems = [(batch, side.begin(residual_RD[batch], batch, noise)) for batch in batches]
         for _ in range(SOLVE_STEPS):
-            directions = [system.direction_Rn for system in systems]
-            product_RD = sums_of(side.padded(directions), Of.PRODUCTS)
-            for system, batch in zip(systems, batches, strict=True):
+            product_RD = sums_of(side.directions(systems), Of.PRODUCTS)
+            for batch, system in systems:
                 image_Bn = side.image(system.direction_Rn, product_RD[batch], batch, noise)
                 side.mean_nR.T[batch] += system.step(image_Bn)
         error_R1 = sums_of(side.vectors(side.all_rows), Of.SQUARES) if side.needs_errors else None

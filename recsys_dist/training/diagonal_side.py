@@ -5,13 +5,14 @@ Shapes: see models/factors.py; R rows of this rank, numbered from 0 here. Rows c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
 from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.sparse import Tables
-from recsys_dist.models.diagonal import DiagonalPosterior, RowSystems, spread_errors
+from recsys_dist.models.conjugate_gradients import ConjugateGradients
+from recsys_dist.models.diagonal import DiagonalPosterior, row_inner, spread_errors
 from recsys_dist.models.factors import Layout
 from recsys_dist.models.prior import Prior
 from recsys_dist.training.em_side import Side
@@ -65,7 +66,7 @@ class DiagonalSide(Side):
         unrated_R = self.count_R == 0
         self.mean_nR.T[unrated_R] = self._prior_mean_Rn[unrated_R]
 
-    def begin(self, residual_BD: torch.Tensor, rows: slice, noise_variance: float) -> RowSystems:
+    def begin(self, residual_BD: torch.Tensor, rows: slice, noise_variance: float) -> ConjugateGradients:
         """The systems of the means of some rows, from sum of beta e E[z] over the ratings of each."""
         # sigma^2 / v = alpha sum of beta E[z^2] + sigma^2 Lambda_kk
         scaled_Bn = self._scaled(self._second_RD[rows][:, self.layout.own_n], rows)
@@ -75,7 +76,7 @@ class DiagonalSide(Side):
         own_Bn = residual_BD[:, self.layout.own_n].float() - self._own_spread(rows) * self.mean_nR.T[rows]
         shift_Bn = self.mean_nR.T[rows] - self._prior_mean_Rn[rows]
         residual_Bn = self._scaled(own_Bn, rows) - self._prior_product(shift_Bn, noise_variance)
-        return RowSystems(residual_Bn, scaled_Bn.reciprocal())
+        return ConjugateGradients(residual_Bn, row_inner, scaled_Bn.reciprocal())
 
     def image(
         self, direction_Bn: torch.Tensor, product_BD: torch.Tensor, rows: slice, noise_variance: float
@@ -93,11 +94,12 @@ class DiagonalSide(Side):
             error_B = error_R1.squeeze(1).double() + spread_B
         return self._finish(rows, posterior, self._prior_mean_Rn[rows].T, error_B, noise_variance)
 
-    def padded(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Own entries of all rows, batch by batch, as augmented vectors whose constant is 0: [R, D]."""
-        padded_RD = torch.zeros_like(self._spread_RD)
-        padded_RD[:, self.layout.own_n] = torch.cat(list(parts)) if parts else self.variance_Rn
-        return padded_RD
+    def directions(self, systems: Iterable[tuple[slice, ConjugateGradients]]) -> torch.Tensor:
+        """Where the systems of all rows go next, as augmented vectors whose constant is 0: [R, D]."""
+        direction_RD = torch.zeros_like(self._spread_RD)
+        for batch, system in systems:
+            direction_RD[batch][:, self.layout.own_n] = system.direction_Rn
+        return direction_RD
 
     def _scaled(self, rows_Bn: torch.Tensor, rows: slice) -> torch.Tensor:
         return rows_Bn if self.precision_R is None else rows_Bn * self.precision_R[rows].unsqueeze(1)

@@ -24,7 +24,7 @@ from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.sparse import Tables
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models import m_step
-from recsys_dist.models.constrained import PATTERN_STEPS, ColumnSums, Product, conjugate_gradients
+from recsys_dist.models.constrained import PATTERN_STEPS, ColumnSums, Product, solve_pattern
 from recsys_dist.models.factors import Layout
 from recsys_dist.models.m_step import SideSums
 from recsys_dist.models.prior import Prior
@@ -214,7 +214,7 @@ class Factorization(ABC, Generic[SideT]):
         if carrier.pattern_Rn is None:
             return
         root_R1, weight = moved.root_R.unsqueeze(1), self.form.regularization
-        carrier.pattern_Rn = conjugate_gradients(
+        carrier.pattern_Rn = solve_pattern(
             lambda w_Rn: to_carrier(root_R1.square() * to_moved(w_Rn)) + weight * w_Rn,
             to_carrier(root_R1 * moved.centred()),
             carrier.pattern_Rn,
@@ -303,7 +303,8 @@ class Factorization(ABC, Generic[SideT]):
 def _block_sums(rows_RX: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
     sums_BX = rows_RX.new_zeros((len(blocks), rows_RX.shape[1]), dtype=torch.float64)
     for row, block in enumerate(blocks):
-        sums_BX[row] = rows_RX[block].sum(0)
+        with one_thread():
+            sums_BX[row] = rows_RX[block].sum(0)
     return sums_BX
 
 

@@ -213,6 +213,25 @@ def test_the_number_of_threads_changes_no_bit(tmp_path: Path, settings: dict[str
     assert all(digest == digests[0] for digest in digests[1:])
 
 
+@pytest.mark.parametrize("settings", [EVERYTHING, DIAGONAL], ids=["full", "diagonal"])
+def test_nor_does_it_with_more_rows_than_one_thread_adds_up(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Biases alone, 40,000 users in one shard: torch splits sums of so many numbers by its threads."""
+    rng, count = np.random.default_rng(0), 40_000
+    user, item, rating = np.arange(count), rng.integers(0, 50, count), rng.integers(1, 6, count).astype(float)
+    write_dataset(tmp_path / "data", user, item, rating, np.zeros(count), num_shards=1)
+    alone, threads, states = Collectives(World.single()), torch.get_num_threads(), []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            states.append(trained(alone, tmp_path / "data", 3, **{**settings, "factors": 0}).state())
+    finally:
+        torch.set_num_threads(threads)
+
+    assert states[0].values == states[1].values
+    for side in ("users", "items"):
+        assert hash_of(states[0].tables[side].tensors) == hash_of(states[1].tables[side].tensors)
+
+
 def test_a_form_that_is_taken_back_leaves_no_trace_in_what_is_summed(tmp_path: Path) -> None:
     """Squares of ratings that were weighted by precisions count whole again."""
     small_dataset(tmp_path / "data")

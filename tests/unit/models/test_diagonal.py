@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_dist.models.diagonal import DiagonalPosterior, RowSystems, spread_errors
+from recsys_dist.models.conjugate_gradients import ConjugateGradients
+from recsys_dist.models.diagonal import DiagonalPosterior, row_inner, spread_errors
 from recsys_dist.models.factors import Layout
 
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ def systems(rows: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_every_row_is_solved_after_as_many_steps_as_it_has_entries_and_gets_no_worse_on_the_way() -> None:
     matrix_Rnn, right_Rn = systems(7, 5)
     exact_Rn, x_Rn = torch.linalg.solve(matrix_Rnn, right_Rn), torch.zeros(7, 5).double()
-    solver = RowSystems(right_Rn, matrix_Rnn.diagonal(dim1=1, dim2=2).reciprocal())
+    solver = ConjugateGradients(right_Rn, row_inner, matrix_Rnn.diagonal(dim1=1, dim2=2).reciprocal())
 
     errors = []
     for _ in range(5):

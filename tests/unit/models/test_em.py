@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys_dist.models import e_step, m_step
-from recsys_dist.models.constrained import conjugate_gradients
+from recsys_dist.models.constrained import solve_pattern
 from recsys_dist.models.e_step import Posterior, Statistics
 from recsys_dist.models.factors import Layout, packed_size
 from recsys_dist.models.m_step import SideSums
@@ -75,7 +75,7 @@ class OneSide:
         if weight is not None:
             gram = self.indicator.T @ self.indicator + weight * torch.eye(self.mask.shape[1]).double()
             right = self.indicator.T @ (self.mean_nR - self.prior.mean_n.unsqueeze(1)).T
-            self.pattern = conjugate_gradients(gram.__matmul__, right, self.pattern, lambda x: x.sum(0), steps=2)
+            self.pattern = solve_pattern(gram.__matmul__, right, self.pattern, lambda x: x.sum(0), steps=2)
 
     def pattern_price(self, weight: float | None) -> float:
         if weight is None:
@@ -251,18 +251,18 @@ def test_the_precision_and_its_prior_are_where_the_bound_is_highest() -> None:
     assert of_dof > max(bound(best_B, best_dof * factor, users.dof) for factor in (0.95, 1.05))
 
 
-def test_conjugate_gradients_solve_each_column_and_leave_a_solved_one() -> None:
+def test_a_pattern_is_solved_column_by_column_and_a_solved_one_stays() -> None:
     rng = np.random.default_rng(0)
     square = torch.from_numpy(rng.normal(size=(6, 6)))
     matrix = square @ square.T + torch.eye(6).double()
     right = torch.from_numpy(rng.normal(size=(6, 3)))
     right[:, 2] = 0
 
-    solved = conjugate_gradients(matrix.__matmul__, right, torch.zeros(6, 3).double(), lambda x: x.sum(0), steps=6)
+    solved = solve_pattern(matrix.__matmul__, right, torch.zeros(6, 3).double(), lambda x: x.sum(0), steps=6)
 
     torch.testing.assert_close(matrix @ solved, right, rtol=1e-7, atol=1e-8)
     assert torch.equal(solved[:, 2], torch.zeros(6).double())
-    again = conjugate_gradients(matrix.__matmul__, right, solved, lambda x: x.sum(0), steps=3)
+    again = solve_pattern(matrix.__matmul__, right, solved, lambda x: x.sum(0), steps=3)
     torch.testing.assert_close(again, solved)
 
 

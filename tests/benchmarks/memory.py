@@ -29,11 +29,10 @@ from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed
 from recsys_dist.checkpoint.compare import content_digests, find_differences
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.storage import Folder
+from recsys_dist.training.em_partition import RATING_BYTES
 from tests.prepared import low_rank_ratings, write_dataset
 
 MIB = 2**20
-RATING_BYTES = 16
-"""Of one train rating in memory: a column and a value, in both orientations."""
 ROOM = 1536 * MIB
 """Beyond the floor, for a rank's own 500,000 items with 8 factors and one block of the items of others."""
 THRIFTY = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}

@@ -179,7 +179,10 @@ class FilesSplit(Settings):
 
 
 class ShardSettings(Settings):
-    """How many canonical shards each side is cut into; null: 16, or more so that none passes 2 million ratings."""
+    """How many canonical shards each side is cut into, which is how many ranks can share the work.
+
+    null: 16, fewer (at least 4) so that each has 50,000 ratings, or more so that none passes 2 million.
+    """
 
     users: int | None = Field(default=None, ge=1, le=MAX_SHARDS)
     items: int | None = Field(default=None, ge=1, le=MAX_SHARDS)

@@ -41,8 +41,9 @@ from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
 
-MIN_SHARDS = 16
-SHARD_RATINGS = 2_000_000
+LEAST_SHARDS, USUAL_SHARDS = 4, 16
+"""Per side: enough for as many ranks, but a shard of few ratings costs more than it holds."""
+LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 50_000, 2_000_000
 
 
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
@@ -253,7 +254,8 @@ def _require_rows(infos: list[RunInfo], runs: list[Run]) -> None:
 
 
 def _default_shards(num_ratings: int) -> int:
-    return max(MIN_SHARDS, -(-num_ratings // SHARD_RATINGS))
+    usual = min(max(LEAST_SHARDS, num_ratings // LEAST_SHARD_RATINGS), USUAL_SHARDS)
+    return max(usual, -(-num_ratings // MOST_SHARD_RATINGS))
 
 
 def _shard_subjects(side: str, count: int) -> list[str]:

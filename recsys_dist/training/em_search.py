@@ -3,7 +3,8 @@
 Ratings that training does not see judge: the validation split, or a share of the train ratings that is held back
 for as long as this goes on. Once the plain model gains little from another epoch, one change after the other is
 tried: its few epochs must bring more than the model would have gained without it, otherwise it is taken back. In
-the end all ratings are given back, and training goes on until the likelihood bound stands still.
+the end all ratings are given back, and training goes on until the likelihood bound stands still: unless the judged
+error rises, since the bound, for which users and items are independent, may rise with it for long.
 
     settling --candidate--> trying --kept or taken back--> settling ... --no candidate left--> polishing --> done
 
@@ -61,9 +62,12 @@ class Search(BaseModel):
     error: float | None = None
     """The judged squared error after the last epoch."""
     before: Form | None = None
-    """The form to go back to from a trial, and what it had reached."""
-    before_error: float | None = None
+    """The form to go back to from a trial."""
+    first_error: float | None = None
+    """The judged squared error that this phase began with."""
     before_gain: float = 0.0
+    overfits: bool = False
+    """Whether the judged error rose at last, so that more than the least polishing would harm."""
     bound: float | None = None
     """The likelihood bound per rating after the last epoch of polishing."""
 
@@ -88,12 +92,14 @@ class Search(BaseModel):
     def after_search_epoch(self, error: float, settings: MfSettings) -> tuple[Search, str | None]:
         """The state after one more epoch that ended with this squared error, and what there is to tell."""
         gain = None if self.error is None else 1 - error / self.error
-        here = self.model_copy(update={"epochs": self.epochs + 1, "error": error})
+        first_error = error if self.first_error is None else self.first_error
+        here = self.model_copy(update={"epochs": self.epochs + 1, "error": error, "first_error": first_error})
         if self.phase == "trying":
             return here._after_trial() if here.epochs >= TRIAL_EPOCHS else (here, None)
         candidate = here._next_candidate(settings)
         if candidate is None:
-            return (here, None) if gain is None or gain > STILL_GAIN else (here.polish(), f"keeping {self.form}")
+            is_still = gain is not None and gain <= STILL_GAIN and here.epochs >= TRIAL_EPOCHS
+            return here._after_search(first_error) if is_still else (here, None)
         if gain is None or gain > SETTLED_GAIN:
             return here, None
         name, form = candidate
@@ -103,24 +109,33 @@ class Search(BaseModel):
             tried=(*here.tried, name),
             error=error,
             before=here.form,
-            before_error=error,
+            first_error=error,
             before_gain=max(gain, 0.0),
         )
         return trial, f"trying {form}"
 
     def _after_trial(self) -> tuple[Search, str]:
         assert self.before is not None
-        assert self.before_error is not None
+        assert self.first_error is not None
         assert self.error is not None
-        expected = self.before_error * (1 - self.before_gain) ** TRIAL_EPOCHS
+        expected = self.first_error * (1 - self.before_gain) ** TRIAL_EPOCHS
         form = self.form if self.error < expected else self.before
         verdict = "kept" if self.error < expected else "taken back"
-        changes = f"squared error {self.before_error:.5f} -> {self.error:.5f} in {TRIAL_EPOCHS} epochs"
+        changes = f"squared error {self.first_error:.5f} -> {self.error:.5f} in {TRIAL_EPOCHS} epochs"
         told = f"{self.form} {verdict}: {changes}, {expected:.5f} expected without"
         kept = self.tried if form == self.before else (*self.tried, f"kept {self.tried[-1]}")
         # After a step back the error of the trial says nothing about the form that goes on.
         error = self.error if form == self.form else None
-        return Search(phase="settling", form=form, tried=kept, error=error), told
+        return Search(phase="settling", form=form, tried=kept, error=error, first_error=error), told
+
+    def _after_search(self, first_error: float) -> tuple[Search, str]:
+        assert self.error is not None
+        overfits = self.error > first_error * (1 + STILL_GAIN) ** (self.epochs - 1)
+        told = f"keeping {self.form}"
+        if overfits:
+            changes = f"squared error {first_error:.5f} -> {self.error:.5f} in {self.epochs} epochs"
+            told = f"{told}, and ending soon: {changes} on ratings not trained on"
+        return self.polish().model_copy(update={"overfits": overfits}), told
 
     def _next_candidate(self, settings: MfSettings) -> tuple[str, Form] | None:
         for name, form in self._candidates(settings):
@@ -154,7 +169,7 @@ class Search(BaseModel):
 
     def after_polishing_epoch(self, bound: float, tolerance: float) -> Search:
         """The state after one more epoch, whose likelihood bound per rating was `bound`."""
-        still = tolerance > 0 and self.bound is not None and bound - self.bound < tolerance
+        still = self.overfits or (tolerance > 0 and self.bound is not None and bound - self.bound < tolerance)
         phase = "done" if still and self.epochs + 1 >= LEAST_POLISHING else "polishing"
         return self.model_copy(update={"phase": phase, "epochs": self.epochs + 1, "bound": bound})
 

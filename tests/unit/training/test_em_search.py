@@ -99,6 +99,23 @@ def test_without_ratings_to_judge_by_the_model_stays_plain() -> None:
     assert Search.start(settings(), can_judge=False) == Search(phase="polishing", form=PLAIN)
 
 
+def test_an_error_that_rises_in_the_end_leaves_only_the_least_polishing() -> None:
+    search, notes = searched(settings(), limit_with())
+    assert not search.overfits
+    overfitting, error, told = Search.start(settings(noise="shared"), can_judge=True), 1.0, ""
+    while overfitting.is_searching:
+        error *= 1.0005
+        overfitting, note = overfitting.after_search_epoch(error, settings(noise="shared"))
+        told = note or told
+
+    assert "ending soon" in told
+    assert "ending soon" not in notes[-1]
+    for epoch in range(LEAST_POLISHING):
+        assert overfitting.phase == "polishing"
+        overfitting = overfitting.after_polishing_epoch(-2.0 + 0.1 * epoch, tolerance=1e-4)
+    assert overfitting.phase == "done"
+
+
 def test_the_end_of_the_epochs_takes_an_unfinished_trial_back() -> None:
     search, error = Search.start(settings(), can_judge=True), 1.0
     while search.phase != "trying":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Dataset, Ratings, Shard, Side, Split
@@ -75,17 +76,35 @@ def join_batches(parts: Sequence[RowBatch]) -> RowBatch:
 
 
 class RowLoader:
-    """The part of one rank in the batches: the rows of its own shards, memory-mapped."""
+    """The part of one rank in the batches: rows of its shards, or what all rows have in its columns."""
 
-    def __init__(self, dataset: Dataset, side: Side, share: range, batch_size: int, seed: int) -> None:
-        self.shards = dataset.shards(side)
-        self.share = share
-        self.steps = num_steps(dataset.num_rows(side), batch_size)
+    def __init__(
+        self, shards: Sequence[Shard], share: range, blocks: Sequence[Block], batch_size: int, seed: int
+    ) -> None:
+        self.shards, self.share, self.blocks = shards, share, blocks
+        self.steps = num_steps(shards[-1].stop, batch_size)
         """T, the same on every rank."""
-        self.blocks = [dataset.block(side, shard) for shard in share]
         self._seed = seed
         self._epoch = -1
         self._orders: list[NDArray[np.int64]] = []
+
+    @classmethod
+    def of_rows(cls, dataset: Dataset, side: Side, share: range, batch_size: int, seed: int) -> RowLoader:
+        """The shards `share` of the rows, memory-mapped."""
+        blocks = [dataset.block(side, shard) for shard in share]
+        return cls(dataset.shards(side), share, blocks, batch_size, seed)
+
+    @classmethod
+    def of_columns(cls, dataset: Dataset, side: Side, share: range, batch_size: int, seed: int) -> RowLoader:
+        """All rows of `side`, with the shards `share` of their columns, numbered from the first of these."""
+        shards = dataset.shards(side)
+        columns = [dataset.block(other_side(side), shard) for shard in share]
+        return cls(shards, range(len(shards)), turned_blocks(columns, shards), batch_size, seed)
+
+    @property
+    def first_row(self) -> int:
+        """The first row of the share; 0 where it is empty."""
+        return self.shards[self.share.start].start if self.share else 0
 
     def batch(self, epoch: int, step: int) -> RowBatch:
         """This rank's rows of the global batch `step` of `epoch`, ascending within each shard."""
@@ -99,6 +118,38 @@ class RowLoader:
             rows = np.sort(order[step_slice(self.shards[shard], step, self.steps)])
             parts.append(take_rows(block, rows))
         return join_batches(parts)
+
+
+def other_side(side: Side) -> Side:
+    """The columns of rows of `side`."""
+    return "users" if side == "items" else "items"
+
+
+def turned_blocks(columns: Sequence[Block], shards: Sequence[Shard]) -> list[Block]:
+    """Consecutive blocks whose rows are columns -> one block of rows for each shard, in memory.
+
+    Columns are numbered from the first one of the first block; in each row they ascend.
+    """
+    num_rows = shards[-1].stop
+    turned = sparse.vstack(
+        [sparse.csr_matrix((0, num_rows), dtype=np.float32)]
+        + [
+            sparse.csr_matrix((block.values, block.indices, block.indptr), shape=(block.num_rows, num_rows))
+            for block in columns
+        ],
+        format="csr",
+    ).T.tocsr()
+    indptr = turned.indptr.astype(np.int64)
+    cuts = [slice(indptr[shard.start], indptr[shard.stop]) for shard in shards]
+    return [
+        Block(
+            shard.start,
+            indptr[shard.start : shard.stop + 1] - indptr[shard.start],
+            turned.indices[cut],
+            turned.data[cut],
+        )
+        for shard, cut in zip(shards, cuts, strict=True)
+    ]
 
 
 def slice_rows(block: Block, start: int, stop: int) -> RowBatch:

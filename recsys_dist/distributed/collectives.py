@@ -72,13 +72,23 @@ class Collectives:
     def __init__(self, world: World) -> None:
         self.world = world
         self.received_bytes = 0
-        """Rows of tables that this rank has received from others, so far."""
+        """What this rank has received from others of tables, so far."""
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Replace `tensor` by its sum over all ranks, in place; returns it."""
         if self.world.size > 1:
             self._run("all_reduce", lambda: dist.all_reduce(tensor))
         return tensor
+
+    def sum_table(self, table: torch.Tensor) -> torch.Tensor:
+        """`sum_` of something large, which counts as received."""
+        self.count_all_reduce(table.numel() * table.element_size())
+        return self.sum_(table)
+
+    def count_all_reduce(self, num_bytes: int) -> None:
+        """Count what a rank receives where so many bytes are summed over all ranks in a ring."""
+        # Once around for the sums of each share, and once more to tell them.
+        self.received_bytes += 2 * (self.world.size - 1) * num_bytes // self.world.size
 
     def sum_blocks(self, local_BX: torch.Tensor) -> torch.Tensor:
         """Sum partials [blocks of this rank, ...] over all blocks of all ranks, in block order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch.distributed as dist
@@ -31,6 +32,15 @@ def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
         gradient_as_bucket_view=True,
         **options,
     )
+
+
+def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
+    """Within it, backward passes of a module that `replicate` returned only add to this rank's own gradients; the
+    next one outside averages the sums. Its forward pass has to be within as well."""
+    if isinstance(replica, DistributedDataParallel):
+        context: AbstractContextManager[None] = replica.no_sync()
+        return context
+    return nullcontext()
 
 
 def _group_for_gradients() -> dist.ProcessGroup | None:

@@ -17,8 +17,8 @@ on every rating scale. With a and d as biases the score is bilinear: h_r . (scal
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from recsys_dist.models.biases import Biases
 
 INITIAL_STD = 0.01
 """Of the encoder's starting values, as in the paper."""
+INITIAL_BLOCK = 1024
+"""Columns whose starting values are drawn together."""
 
 
 @dataclass(frozen=True)
@@ -48,72 +50,113 @@ class Baseline:
         column_bias_C = torch.from_numpy(biases.column_bias_C.astype(np.float32)).to(device)
         return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage)
 
-    def of_rows(self, rows: Csr) -> tuple[torch.Tensor, Csr]:
-        """The biases of rows [R] and what they leave of the ratings, in units of `scale`."""
+    def row_biases(self, rows: Csr) -> torch.Tensor:
+        """The biases of whole rows: [R]."""
         # a_r = sum over c of (r_rc - mean - b_c) / (n_r + row_shrinkage)
-        left_N = rows.values - self.mean - self.column_bias_C[rows.indices.long()]
-        count_R = rows.indptr.diff()
-        row_bias_R = _segment_sum(left_N, rows.indptr) / (count_R + self.row_shrinkage)
-        residual_N = (left_N - row_bias_R.repeat_interleave(count_R, output_size=len(left_N))) / self.scale
-        return row_bias_R, Csr(rows.indptr, rows.indices, residual_N, rows.num_columns)
+        return _segment_sum(self._left(rows), rows.indptr) / (rows.indptr.diff() + self.row_shrinkage)
+
+    def residuals(self, rows: Csr, row_bias_R: torch.Tensor) -> Csr:
+        """What the biases leave of the ratings, in units of `scale`."""
+        residual_N = (self._left(rows) - at_entries(row_bias_R, rows)) / self.scale
+        return Csr(rows.indptr, rows.indices, residual_N, rows.num_columns)
+
+    def columns(self, start: int, stop: int) -> Baseline:
+        """The same with the columns start .. stop alone."""
+        return replace(self, column_bias_C=self.column_bias_C[start:stop])
+
+    def _left(self, rows: Csr) -> torch.Tensor:
+        return rows.values - self.mean - self.column_bias_C[rows.indices.long()]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows in training: ratings, residuals (both [N] in the pattern's order) and row biases [B]."""
+    """Rows in training."""
 
     pattern: Pattern
     rating_N: torch.Tensor
-    residual_N: torch.Tensor
+    """In the pattern's order."""
     row_bias_N: torch.Tensor
+    """Of the row of each rating."""
+    input_pattern: Pattern
+    """Where the entries of the input lie: those of `pattern`, but for what is dropped."""
+    input_N: torch.Tensor
+    """Residuals, in the order of their pattern."""
+    hidden_weight_BH: torch.Tensor | None = None
+    """What multiplies the hidden units; None: 1."""
 
     @classmethod
-    def of_rows(cls, rows: Csr, pattern: Pattern, baseline: Baseline) -> Batch:
+    def of_rows(cls, rows: Csr, pattern: Pattern, baseline: Baseline, row_bias_B: torch.Tensor) -> Batch:
         """The batch of `rows`, whose entries lie at `pattern`."""
-        row_bias_R, residuals = baseline.of_rows(rows)
-        row_bias_N = row_bias_R.repeat_interleave(rows.indptr.diff(), output_size=rows.num_entries)
-        return cls(pattern, rows.values, residuals.values, row_bias_N)
+        residuals = baseline.residuals(rows, row_bias_B)
+        return cls(pattern, rows.values, at_entries(row_bias_B, rows), pattern, residuals.values)
+
+    def with_input(self, kept_N: torch.Tensor, pattern: Pattern, weight: float) -> Batch:
+        """The batch with only some of its input entries, which lie at `pattern`, times `weight`."""
+        return replace(self, input_pattern=pattern, input_N=self.input_N[kept_N] * weight)
+
+
+def _unchanged(tensor_BH: torch.Tensor) -> torch.Tensor:
+    return tensor_BH
+
+
+@dataclass(frozen=True)
+class ColumnExchange:
+    """How ranks that each hold some of the columns meet in the hidden units; alone, not at all."""
+
+    sum_forward: Callable[[torch.Tensor], torch.Tensor] = _unchanged
+    """The sum over ranks of what their columns enter, [B, H]; gradients pass unchanged."""
+    sum_backward: Callable[[torch.Tensor], torch.Tensor] = _unchanged
+    """The hidden units as they are, [B, H]; their gradients, from the columns of each rank, are summed."""
 
 
 class Autorec(nn.Module):
     """The parameters, in units of the baseline's scale: encoder, decoder [C, H], hidden bias [H], output bias [C].
 
-    The decoder starts at zero: training starts from the baseline, and a column without ratings stays there.
+    The columns are those of the baseline, the first of them column `first_column` of all. The decoder starts at
+    zero: training starts from the baseline, and a column without ratings stays there.
     """
 
     def __init__(
-        self, baseline: Baseline, hidden: int, activation: str, output: OutputLink, generator: torch.Generator
+        self,
+        baseline: Baseline,
+        hidden: int,
+        activation: str,
+        output: OutputLink,
+        seed: int,
+        first_column: int = 0,
+        exchange: ColumnExchange | None = None,
     ) -> None:
         super().__init__()
         self.baseline, self.activation, self.output = baseline, activation, output
+        self._exchange = exchange or ColumnExchange()
         columns, device = len(baseline.column_bias_C), baseline.column_bias_C.device
-        self.encoder = nn.Parameter(_normal(columns, hidden, generator).to(device))
+        self.encoder = nn.Parameter(initial_encoder(seed, first_column, columns, hidden).to(device))
         self.decoder = nn.Parameter(torch.zeros((columns, hidden), device=device))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden, device=device))
         self.output_bias = nn.Parameter(baseline.column_bias_C / baseline.scale)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Predicted ratings at the entries of the batch, not clipped: [N]."""
-        hidden_BH = weighted_rows(batch.pattern, batch.residual_N, self.encoder) + self.hidden_bias
+        entered_BH = self._exchange.sum_forward(weighted_rows(batch.input_pattern, batch.input_N, self.encoder))
+        hidden_BH = activate(entered_BH + self.hidden_bias, self.activation)
+        if batch.hidden_weight_BH is not None:
+            hidden_BH = hidden_BH * batch.hidden_weight_BH
         # s = mean + a_r + scale (h W^T + d)
         score_N = sampled_product(
-            batch.pattern, activate(hidden_BH, self.activation), self.decoder, self.output_bias
+            batch.pattern, self._exchange.sum_backward(hidden_BH), self.decoder, self.output_bias
         )
         return self.output.to_ratings(score_N * self.baseline.scale + (batch.row_bias_N + self.baseline.mean))
 
     @torch.no_grad()
-    def predict(self, rows: Csr, pairs_indptr: torch.Tensor, pairs_indices: torch.Tensor) -> torch.Tensor:
-        """Ratings of the columns `pairs_indices` for each of `rows` (CSR [R, C]), clipped to the range."""
-        hidden_RH, row_bias_R = self.row_encoder().encode(rows)
-        score_N = sampled_entries(pairs_indptr, pairs_indices, hidden_RH, self.decoder)
-        score_N += self.output_bias[pairs_indices.long()]
-        base_N = row_bias_R.repeat_interleave(pairs_indptr.diff(), output_size=len(pairs_indices))
-        rating_N = self.output.to_ratings(score_N * self.baseline.scale + (base_N + self.baseline.mean))
+    def predict(self, rows: Csr, row_bias_R: torch.Tensor, pairs: Csr) -> torch.Tensor:
+        """Ratings at the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range."""
+        entered_RH = self._exchange.sum_forward(_entered(self.baseline.residuals(rows, row_bias_R), self.encoder))
+        hidden_RH = activate(entered_RH + self.hidden_bias, self.activation)
+        score_N = sampled_entries(pairs.indptr, pairs.indices, hidden_RH, self.decoder)
+        score_N += self.output_bias[pairs.indices.long()]
+        base_N = at_entries(row_bias_R, pairs) + self.baseline.mean
+        rating_N = self.output.to_ratings(score_N * self.baseline.scale + base_N)
         return rating_N.clamp(self.output.low, self.output.high)
-
-    def row_encoder(self) -> RowEncoder:
-        """The half that reads rows, sharing the parameters."""
-        return RowEncoder(self.baseline, self.encoder, self.hidden_bias, self.activation)
 
 
 @dataclass(frozen=True)
@@ -144,12 +187,16 @@ class RowEncoder:
 
     def encode(self, rows: Csr) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [R, H] and biases [R] of rows of plain ratings."""
-        row_bias_R, residuals = self.baseline.of_rows(rows)
-        if rows.num_entries == 0:
-            hidden_RH = self.hidden_bias_H.expand(rows.num_rows, -1)
-        else:
-            hidden_RH = residuals.weighted_sum(self.encoder_CH) + self.hidden_bias_H
-        return activate(hidden_RH, self.activation), row_bias_R
+        row_bias_R = self.baseline.row_biases(rows)
+        entered_RH = _entered(self.baseline.residuals(rows, row_bias_R), self.encoder_CH)
+        return activate(entered_RH + self.hidden_bias_H, self.activation), row_bias_R
+
+
+def _entered(residuals: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:
+    """x V: [R, H]"""
+    if residuals.num_entries == 0:
+        return encoder_CH.new_zeros((residuals.num_rows, encoder_CH.shape[1]))
+    return residuals.weighted_sum(encoder_CH)
 
 
 def column_factors(columns: Mapping[str, torch.Tensor], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,10 +251,22 @@ def activate(values: torch.Tensor, activation: str) -> torch.Tensor:
             )
 
 
-def _normal(columns: int, hidden: int, generator: torch.Generator) -> torch.Tensor:
-    """Drawn on the CPU, so that every device starts from the same numbers."""
-    drawn = torch.empty((columns, hidden), dtype=torch.float32, device="cpu")
-    return drawn.normal_(0.0, INITIAL_STD, generator=generator)
+def initial_encoder(seed: int, first: int, num_columns: int, hidden: int) -> torch.Tensor:
+    """Starting values [C, H] of the columns from `first` on, keyed by (seed, block of columns). On the CPU."""
+    drawn_CH = torch.empty((num_columns, hidden), dtype=torch.float32, device="cpu")
+    stop = first + num_columns
+    for block in range(first // INITIAL_BLOCK, -(-stop // INITIAL_BLOCK)):
+        start = block * INITIAL_BLOCK
+        rng = np.random.default_rng([seed, block])
+        values = torch.from_numpy(rng.standard_normal((INITIAL_BLOCK, hidden), np.float32))
+        low, high = max(first, start), min(stop, start + INITIAL_BLOCK)
+        drawn_CH[low - first : high - first] = values[low - start : high - start]
+    return drawn_CH.mul_(INITIAL_STD)
+
+
+def at_entries(value_R: torch.Tensor, rows: Csr) -> torch.Tensor:
+    """The value of its row at each entry: [R] -> [N]"""
+    return value_R.repeat_interleave(rows.indptr.diff(), output_size=rows.num_entries)
 
 
 def _segment_sum(values_N: torch.Tensor, indptr: torch.Tensor) -> torch.Tensor:

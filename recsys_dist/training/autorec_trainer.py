@@ -1,33 +1,46 @@
-"""AutoRec in training on one rank: minibatches of rows, Adam, replicated parameters.
+"""AutoRec in training on one rank: batches of rows, parameters of all columns or of its own.
 
     B rows of a batch on this rank, C columns, H hidden units, N train ratings in all, T steps of an epoch
 
 The objective J is the sum of squared errors of all train ratings, in units of the baseline's variance, plus
 lambda/2 (|V|^2 + |W|^2) + column_shrinkage |output_bias|^2. Step t minimises its batch's errors plus 1/T of the
 penalty, so the steps of an epoch add up to J; all is divided by N/T, which Adam does not see. The penalty enters
-the gradient as Adam's weight decay, the same on every rank, and so counts once.
+the gradient as the optimizer's weight decay, the same on every rank, and so counts once. Rprop takes one step an
+epoch, with the mean of what the T batches give.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, cast
 
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
 from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset, Side, share_shards
-from recsys_dist.data.loader import RowBatch, RowLoader, held_out_blocks, row_chunks, slice_rows
+from recsys_dist.data.dataset import Dataset, Side
+from recsys_dist.data.loader import (
+    RowBatch,
+    RowLoader,
+    held_out_blocks,
+    other_side,
+    row_chunks,
+    slice_rows,
+    turned_blocks,
+)
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.distributed.data_parallel import replicate
+from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
+from recsys_dist.distributed.data_parallel import replicate, without_averaging
 from recsys_dist.errors import TrainingError
-from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.models.autorec import Autorec, Baseline, Batch, OutputLink
+from recsys_dist.models.autorec import Autorec, Baseline, ColumnExchange, OutputLink
+from recsys_dist.training.autorec_batches import AutorecBatches
+from recsys_dist.training.autorec_optimizer import AutorecOptimizer
+from recsys_dist.training.autorec_shares import Shares, parameter_bytes
 from recsys_dist.training.baseline import fit_biases
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.trainer import EpochResult
@@ -35,10 +48,7 @@ from recsys_dist.training.trainer import EpochResult
 WARM_UP = 0.1
 CHUNK_ROWS = 4096
 CHUNK_RATINGS = 1 << 19
-MOMENTS = ("exp_avg", "exp_avg_sq")
 COLUMN_PARAMETERS = ("encoder", "decoder", "output_bias")
-OUTPUT_BIAS = 1
-"""Its place among the optimizer's groups."""
 
 
 class AutorecTrainer:
@@ -49,56 +59,81 @@ class AutorecTrainer:
     ) -> None:
         self.epochs_done = 0
         self._dataset, self._settings, self._collectives = dataset, settings, collectives
+        world = collectives.world
         self._rows: Side = settings.orientation
-        self._columns: Side = "users" if self._rows == "items" else "items"
-        shards = dataset.shards(self._rows)
-        self._share = share_shards(shards, collectives.world.size)[collectives.world.rank]
-        self._loader = collectives.together(
-            "reading the train ratings",
-            lambda: RowLoader(dataset, self._rows, self._share, settings.batch_size, seed),
-        )
+        self._columns = other_side(self._rows)
+        self._shares = Shares.of(dataset, settings, world.rank, world.size)
+        self._loader = collectives.together("reading the train ratings", lambda: self._open_loader(seed))
+        self._batches_per_step = self._loader.steps if settings.optimizer == "rprop" else 1
         self._total_steps = epochs * self._loader.steps
+        self._batches = AutorecBatches(
+            self._loader, self._shares.columns, dataset.num_rows(self._columns), settings, seed, world.device
+        )
         self._build(seed)
         self._step = 0
         self._sums = self._zero_sums()
         """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
         self._valid_blocks: list[Block] | None = None
 
+    def _open_loader(self, seed: int) -> RowLoader:
+        dataset, size = self._dataset, self._settings.batch_size
+        if self._shares.is_sharded:
+            return RowLoader.of_columns(dataset, self._rows, self._shares.column_shards, size, seed)
+        return RowLoader.of_rows(dataset, self._rows, self._shares.row_shards, size, seed)
+
     def _build(self, seed: int) -> None:
-        """Parameters equal on every rank, and their optimizer."""
-        manifest, settings = self._dataset.manifest, self._settings
-        biases = fit_biases(
-            self._loader.blocks, self._dataset.num_rows(self._columns), manifest.rating.mean, self._collectives
-        )
+        """Parameters and their optimizer, from the baseline of all ratings."""
+        manifest, settings, collectives = self._dataset.manifest, self._settings, self._collectives
+        blocks = [self._dataset.block(self._rows, shard) for shard in self._shares.row_shards]
+        biases = fit_biases(blocks, self._dataset.num_rows(self._columns), manifest.rating.mean, collectives)
         self._column_shrinkage = biases.column_shrinkage
-        baseline = Baseline.of(biases, self._collectives.world.device)
-        generator = torch.Generator("cpu").manual_seed(seed)
+        baseline = Baseline.of(biases, collectives.world.device)
+        self._row_bias_R = self._row_biases(blocks, baseline)
         output = OutputLink(settings.output_activation, manifest.rating.min, manifest.rating.max, baseline.mean)
-        self._model = Autorec(baseline, settings.hidden, settings.hidden_activation, output, generator)
-        self._replica = replicate(self._model, self._collectives)
-        self._optimizer = self._new_optimizer(manifest.num_ratings["train"])
+        first, last = self._shares.columns
+        self._model = Autorec(
+            baseline.columns(first, last),
+            settings.hidden,
+            settings.hidden_activation,
+            output,
+            seed,
+            first,
+            self._exchange(),
+        )
+        self._replica = self._model if self._shares.is_sharded else replicate(self._model, collectives)
+        self._optimizer = AutorecOptimizer(
+            self._model,
+            settings,
+            manifest.num_ratings["train"],
+            self._column_shrinkage,
+            collectives.sum_ if self._shares.is_sharded else None,
+        )
 
-    def _new_optimizer(self, num_ratings: int) -> torch.optim.Adam:
-        model = self._model
-        groups: list[dict[str, Any]] = [
-            # d/dV lambda/2 |V|^2 = lambda V, and a step's loss is divided by N/T
-            {
-                "params": [model.encoder, model.decoder],
-                "weight_decay": self._settings.regularization / num_ratings,
-            },
-            {"params": [model.output_bias], "weight_decay": self._output_bias_decay()},
-            {"params": [model.hidden_bias], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.Adam(groups, lr=self._settings.learning_rate, fused=True)
-        for parameter in model.parameters():
-            optimizer.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
-            }
-        return optimizer
+    def _row_biases(self, blocks: list[Block], baseline: Baseline) -> torch.Tensor:
+        """Of all rows that this rank sees: [R]"""
+        num_columns, device = self._dataset.num_rows(self._columns), self._collectives.world.device
+        own_R = torch.cat(
+            [
+                torch.zeros(0, dtype=torch.float32, device=device),
+                *(
+                    baseline.row_biases(
+                        Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, device)
+                    )
+                    for block in blocks
+                ),
+            ]
+        )
+        if not self._shares.is_sharded:
+            return own_R
+        return self._collectives.gather_rows(own_R, self._shares.row_ranges)
 
-    def _output_bias_decay(self) -> float:
-        return 2 * self._column_shrinkage / self._dataset.manifest.num_ratings["train"]
+    def _exchange(self) -> ColumnExchange | None:
+        if not self._shares.is_sharded:
+            return None
+        return ColumnExchange(
+            partial(sum_forward, collectives=self._collectives),
+            partial(sum_backward, collectives=self._collectives),
+        )
 
     @property
     def has_converged(self) -> bool:
@@ -111,34 +146,42 @@ class AutorecTrainer:
         return False
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
-        """Run the steps of an epoch that are left; asks `should_stop` before each."""
+        """Run the batches of an epoch that are left; asks `should_stop` before each step."""
+        received = self._collectives.received_bytes
         while self._step < self._loader.steps:
             if should_stop():
-                return self._result(finished=False)
-            self._train_step()
-        result = self._result(finished=True)
+                return self._result(received, finished=False)
+            self._train_step(range(self._step, self._step + self._batches_per_step))
+        result = self._result(received, finished=True)
         self.epochs_done += 1
         self._step = 0
         self._sums = self._zero_sums()
         return result
 
-    def _train_step(self) -> None:
-        batch = self._batch(self._loader.batch(self.epochs_done, self._step))
-        learning_rate = self._learning_rate()
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        self._optimizer.zero_grad(set_to_none=True)
+    def _train_step(self, batches: range) -> None:
+        self._optimizer.zero_grad()
+        for number in batches:
+            is_last = number == batches.stop - 1
+            with nullcontext() if is_last else without_averaging(self._replica):
+                self._add_gradients(number, 1 / len(batches))
+        if not self._shares.is_sharded:
+            self._collectives.count_all_reduce(parameter_bytes(len(self._model.decoder), self._settings.hidden))
+        self._optimizer.step(self._learning_rate())
+        self._step = batches.stop
+
+    def _add_gradients(self, number: int, share: float) -> None:
+        batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._row_bias_R)
         error_N = self._replica(batch) - batch.rating_N
         # The average over ranks of world x local sum is the sum over the global batch; N/T is its mean length.
+        # Sharded columns have gradients of their own, which nobody averages.
+        averaged = 1 if self._shares.is_sharded else self._collectives.world.size
         mean_length = self._dataset.manifest.num_ratings["train"] / self._loader.steps
-        weight = self._collectives.world.size / (mean_length * self._model.baseline.scale**2)
+        weight = share * averaged / (mean_length * self._model.baseline.scale**2)
         (error_N.square().sum() * weight).backward()
-        self._optimizer.step()
         error_N = error_N.detach().double()
         self._sums[0] += error_N.square().sum()
         self._sums[1] += error_N.abs().sum()
         self._sums[2] += len(error_N)
-        self._step += 1
 
     def _learning_rate(self) -> float:
         """A straight rise over the first WARM_UP of all steps, times half a cosine to 0 over all of them."""
@@ -146,26 +189,17 @@ class AutorecTrainer:
         rise = min(1.0, done / WARM_UP)
         return self._settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
-    def _batch(self, rows: RowBatch) -> Batch:
-        num_columns, device = self._dataset.num_rows(self._columns), self._collectives.world.device
-        csr = self._csr(rows)
-        pattern = Pattern.from_numpy(rows.indptr, rows.indices, num_columns, device)
-        return Batch.of_rows(csr, pattern, self._model.baseline)
-
     def _csr(self, rows: RowBatch) -> Csr:
-        num_columns, device = self._dataset.num_rows(self._columns), self._collectives.world.device
-        return Csr.from_numpy(rows.indptr, rows.indices, rows.values, num_columns, device)
+        device = self._collectives.world.device
+        return Csr.from_numpy(rows.indptr, rows.indices, rows.values, len(self._model.decoder), device)
 
     def validate(self) -> ErrorSums:
-        """Errors over the valid split; each rank predicts the pairs of its own rows, block after block."""
+        """Errors over the valid split; each rank predicts the pairs of its own rows or columns, by blocks."""
         if self._valid_blocks is None:
-            self._valid_blocks = self._collectives.together(
-                "reading the valid ratings",
-                lambda: held_out_blocks(self._dataset, "valid", self._rows, self._share),
-            )
+            self._valid_blocks = self._collectives.together("reading the valid ratings", self._read_valid)
         sums = ErrorSums()
         for block, pairs in zip(self._loader.blocks, self._valid_blocks, strict=True):
-            for start, stop in row_chunks(block, CHUNK_ROWS, CHUNK_RATINGS):
+            for start, stop in self._chunks(block):
                 sums += self._chunk_errors(slice_rows(block, start, stop), slice_rows(pairs, start, stop))
         local = torch.tensor(
             [sums.squared, sums.absolute, sums.count],
@@ -174,28 +208,43 @@ class AutorecTrainer:
         )
         return _error_sums(self._collectives.sum_(local))
 
+    def _read_valid(self) -> list[Block]:
+        if not self._shares.is_sharded:
+            return held_out_blocks(self._dataset, "valid", self._rows, self._shares.row_shards)
+        by_column = held_out_blocks(self._dataset, "valid", self._columns, self._shares.column_shards)
+        return turned_blocks(by_column, self._loader.shards)
+
+    def _chunks(self, block: Block) -> Iterator[tuple[int, int]]:
+        if self._shares.is_sharded:
+            # The same on every rank, whatever its columns hold.
+            return (
+                (start, min(start + CHUNK_ROWS, block.num_rows)) for start in range(0, block.num_rows, CHUNK_ROWS)
+            )
+        return row_chunks(block, CHUNK_ROWS, CHUNK_RATINGS)
+
     def _chunk_errors(self, rows: RowBatch, pairs: RowBatch) -> ErrorSums:
-        if len(pairs.values) == 0:
+        if len(pairs.values) == 0 and not self._shares.is_sharded:
             return ErrorSums()
-        wanted = self._csr(pairs)
-        predicted_N = self._model.predict(self._csr(rows), wanted.indptr, wanted.indices)
+        first = int(rows.rows[0]) - self._loader.first_row
+        row_bias_R = self._row_bias_R[first : first + len(rows.rows)]
+        predicted_N = self._model.predict(self._csr(rows), row_bias_R, self._csr(pairs))
         return ErrorSums.of(predicted_N.cpu().numpy(), pairs.values)
 
     def state(self) -> TrainerState:
-        """An even range of the rows of each replicated table, and the place in the epoch."""
-        model, columns, hidden = self._model, len(self._model.decoder), len(self._model.hidden_bias)
+        """Own columns, or an even range of the rows of each replicated table, and the place in the epoch."""
+        model, hidden = self._model, len(self._model.hidden_bias)
         by_columns = {name: getattr(model, name) for name in COLUMN_PARAMETERS}
         tables = {
-            "columns": self._own_rows(columns, {**by_columns, "column_bias": model.baseline.column_bias_C}),
+            "columns": self._own_columns({**by_columns, "column_bias": model.baseline.column_bias_C}),
             "hidden": self._own_rows(hidden, {"bias": model.hidden_bias}),
-            "optimizer_columns": self._own_rows(columns, self._moments(by_columns)),
-            "optimizer_hidden": self._own_rows(hidden, self._moments({"bias": model.hidden_bias})),
+            "optimizer_columns": self._own_columns(self._optimizer.moments_of(by_columns)),
+            "optimizer_hidden": self._own_rows(hidden, self._optimizer.moments_of({"bias": model.hidden_bias})),
         }
         values: dict[str, Any] = {
             "epoch": self.epochs_done,
             "step": self._step,
             "sums": self._saved_sums(),
-            "optimizer_step": int(self._optimizer.state[model.decoder]["step"].item()),
+            "optimizer_step": self._optimizer.steps_done,
             "mean": model.baseline.mean,
             "scale": model.baseline.scale,
             "row_shrinkage": model.baseline.row_shrinkage,
@@ -209,41 +258,35 @@ class AutorecTrainer:
             return [self._zero_sums().tolist()]
         return self._collectives.gather_json(self._sums.tolist())
 
+    def _own_columns(self, tensors: dict[str, torch.Tensor]) -> TableRows:
+        num_columns = self._dataset.num_rows(self._columns)
+        if self._shares.is_sharded:
+            own = {name: tensor.detach() for name, tensor in tensors.items()}
+            return TableRows(self._shares.columns[0], num_columns, own)
+        return self._own_rows(num_columns, tensors)
+
     def _own_rows(self, num_rows: int, tensors: dict[str, torch.Tensor]) -> TableRows:
         world = self._collectives.world
         start, stop = world.rank * num_rows // world.size, (world.rank + 1) * num_rows // world.size
         return TableRows(start, num_rows, {name: tensor.detach()[start:stop] for name, tensor in tensors.items()})
-
-    def _moments(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Adam's moments of each parameter, named after it."""
-        return {
-            f"{name}_{moment}": self._optimizer.state[parameter][moment]
-            for name, parameter in parameters.items()
-            for moment in MOMENTS
-        }
 
     @torch.no_grad()
     def load_state(self, reader: StateReader) -> None:
         """Continue from a state written by any number of ranks; exactly, where their number is the same."""
         model, values = self._model, reader.values
         by_columns = {name: getattr(model, name) for name in COLUMN_PARAMETERS}
-        columns = reader.read_rows("columns", 0, len(model.decoder))
+        first, last = self._shares.columns
         bias = reader.read_rows("hidden", 0, len(model.hidden_bias))
-        _copy(columns, {**by_columns, "column_bias": model.baseline.column_bias_C})
+        _copy(reader.read_rows("columns", first, last), by_columns)
         _copy(bias, {"bias": model.hidden_bias})
-        _copy(reader.read_rows("optimizer_columns", 0, len(model.decoder)), self._moments(by_columns))
-        moments = reader.read_rows("optimizer_hidden", 0, len(model.hidden_bias))
-        _copy(moments, self._moments({"bias": model.hidden_bias}))
-        for state in self._optimizer.state.values():
-            state["step"].fill_(values["optimizer_step"])
+        moments = self._optimizer.moments_of
+        _copy(reader.read_rows("optimizer_columns", first, last), moments(by_columns))
+        hidden = reader.read_rows("optimizer_hidden", 0, len(model.hidden_bias))
+        _copy(hidden, moments({"bias": model.hidden_bias}))
+        self._optimizer.steps_done = int(cast("int", values["optimizer_step"]))
         self._load_place(values)
 
     def _load_place(self, values: Any) -> None:
-        model, shrinkage = self._model, values["row_shrinkage"]
-        model.baseline = Baseline(values["mean"], model.baseline.column_bias_C, values["scale"], shrinkage)
-        model.output = replace(model.output, mean=values["mean"])
-        self._column_shrinkage = values["column_shrinkage"]
-        self._optimizer.param_groups[OUTPUT_BIAS]["weight_decay"] = self._output_bias_decay()
         self.epochs_done, self._step = int(values["epoch"]), int(values["step"])
         saved = torch.tensor(values["sums"], dtype=torch.float64, device=self._collectives.world.device)
         world = self._collectives.world
@@ -252,7 +295,7 @@ class AutorecTrainer:
         else:
             self._sums = saved.sum(0) * int(world.is_first)
 
-    def _result(self, finished: bool) -> EpochResult:
+    def _result(self, received: int, finished: bool) -> EpochResult:
         """Errors over all ranks; raises where they are not finite, on every rank alike."""
         train = _error_sums(self._collectives.sum_(self._sums.clone()))
         if not math.isfinite(train.squared):
@@ -260,7 +303,9 @@ class AutorecTrainer:
                 f"the error is not finite in epoch {self.epochs_done + 1}, at or before step {self._step} of "
                 f"{self._loader.steps}; lower model.learning_rate (now {self._settings.learning_rate:g})"
             )
-        return EpochResult(train, {"learning_rate": self._learning_rate()}, finished)
+        received_mb = (self._collectives.received_bytes - received) / 1e6
+        extra = {"learning_rate": self._learning_rate(), "received_mb": received_mb}
+        return EpochResult(train, extra, finished)
 
     def _zero_sums(self) -> torch.Tensor:
         return torch.zeros(3, dtype=torch.float64, device=self._collectives.world.device)

@@ -45,7 +45,7 @@ class MfSettings(Settings):
 
 
 class AutorecSettings(Settings):
-    """AutoRec (Sedhain et al. 2015) with Adam."""
+    """AutoRec (Sedhain et al. 2015)."""
 
     kind: Literal["autorec"]
     orientation: Literal["items", "users"] = "items"
@@ -57,10 +57,24 @@ class AutorecSettings(Settings):
     regularization: float = Field(default=200.0, ge=0)
     """lambda of lambda/2 (|V|^2 + |W|^2), beside the squared errors of all ratings. Errors count in units of the
     standard deviation around row and column biases, so one lambda serves rating scales of any width."""
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """The share of a row's ratings that the encoder does not see in training; all of them are predicted."""
+    hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """The share of hidden units left out in training."""
+    optimizer: Literal["adam", "rprop"] = "adam"
+    """`adam` steps after each batch; `rprop` once an epoch, on the gradient of all ratings (Riedmiller & Braun
+    1993): one exchange between ranks an epoch, and no schedule."""
     learning_rate: float = Field(default=0.005, gt=0)
-    """The highest of Adam: rises over the first tenth of the steps, then falls to 0 along half a cosine."""
+    """The highest of Adam: rises over the first tenth of the steps, then falls to 0 along half a cosine. Of Rprop
+    the first step of each parameter."""
+    parallel: Literal["auto", "ddp", "sharded"] = "auto"
+    """How ranks share the work. `ddp`: each has all parameters and some rows, and gradients of all parameters
+    travel. `sharded`: each has the parameters of some columns and sees all rows, and hidden units travel. `auto`
+    takes what receives less."""
+    gradient_clip: float | None = Field(default=None, gt=0)
+    """The largest norm of a step's gradient, which is scaled down to it; null: as it is."""
     batch_size: int = Field(default=1024, ge=1)
-    """Rows of one step, over all ranks together."""
+    """Rows that are computed together, over all ranks; with Adam those of a step."""
 
 
 class TrainingSettings(Settings):

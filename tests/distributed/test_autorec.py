@@ -11,6 +11,7 @@ import torch
 
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.data.dataset import SIDES, Dataset, share_shards
+from recsys_dist.data.loader import num_steps
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.training.autorec_trainer import AutorecTrainer
@@ -19,6 +20,17 @@ from tests.prepared import small_dataset
 from tests.ranks import run_ranks
 
 EPOCHS = 8
+RESUMED = ("items", "sharded")
+VARIANTS: dict[str, dict[str, object]] = {
+    "items": {},
+    "users": {"orientation": "users"},
+    "dropout": {"input_dropout": 0.5, "hidden_dropout": 0.2},
+    "full batch": {"optimizer": "rprop", "gradient_clip": 0.5},
+    "sharded": {"parallel": "sharded"},
+    "sharded users": {"orientation": "users", "parallel": "sharded"},
+    "sharded dropout": {"input_dropout": 0.5, "hidden_dropout": 0.2, "parallel": "sharded"},
+    "sharded full batch": {"optimizer": "rprop", "gradient_clip": 0.5, "parallel": "sharded"},
+}
 
 
 class SavedState:
@@ -40,10 +52,9 @@ class SavedState:
         }
 
 
-def trainer_of(collectives: Collectives, path: Path, orientation: str = "items") -> AutorecTrainer:
-    settings = AutorecSettings(
-        kind="autorec", orientation=orientation, hidden=8, batch_size=16, regularization=5.0, learning_rate=0.02
-    )
+def trainer_of(collectives: Collectives, path: Path, variant: str = "items") -> AutorecTrainer:
+    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
+    settings = AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant]})
     return AutorecTrainer(Dataset.open(str(path)), settings, EPOCHS, 5, collectives)
 
 
@@ -57,27 +68,25 @@ def copied(state: TrainerState) -> TrainerState:
 
 @dataclass(frozen=True)
 class Run:
-    """What one rank has to tell of a whole training and of one that is stopped in the middle."""
+    """What one rank has to tell of whole trainings and of those that are stopped in the middle."""
 
     errors: dict[str, list[float]]
     gradients: dict[str, torch.Tensor]
-    stopped: TrainerState
-    unbroken: TrainerState
-    valid_rmse: float
+    stopped: dict[str, TrainerState]
+    """By variant, as the next."""
+    unbroken: dict[str, TrainerState]
 
 
 def whole_run(collectives: Collectives, path: Path) -> Run:
-    items, errors = trainer_of(collectives, path), {}
-    for orientation, trainer in (("items", items), ("users", trainer_of(collectives, path, "users"))):
-        errors[orientation] = [trainer.train_epoch(lambda: False).train.rmse for _ in range(EPOCHS)]
-        errors[orientation].append(trainer.validate().rmse)
-    return Run(
-        errors,
-        first_gradients(collectives, path),
-        stop_in_the_middle(collectives, path),
-        copied(items.state()),
-        errors["items"][-1],
-    )
+    errors: dict[str, list[float]] = {}
+    unbroken: dict[str, TrainerState] = {}
+    for variant in VARIANTS:
+        trainer = trainer_of(collectives, path, variant)
+        errors[variant] = [trainer.train_epoch(lambda: False).train.rmse for _ in range(EPOCHS)]
+        errors[variant].append(trainer.validate().rmse)
+        unbroken[variant] = copied(trainer.state())
+    stopped = {variant: stop_in_the_middle(collectives, path, variant) for variant in RESUMED}
+    return Run(errors, first_gradients(collectives, path), stopped, unbroken)
 
 
 def first_gradients(collectives: Collectives, path: Path) -> dict[str, torch.Tensor]:
@@ -85,12 +94,12 @@ def first_gradients(collectives: Collectives, path: Path) -> dict[str, torch.Ten
     trainer = trainer_of(collectives, path)
     with torch.no_grad():
         trainer._model.decoder.normal_(generator=torch.Generator().manual_seed(1))
-    trainer._train_step()
+    trainer._train_step(range(1))
     return {name: parameter.grad.clone() for name, parameter in trainer._model.named_parameters()}
 
 
-def stop_in_the_middle(collectives: Collectives, path: Path) -> TrainerState:
-    trainer = trainer_of(collectives, path)
+def stop_in_the_middle(collectives: Collectives, path: Path, variant: str) -> TrainerState:
+    trainer = trainer_of(collectives, path, variant)
     for _ in range(3):
         trainer.train_epoch(lambda: False)
     asked = iter([False, False, True])
@@ -98,8 +107,10 @@ def stop_in_the_middle(collectives: Collectives, path: Path) -> TrainerState:
     return copied(trainer.state())
 
 
-def go_on(collectives: Collectives, path: Path, states: list[TrainerState]) -> tuple[TrainerState, float, int]:
-    trainer = trainer_of(collectives, path)
+def go_on(
+    collectives: Collectives, path: Path, variant: str, states: list[TrainerState]
+) -> tuple[TrainerState, float, int]:
+    trainer = trainer_of(collectives, path, variant)
     trainer.load_state(SavedState(states))
     result = trainer.train_epoch(lambda: False)
     while trainer.epochs_done < EPOCHS:
@@ -125,12 +136,12 @@ def runs(path: Path) -> dict[int, list[Run]]:
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-@pytest.mark.parametrize("orientation", ["items", "users"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_any_number_of_ranks_reaches_the_same_errors(
-    runs: dict[int, list[Run]], orientation: str, world_size: int
+    runs: dict[int, list[Run]], variant: str, world_size: int
 ) -> None:
     for run in runs[world_size]:
-        assert run.errors[orientation] == pytest.approx(runs[1][0].errors[orientation], abs=1e-5)
+        assert run.errors[variant] == pytest.approx(runs[1][0].errors[variant], abs=1e-5)
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -142,18 +153,57 @@ def test_gradients_equal_those_of_one_process(runs: dict[int, list[Run]], world_
             torch.testing.assert_close(run.gradients[name], want, rtol=1e-6, atol=1e-6 * largest)
 
 
-def test_resumed_equals_unbroken_bit_for_bit(runs: dict[int, list[Run]], path: Path) -> None:
-    states = [run.stopped for run in runs[2]]
-    for run, (got, rmse, _) in zip(runs[2], run_ranks(go_on, 2, path.parent, path, states), strict=True):
-        assert rmse == run.valid_rmse
-        assert got.values == run.unbroken.values
-        for name, rows in run.unbroken.tables.items():
+@pytest.mark.parametrize("variant", RESUMED)
+def test_resumed_equals_unbroken_bit_for_bit(runs: dict[int, list[Run]], path: Path, variant: str) -> None:
+    states = [run.stopped[variant] for run in runs[2]]
+    resumed = run_ranks(go_on, 2, path.parent, path, variant, states)
+    for run, (got, rmse, _) in zip(runs[2], resumed, strict=True):
+        assert rmse == run.errors[variant][-1]
+        assert got.values == run.unbroken[variant].values
+        for name, rows in run.unbroken[variant].tables.items():
             for key, tensor in rows.tensors.items():
                 assert torch.equal(tensor, got.tables[name].tensors[key]), f"{name}.{key}"
 
 
-def test_three_ranks_go_on_where_four_stopped(runs: dict[int, list[Run]], path: Path) -> None:
+@pytest.mark.parametrize(("before", "after"), [("items", "items"), ("sharded", "items"), ("items", "sharded")])
+def test_three_ranks_go_on_where_four_stopped(
+    runs: dict[int, list[Run]], path: Path, before: str, after: str
+) -> None:
     num_ratings = Dataset.open(str(path)).manifest.num_ratings["train"]
-    for _, rmse, count in run_ranks(go_on, 3, path.parent, path, [run.stopped for run in runs[4]]):
-        assert rmse == pytest.approx(runs[1][0].valid_rmse, abs=1e-5)
+    states = [run.stopped[before] for run in runs[4]]
+    for _, rmse, count in run_ranks(go_on, 3, path.parent, path, after, states):
+        assert rmse == pytest.approx(runs[1][0].errors["items"][-1], abs=1e-5)
         assert count == num_ratings
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("replicated", ["items", "users", "dropout", "full batch"])
+def test_sharded_columns_train_the_model_of_replicated_ones(
+    runs: dict[int, list[Run]], world_size: int, replicated: str
+) -> None:
+    sharded = f"sharded {replicated}".removesuffix(" items")
+    for run in runs[world_size]:
+        assert run.errors[sharded] == pytest.approx(runs[1][0].errors[replicated], abs=1e-5)
+
+
+def test_what_travels_is_what_the_formula_says(path: Path) -> None:
+    for variant, per_epoch in run_ranks(received, 2, path.parent, path)[0].items():
+        dataset = Dataset.open(str(path))
+        rows, columns, hidden = dataset.num_items, dataset.num_users, 8
+        steps = num_steps(rows, 16)
+        expected = {
+            "items": 4 * steps * (2 * columns * hidden + columns + hidden),
+            "full batch": 4 * (2 * columns * hidden + columns + hidden),
+            "sharded": 8 * rows * hidden,
+        }
+        # 2 (w - 1) / w is 1 for two ranks
+        assert per_epoch == pytest.approx(expected[variant] / 1e6, rel=1e-12)
+
+
+def received(collectives: Collectives, path: Path) -> dict[str, float]:
+    """What an epoch receives, in MB, by variant."""
+    variants = ("items", "full batch", "sharded")
+    return {
+        variant: trainer_of(collectives, path, variant).train_epoch(lambda: False).extra["received_mb"]
+        for variant in variants
+    }

@@ -90,7 +90,7 @@ def test_an_epoch_of_all_ranks_is_the_train_split(tmp_path: Path, side: Side) ->
     dataset = small_dataset(tmp_path / "data", num_shards=3)
     seen = []
     for share in share_shards(dataset.shards(side), 4):
-        loader = RowLoader(dataset, side, share, batch_size=16, seed=1)
+        loader = RowLoader.of_rows(dataset, side, share, batch_size=16, seed=1)
         for step in range(loader.steps):
             batch = loader.batch(0, step)
             rows = np.repeat(batch.rows, np.diff(batch.indptr))

@@ -18,6 +18,7 @@ from recsys_dist.models.autorec import (
     RowEncoder,
     activate,
     column_factors,
+    initial_encoder,
 )
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ def model(request: pytest.FixtureRequest) -> Autorec:
     bias = torch.randn(COLUMNS, generator=generator) * 0.3
     bias[COLD_COLUMN] = 0
     output = OutputLink(request.param, low=1.0, high=5.0, mean=3.1)
-    model = Autorec(Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5), HIDDEN, "sigmoid", output, generator)
+    model = Autorec(Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5), HIDDEN, "sigmoid", output, seed=1)
     with torch.no_grad():
         warm = torch.arange(COLUMNS) != COLD_COLUMN
         model.encoder += torch.randn(COLUMNS, HIDDEN, generator=generator)
@@ -68,9 +69,9 @@ def dense_prediction(model: Autorec, ratings: sparse.csr_matrix) -> torch.Tensor
 
 
 def test_prediction_and_gradients_equal_the_dense_formula(model: Autorec, ratings: sparse.csr_matrix) -> None:
-    batch = Batch.of_rows(
-        csr_of(ratings), Pattern.from_numpy(ratings.indptr, ratings.indices, COLUMNS, CPU), model.baseline
-    )
+    rows = csr_of(ratings)
+    pattern = Pattern.from_numpy(ratings.indptr, ratings.indices, COLUMNS, CPU)
+    batch = Batch.of_rows(rows, pattern, model.baseline, model.baseline.row_biases(rows))
     predicted = model(batch)
     expected = dense_prediction(model, ratings)[ratings.nonzero()]
     torch.testing.assert_close(predicted, expected)
@@ -89,7 +90,8 @@ def test_any_pair_is_predicted_within_the_range(model: Autorec, ratings: sparse.
         COLUMNS,
         CPU,
     )
-    predicted = model.predict(csr_of(ratings), everything.indptr, everything.indices).reshape(ROWS, COLUMNS)
+    rows = csr_of(ratings)
+    predicted = model.predict(rows, model.baseline.row_biases(rows), everything).reshape(ROWS, COLUMNS)
     torch.testing.assert_close(predicted, dense_prediction(model, ratings).detach().clamp(1, 5))
 
 
@@ -118,13 +120,26 @@ def test_an_untrained_model_is_the_baseline_and_cold_ones_stay_sane(ratings: spa
         HIDDEN,
         "sigmoid",
         output,
-        torch.Generator().manual_seed(0),
+        seed=0,
     )
-    row_bias, _ = model.baseline.of_rows(csr_of(ratings))
-    pairs = torch.full((ROWS,), COLD_COLUMN, dtype=torch.int32)
-    predicted = model.predict(csr_of(ratings), torch.arange(ROWS + 1, dtype=torch.int32), pairs)
+    row_bias = model.baseline.row_biases(csr_of(ratings))
+    pairs = Csr(
+        torch.arange(ROWS + 1, dtype=torch.int32),
+        torch.full((ROWS,), COLD_COLUMN, dtype=torch.int32),
+        torch.zeros(ROWS),
+        COLUMNS,
+    )
+    predicted = model.predict(csr_of(ratings), row_bias, pairs)
     torch.testing.assert_close(predicted, 3.0 + row_bias)
     assert predicted[COLD_ROW] == 3.0
+
+
+def test_starting_values_of_columns_do_not_depend_on_who_draws_them() -> None:
+    whole = initial_encoder(3, 0, 2500, 4)
+    for first, stop in [(0, 10), (1000, 1100), (1024, 2048), (2047, 2500), (7, 7)]:
+        assert torch.equal(initial_encoder(3, first, stop - first, 4), whole[first:stop])
+    assert whole.std() == pytest.approx(0.01, rel=0.05)
+    assert not torch.equal(initial_encoder(4, 0, 2500, 4), whole)
 
 
 def test_the_sigmoid_stays_in_the_range_and_is_tangent_to_the_identity_at_the_mean() -> None:

@@ -93,16 +93,24 @@ def test_it_starts_from_the_learnt_biases(tmp_path: Path, orientation: str) -> N
     assert untrained.rmse == pytest.approx(np.sqrt(np.square(error).mean()), abs=1e-4)
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (0, 1), (3, 2), (5, 3)])
-def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(tmp_path: Path, epoch: int, step: int) -> None:
+DROPOUT: dict[str, Any] = {"input_dropout": 0.5, "hidden_dropout": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "settings"),
+    [(0, 0, {}), (0, 1, {}), (3, 2, {}), (5, 3, {}), (3, 1, DROPOUT), (3, 0, {"optimizer": "rprop", **DROPOUT})],
+)
+def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(
+    tmp_path: Path, epoch: int, step: int, settings: dict[str, Any]
+) -> None:
     dataset = small_dataset(tmp_path / "data")
-    unbroken = trainer_of(dataset)
+    unbroken = trainer_of(dataset, **settings)
     errors = train(unbroken)
 
-    stopped = trainer_of(dataset)
+    stopped = trainer_of(dataset, **settings)
     train(stopped, epoch)
     assert not stopped.train_epoch(stop_after(step)).finished
-    resumed = trainer_of(dataset)
+    resumed = trainer_of(dataset, **settings)
     resumed.load_state(SavedState(stopped.state()))
     assert resumed.epochs_done == epoch
     assert train(resumed) == errors[epoch:]
@@ -135,6 +143,38 @@ def test_divergence_ends_training_with_what_to_change(tmp_path: Path) -> None:
     trainer = trainer_of(small_dataset(tmp_path / "data"), learning_rate=1e30, hidden_activation="identity")
     with pytest.raises(TrainingError, match=r"not finite in epoch \d.*lower model.learning_rate \(now 1e\+30\)"):
         train(trainer)
+
+
+def test_a_full_batch_step_is_that_of_the_whole_objective(tmp_path: Path) -> None:
+    """Batches of 7 rows or of all rows add up to the same gradient."""
+    dataset = small_dataset(tmp_path / "data")
+    one, many = (trainer_of(dataset, optimizer="rprop", batch_size=size) for size in (10**6, 7))
+    for trainer in (one, many):
+        assert trainer.train_epoch(lambda: False).finished
+        assert trainer.state().values["optimizer_step"] == 1
+    for name, parameter in one._model.named_parameters():
+        torch.testing.assert_close(many._model.get_parameter(name), parameter, rtol=0, atol=1e-6)
+
+
+def test_clipping_bounds_what_a_step_sees(tmp_path: Path) -> None:
+    trainer = trainer_of(small_dataset(tmp_path / "data"), gradient_clip=1e-3)
+    train(trainer, 1)
+    norms = [parameter.grad.norm() for parameter in trainer._model.parameters() if parameter.grad is not None]
+    assert torch.stack(norms).norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_dropout_keeps_a_model_of_users_from_copying_its_input(tmp_path: Path) -> None:
+    """With as many hidden units as items and no penalty a user can learn to pass its ratings through."""
+    dataset = small_dataset(tmp_path / "data", num_users=400, num_items=60, num_ratings=8000)
+    train_errors, valid = [], []
+    for input_dropout in (0.0, 0.8):
+        trainer = trainer_of(
+            dataset, 40, orientation="users", hidden=60, regularization=0.0, input_dropout=input_dropout
+        )
+        train_errors.append(train(trainer, 40)[-1])
+        valid.append(trainer.validate().rmse)
+    assert train_errors[0] < 0.5 * train_errors[1]
+    assert valid[1] < 0.98 * valid[0]
 
 
 def test_equal_ratings_are_predicted_exactly(tmp_path: Path) -> None:

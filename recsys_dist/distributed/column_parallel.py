@@ -1,0 +1,47 @@
+"""Sums over ranks in the middle of a computation that is differentiated, for parameters split by columns.
+
+A product over split columns is summed going forward, and its gradient is the same on every rank; what every rank
+holds alike and multiplies with its own columns is summed going backward. Source: Shoeybi et al. 2019, Megatron-LM,
+section 3, where the two are called g and f.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from recsys_dist.distributed.collectives import Collectives
+
+
+def sum_forward(partial: torch.Tensor, collectives: Collectives) -> torch.Tensor:
+    """The sum over ranks of `partial`, of any shape; entered by all ranks together, forward only."""
+    total: torch.Tensor = _SumForward.apply(partial, collectives)
+    return total
+
+
+def sum_backward(same: torch.Tensor, collectives: Collectives) -> torch.Tensor:
+    """`same`, which is equal on every rank; its gradients are summed by all ranks together."""
+    unchanged: torch.Tensor = _SumBackward.apply(same, collectives)
+    return unchanged
+
+
+class _SumForward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, partial: torch.Tensor, collectives: Collectives) -> torch.Tensor:  # noqa: ARG004
+        return collectives.sum_table(partial.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:  # noqa: ARG004
+        return gradients[0], None
+
+
+class _SumBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, same: torch.Tensor, collectives: Collectives) -> torch.Tensor:
+        ctx.collectives = collectives
+        return same.view_as(same)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.collectives.sum_table(gradients[0].contiguous().clone()), None

@@ -1,0 +1,36 @@
+"""Random bits that belong to a place instead of a sequence: the same for it on any number of ranks, in any order.
+
+splitmix64 (Steele, Lea & Flood 2014), whose n-th number can be had without those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def keyed_mask(key: Sequence[int], place_N: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
+    """Which places are drawn, each with probability `share` (0 to 1) and independently: bool [N].
+
+    `key` holds what tells this draw from others, such as seed and epoch.
+    """
+    (start,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    # The n-th state of the generator is start + n gamma, modulo 2^64.
+    bits_N = place_N.astype(np.uint64)
+    bits_N *= GAMMA
+    bits_N += start
+    _mix(bits_N)
+    # 53 bits, which a float64 holds exactly
+    drawn: NDArray[np.bool_] = (bits_N >> np.uint64(11)) < np.uint64(round(share * 2**53))
+    return drawn
+
+
+def _mix(bits_N: NDArray[np.uint64]) -> None:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits_N ^= bits_N >> np.uint64(shift)
+        bits_N *= np.uint64(factor)
+    bits_N ^= bits_N >> np.uint64(31)

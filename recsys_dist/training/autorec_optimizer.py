@@ -1,0 +1,103 @@
+"""The optimizer of an AutoRec in training: penalties, clipping, and its state by name.
+
+Adam: Kingma & Ba 2015, the penalty as part of the gradient. Rprop: Riedmiller & Braun 1993, which the paper of
+AutoRec trains with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from recsys_dist.models.autorec import Autorec
+from recsys_dist.training.config import AutorecSettings
+
+MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "rprop": ("prev", "step_size")}
+"""What each keeps of every parameter, in its shape."""
+OUTPUT_BIAS = 1
+"""Its place among the groups."""
+
+
+class AutorecOptimizer:
+    """Steps of all parameters from their gradients; the same on every rank."""
+
+    def __init__(
+        self,
+        model: Autorec,
+        settings: AutorecSettings,
+        num_ratings: int,
+        column_shrinkage: float,
+        sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all."""
+        self._settings, self._num_ratings, self._sum_over_ranks = settings, num_ratings, sum_over_ranks
+        self.moments = MOMENTS[settings.optimizer]
+        groups: list[dict[str, Any]] = [
+            # d/dV lambda/2 |V|^2 = lambda V, and the loss of a step is divided by N/T
+            {"params": [model.encoder, model.decoder], "weight_decay": settings.regularization / num_ratings},
+            {"params": [model.output_bias], "weight_decay": 0.0},
+            {"params": [model.hidden_bias], "weight_decay": 0.0},
+        ]
+        if settings.optimizer == "adam":
+            self._inner: torch.optim.Optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
+        else:
+            self._inner = torch.optim.Rprop(groups, lr=settings.learning_rate)
+        self.shrink_columns(column_shrinkage)
+        for parameter in model.parameters():
+            self._inner.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                **{moment: torch.zeros_like(parameter) for moment in self.moments},
+            }
+            if settings.optimizer == "rprop":
+                self._inner.state[parameter]["step_size"].fill_(settings.learning_rate)
+
+    def shrink_columns(self, column_shrinkage: float) -> None:
+        """Pull the output bias by column_shrinkage |d|^2."""
+        self._inner.param_groups[OUTPUT_BIAS]["weight_decay"] = 2 * column_shrinkage / self._num_ratings
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self._inner.zero_grad(set_to_none=True)
+
+    def step(self, learning_rate: float) -> None:
+        """One step from the gradients as they are averaged over ranks. Rprop knows steps of its own."""
+        if self._settings.gradient_clip is not None:
+            self._clip(self._settings.gradient_clip)
+        for group in self._inner.param_groups:
+            if self._settings.optimizer == "adam":
+                group["lr"] = learning_rate
+                continue
+            for parameter in group["params"]:
+                # torch's Rprop leaves the penalty to its caller.
+                parameter.grad.add_(parameter.detach(), alpha=group["weight_decay"])
+        self._inner.step()
+
+    def _clip(self, largest: float) -> None:
+        *of_columns, of_hidden = ([p.grad for p in group["params"]] for group in self._inner.param_groups)
+        squares = torch.stack([gradient.square().sum() for group in of_columns for gradient in group]).sum()
+        if self._sum_over_ranks is not None:
+            squares = self._sum_over_ranks(squares)
+        squares = squares + of_hidden[0].square().sum()
+        factor = (largest / (squares.sqrt() + torch.finfo(squares.dtype).tiny)).clamp(max=1)
+        for gradient in (*(gradient for group in of_columns for gradient in group), *of_hidden):
+            gradient.mul_(factor)
+
+    def moments_of(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What is kept of each parameter, named after it."""
+        return {
+            f"{name}_{moment}": self._inner.state[parameter][moment]
+            for name, parameter in parameters.items()
+            for moment in self.moments
+        }
+
+    @property
+    def steps_done(self) -> int:
+        """Steps so far."""
+        return int(next(iter(self._inner.state.values()))["step"].item())
+
+    @steps_done.setter
+    def steps_done(self, steps: int) -> None:
+        for state in self._inner.state.values():
+            state["step"].fill_(steps)

@@ -1,0 +1,72 @@
+"""How ranks share an AutoRec, and what that makes them receive.
+
+    R rows, C columns, H hidden units, B rows of a batch, T batches of an epoch, S steps of an epoch, w ranks
+
+    ddp       parameters on every rank, rows dealt out: each step sums the gradients of all parameters
+    sharded   columns dealt out with their parameters, rows on every rank: each batch sums B x H hidden units going
+              forward and their gradients going backward
+
+A sum over ranks of n bytes makes each receive 2 (w - 1) / w n, so that an epoch costs 2 (w - 1) / w times
+
+    ddp       4 S (2 C H + C + H)             sharded   8 R H
+
+of which `parallel: auto` takes the smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recsys_dist.data.dataset import Dataset, Side, row_ranges, share_shards
+from recsys_dist.data.loader import num_steps, other_side
+from recsys_dist.training.config import AutorecSettings
+
+FLOAT_BYTES = 4
+
+
+def parameter_bytes(num_columns: int, hidden: int) -> int:
+    """Of encoder, decoder and both biases, as their gradients travel."""
+    return FLOAT_BYTES * (2 * num_columns * hidden + num_columns + hidden)
+
+
+def is_sharded(dataset: Dataset, settings: AutorecSettings, world_size: int) -> bool:
+    """Whether columns are dealt out, by the setting or by what travels less."""
+    if settings.parallel != "auto" or world_size == 1:
+        return settings.parallel == "sharded"
+    num_rows, num_columns = (
+        dataset.num_rows(side) for side in (settings.orientation, other_side(settings.orientation))
+    )
+    steps = num_steps(num_rows, settings.batch_size) if settings.optimizer == "adam" else 1
+    return 2 * FLOAT_BYTES * num_rows * settings.hidden < steps * parameter_bytes(num_columns, settings.hidden)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What belongs to one rank."""
+
+    is_sharded: bool
+    row_shards: range
+    """Shards of the rows, dealt out."""
+    row_ranges: list[tuple[int, int]]
+    """The rows (start, stop) of those of each rank."""
+    column_shards: range
+    """Shards of the columns, dealt out."""
+    columns: tuple[int, int]
+    """The columns (start, stop) whose parameters this rank has: its own where they are sharded, else all."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, settings: AutorecSettings, rank: int, world_size: int) -> Shares:
+        """The shares of `rank`."""
+        rows: Side = settings.orientation
+        columns = other_side(rows)
+        row_shares = share_shards(dataset.shards(rows), world_size)
+        column_shares = share_shards(dataset.shards(columns), world_size)
+        sharded = is_sharded(dataset, settings, world_size)
+        own_columns = row_ranges(dataset.shards(columns), column_shares)[rank]
+        return cls(
+            sharded,
+            row_shares[rank],
+            row_ranges(dataset.shards(rows), row_shares),
+            column_shares[rank],
+            own_columns if sharded else (0, dataset.num_rows(columns)),
+        )

@@ -38,6 +38,7 @@ def write_autorec(
         _write_encoder(run, dataset.num_items, settings["hidden"], writer)
         numbers = {name: run.values[name] for name in ("mean", "scale", "row_shrinkage")}
         fold_in = {"kind": "encode", "hidden_activation": settings["hidden_activation"], **numbers}
+        fold_in["centring"] = _centring(settings)
     else:
         shrinkage = run.values["column_shrinkage"]
         fold_in = {"kind": "ridge", "regularization": settings["regularization"], "column_shrinkage": shrinkage}
@@ -46,6 +47,11 @@ def write_autorec(
         "output_activation": settings["output_activation"],
         "fold_in": fold_in,
     }
+
+
+def _centring(settings: Mapping[str, Any]) -> str:
+    # Runs from before there was a choice do not name it.
+    return str(settings.get("centring", "biases"))
 
 
 @dataclass
@@ -99,6 +105,7 @@ def _write_rows(
         run.read_rows("hidden", 0, settings["hidden"]),
         run.values,
         settings["hidden_activation"],
+        _centring(settings),
     )
     with writer.table(side) as table:
         average = _Average(table)

@@ -75,6 +75,7 @@ class EncodeFoldIn(_Part):
 
     kind: Literal["encode"] = "encode"
     hidden_activation: str
+    centring: Literal["biases", "mean"] = "biases"
     mean: float
     scale: float = Field(gt=0)
     row_shrinkage: float = Field(ge=0)

@@ -72,6 +72,7 @@ def fold_in_encode(
         {"bias": hidden.take(torch.arange(hidden.num_rows, device="cpu"))["bias"].to(device)},
         {"mean": spec.mean, "scale": spec.scale, "row_shrinkage": spec.row_shrinkage},
         spec.hidden_activation,
+        spec.centring,
     )
     hidden_1H, bias_1 = encoder.encode(row)
     return NewUser(hidden_1H[0], bias_1[0])

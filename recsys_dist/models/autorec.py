@@ -2,7 +2,8 @@
 
     R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units
 
-    x_rc = (r_rc - mean - a_r - b_c) / scale       the input, only where r is observed
+    x_rc = (r_rc - mean - a_r - b_c) / scale       the input, only where r is observed; with `centring: mean`
+                                                   (r_rc - mean) / scale, as in the paper but for the units
     h_r  = g(x_r V + hidden_bias)                  the hidden state of a row
     s_rc = mean + a_r + scale (h_r . W_c + d_c)    the score; the prediction is f(s_rc), clipped
     loss = sum of ((f(s) - r) / scale)^2 over the observed entries
@@ -37,28 +38,33 @@ INITIAL_BLOCK = 1024
 
 @dataclass(frozen=True)
 class Baseline:
-    """The biases under an AutoRec: mean, those of the columns [C], and how the bias of a row follows from them."""
+    """What lies under an AutoRec: mean, biases of the columns [C], how the bias of a row follows from them, and
+    whether the input is centred by all of them (`biases`) or by the mean alone (`mean`)."""
 
     mean: float
     column_bias_C: torch.Tensor
     scale: float
     row_shrinkage: float
+    centring: str = "biases"
 
     @classmethod
-    def of(cls, biases: Biases, device: torch.device) -> Baseline:
+    def of(cls, biases: Biases, centring: str, device: torch.device) -> Baseline:
         """In float32 on `device`."""
         column_bias_C = torch.from_numpy(biases.column_bias_C.astype(np.float32)).to(device)
-        return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage)
+        return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage, centring)
 
     def row_biases(self, rows: Csr) -> torch.Tensor:
         """The biases of whole rows: [R]."""
         # a_r = sum over c of (r_rc - mean - b_c) / (n_r + row_shrinkage)
         return _segment_sum(self._left(rows), rows.indptr) / (rows.indptr.diff() + self.row_shrinkage)
 
-    def residuals(self, rows: Csr, row_bias_R: torch.Tensor) -> Csr:
-        """What the biases leave of the ratings, in units of `scale`."""
-        residual_N = (self._left(rows) - at_entries(row_bias_R, rows)) / self.scale
-        return Csr(rows.indptr, rows.indices, residual_N, rows.num_columns)
+    def inputs(self, rows: Csr, row_bias_R: torch.Tensor) -> Csr:
+        """The ratings centred, in units of `scale`."""
+        if self.centring == "mean":
+            centred_N = rows.values - self.mean
+        else:
+            centred_N = self._left(rows) - at_entries(row_bias_R, rows)
+        return Csr(rows.indptr, rows.indices, centred_N / self.scale, rows.num_columns)
 
     def columns(self, start: int, stop: int) -> Baseline:
         """The same with the columns start .. stop alone."""
@@ -80,15 +86,15 @@ class Batch:
     input_pattern: Pattern
     """Where the entries of the input lie: those of `pattern`, but for what is dropped."""
     input_N: torch.Tensor
-    """Residuals, in the order of their pattern."""
+    """Centred ratings, in the order of their pattern."""
     hidden_weight_BH: torch.Tensor | None = None
     """What multiplies the hidden units; None: 1."""
 
     @classmethod
     def of_rows(cls, rows: Csr, pattern: Pattern, baseline: Baseline, row_bias_B: torch.Tensor) -> Batch:
         """The batch of `rows`, whose entries lie at `pattern`."""
-        residuals = baseline.residuals(rows, row_bias_B)
-        return cls(pattern, rows.values, at_entries(row_bias_B, rows), pattern, residuals.values)
+        inputs = baseline.inputs(rows, row_bias_B)
+        return cls(pattern, rows.values, at_entries(row_bias_B, rows), pattern, inputs.values)
 
     def with_input(self, kept_N: torch.Tensor, pattern: Pattern, weight: float) -> Batch:
         """The batch with only some of its input entries, which lie at `pattern`, times `weight`."""
@@ -150,7 +156,7 @@ class Autorec(nn.Module):
     @torch.no_grad()
     def predict(self, rows: Csr, row_bias_R: torch.Tensor, pairs: Csr) -> torch.Tensor:
         """Ratings at the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range."""
-        entered_RH = self._exchange.sum_forward(_entered(self.baseline.residuals(rows, row_bias_R), self.encoder))
+        entered_RH = self._exchange.sum_forward(_entered(self.baseline.inputs(rows, row_bias_R), self.encoder))
         hidden_RH = activate(entered_RH + self.hidden_bias, self.activation)
         score_N = sampled_entries(pairs.indptr, pairs.indices, hidden_RH, self.decoder)
         score_N += self.output_bias[pairs.indices.long()]
@@ -175,6 +181,7 @@ class RowEncoder:
         hidden: Mapping[str, torch.Tensor],
         values: Mapping[str, object],
         activation: str,
+        centring: str,
     ) -> RowEncoder:
         """From the tables `columns` (all rows) and `hidden`, and the values, of a saved state."""
         baseline = Baseline(
@@ -182,21 +189,22 @@ class RowEncoder:
             columns["column_bias"],
             float(str(values["scale"])),
             float(str(values["row_shrinkage"])),
+            centring,
         )
         return cls(baseline, columns["encoder"], hidden["bias"], activation)
 
     def encode(self, rows: Csr) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [R, H] and biases [R] of rows of plain ratings."""
         row_bias_R = self.baseline.row_biases(rows)
-        entered_RH = _entered(self.baseline.residuals(rows, row_bias_R), self.encoder_CH)
+        entered_RH = _entered(self.baseline.inputs(rows, row_bias_R), self.encoder_CH)
         return activate(entered_RH + self.hidden_bias_H, self.activation), row_bias_R
 
 
-def _entered(residuals: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:
+def _entered(inputs: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:
     """x V: [R, H]"""
-    if residuals.num_entries == 0:
-        return encoder_CH.new_zeros((residuals.num_rows, encoder_CH.shape[1]))
-    return residuals.weighted_sum(encoder_CH)
+    if inputs.num_entries == 0:
+        return encoder_CH.new_zeros((inputs.num_rows, encoder_CH.shape[1]))
+    return inputs.weighted_sum(encoder_CH)
 
 
 def column_factors(columns: Mapping[str, torch.Tensor], scale: float) -> tuple[torch.Tensor, torch.Tensor]:

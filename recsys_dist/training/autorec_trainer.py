@@ -87,7 +87,7 @@ class AutorecTrainer:
         blocks = [self._dataset.block(self._rows, shard) for shard in self._shares.row_shards]
         biases = fit_biases(blocks, self._dataset.num_rows(self._columns), manifest.rating.mean, collectives)
         self._column_shrinkage = biases.column_shrinkage
-        baseline = Baseline.of(biases, collectives.world.device)
+        baseline = Baseline.of(biases, settings.centring, collectives.world.device)
         self._row_bias_R = self._row_biases(blocks, baseline)
         output = OutputLink(settings.output_activation, manifest.rating.min, manifest.rating.max, baseline.mean)
         first, last = self._shares.columns

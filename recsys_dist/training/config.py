@@ -57,6 +57,8 @@ class AutorecSettings(Settings):
     regularization: float = Field(default=200.0, ge=0)
     """lambda of lambda/2 (|V|^2 + |W|^2), beside the squared errors of all ratings. Errors count in units of the
     standard deviation around row and column biases, so one lambda serves rating scales of any width."""
+    centring: Literal["biases", "mean"] = "biases"
+    """What is taken off the ratings of the input: mean and learnt row and column biases, or the mean alone."""
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     """The share of a row's ratings that the encoder does not see in training; all of them are predicted."""
     hidden_dropout: float = Field(default=0.0, ge=0, lt=1)

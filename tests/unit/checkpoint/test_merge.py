@@ -103,15 +103,18 @@ def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
     columns = {name: tensor.double().numpy() for name, tensor in run.tables["columns"].items()}
     left = ratings - run.values["mean"] - columns["column_bias"]
     row_bias = np.nansum(left, 1) / ((~np.isnan(left)).sum(1) + run.values["row_shrinkage"])
-    inputs = np.nan_to_num((left - row_bias[:, None]) / run.values["scale"])
+    by_mean = run.config["model"].get("centring") == "mean"
+    centred = ratings - run.values["mean"] if by_mean else left - row_bias[:, None]
+    inputs = np.nan_to_num(centred / run.values["scale"])
     hidden = 1 / (1 + np.exp(-(inputs @ columns["encoder"] + run.tables["hidden"]["bias"].double().numpy())))
     score = hidden @ columns["decoder"].T + columns["output_bias"]
     return run.values["mean"] + row_bias[:, None] + run.values["scale"] * score
 
 
+@pytest.mark.parametrize("settings", [{}, {"centring": "mean"}])
 @pytest.mark.parametrize("orientation", ["items", "users"])
-def test_merged_autorec_predicts_what_the_autoencoder_puts_out(tmp_path, dataset, orientation):
-    run = autorec_run(dataset, orientation)
+def test_merged_autorec_predicts_what_the_autoencoder_puts_out(tmp_path, dataset, orientation, settings):
+    run = autorec_run(dataset, orientation, **settings)
 
     write_merged(run, dataset, tmp_path / "model")
 

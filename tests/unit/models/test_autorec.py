@@ -34,13 +34,15 @@ def ratings() -> sparse.csr_matrix:
     return sparse.csr_matrix(dense.astype(np.float32))
 
 
-@pytest.fixture(params=["identity", "sigmoid"])
+@pytest.fixture(params=[("identity", "biases"), ("sigmoid", "biases"), ("identity", "mean")])
 def model(request: pytest.FixtureRequest) -> Autorec:
     generator = torch.Generator().manual_seed(1)
     bias = torch.randn(COLUMNS, generator=generator) * 0.3
     bias[COLD_COLUMN] = 0
-    output = OutputLink(request.param, low=1.0, high=5.0, mean=3.1)
-    model = Autorec(Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5), HIDDEN, "sigmoid", output, seed=1)
+    link, centring = request.param
+    output = OutputLink(link, low=1.0, high=5.0, mean=3.1)
+    baseline = Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5, centring=centring)
+    model = Autorec(baseline, HIDDEN, "sigmoid", output, seed=1)
     with torch.no_grad():
         warm = torch.arange(COLUMNS) != COLD_COLUMN
         model.encoder += torch.randn(COLUMNS, HIDDEN, generator=generator)
@@ -59,7 +61,8 @@ def dense_prediction(model: Autorec, ratings: sparse.csr_matrix) -> torch.Tensor
     seen = rating > 0
     left = (rating - base.mean - base.column_bias_C) * seen
     row_bias = left.sum(1, keepdim=True) / (seen.sum(1, keepdim=True) + base.row_shrinkage)
-    x = (left - row_bias * seen) / base.scale
+    centred = (rating - base.mean) * seen if base.centring == "mean" else left - row_bias * seen
+    x = centred / base.scale
     hidden = torch.sigmoid(x @ model.encoder + model.hidden_bias)
     score = base.mean + row_bias + base.scale * (hidden @ model.decoder.T + model.output_bias)
     if model.output.kind == "identity":
@@ -104,7 +107,8 @@ def test_a_saved_state_reads_back_as_a_bilinear_model(model: Autorec, ratings: s
         "column_bias": base.column_bias_C,
     }
     values = {"mean": base.mean, "scale": base.scale, "row_shrinkage": base.row_shrinkage}
-    encoder = RowEncoder.from_state(columns, {"bias": model.hidden_bias.detach()}, values, "sigmoid")
+    hidden_table = {"bias": model.hidden_bias.detach()}
+    encoder = RowEncoder.from_state(columns, hidden_table, values, "sigmoid", base.centring)
     vectors, biases = column_factors(columns, base.scale)
     hidden, row_bias = encoder.encode(csr_of(ratings))
     score = hidden @ vectors.T + row_bias[:, None] + biases + base.mean

@@ -169,7 +169,8 @@ class Search(BaseModel):
 
     def after_polishing_epoch(self, bound: float, tolerance: float) -> Search:
         """The state after one more epoch, whose likelihood bound per rating was `bound`."""
-        still = self.overfits or (tolerance > 0 and self.bound is not None and bound - self.bound < tolerance)
+        rose_little = self.bound is not None and bound - self.bound < tolerance
+        still = tolerance > 0 and (self.overfits or rose_little)
         phase = "done" if still and self.epochs + 1 >= LEAST_POLISHING else "polishing"
         return self.model_copy(update={"phase": phase, "epochs": self.epochs + 1, "bound": bound})
 

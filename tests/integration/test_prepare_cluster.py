@@ -91,7 +91,7 @@ def test_movietweetings_is_prepared_whole(dataset):
     assert (manifest.num_users, manifest.num_items, manifest.rows.kept) == (16_554, 10_506, 100_000)
     assert manifest.rows.rejected == {}
     assert manifest.num_ratings["test"] == pytest.approx(10_000, rel=0.05)
-    assert len(prepared.shards("users")) == len(prepared.shards("items")) == 16
+    assert len(prepared.shards("users")) == len(prepared.shards("items")) == 4
     shares = [shard.num_ratings for shard in prepared.shards("users")]
     assert max(shares) <= 1.1 * sum(shares) / len(shares)
     titles = dict(zip(prepared.ids("items").to_pylist(), prepared.titles.to_pylist(), strict=True))

@@ -112,8 +112,10 @@ def test_an_error_that_rises_in_the_end_leaves_only_the_least_polishing() -> Non
     assert "ending soon" not in notes[-1]
     for epoch in range(LEAST_POLISHING):
         assert overfitting.phase == "polishing"
+        unending = overfitting.after_polishing_epoch(-2.0 + 0.1 * epoch, tolerance=0.0)
         overfitting = overfitting.after_polishing_epoch(-2.0 + 0.1 * epoch, tolerance=1e-4)
     assert overfitting.phase == "done"
+    assert unending.phase == "polishing"
 
 
 def test_the_end_of_the_epochs_takes_an_unfinished_trial_back() -> None:

@@ -59,6 +59,27 @@ VerifyOption = Annotated[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     try:
+        _run(arguments)
+    except SystemExit as end:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            _leave(end)
+        raise
+
+
+def _leave(end: SystemExit) -> None:
+    """End one of several ranks without the interpreter's own end.
+
+    A moment after a collective a thread of gloo lets go of its tensors, for which it needs the interpreter. Where
+    that is ending already it ends the thread, and the thread's C++ aborts the process (seen with torch 2.13 in
+    about one of thirty short runs): a rank that has done all its work would count as failed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    try:
         app(args=arguments)
     except RecsysDistError as error:
         _fail(str(error))
@@ -127,21 +148,8 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
         outcome = train_model(settings)
     if os.environ.get("RANK", "0") == "0":
         print_outcome(outcome.name, settings.run_dir)
-    code = EXIT_SAVED_RUN_AGAIN if outcome.name == "PREEMPTED" else 0
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _leave(code)
-    raise typer.Exit(code)
-
-
-def _leave(code: int) -> None:
-    """End a rank at once: all is saved, and its process group is gone.
-
-    The way through the interpreter's end has been seen to abort there, about once in thirty runs, in a C++ thread
-    without a Python frame; torchrun takes that for a failed rank.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    if outcome.name == "PREEMPTED":
+        raise typer.Exit(EXIT_SAVED_RUN_AGAIN)
 
 
 @app.command()

@@ -152,7 +152,7 @@ class _Preparation:
         for info in infos:
             bucket_rows[info.buckets] += info.bucket_rows
         used = np.flatnonzero(bucket_rows)
-        num_shards = self.config.shards.users or _default_shards(int(bucket_rows.sum()))
+        num_shards = self.config.shards.users or default_shards(int(bucket_rows.sum()))
         cuts = cut_evenly(bucket_rows[used], num_shards)
         edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
         ranges = list(itertools.pairwise(edges))
@@ -178,7 +178,7 @@ class _Preparation:
         return total
 
     def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
-        num_shards = self.config.shards.items or _default_shards(int(num_train.sum()))
+        num_shards = self.config.shards.items or default_shards(int(num_train.sum()))
         cuts = cut_evenly(num_train, num_shards)
         spans = zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
         return [Shard(start=a, stop=b, num_ratings=int(num_train[a:b].sum())) for a, b in spans]
@@ -253,7 +253,8 @@ def _require_rows(infos: list[RunInfo], runs: list[Run]) -> None:
         )
 
 
-def _default_shards(num_ratings: int) -> int:
+def default_shards(num_ratings: int) -> int:
+    """How many shards a side has where the configuration leaves it open."""
     usual = min(max(LEAST_SHARDS, num_ratings // LEAST_SHARD_RATINGS), USUAL_SHARDS)
     return max(usual, -(-num_ratings // MOST_SHARD_RATINGS))
 

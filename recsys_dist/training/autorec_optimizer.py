@@ -10,14 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from recsys_dist.models.autorec import Autorec
 from recsys_dist.training.config import AutorecSettings
 
 MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "rprop": ("prev", "step_size")}
 """What each keeps of every parameter, in its shape."""
-OUTPUT_BIAS = 1
-"""Its place among the groups."""
 
 
 class AutorecOptimizer:
@@ -32,19 +31,19 @@ class AutorecOptimizer:
         sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all."""
-        self._settings, self._num_ratings, self._sum_over_ranks = settings, num_ratings, sum_over_ranks
+        self._settings, self._sum_over_ranks = settings, sum_over_ranks
         self.moments = MOMENTS[settings.optimizer]
         groups: list[dict[str, Any]] = [
             # d/dV lambda/2 |V|^2 = lambda V, and the loss of a step is divided by N/T
             {"params": [model.encoder, model.decoder], "weight_decay": settings.regularization / num_ratings},
-            {"params": [model.output_bias], "weight_decay": 0.0},
+            # and of column_shrinkage |d|^2
+            {"params": [model.output_bias], "weight_decay": 2 * column_shrinkage / num_ratings},
             {"params": [model.hidden_bias], "weight_decay": 0.0},
         ]
         if settings.optimizer == "adam":
             self._inner: torch.optim.Optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
         else:
             self._inner = torch.optim.Rprop(groups, lr=settings.learning_rate)
-        self.shrink_columns(column_shrinkage)
         for parameter in model.parameters():
             self._inner.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
@@ -52,10 +51,6 @@ class AutorecOptimizer:
             }
             if settings.optimizer == "rprop":
                 self._inner.state[parameter]["step_size"].fill_(settings.learning_rate)
-
-    def shrink_columns(self, column_shrinkage: float) -> None:
-        """Pull the output bias by column_shrinkage |d|^2."""
-        self._inner.param_groups[OUTPUT_BIAS]["weight_decay"] = 2 * column_shrinkage / self._num_ratings
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -76,13 +71,13 @@ class AutorecOptimizer:
 
     def _clip(self, largest: float) -> None:
         *of_columns, of_hidden = ([p.grad for p in group["params"]] for group in self._inner.param_groups)
-        squares = torch.stack([gradient.square().sum() for group in of_columns for gradient in group]).sum()
+        squares = nn.utils.get_total_norm([gradient for group in of_columns for gradient in group]).square()
         if self._sum_over_ranks is not None:
             squares = self._sum_over_ranks(squares)
-        squares = squares + of_hidden[0].square().sum()
-        factor = (largest / (squares.sqrt() + torch.finfo(squares.dtype).tiny)).clamp(max=1)
-        for gradient in (*(gradient for group in of_columns for gradient in group), *of_hidden):
-            gradient.mul_(factor)
+        # Each rank has the hidden bias, which counts once.
+        norm = (squares + nn.utils.get_total_norm(of_hidden).square()).sqrt()
+        parameters = [parameter for group in self._inner.param_groups for parameter in group["params"]]
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
 
     def moments_of(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What is kept of each parameter, named after it."""

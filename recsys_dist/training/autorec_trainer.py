@@ -12,7 +12,7 @@ epoch, with the mean of what the T batches give.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
@@ -63,28 +63,30 @@ class AutorecTrainer:
         self._rows: Side = settings.orientation
         self._columns = other_side(self._rows)
         self._shares = Shares.of(dataset, settings, world.rank, world.size)
-        self._loader = collectives.together("reading the train ratings", lambda: self._open_loader(seed))
+        self._loader, own_blocks = collectives.together("reading the train ratings", lambda: self._open(seed))
         self._batches_per_step = self._loader.steps if settings.optimizer == "rprop" else 1
         self._total_steps = epochs * self._loader.steps
         self._batches = AutorecBatches(
             self._loader, self._shares.columns, dataset.num_rows(self._columns), settings, seed, world.device
         )
-        self._build(seed)
+        self._build(seed, own_blocks)
         self._step = 0
         self._sums = self._zero_sums()
         """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
         self._valid_blocks: list[Block] | None = None
 
-    def _open_loader(self, seed: int) -> RowLoader:
-        dataset, size = self._dataset, self._settings.batch_size
-        if self._shares.is_sharded:
-            return RowLoader.of_columns(dataset, self._rows, self._shares.column_shards, size, seed)
-        return RowLoader.of_rows(dataset, self._rows, self._shares.row_shards, size, seed)
+    def _open(self, seed: int) -> tuple[RowLoader, Sequence[Block]]:
+        """What this rank trains on, and its whole rows."""
+        dataset, shares, size = self._dataset, self._shares, self._settings.batch_size
+        if not shares.is_sharded:
+            loader = RowLoader.of_rows(dataset, self._rows, shares.row_shards, size, seed)
+            return loader, loader.blocks
+        loader = RowLoader.of_columns(dataset, self._rows, shares.column_shards, size, seed)
+        return loader, [dataset.block(self._rows, shard) for shard in shares.row_shards]
 
-    def _build(self, seed: int) -> None:
-        """Parameters and their optimizer, from the baseline of all ratings."""
+    def _build(self, seed: int, blocks: Sequence[Block]) -> None:
+        """Parameters and their optimizer, from the baseline of the whole rows of all ranks."""
         manifest, settings, collectives = self._dataset.manifest, self._settings, self._collectives
-        blocks = [self._dataset.block(self._rows, shard) for shard in self._shares.row_shards]
         biases = fit_biases(blocks, self._dataset.num_rows(self._columns), manifest.rating.mean, collectives)
         self._column_shrinkage = biases.column_shrinkage
         baseline = Baseline.of(biases, settings.centring, collectives.world.device)
@@ -109,7 +111,7 @@ class AutorecTrainer:
             collectives.sum_ if self._shares.is_sharded else None,
         )
 
-    def _row_biases(self, blocks: list[Block], baseline: Baseline) -> torch.Tensor:
+    def _row_biases(self, blocks: Sequence[Block], baseline: Baseline) -> torch.Tensor:
         """Of all rows that this rank sees: [R]"""
         num_columns, device = self._dataset.num_rows(self._columns), self._collectives.world.device
         own_R = torch.cat(

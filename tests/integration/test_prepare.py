@@ -15,7 +15,7 @@ import pytest
 from recsys_dist.data import cluster
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
-from recsys_dist.data.prepare import prepare
+from recsys_dist.data.prepare import default_shards, prepare
 from recsys_dist.errors import ConfigError, DataError
 from tests.dask_processes import dask_processes
 
@@ -88,6 +88,14 @@ def rejects(dataset):
     names = [record.name for record in dataset.manifest.files if record.name.startswith("rejects/")]
     tables = [pq.read_table(Path(dataset.folder.url) / name) for name in names]
     return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("num_ratings", "shards"),
+    [(10, 4), (100_000, 4), (400_000, 8), (1_000_000, 16), (27_000_000, 16), (40_000_001, 21)],
+)
+def test_small_data_has_few_shards_and_no_shard_is_large(num_ratings, shards):
+    assert default_shards(num_ratings) == shards
 
 
 def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):

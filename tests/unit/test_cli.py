@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -239,6 +240,18 @@ def test_under_torchrun_the_first_rank_tells_and_the_agent_hears_from_all(
     recorded = json.loads((tmp_path / "error.json").read_text())["message"]
     assert "not finite" in recorded["message"]
     assert "File" not in recorded["extraInfo"]["py_callstack"]
+
+
+def test_one_of_several_ranks_leaves_without_the_end_of_the_interpreter(capsys, tmp_path, monkeypatch):
+    (tmp_path / "mf.yaml").write_text("model: {kind: mf}\ndataset: d\nrun_dir: r\n")
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    for ranks in ("1", "2"):
+        monkeypatch.setenv("WORLD_SIZE", ranks)
+        with fake_train(monkeypatch, TrainingError("no")):
+            assert run(capsys, "train", "-c", str(tmp_path / "mf.yaml"))[0] == 2
+
+    assert codes == [2]
 
 
 def test_without_an_agent_every_rank_tells(capsys, tmp_path, monkeypatch):

@@ -65,8 +65,13 @@ class AutorecBatches:
 
     def batch(self, epoch: int, step: int, baseline: Baseline, row_bias_R: torch.Tensor) -> Batch:
         """Batch `step` of `epoch`, given the biases of all rows of the loader; the batch after it is begun."""
+        if self._settings.optimizer == "lbfgs":
+            # The objective has to be the same to the last bit at every pass, and so does the order of its terms.
+            epoch = 0
         prepared = self._prepared(epoch, step)
-        following = (epoch, step + 1) if step + 1 < self._loader.steps else (epoch + 1, 0)
+        is_last = step + 1 == self._loader.steps
+        next_epoch = 0 if self._settings.optimizer == "lbfgs" else epoch + 1
+        following = (next_epoch, 0) if is_last else (epoch, step + 1)
         self._ahead = following, self._begin(*following)
         rows = torch.from_numpy(prepared.rows.rows - self._loader.first_row).to(self._device)
         batch = Batch.of_rows(self._csr(prepared.rows), prepared.pattern, baseline, row_bias_R[rows])

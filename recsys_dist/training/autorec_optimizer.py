@@ -1,63 +1,112 @@
 """The optimizer of an AutoRec in training: penalties, clipping, and its state by name.
 
 Adam: Kingma & Ba 2015, the penalty as part of the gradient. Rprop: Riedmiller & Braun 1993, which the paper of
-AutoRec trains with.
+AutoRec trains with. L-BFGS: lbfgs.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from recsys_dist.models.autorec import Autorec
 from recsys_dist.training.config import AutorecSettings
+from recsys_dist.training.lbfgs import Lbfgs
 
 MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "rprop": ("prev", "step_size")}
 """What each keeps of every parameter, in its shape."""
 
 
-class AutorecOptimizer:
+class AutorecOptimizer(Protocol):
     """Steps of all parameters from their gradients; the same on every rank."""
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether further steps would change next to nothing."""
+
+    @property
+    def steps_done(self) -> int:
+        """Steps so far."""
+
+    def step(self, learning_rate: float, evaluate: Callable[[], object], loss: Callable[[], float]) -> None:
+        """One step. `evaluate` sets all gradients, averaged over ranks; `loss` tells what it found, over all
+        ranks, and is called as often on each."""
+
+    def moments_of(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What is kept of each parameter, in its shape, named after it; views that may be written."""
+
+    def values(self) -> dict[str, Any]:
+        """The rest of what is kept."""
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Go on from `values`, once what `moments_of` returns after this is filled."""
+
+
+def optimizer_of(
+    model: Autorec,
+    settings: AutorecSettings,
+    num_ratings: int,
+    column_shrinkage: float,
+    sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> AutorecOptimizer:
+    """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all."""
+    groups: list[dict[str, Any]] = [
+        # d/dV lambda/2 |V|^2 = lambda V, and the loss of a step is divided by N/T
+        {"params": [model.encoder, model.decoder], "weight_decay": settings.regularization / num_ratings},
+        # and of column_shrinkage |d|^2
+        {"params": [model.output_bias], "weight_decay": 2 * column_shrinkage / num_ratings},
+        {"params": [model.hidden_bias], "weight_decay": 0.0},
+    ]
+    if settings.optimizer != "lbfgs":
+        return Stepwise(groups, settings, sum_over_ranks)
+    penalized = [(parameter, group["weight_decay"]) for group in groups for parameter in group["params"]]
+    return Lbfgs([parameter for parameter, _ in penalized], [decay for _, decay in penalized])
+
+
+class Stepwise:
+    """Adam and Rprop: one step from one gradient."""
 
     def __init__(
         self,
-        model: Autorec,
+        groups: list[dict[str, Any]],
         settings: AutorecSettings,
-        num_ratings: int,
-        column_shrinkage: float,
-        sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None,
     ) -> None:
-        """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all."""
         self._settings, self._sum_over_ranks = settings, sum_over_ranks
-        self.moments = MOMENTS[settings.optimizer]
-        groups: list[dict[str, Any]] = [
-            # d/dV lambda/2 |V|^2 = lambda V, and the loss of a step is divided by N/T
-            {"params": [model.encoder, model.decoder], "weight_decay": settings.regularization / num_ratings},
-            # and of column_shrinkage |d|^2
-            {"params": [model.output_bias], "weight_decay": 2 * column_shrinkage / num_ratings},
-            {"params": [model.hidden_bias], "weight_decay": 0.0},
-        ]
+        self._moments = MOMENTS[settings.optimizer]
         if settings.optimizer == "adam":
             self._inner: torch.optim.Optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
         else:
             self._inner = torch.optim.Rprop(groups, lr=settings.learning_rate)
-        for parameter in model.parameters():
+        for parameter in [parameter for group in groups for parameter in group["params"]]:
             self._inner.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                **{moment: torch.zeros_like(parameter) for moment in self.moments},
+                **{moment: torch.zeros_like(parameter) for moment in self._moments},
             }
             if settings.optimizer == "rprop":
                 self._inner.state[parameter]["step_size"].fill_(settings.learning_rate)
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        self._inner.zero_grad(set_to_none=True)
+    @property
+    def has_converged(self) -> bool:
+        """Never: the learning rate falls until the last epoch, and the steps of Rprop know no end."""
+        return False
 
-    def step(self, learning_rate: float) -> None:
-        """One step from the gradients as they are averaged over ranks. Rprop knows steps of its own."""
+    @property
+    def steps_done(self) -> int:
+        """Steps so far."""
+        return int(next(iter(self._inner.state.values()))["step"].item())
+
+    def step(
+        self,
+        learning_rate: float,
+        evaluate: Callable[[], object],
+        loss: Callable[[], float],  # noqa: ARG002 - one gradient is all it takes
+    ) -> None:
+        """One step. Rprop knows steps of its own."""
+        evaluate()
         if self._settings.gradient_clip is not None:
             self._clip(self._settings.gradient_clip)
         for group in self._inner.param_groups:
@@ -79,20 +128,19 @@ class AutorecOptimizer:
         parameters = [parameter for group in self._inner.param_groups for parameter in group["params"]]
         nn.utils.clip_grads_with_norm_(parameters, largest, norm)
 
-    def moments_of(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def moments_of(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What is kept of each parameter, named after it."""
         return {
             f"{name}_{moment}": self._inner.state[parameter][moment]
             for name, parameter in parameters.items()
-            for moment in self.moments
+            for moment in self._moments
         }
 
-    @property
-    def steps_done(self) -> int:
-        """Steps so far."""
-        return int(next(iter(self._inner.state.values()))["step"].item())
+    def values(self) -> dict[str, Any]:
+        """The count of steps."""
+        return {"steps": self.steps_done}
 
-    @steps_done.setter
-    def steps_done(self, steps: int) -> None:
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Go on counting."""
         for state in self._inner.state.values():
-            state["step"].fill_(steps)
+            state["step"].fill_(values["steps"])

@@ -33,10 +33,12 @@ def is_sharded(dataset: Dataset, settings: AutorecSettings, world_size: int) -> 
     """Whether columns are dealt out, by the setting or by what travels less."""
     if settings.parallel != "auto" or world_size == 1:
         return settings.parallel == "sharded"
+    if settings.optimizer == "lbfgs":
+        return False
     num_rows, num_columns = (
         dataset.num_rows(side) for side in (settings.orientation, other_side(settings.orientation))
     )
-    steps = num_steps(num_rows, settings.batch_size) if settings.optimizer == "adam" else 1
+    steps = 1 if settings.is_full_batch else num_steps(num_rows, settings.batch_size * settings.accumulation)
     return 2 * FLOAT_BYTES * num_rows * settings.hidden < steps * parameter_bytes(num_columns, settings.hidden)
 
 

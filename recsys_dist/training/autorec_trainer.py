@@ -5,14 +5,14 @@
 The objective J is the sum of squared errors of all train ratings, in units of the baseline's variance, plus
 lambda/2 (|V|^2 + |W|^2) + column_shrinkage |output_bias|^2. Step t minimises its batch's errors plus 1/T of the
 penalty, so the steps of an epoch add up to J; all is divided by N/T, which Adam does not see. The penalty enters
-the gradient as the optimizer's weight decay, the same on every rank, and so counts once. Rprop takes one step an
-epoch, with the mean of what the T batches give.
+the gradient as the optimizer's weight decay, the same on every rank, and so counts once. A step of several
+batches, all of an epoch with a full batch, takes the mean of what they give.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
@@ -39,7 +39,7 @@ from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.autorec import Autorec, Baseline, ColumnExchange, OutputLink
 from recsys_dist.training.autorec_batches import AutorecBatches
-from recsys_dist.training.autorec_optimizer import AutorecOptimizer
+from recsys_dist.training.autorec_optimizer import optimizer_of
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
 from recsys_dist.training.baseline import fit_biases
 from recsys_dist.training.config import AutorecSettings
@@ -64,7 +64,7 @@ class AutorecTrainer:
         self._columns = other_side(self._rows)
         self._shares = Shares.of(dataset, settings, world.rank, world.size)
         self._loader, own_blocks = collectives.together("reading the train ratings", lambda: self._open(seed))
-        self._batches_per_step = self._loader.steps if settings.optimizer == "rprop" else 1
+        self._batches_per_step = self._loader.steps if settings.is_full_batch else settings.accumulation
         self._total_steps = epochs * self._loader.steps
         self._batches = AutorecBatches(
             self._loader, self._shares.columns, dataset.num_rows(self._columns), settings, seed, world.device
@@ -103,7 +103,7 @@ class AutorecTrainer:
             self._exchange(),
         )
         self._replica = self._model if self._shares.is_sharded else replicate(self._model, collectives)
-        self._optimizer = AutorecOptimizer(
+        self._optimizer = optimizer_of(
             self._model,
             settings,
             manifest.num_ratings["train"],
@@ -139,8 +139,8 @@ class AutorecTrainer:
 
     @property
     def has_converged(self) -> bool:
-        """Never: the learning rate falls until the last epoch."""
-        return False
+        """Whether the optimizer says so, which only L-BFGS does."""
+        return self._optimizer.has_converged
 
     @property
     def is_searching(self) -> bool:
@@ -153,7 +153,7 @@ class AutorecTrainer:
         while self._step < self._loader.steps:
             if should_stop():
                 return self._result(received, finished=False)
-            self._train_step(range(self._step, self._step + self._batches_per_step))
+            self._train_step(range(self._step, min(self._step + self._batches_per_step, self._loader.steps)))
         result = self._result(received, finished=True)
         self.epochs_done += 1
         self._step = 0
@@ -161,15 +161,26 @@ class AutorecTrainer:
         return result
 
     def _train_step(self, batches: range) -> None:
-        self._optimizer.zero_grad()
+        self._optimizer.step(self._learning_rate(), partial(self._evaluate, batches), self._mean_square)
+        self._step = batches.stop
+
+    def _evaluate(self, batches: range) -> None:
+        """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""
+        if self._settings.is_full_batch:
+            # A line search comes here several times, and its last point counts.
+            self._sums = self._zero_sums()
+        self._replica.zero_grad(set_to_none=True)
         for number in batches:
             is_last = number == batches.stop - 1
             with nullcontext() if is_last else without_averaging(self._replica):
                 self._add_gradients(number, 1 / len(batches))
         if not self._shares.is_sharded:
             self._collectives.count_all_reduce(parameter_bytes(len(self._model.decoder), self._settings.hidden))
-        self._optimizer.step(self._learning_rate())
-        self._step = batches.stop
+
+    def _mean_square(self) -> float:
+        """Of the errors of the epoch, over all ranks, in units of the baseline's variance."""
+        squared = float(self._collectives.sum_(self._sums[:1].clone()))
+        return squared / (self._dataset.manifest.num_ratings["train"] * self._model.baseline.scale**2)
 
     def _add_gradients(self, number: int, share: float) -> None:
         batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._row_bias_R)
@@ -246,7 +257,7 @@ class AutorecTrainer:
             "epoch": self.epochs_done,
             "step": self._step,
             "sums": self._saved_sums(),
-            "optimizer_step": self._optimizer.steps_done,
+            "optimizer": self._optimizer.values(),
             "mean": model.baseline.mean,
             "scale": model.baseline.scale,
             "row_shrinkage": model.baseline.row_shrinkage,
@@ -281,11 +292,11 @@ class AutorecTrainer:
         bias = reader.read_rows("hidden", 0, len(model.hidden_bias))
         _copy(reader.read_rows("columns", first, last), by_columns)
         _copy(bias, {"bias": model.hidden_bias})
+        self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
         moments = self._optimizer.moments_of
         _copy(reader.read_rows("optimizer_columns", first, last), moments(by_columns))
         hidden = reader.read_rows("optimizer_hidden", 0, len(model.hidden_bias))
         _copy(hidden, moments({"bias": model.hidden_bias}))
-        self._optimizer.steps_done = int(cast("int", values["optimizer_step"]))
         self._load_place(values)
 
     def _load_place(self, values: Any) -> None:

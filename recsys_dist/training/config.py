@@ -63,12 +63,15 @@ class AutorecSettings(Settings):
     """The share of a row's ratings that the encoder does not see in training; all of them are predicted."""
     hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
     """The share of hidden units left out in training."""
-    optimizer: Literal["adam", "rprop"] = "adam"
-    """`adam` steps after each batch; `rprop` once an epoch, on the gradient of all ratings (Riedmiller & Braun
-    1993): one exchange between ranks an epoch, and no schedule."""
+    optimizer: Literal["adam", "rprop", "lbfgs"] = "adam"
+    """`adam` steps after each batch; `rprop` (Riedmiller & Braun 1993) and `lbfgs` (Liu & Nocedal 1989) once an
+    epoch, on the gradient of all ratings, with one exchange between ranks an epoch and no schedule. `lbfgs` takes
+    22 times the memory of the parameters, a pass more where its line search needs it, and ends by itself."""
     learning_rate: float = Field(default=0.005, gt=0)
     """The highest of Adam: rises over the first tenth of the steps, then falls to 0 along half a cosine. Of Rprop
-    the first step of each parameter."""
+    the first step of each parameter. L-BFGS has none."""
+    accumulation: int = Field(default=1, ge=1)
+    """Batches whose gradients Adam adds up before it steps: rows of a step beyond what fits at once."""
     parallel: Literal["auto", "ddp", "sharded"] = "auto"
     """How ranks share the work. `ddp`: each has all parameters and some rows, and gradients of all parameters
     travel. `sharded`: each has the parameters of some columns and sees all rows, and hidden units travel. `auto`
@@ -76,7 +79,31 @@ class AutorecSettings(Settings):
     gradient_clip: float | None = Field(default=None, gt=0)
     """The largest norm of a step's gradient, which is scaled down to it; null: as it is."""
     batch_size: int = Field(default=1024, ge=1)
-    """Rows that are computed together, over all ranks; with Adam those of a step."""
+    """Rows that are computed together, over all ranks; with Adam and no accumulation those of a step."""
+
+    @property
+    def is_full_batch(self) -> bool:
+        """Whether an epoch is one step."""
+        return self.optimizer != "adam"
+
+    @model_validator(mode="after")
+    def _fits_the_optimizer(self) -> AutorecSettings:
+        if self.is_full_batch and self.accumulation > 1:
+            raise ValueError(
+                f"accumulation: is for adam; {self.optimizer} adds up all batches of an epoch as it is"
+            )
+        if self.optimizer != "lbfgs":
+            return self
+        if self.parallel == "sharded":
+            raise ValueError("parallel: sharded does not go with optimizer: lbfgs; use ddp, or rprop or adam")
+        if self.input_dropout or self.hidden_dropout:
+            raise ValueError(
+                "optimizer: lbfgs needs an objective that stays the same: set input_dropout and hidden_dropout to "
+                "0, or use rprop or adam"
+            )
+        if self.gradient_clip is not None:
+            raise ValueError("gradient_clip: set it to null with optimizer: lbfgs, whose line search bounds steps")
+        return self
 
 
 class TrainingSettings(Settings):

@@ -98,7 +98,17 @@ DROPOUT: dict[str, Any] = {"input_dropout": 0.5, "hidden_dropout": 0.2}
 
 @pytest.mark.parametrize(
     ("epoch", "step", "settings"),
-    [(0, 0, {}), (0, 1, {}), (3, 2, {}), (5, 3, {}), (3, 1, DROPOUT), (3, 0, {"optimizer": "rprop", **DROPOUT})],
+    [
+        (0, 0, {}),
+        (0, 1, {}),
+        (3, 2, {}),
+        (5, 3, {}),
+        (3, 1, DROPOUT),
+        (3, 0, {"optimizer": "rprop", **DROPOUT}),
+        (0, 0, {"optimizer": "lbfgs"}),
+        (4, 0, {"optimizer": "lbfgs"}),
+        (2, 1, {"accumulation": 3}),
+    ],
 )
 def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(
     tmp_path: Path, epoch: int, step: int, settings: dict[str, Any]
@@ -154,8 +164,34 @@ def test_a_full_batch_step_is_that_of_the_whole_objective(tmp_path: Path) -> Non
             # A decoder of zeros has no gradient to hand on.
             trainer._model.decoder.normal_(generator=torch.Generator().manual_seed(1))
         assert trainer.train_epoch(lambda: False).finished
-        assert trainer.state().values["optimizer_step"] == 1
+        assert trainer.state().values["optimizer"] == {"steps": 1}
     # The steps of Rprop know signs alone: the gradients tell whether the batches were added in the right measure.
+    for name, parameter in one._model.named_parameters():
+        gradient, other = parameter.grad, many._model.get_parameter(name).grad
+        assert gradient is not None
+        torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
+
+
+def test_l_bfgs_reaches_where_the_gradient_vanishes_and_says_so(tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path / "data")
+    trainer = trainer_of(dataset, optimizer="lbfgs", regularization=30.0, batch_size=50)
+    largest = []
+    while not trainer.has_converged:
+        trainer.train_epoch(lambda: False)
+        assert trainer.epochs_done < 300
+        largest.append(max(float(p.grad.abs().max()) for p in trainer._model.parameters() if p.grad is not None))
+    assert largest[-1] < 0.05 * max(largest)
+    # Past its end the objective is where it was.
+    before = trainer.train_epoch(lambda: False).train.squared
+    assert trainer.train_epoch(lambda: False).train.squared == pytest.approx(before, rel=1e-3)
+
+
+def test_gradients_of_accumulated_batches_are_those_of_one(tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path / "data")
+    one, many = (trainer_of(dataset, batch_size=size, accumulation=n) for size, n in ((60, 1), (15, 4)))
+    for trainer in (one, many):
+        trainer.train_epoch(lambda: False)
+    assert one.state().values["optimizer"] == many.state().values["optimizer"] == {"steps": 1}
     for name, parameter in one._model.named_parameters():
         gradient, other = parameter.grad, many._model.get_parameter(name).grad
         assert gradient is not None

@@ -35,7 +35,7 @@ def write_autorec(
     _write_columns(run, columns, dataset, writer, progress)
     _write_rows(run, settings, rows, dataset, writer, progress)
     if rows == "users":
-        _write_encoder(run, dataset.num_items, settings["hidden"], writer)
+        _write_encoder(run, dataset.num_items, layer_sizes(settings), writer)
         numbers = {name: run.values[name] for name in ("mean", "scale", "row_shrinkage")}
         fold_in = {"kind": "encode", "hidden_activation": settings["hidden_activation"], **numbers}
         fold_in["centring"] = _centring(settings)
@@ -47,6 +47,13 @@ def write_autorec(
         "output_activation": settings["output_activation"],
         "fold_in": fold_in,
     }
+
+
+def layer_sizes(settings: Mapping[str, Any]) -> list[int]:
+    """Units of each hidden layer."""
+    hidden = settings["hidden"]
+    # Runs from before there could be several name one number.
+    return [hidden] if isinstance(hidden, int) else list(hidden)
 
 
 def _centring(settings: Mapping[str, Any]) -> str:
@@ -102,7 +109,8 @@ def _write_rows(
     num_columns = dataset.num_items if side == "users" else dataset.num_users
     encoder = RowEncoder.from_state(
         run.read_rows("columns", 0, num_columns),
-        run.read_rows("hidden", 0, settings["hidden"]),
+        run.read_rows("hidden", 0, layer_sizes(settings)[0]),
+        _layers(run, layer_sizes(settings)),
         run.values,
         settings["hidden_activation"],
         _centring(settings),
@@ -121,11 +129,18 @@ def _write_rows(
         average.append_mean()
 
 
-def _write_encoder(run: StateReader, num_columns: int, hidden: int, writer: ModelWriter) -> None:
+def _layers(run: StateReader, sizes: list[int]) -> list[dict[str, torch.Tensor]]:
+    return [run.read_rows(f"layer_{number}", 0, units) for number, units in enumerate(sizes[1:], 1)]
+
+
+def _write_encoder(run: StateReader, num_columns: int, sizes: list[int], writer: ModelWriter) -> None:
     """What encodes a new user."""
     with writer.table("encoder") as table:
         for start in range(0, num_columns, CHUNK_ROWS):
             columns = run.read_rows("columns", start, min(start + CHUNK_ROWS, num_columns))
             table.append({name: columns[name] for name in ("encoder", "column_bias")})
     with writer.table("hidden") as table:
-        table.append({"bias": run.read_rows("hidden", 0, hidden)["bias"]})
+        table.append({"bias": run.read_rows("hidden", 0, sizes[0])["bias"]})
+    for number, layer in enumerate(_layers(run, sizes), 1):
+        with writer.table(f"layer_{number}") as table:
+            table.append({name: layer[name] for name in ("weight", "bias")})

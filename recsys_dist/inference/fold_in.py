@@ -5,6 +5,7 @@ K width of the vectors, H = K in an AutoRec, N ratings of the new user
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,13 +67,24 @@ def fold_in_encode(
     # The row over the rated items alone, so that only their N rows of the encoder are read.
     row = Csr.from_numpy(np.array([0, len(item_N)]), np.arange(len(item_N)), rating_N, len(item_N), device)
     columns = folder.table("encoder").take(torch.from_numpy(item_N))
-    hidden = folder.table("hidden")
     encoder = RowEncoder.from_state(
         {name: tensor.to(device) for name, tensor in columns.items()},
-        {"bias": hidden.take(torch.arange(hidden.num_rows, device="cpu"))["bias"].to(device)},
+        _whole(folder, "hidden", device),
+        _layers(folder, device),
         {"mean": spec.mean, "scale": spec.scale, "row_shrinkage": spec.row_shrinkage},
         spec.hidden_activation,
         spec.centring,
     )
     hidden_1H, bias_1 = encoder.encode(row)
     return NewUser(hidden_1H[0], bias_1[0])
+
+
+def _layers(folder: ModelFolder, device: torch.device) -> list[dict[str, torch.Tensor]]:
+    names = itertools.takewhile(folder.has_table, (f"layer_{number}" for number in itertools.count(1)))
+    return [_whole(folder, name, device) for name in names]
+
+
+def _whole(folder: ModelFolder, name: str, device: torch.device) -> dict[str, torch.Tensor]:
+    table = folder.table(name)
+    rows = table.take(torch.arange(table.num_rows, device="cpu"))
+    return {key: tensor.to(device) for key, tensor in rows.items()}

@@ -1,6 +1,7 @@
 """AutoRec (Sedhain et al. 2015) around a baseline of row and column biases, never with a dense row.
 
-    R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units
+    R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units (of the first and of the
+    last hidden layer where there are several: hidden_layers.py)
 
     x_rc = (r_rc - mean - a_r - b_c) / scale       the input, only where r is observed; with `centring: mean`
                                                    (r_rc - mean) / scale, as in the paper but for the units
@@ -17,18 +18,19 @@ on every rating scale. With a and d as biases the score is bilinear: h_r . (scal
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from recsys_dist.errors import ConfigError
 from recsys_dist.kernels.sampled import Pattern, sampled_entries, sampled_product, weighted_rows
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.biases import Biases
+from recsys_dist.models.hidden_layers import Layer, hidden_units, initial_layer
 
 INITIAL_STD = 0.01
 """Of the encoder's starting values, as in the paper."""
@@ -119,32 +121,44 @@ class Autorec(nn.Module):
     """The parameters, in units of the baseline's scale: encoder, decoder [C, H], hidden bias [H], output bias [C].
 
     The columns are those of the baseline, the first of them column `first_column` of all. The decoder starts at
-    zero: training starts from the baseline, and a column without ratings stays there.
+    zero: training starts from the baseline, and a column without ratings stays there. A tied one is the encoder.
     """
 
     def __init__(
         self,
         baseline: Baseline,
-        hidden: int,
+        hidden: Sequence[int],
         activation: str,
         output: OutputLink,
         seed: int,
         first_column: int = 0,
         exchange: ColumnExchange | None = None,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         self.baseline, self.activation, self.output = baseline, activation, output
         self._exchange = exchange or ColumnExchange()
         columns, device = len(baseline.column_bias_C), baseline.column_bias_C.device
-        self.encoder = nn.Parameter(initial_encoder(seed, first_column, columns, hidden).to(device))
-        self.decoder = nn.Parameter(torch.zeros((columns, hidden), device=device))
-        self.hidden_bias = nn.Parameter(torch.zeros(hidden, device=device))
+        self.encoder = nn.Parameter(initial_encoder(seed, first_column, columns, hidden[0]).to(device))
+        self.decoder = self.encoder if tied else nn.Parameter(torch.zeros((columns, hidden[-1]), device=device))
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden[0], device=device))
+        layers = [
+            initial_layer(seed, number, before, units, device)
+            for number, (before, units) in enumerate(itertools.pairwise(hidden), 1)
+        ]
+        self.layer_weights = nn.ParameterList(layer.weight for layer in layers)
+        self.layer_biases = nn.ParameterList(layer.bias for layer in layers)
         self.output_bias = nn.Parameter(baseline.column_bias_C / baseline.scale)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Between the first and the last hidden units."""
+        return [Layer(*pair) for pair in zip(self.layer_weights, self.layer_biases, strict=True)]
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Predicted ratings at the entries of the batch, not clipped: [N]."""
         entered_BH = self._exchange.sum_forward(weighted_rows(batch.input_pattern, batch.input_N, self.encoder))
-        hidden_BH = activate(entered_BH + self.hidden_bias, self.activation)
+        hidden_BH = hidden_units(entered_BH, self.hidden_bias, self.layers, self.activation)
         if batch.hidden_weight_BH is not None:
             hidden_BH = hidden_BH * batch.hidden_weight_BH
         # s = mean + a_r + scale (h W^T + d)
@@ -157,7 +171,7 @@ class Autorec(nn.Module):
     def predict(self, rows: Csr, row_bias_R: torch.Tensor, pairs: Csr) -> torch.Tensor:
         """Ratings at the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range."""
         entered_RH = self._exchange.sum_forward(_entered(self.baseline.inputs(rows, row_bias_R), self.encoder))
-        hidden_RH = activate(entered_RH + self.hidden_bias, self.activation)
+        hidden_RH = hidden_units(entered_RH, self.hidden_bias, self.layers, self.activation)
         score_N = sampled_entries(pairs.indptr, pairs.indices, hidden_RH, self.decoder)
         score_N += self.output_bias[pairs.indices.long()]
         base_N = at_entries(row_bias_R, pairs) + self.baseline.mean
@@ -172,6 +186,7 @@ class RowEncoder:
     baseline: Baseline
     encoder_CH: torch.Tensor
     hidden_bias_H: torch.Tensor
+    layers: Sequence[Layer]
     activation: str
 
     @classmethod
@@ -179,11 +194,12 @@ class RowEncoder:
         cls,
         columns: Mapping[str, torch.Tensor],
         hidden: Mapping[str, torch.Tensor],
+        layers: Sequence[Mapping[str, torch.Tensor]],
         values: Mapping[str, object],
         activation: str,
         centring: str,
     ) -> RowEncoder:
-        """From the tables `columns` (all rows) and `hidden`, and the values, of a saved state."""
+        """From the tables `columns`, `hidden`, `layer_1` and on (all rows), and the values, of a saved state."""
         baseline = Baseline(
             float(str(values["mean"])),
             columns["column_bias"],
@@ -191,13 +207,14 @@ class RowEncoder:
             float(str(values["row_shrinkage"])),
             centring,
         )
-        return cls(baseline, columns["encoder"], hidden["bias"], activation)
+        behind = [Layer(layer["weight"], layer["bias"]) for layer in layers]
+        return cls(baseline, columns["encoder"], hidden["bias"], behind, activation)
 
     def encode(self, rows: Csr) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [R, H] and biases [R] of rows of plain ratings."""
         row_bias_R = self.baseline.row_biases(rows)
         entered_RH = _entered(self.baseline.inputs(rows, row_bias_R), self.encoder_CH)
-        return activate(entered_RH + self.hidden_bias_H, self.activation), row_bias_R
+        return hidden_units(entered_RH, self.hidden_bias_H, self.layers, self.activation), row_bias_R
 
 
 def _entered(inputs: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:
@@ -212,7 +229,8 @@ def column_factors(columns: Mapping[str, torch.Tensor], scale: float) -> tuple[t
 
     score = mean + row_bias + column_bias + hidden . column_vector
     """
-    return columns["decoder"] * scale, columns["output_bias"] * scale
+    # A tied model has no decoder of its own.
+    return columns.get("decoder", columns["encoder"]) * scale, columns["output_bias"] * scale
 
 
 @dataclass(frozen=True)
@@ -238,25 +256,6 @@ class OutputLink:
         place = min(max((self.mean - self.low) / width, 1e-3), 1 - 1e-3)
         slope = 1 / (width * place * (1 - place))
         return self.low + width * torch.sigmoid(math.log(place / (1 - place)) + (score - self.mean) * slope)
-
-
-def activate(values: torch.Tensor, activation: str) -> torch.Tensor:
-    """g of the hidden units: identity, sigmoid, tanh, relu or elu."""
-    match activation:
-        case "identity":
-            return values
-        case "sigmoid":
-            return torch.sigmoid(values)
-        case "tanh":
-            return torch.tanh(values)
-        case "relu":
-            return torch.relu(values)
-        case "elu":
-            return nn.functional.elu(values)
-        case _:
-            raise ConfigError(
-                f"hidden_activation: {activation!r} is unknown; use identity, sigmoid, tanh, relu or elu"
-            )
 
 
 def initial_encoder(seed: int, first: int, num_columns: int, hidden: int) -> torch.Tensor:

@@ -58,7 +58,8 @@ def _model_name(config: TrainConfig) -> str:
         case MfSettings(factors=factors):
             return f"Matrix factorization by EM, {factors} factors"
         case AutorecSettings(orientation=orientation, hidden=hidden):
-            return f"{'Item' if orientation == 'items' else 'User'}-AutoRec, {hidden} hidden units"
+            units = "-".join(map(str, hidden))
+            return f"{'Item' if orientation == 'items' else 'User'}-AutoRec, {units} hidden units"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -120,7 +120,7 @@ class AutorecBatches:
 
     def _hidden_weights(self, rows: RowBatch, epoch: int) -> torch.Tensor | None:
         """0 for the hidden units that are dropped, 1 / the share that is kept for others: float32 [B, H]"""
-        dropout, hidden = self._settings.hidden_dropout, self._settings.hidden
+        dropout, hidden = self._settings.hidden_dropout, self._settings.hidden[-1]
         if not dropout:
             return None
         place_BH = rows.rows[:, np.newaxis] * hidden + np.arange(hidden)

@@ -53,12 +53,13 @@ def optimizer_of(
     sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> AutorecOptimizer:
     """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all."""
+    tables = [model.encoder] if settings.tied else [model.encoder, model.decoder]
     groups: list[dict[str, Any]] = [
-        # d/dV lambda/2 |V|^2 = lambda V, and the loss of a step is divided by N/T
-        {"params": [model.encoder, model.decoder], "weight_decay": settings.regularization / num_ratings},
+        # d/dV lambda/2 |V|^2 = lambda V, twice that where W is V, and the loss of a step is divided by N/T
+        {"params": tables, "weight_decay": settings.regularization * (2 / len(tables)) / num_ratings},
         # and of column_shrinkage |d|^2
         {"params": [model.output_bias], "weight_decay": 2 * column_shrinkage / num_ratings},
-        {"params": [model.hidden_bias], "weight_decay": 0.0},
+        {"params": [model.hidden_bias, *model.layer_weights, *model.layer_biases], "weight_decay": 0.0},
     ]
     if settings.optimizer != "lbfgs":
         return Stepwise(groups, settings, sum_over_ranks)
@@ -123,7 +124,7 @@ class Stepwise:
         squares = nn.utils.get_total_norm([gradient for group in of_columns for gradient in group]).square()
         if self._sum_over_ranks is not None:
             squares = self._sum_over_ranks(squares)
-        # Each rank has the hidden bias, which counts once.
+        # Each rank has the hidden bias and the layers, which count once.
         norm = (squares + nn.utils.get_total_norm(of_hidden).square()).sqrt()
         parameters = [parameter for group in self._inner.param_groups for parameter in group["params"]]
         nn.utils.clip_grads_with_norm_(parameters, largest, norm)

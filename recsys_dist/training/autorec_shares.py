@@ -1,6 +1,7 @@
 """How ranks share an AutoRec, and what that makes them receive.
 
-    R rows, C columns, H hidden units, B rows of a batch, T batches of an epoch, S steps of an epoch, w ranks
+    R rows, C columns, H hidden units (H_0 .. H_L in several layers, P parameters between them), B rows of a batch,
+    S steps of an epoch, w ranks
 
     ddp       parameters on every rank, rows dealt out: each step sums the gradients of all parameters
     sharded   columns dealt out with their parameters, rows on every rank: each batch sums B x H hidden units going
@@ -9,12 +10,14 @@
 A sum over ranks of n bytes makes each receive 2 (w - 1) / w n, so that an epoch costs 2 (w - 1) / w times
 
     ddp       4 S (2 C H + C + H)             sharded   8 R H
+    in layers 4 S (C H_0 + C H_L + C + H_0 + P)         4 R (H_0 + H_L)         tied: without C H_L
 
 of which `parallel: auto` takes the smaller.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from recsys_dist.data.dataset import Dataset, Side, row_ranges, share_shards
@@ -24,9 +27,17 @@ from recsys_dist.training.config import AutorecSettings
 FLOAT_BYTES = 4
 
 
-def parameter_bytes(num_columns: int, hidden: int) -> int:
-    """Of encoder, decoder and both biases, as their gradients travel."""
-    return FLOAT_BYTES * (2 * num_columns * hidden + num_columns + hidden)
+def parameter_bytes(num_columns: int, settings: AutorecSettings) -> int:
+    """Of encoder, decoder, layers and biases, as their gradients travel."""
+    first, last = settings.hidden[0], settings.hidden[-1]
+    behind = sum((before + 1) * units for before, units in itertools.pairwise(settings.hidden))
+    per_column = first + (0 if settings.tied else last) + 1
+    return FLOAT_BYTES * (num_columns * per_column + first + behind)
+
+
+def hidden_bytes(num_rows: int, settings: AutorecSettings) -> int:
+    """Of the hidden units of so many rows on their way in, and of their gradients on the way back."""
+    return FLOAT_BYTES * num_rows * (settings.hidden[0] + settings.hidden[-1])
 
 
 def is_sharded(dataset: Dataset, settings: AutorecSettings, world_size: int) -> bool:
@@ -39,7 +50,7 @@ def is_sharded(dataset: Dataset, settings: AutorecSettings, world_size: int) -> 
         dataset.num_rows(side) for side in (settings.orientation, other_side(settings.orientation))
     )
     steps = 1 if settings.is_full_batch else num_steps(num_rows, settings.batch_size * settings.accumulation)
-    return 2 * FLOAT_BYTES * num_rows * settings.hidden < steps * parameter_bytes(num_columns, settings.hidden)
+    return hidden_bytes(num_rows, settings) < steps * parameter_bytes(num_columns, settings)
 
 
 @dataclass(frozen=True)

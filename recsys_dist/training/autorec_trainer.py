@@ -48,7 +48,6 @@ from recsys_dist.training.trainer import EpochResult
 WARM_UP = 0.1
 CHUNK_ROWS = 4096
 CHUNK_RATINGS = 1 << 19
-COLUMN_PARAMETERS = ("encoder", "decoder", "output_bias")
 
 
 class AutorecTrainer:
@@ -101,6 +100,7 @@ class AutorecTrainer:
             seed,
             first,
             self._exchange(),
+            settings.tied,
         )
         self._replica = self._model if self._shares.is_sharded else replicate(self._model, collectives)
         self._optimizer = optimizer_of(
@@ -175,7 +175,7 @@ class AutorecTrainer:
             with nullcontext() if is_last else without_averaging(self._replica):
                 self._add_gradients(number, 1 / len(batches))
         if not self._shares.is_sharded:
-            self._collectives.count_all_reduce(parameter_bytes(len(self._model.decoder), self._settings.hidden))
+            self._collectives.count_all_reduce(parameter_bytes(len(self._model.decoder), self._settings))
 
     def _mean_square(self) -> float:
         """Of the errors of the epoch, over all ranks, in units of the baseline's variance."""
@@ -245,14 +245,15 @@ class AutorecTrainer:
 
     def state(self) -> TrainerState:
         """Own columns, or an even range of the rows of each replicated table, and the place in the epoch."""
-        model, hidden = self._model, len(self._model.hidden_bias)
-        by_columns = {name: getattr(model, name) for name in COLUMN_PARAMETERS}
-        tables = {
-            "columns": self._own_columns({**by_columns, "column_bias": model.baseline.column_bias_C}),
-            "hidden": self._own_rows(hidden, {"bias": model.hidden_bias}),
-            "optimizer_columns": self._own_columns(self._optimizer.moments_of(by_columns)),
-            "optimizer_hidden": self._own_rows(hidden, self._optimizer.moments_of({"bias": model.hidden_bias})),
-        }
+        model = self._model
+        tables = {}
+        for name, parameters in self._parameters().items():
+            own = self._own_columns if name == "columns" else self._own_rows
+            also = {"column_bias": model.baseline.column_bias_C} if name == "columns" else {}
+            tables[name] = own({**parameters, **also})
+            moments = self._optimizer.moments_of(parameters)
+            if moments:
+                tables[f"optimizer_{name}"] = own(moments)
         values: dict[str, Any] = {
             "epoch": self.epochs_done,
             "step": self._step,
@@ -265,6 +266,15 @@ class AutorecTrainer:
         }
         return TrainerState(tables, values)
 
+    def _parameters(self) -> dict[str, dict[str, torch.Tensor]]:
+        """All parameters by the table of the state that they are in; the rows of a table are those of each."""
+        model = self._model
+        columns = {"encoder": model.encoder, "decoder": model.decoder, "output_bias": model.output_bias}
+        if self._settings.tied:
+            del columns["decoder"]
+        layers = {f"layer_{number}": layer._asdict() for number, layer in enumerate(model.layers, 1)}
+        return {"columns": columns, "hidden": {"bias": model.hidden_bias}, **layers}
+
     def _saved_sums(self) -> list[list[float]]:
         """Each rank's errors of the epoch so far; between epochs one row, the same on any number of ranks."""
         if self._step == 0:
@@ -276,27 +286,25 @@ class AutorecTrainer:
         if self._shares.is_sharded:
             own = {name: tensor.detach() for name, tensor in tensors.items()}
             return TableRows(self._shares.columns[0], num_columns, own)
-        return self._own_rows(num_columns, tensors)
+        return self._own_rows(tensors)
 
-    def _own_rows(self, num_rows: int, tensors: dict[str, torch.Tensor]) -> TableRows:
-        world = self._collectives.world
+    def _own_rows(self, tensors: dict[str, torch.Tensor]) -> TableRows:
+        """An even range of the rows of replicated tensors."""
+        world, num_rows = self._collectives.world, len(next(iter(tensors.values())))
         start, stop = world.rank * num_rows // world.size, (world.rank + 1) * num_rows // world.size
         return TableRows(start, num_rows, {name: tensor.detach()[start:stop] for name, tensor in tensors.items()})
 
     @torch.no_grad()
     def load_state(self, reader: StateReader) -> None:
         """Continue from a state written by any number of ranks; exactly, where their number is the same."""
-        model, values = self._model, reader.values
-        by_columns = {name: getattr(model, name) for name in COLUMN_PARAMETERS}
-        first, last = self._shares.columns
-        bias = reader.read_rows("hidden", 0, len(model.hidden_bias))
-        _copy(reader.read_rows("columns", first, last), by_columns)
-        _copy(bias, {"bias": model.hidden_bias})
+        values = reader.values
         self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
-        moments = self._optimizer.moments_of
-        _copy(reader.read_rows("optimizer_columns", first, last), moments(by_columns))
-        hidden = reader.read_rows("optimizer_hidden", 0, len(model.hidden_bias))
-        _copy(hidden, moments({"bias": model.hidden_bias}))
+        for name, parameters in self._parameters().items():
+            rows = self._shares.columns if name == "columns" else (0, len(next(iter(parameters.values()))))
+            _copy(reader.read_rows(name, *rows), parameters)
+            moments = self._optimizer.moments_of(parameters)
+            if moments:
+                _copy(reader.read_rows(f"optimizer_{name}", *rows), moments)
         self._load_place(values)
 
     def _load_place(self, values: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 
+HiddenUnits = Annotated[int, Field(ge=1, le=65536)]
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "elu"]
 
 
@@ -44,13 +45,22 @@ class MfSettings(Settings):
         return self
 
 
+def as_layers(value: Any) -> Any:
+    """One hidden layer may be written without the brackets of a list."""
+    return (value,) if isinstance(value, int) else value
+
+
 class AutorecSettings(Settings):
     """AutoRec (Sedhain et al. 2015)."""
 
     kind: Literal["autorec"]
     orientation: Literal["items", "users"] = "items"
     """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
-    hidden: int = Field(default=500, ge=1, le=65536)
+    hidden: Annotated[tuple[HiddenUnits, ...], BeforeValidator(as_layers), Field(min_length=1)] = (500,)
+    """Units of the hidden layers: a number, or a list such as [500, 250, 500] from the first to the last."""
+    tied: bool = False
+    """Whether the decoder is the encoder turned around, which halves the parameters; first and last hidden layer
+    then have equally many units."""
     hidden_activation: Activation = "sigmoid"
     output_activation: Literal["identity", "sigmoid"] = "identity"
     """`sigmoid` is scaled to the rating range, so that no prediction leaves it."""
@@ -62,7 +72,7 @@ class AutorecSettings(Settings):
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     """The share of a row's ratings that the encoder does not see in training; all of them are predicted."""
     hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """The share of hidden units left out in training."""
+    """The share of units of the last hidden layer left out in training."""
     optimizer: Literal["adam", "rprop", "lbfgs"] = "adam"
     """`adam` steps after each batch; `rprop` (Riedmiller & Braun 1993) and `lbfgs` (Liu & Nocedal 1989) once an
     epoch, on the gradient of all ratings, with one exchange between ranks an epoch and no schedule. `lbfgs` takes
@@ -85,6 +95,12 @@ class AutorecSettings(Settings):
     def is_full_batch(self) -> bool:
         """Whether an epoch is one step."""
         return self.optimizer != "adam"
+
+    @model_validator(mode="after")
+    def _ties_equal_layers(self) -> AutorecSettings:
+        if self.tied and self.hidden[0] != self.hidden[-1]:
+            raise ValueError(f"tied: needs equally many units first and last, but hidden is {list(self.hidden)}")
+        return self
 
     @model_validator(mode="after")
     def _fits_the_optimizer(self) -> AutorecSettings:

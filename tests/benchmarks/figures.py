@@ -246,7 +246,7 @@ def figures_step(work: Path, arguments: argparse.Namespace) -> None:  # noqa: AR
         rows = Csr.from_numpy(indptr, indices, rng.integers(1, 6, indptr[-1]).astype(np.float32), num_columns, CPU)
         baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0)
         link = OutputLink("identity", 1.0, 5.0, 3.0)
-        model = Autorec(baseline, 500, "sigmoid", link, seed=0)
+        model = Autorec(baseline, (500,), "sigmoid", link, seed=0)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
         pattern = Pattern.from_numpy(indptr, indices, num_columns, CPU)
         batch = Batch.of_rows(rows, pattern, baseline, baseline.row_biases(rows))

@@ -20,7 +20,7 @@ from tests.prepared import small_dataset
 from tests.ranks import run_ranks
 
 EPOCHS = 8
-RESUMED = ("items", "sharded", "lbfgs")
+RESUMED = ("items", "sharded", "lbfgs", "sharded tied")
 VARIANTS: dict[str, dict[str, object]] = {
     "items": {},
     "users": {"orientation": "users"},
@@ -28,7 +28,11 @@ VARIANTS: dict[str, dict[str, object]] = {
     "full batch": {"optimizer": "rprop", "gradient_clip": 0.5},
     "lbfgs": {"optimizer": "lbfgs"},
     "accumulated": {"batch_size": 8, "accumulation": 2},
+    "deep": {"hidden": [8, 5, 6], "hidden_activation": "tanh"},
+    "tied": {"hidden": [8, 5, 8], "hidden_activation": "tanh", "tied": True},
     "sharded": {"parallel": "sharded"},
+    "sharded deep": {"hidden": [8, 5, 6], "hidden_activation": "tanh", "parallel": "sharded"},
+    "sharded tied": {"hidden": [8, 5, 8], "hidden_activation": "tanh", "tied": True, "parallel": "sharded"},
     "sharded users": {"orientation": "users", "parallel": "sharded"},
     "sharded dropout": {"input_dropout": 0.5, "hidden_dropout": 0.2, "parallel": "sharded"},
     "sharded full batch": {"optimizer": "rprop", "gradient_clip": 0.5, "parallel": "sharded"},
@@ -180,7 +184,7 @@ def test_three_ranks_go_on_where_four_stopped(
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-@pytest.mark.parametrize("replicated", ["items", "users", "dropout", "full batch"])
+@pytest.mark.parametrize("replicated", ["items", "users", "dropout", "full batch", "deep", "tied"])
 def test_sharded_columns_train_the_model_of_replicated_ones(
     runs: dict[int, list[Run]], world_size: int, replicated: str
 ) -> None:
@@ -197,7 +201,10 @@ def test_what_travels_is_what_the_formula_says(path: Path) -> None:
         expected = {
             "items": 4 * steps * (2 * columns * hidden + columns + hidden),
             "full batch": 4 * (2 * columns * hidden + columns + hidden),
+            "deep": 4 * steps * (columns * (8 + 6 + 1) + 8 + (8 * 5 + 5) + (5 * 6 + 6)),
+            "tied": 4 * steps * (columns * (8 + 1) + 8 + (8 * 5 + 5) + (5 * 8 + 8)),
             "sharded": 8 * rows * hidden,
+            "sharded deep": 4 * rows * (8 + 6),
         }
         # 2 (w - 1) / w is 1 for two ranks
         assert per_epoch == pytest.approx(expected[variant] / 1e6, rel=1e-12)
@@ -205,7 +212,7 @@ def test_what_travels_is_what_the_formula_says(path: Path) -> None:
 
 def received(collectives: Collectives, path: Path) -> dict[str, float]:
     """What an epoch receives, in MB, by variant."""
-    variants = ("items", "full batch", "sharded")
+    variants = ("items", "full batch", "deep", "tied", "sharded", "sharded deep")
     return {
         variant: trainer_of(collectives, path, variant).train_epoch(lambda: False).extra["received_mb"]
         for variant in variants

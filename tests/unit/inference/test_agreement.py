@@ -25,6 +25,12 @@ SETTINGS = {
     "mf point": MfSettings(kind="mf", factors=3, posterior="point", prior="fixed"),
     "item-AutoRec": AutorecSettings(kind="autorec", hidden=8, regularization=5),
     "user-AutoRec": AutorecSettings(kind="autorec", hidden=8, regularization=5, orientation="users"),
+    "item-AutoRec, tied": AutorecSettings(
+        kind="autorec", hidden=[8, 4, 8], tied=True, regularization=5, hidden_activation="tanh"
+    ),
+    "user-AutoRec, deep": AutorecSettings(
+        kind="autorec", hidden=[8, 6, 4], regularization=5, orientation="users", hidden_activation="tanh"
+    ),
     "item-AutoRec, sigmoid": AutorecSettings(
         kind="autorec", hidden=8, regularization=5, output_activation="sigmoid", hidden_activation="tanh"
     ),
@@ -47,7 +53,7 @@ def test_the_merged_model_has_the_validation_error_of_training(tmp_path, name):
         table: {key: tensor.detach() for key, tensor in rows.tensors.items()}
         for table, rows in state.tables.items()
     }
-    config = {"model": settings.model_dump()}
+    config = {"model": settings.model_dump(mode="json")}
 
     write_merged(
         SavedRun(tables, state.values, config, {"dataset_digest": dataset.digest}), dataset, tmp_path / "model"
@@ -59,6 +65,18 @@ def test_the_merged_model_has_the_validation_error_of_training(tmp_path, name):
     assert report["rmse"] == pytest.approx(measured.rmse, rel=1e-6)
     assert report["mae"] == pytest.approx(measured.mae, rel=1e-6)
     assert measured.rmse < report["baselines"]["global_mean"]["rmse"]
+    if name.startswith("user-AutoRec"):
+        assert_encoding_needs_no_training(load_model(str(tmp_path / "model")), dataset)
+
+
+def assert_encoding_needs_no_training(model, dataset):
+    """The ratings of a user, folded in as those of somebody new, give what training gave this user."""
+    train = dataset.ratings("train", 0)
+    user = train.user_index[0]
+    own = train.user_index == user
+    ids = {side: dataset.ids(side).to_pylist() for side in ("users", "items")}
+    folded = model.fold_in([ids["items"][item] for item in train.item_index[own]], train.rating[own])
+    assert folded.predict(ids["items"]) == pytest.approx(model.predict(ids["users"][user], ids["items"]), abs=1e-5)
 
 
 @pytest.mark.parametrize("posterior", ["full", "diagonal"])

@@ -16,10 +16,10 @@ from recsys_dist.models.autorec import (
     Batch,
     OutputLink,
     RowEncoder,
-    activate,
     column_factors,
     initial_encoder,
 )
+from recsys_dist.models.hidden_layers import activate
 
 CPU = torch.device("cpu")
 ROWS, COLUMNS, HIDDEN = 8, 11, 5
@@ -42,7 +42,7 @@ def model(request: pytest.FixtureRequest) -> Autorec:
     link, centring = request.param
     output = OutputLink(link, low=1.0, high=5.0, mean=3.1)
     baseline = Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5, centring=centring)
-    model = Autorec(baseline, HIDDEN, "sigmoid", output, seed=1)
+    model = Autorec(baseline, (HIDDEN,), "sigmoid", output, seed=1)
     with torch.no_grad():
         warm = torch.arange(COLUMNS) != COLD_COLUMN
         model.encoder += torch.randn(COLUMNS, HIDDEN, generator=generator)
@@ -108,7 +108,7 @@ def test_a_saved_state_reads_back_as_a_bilinear_model(model: Autorec, ratings: s
     }
     values = {"mean": base.mean, "scale": base.scale, "row_shrinkage": base.row_shrinkage}
     hidden_table = {"bias": model.hidden_bias.detach()}
-    encoder = RowEncoder.from_state(columns, hidden_table, values, "sigmoid", base.centring)
+    encoder = RowEncoder.from_state(columns, hidden_table, [], values, "sigmoid", base.centring)
     vectors, biases = column_factors(columns, base.scale)
     hidden, row_bias = encoder.encode(csr_of(ratings))
     score = hidden @ vectors.T + row_bias[:, None] + biases + base.mean
@@ -121,7 +121,7 @@ def test_an_untrained_model_is_the_baseline_and_cold_ones_stay_sane(ratings: spa
     output = OutputLink("identity", 1.0, 5.0, 3.0)
     model = Autorec(
         Baseline(3.0, bias, scale=0.7, row_shrinkage=2.5),
-        HIDDEN,
+        (HIDDEN,),
         "sigmoid",
         output,
         seed=0,

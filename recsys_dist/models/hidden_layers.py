@@ -1,0 +1,64 @@
+"""The hidden layers of an AutoRec behind the first one, small and dense.
+
+B rows, H_0 .. H_L units of the layers
+
+h_0 = g(x V + b_0);  h_l = g(h_(l-1) M_l^T + b_l) for l = 1 .. L;  the decoder sees h_L
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from recsys_dist.errors import ConfigError
+
+LAYER_STREAM = 4
+"""Beside seed and layer, so that the draws differ from those of the encoder."""
+
+
+class Layer(NamedTuple):
+    """What leads from one hidden layer to the next: M_l [H_l, H_(l-1)] and b_l [H_l]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
+def hidden_units(
+    entered_BH: torch.Tensor, bias_H: torch.Tensor, layers: Sequence[Layer], activation: str
+) -> torch.Tensor:
+    """h_L from x V: [B, H_0] -> [B, H_L]"""
+    hidden_BH = activate(entered_BH + bias_H, activation)
+    for layer in layers:
+        hidden_BH = activate(nn.functional.linear(hidden_BH, layer.weight, layer.bias), activation)
+    return hidden_BH
+
+
+def initial_layer(seed: int, number: int, before: int, units: int, device: torch.device) -> Layer:
+    """Starting values of layer `number` >= 1 that keep the scale of what comes in: weights of N(0, 1 / before)."""
+    drawn = np.random.default_rng([seed, LAYER_STREAM, number]).standard_normal((units, before), np.float32)
+    weight = torch.from_numpy(drawn / np.float32(math.sqrt(before))).to(device)
+    return Layer(weight, torch.zeros(units, dtype=torch.float32, device=device))
+
+
+def activate(values: torch.Tensor, activation: str) -> torch.Tensor:
+    """g of the hidden units: identity, sigmoid, tanh, relu or elu."""
+    match activation:
+        case "identity":
+            return values
+        case "sigmoid":
+            return torch.sigmoid(values)
+        case "tanh":
+            return torch.tanh(values)
+        case "relu":
+            return torch.relu(values)
+        case "elu":
+            return nn.functional.elu(values)
+        case _:
+            raise ConfigError(
+                f"hidden_activation: {activation!r} is unknown; use identity, sigmoid, tanh, relu or elu"
+            )

@@ -1,0 +1,184 @@
+"""What a training step of AutoRec costs beside the dense one that people write, and what more columns make of it.
+
+    python tests/benchmarks/autorec.py step
+    python tests/benchmarks/autorec.py columns
+
+`step`: forward, backward and Adam on one batch of 1024 rows with 500 hidden units at 270,000 users x 45,000 items,
+ours and the same on dense rows (toarray, two Linear layers, masked squared error, Adam), each in a process of its
+own: seconds, losses of the first steps, and peak memory beyond what the process held before. `columns`: the same
+ratings over once and twice as many columns. Both use all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import nn
+
+from recsys_dist.kernels.sampled import Pattern
+from recsys_dist.kernels.sparse import Csr
+from recsys_dist.models.autorec import Autorec, Baseline, Batch, OutputLink
+from recsys_dist.training.autorec_shares import parameter_bytes
+from recsys_dist.training.config import AutorecSettings
+from recsys_dist.training.memory import keep_freed_memory
+
+CPU = torch.device("cpu")
+ROWS, HIDDEN, LEARNING_RATE = 1024, 500, 1e-3
+SIDES = [("users", 45_000, 100), ("items", 270_000, 600)]
+"""What the rows are, how many columns, ratings per row."""
+STEPS, WARM_STEPS = 8, 2
+
+
+def ratings(num_columns: int, per_row: int, spread: int = 1) -> sparse.csr_matrix:
+    """Ratings from 1 to 5 of ROWS rows, popular columns first, dealt out to `spread` times as many columns."""
+    rng = np.random.default_rng(0)
+    row = np.repeat(np.arange(ROWS), rng.multinomial(ROWS * per_row, np.full(ROWS, 1 / ROWS)))
+    column = (rng.random(len(row)) ** 3 * num_columns).astype(np.int64) * spread + rng.integers(
+        0, spread, len(row)
+    )
+    shape = (ROWS, num_columns * spread)
+    matrix = sparse.csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=shape)
+    matrix.data = rng.integers(1, 6, matrix.nnz).astype(np.float32)
+    return matrix
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of the parts of each step, the loss of each step, and bytes beyond those held before."""
+
+    seconds: list[tuple[float, ...]]
+    losses: list[float]
+    peak: int
+
+    def median(self, part: int) -> float:
+        """Of the steps after the first ones, in ms."""
+        return 1000 * statistics.median(seconds[part] for seconds in self.seconds[WARM_STEPS:])
+
+
+def starting_values(num_columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoder and decoder, [C, H] each."""
+    generator = torch.Generator().manual_seed(0)
+    return tuple(0.01 * torch.randn(num_columns, HIDDEN, generator=generator) for _ in range(2))
+
+
+def measure(step: Callable[[], tuple[float, tuple[float, ...]]], held: int) -> Measured:
+    losses, seconds = zip(*(step() for _ in range(STEPS)), strict=True)
+    return Measured(list(seconds), list(losses), peak_bytes() - held)
+
+
+def peak_bytes() -> int:
+    """The most that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def sparse_steps(matrix: sparse.csr_matrix) -> Measured:
+    """The step of this project, the batch prepared anew each time."""
+    keep_freed_memory()
+    held, num_columns = peak_bytes(), matrix.shape[1]
+    baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0, "mean")
+    model = Autorec(baseline, (HIDDEN,), "sigmoid", OutputLink("identity", 1.0, 5.0, 3.0), seed=0)
+    with torch.no_grad():
+        for parameter, values in zip((model.encoder, model.decoder), starting_values(num_columns), strict=True):
+            parameter.copy_(values)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def step() -> tuple[float, tuple[float, ...]]:
+        begin = time.perf_counter()
+        rows = Csr.from_numpy(matrix.indptr, matrix.indices, matrix.data, num_columns, CPU)
+        pattern = Pattern.from_numpy(matrix.indptr, matrix.indices, num_columns, CPU)
+        batch = Batch.of_rows(rows, pattern, baseline, torch.zeros(ROWS))
+        prepared = time.perf_counter()
+        optimizer.zero_grad()
+        loss = (model(batch) - batch.rating_N).square().mean()
+        loss.backward()
+        differentiated = time.perf_counter()
+        optimizer.step()
+        end = time.perf_counter()
+        return loss.item(), (prepared - begin, differentiated - prepared, end - differentiated, end - begin)
+
+    return measure(step, held)
+
+
+def dense_steps(matrix: sparse.csr_matrix) -> Measured:
+    """The step on dense rows, as it is written where the data is small."""
+    held, num_columns = peak_bytes(), matrix.shape[1]
+    encoder, decoder = nn.Linear(num_columns, HIDDEN), nn.Linear(HIDDEN, num_columns)
+    with torch.no_grad():
+        values = starting_values(num_columns)
+        encoder.weight.copy_(values[0].T)
+        decoder.weight.copy_(values[1])
+        encoder.bias.zero_()
+        decoder.bias.zero_()
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE)
+
+    def step() -> tuple[float, tuple[float, ...]]:
+        begin = time.perf_counter()
+        rating = torch.from_numpy(matrix.toarray())
+        mask = rating > 0
+        optimizer.zero_grad()
+        predicted = decoder(torch.sigmoid(encoder((rating - 3.0) * mask))) + 3.0
+        loss = ((predicted - rating) * mask).square().sum() / mask.sum()
+        loss.backward()
+        optimizer.step()
+        return loss.item(), (time.perf_counter() - begin,)
+
+    return measure(step, held)
+
+
+def apart(steps: Callable[[sparse.csr_matrix], Measured], matrix: sparse.csr_matrix) -> Measured:
+    """Measured in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(steps, (matrix,))
+
+
+def told(name: str, measured: Measured) -> str:
+    prepare, differentiate, update, whole = (measured.median(part) for part in range(4))
+    return (
+        f"  {name}: {whole:.0f} ms a step (batch {prepare:.0f}, forward and backward {differentiate:.0f}, "
+        f"Adam {update:.0f}), {measured.peak / 1e9:.2f} GB"
+    )
+
+
+def compare_steps() -> None:
+    for side, num_columns, per_row in SIDES:
+        matrix = ratings(num_columns, per_row)
+        ours, dense = apart(sparse_steps, matrix), apart(dense_steps, matrix)
+        difference = max(abs(a / b - 1) for a, b in zip(ours.losses, dense.losses, strict=True))
+        print(told(f"rows are {side}, {num_columns:,} columns, {matrix.nnz:,} ratings", ours))
+        own, other = ours.median(3), dense.median(0)
+        print(f"    dense: {other:.0f} ms, {dense.peak / 1e9:.2f} GB: {other / own:.0f} times as long")
+        print(f"    forward and backward alone: {other / ours.median(1):.0f} times as long")
+        # Parameters, gradients and two moments of Adam are in both.
+        in_both = 4 * parameter_bytes(num_columns, AutorecSettings(kind="autorec", hidden=(HIDDEN,)))
+        beyond = [(measured.peak - in_both) / 1e9 for measured in (ours, dense)]
+        print(f"    beyond parameters and Adam {beyond[0]:.2f} and {beyond[1]:.2f} GB")
+        print(f"    losses differ by at most {difference:.1e}")
+
+
+def compare_columns() -> None:
+    for side, num_columns, per_row in SIDES:
+        once, twice = (apart(sparse_steps, ratings(num_columns, per_row, spread)) for spread in (1, 2))
+        print(told(f"rows are {side}, {num_columns:,} columns", once))
+        print(told(f"the same ratings over {2 * num_columns:,}", twice))
+        print(f"    forward and backward cost {twice.median(1) / once.median(1):.2f} x")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    figures: dict[str, Any] = {"step": compare_steps, "columns": compare_columns}
+    parser.add_argument("what", choices=figures)
+    figures[parser.parse_args().what]()
+
+
+if __name__ == "__main__":
+    main()

@@ -95,14 +95,14 @@ def _fail(reason: str) -> None:
     raise SystemExit(EXIT_USER_ERROR)
 
 
-def _require_writable(output: Path | None) -> None:
+def _require_writable(output: Path | None, option: str = "--output") -> None:
     """Say that a file cannot be written before the work whose result it would hold."""
     if output is None:
         return
     if not output.parent.is_dir():
-        raise ConfigError(f"--output {output}: there is no folder {output.parent}")
+        raise ConfigError(f"{option} {output}: there is no folder {output.parent}")
     if output.exists() and not output.is_file():
-        raise ConfigError(f"--output {output}: this is not a file; give the name of one")
+        raise ConfigError(f"{option} {output}: this is not a file; give the name of one")
 
 
 @app.command()
@@ -338,6 +338,31 @@ def report(
     _require_writable(output)
     write_report(run_dir, output, evaluation)
     print_page(output)
+
+
+@app.command()
+def inspect(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Prepared dataset, a folder or a URL.", show_default=False)
+    ],
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE", help="Also write one HTML page with figures: ratings, activity, density, balance."
+        ),
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check size and sha256 of every file first.")] = False,
+) -> None:
+    """Show what a prepared dataset holds: counts, split, rows rejected and why, shards and their balance, files.
+
+    Exit code 2 where --verify finds a file that is missing or damaged: the error names the first.
+
+    Example: recsys-dist inspect data/ml1m --verify --plot ml1m.html
+    """
+    from recsys_dist.cli.inspection import inspect_dataset
+
+    _require_writable(plot, "--plot")
+    inspect_dataset(dataset, plot, verify)
 
 
 @app.command()

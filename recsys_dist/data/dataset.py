@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -169,9 +169,18 @@ class Dataset:
             raise DataError(f"{url}/{MANIFEST} cannot be used: {where} {first['msg']}") from None
         dataset = cls(folder, manifest, hashlib.sha256(data).hexdigest())
         if verify:
-            for record in manifest.files:
-                folder.verify(record)
+            dataset.verify()
         return dataset
+
+    def verify(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Check size and hash of every file. Raises `DataError` naming the first that is not as recorded.
+
+        `progress` is called with (stage, files done, files in all).
+        """
+        for done, record in enumerate(self.manifest.files, 1):
+            self.folder.verify(record)
+            if progress is not None:
+                progress("verify files", done, len(self.manifest.files))
 
     @property
     def num_users(self) -> int:

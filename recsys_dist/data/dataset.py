@@ -222,7 +222,7 @@ class Dataset:
 
     def num_train(self, side: Side) -> NDArray[np.int64]:
         """Train ratings of each user or item; position = dense index."""
-        counts: NDArray[np.int64] = self._id_table(side)["num_train"].to_numpy()
+        counts: NDArray[np.int64] = self._table(f"{side}.parquet", ["num_train"])["num_train"].to_numpy()
         return counts
 
     @cached_property

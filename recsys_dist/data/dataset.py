@@ -248,9 +248,9 @@ class Dataset:
             raise DataError(f"{self.folder.url}/{MANIFEST} does not list {name}; prepare again") from None
 
     def _table(self, name: str, columns: list[str] | None) -> Any:
-        self.folder.check_size(self._record(name))
+        path = self.folder.local_copy(self._record(name))
         try:
-            with self.folder.open(name) as stream:
+            with path.open("rb") as stream:
                 return pq.read_table(stream, columns=columns)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DataError(f"{self.folder.url}/{name} cannot be read: {' '.join(str(error).split())}") from None

@@ -18,7 +18,7 @@ from typing import IO, Any, Literal
 from recsys_dist.data.config import FileFormat
 from recsys_dist.data.dataset import Split
 from recsys_dist.errors import DataError
-from recsys_dist.storage import Filesystem, reason
+from recsys_dist.filesystem import Filesystem, reason
 
 MAX_LINE_BYTES = 1 << 16
 """A longer line is refused; it bounds what has to be read beyond a block."""

@@ -100,7 +100,7 @@ class HeldOut:
             raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
         for record in dataset.manifest.files:
             if record.name.startswith(f"ratings/{split}/"):
-                dataset.folder.verify(record)
+                dataset.folder.checked_copy(record)
         self.is_trained_on = dataset.digest == model.manifest.provenance.dataset_digest
         self._user_of = self._translation("users", model.user_ids)
         self._item_of = self._translation("items", model.item_ids)

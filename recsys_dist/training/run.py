@@ -144,7 +144,12 @@ def _digest(config: TrainConfig) -> str:
 
 
 def _verify_share(dataset: Dataset, world: World) -> None:
-    """Check the hashes of the files that training reads, this rank its share of them."""
+    """Check the hashes of the files that training reads, this rank its share of them.
+
+    Those behind a URL are checked as each rank fetches what it reads.
+    """
+    if not dataset.folder.is_local:
+        return
     read = [file for file in dataset.manifest.files if file.name.startswith(FILES_READ)]
     for file in read[world.rank :: world.size]:
         dataset.folder.verify(file)

@@ -39,23 +39,29 @@ class FileCache:
         the folder cannot be written.
         """
         path = _folder() / sha256[:2] / sha256
-        with suppress(FileNotFoundError):
-            if path.stat().st_size == num_bytes and (path in self._sound or _hash(path) == sha256):
-                if path not in self._sound:
-                    os.utime(path)
-                    self._sound.add(path)
-                return path
         try:
-            _fetch(path, sha256, name, download)
+            if not self._is_sound(path, sha256, num_bytes):
+                _fetch(path, sha256, name, download)
+                self._sound.add(path)
+        except DataError:
+            raise
         except OSError as error:
-            if isinstance(error, DataError):
-                raise
             raise ConfigError(
                 f"cannot keep {name} in {_folder()}: {error.strerror or error}; "
                 f"name a folder with room in the environment variable {VARIABLE}"
             ) from error
-        self._sound.add(path)
         return path
+
+    def _is_sound(self, path: Path, sha256: str, num_bytes: int) -> bool:
+        try:
+            if path.stat().st_size != num_bytes:
+                return False
+            if path not in self._sound and _hash(path) == sha256:
+                os.utime(path)
+                self._sound.add(path)
+        except FileNotFoundError:
+            return False
+        return path in self._sound
 
 
 def _folder() -> Path:

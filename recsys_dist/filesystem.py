@@ -28,13 +28,13 @@ class Filesystem:
         self.url = url
         self.path = ""
         self.is_local = False
-        with self._own_errors():
+        with self._own_errors(url):
             self._fs, self.path = fsspec.core.url_to_fs(url, **connection_options(url))
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
     def call(self, method: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of the filesystem."""
-        with self._own_errors(*arguments):
+        with self._own_errors(self._named(*arguments)):
             return getattr(self._fs, method)(*arguments, **options)
 
     def make_folder(self, path: str) -> None:
@@ -70,7 +70,7 @@ class Filesystem:
     def reading(self, name: str) -> Iterator[None]:
         """What happens in the block is a read of the file `name`."""
         try:
-            with self._own_errors():
+            with self._own_errors(name, "read"):
                 yield
         except StorageError:
             raise
@@ -78,7 +78,7 @@ class Filesystem:
             raise DataError(f"cannot read {name}: {reason(error)}") from error
 
     @contextmanager
-    def _own_errors(self, *arguments: Any) -> Iterator[None]:
+    def _own_errors(self, name: str, verb: str = "use") -> Iterator[None]:
         try:
             yield
         except RecsysDistError:
@@ -86,10 +86,9 @@ class Filesystem:
         except Exception as error:
             if self.is_local or _is_of_this_machine(error):
                 raise
-            named = self._named(*arguments)
             if isinstance(error, FileNotFoundError):
-                raise FileNotFoundError(errno.ENOENT, str(error), named) from error
-            raise StorageError(f"cannot use {named}: {reason(error)}") from error
+                raise FileNotFoundError(errno.ENOENT, str(error), name) from error
+            raise StorageError(f"cannot {verb} {name}: {reason(error)}") from error
 
     def _named(self, *arguments: Any) -> str:
         """The URL of the path among the arguments of a call; that of the filesystem without one."""

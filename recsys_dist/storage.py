@@ -188,8 +188,10 @@ class Folder:
         name = f"{self.url}/{record.name}"
 
         def download(target: str) -> None:
-            with self._fs.reading(name):
+            try:
                 self._fs.call("get_file", self.path(record.name), target)
+            except FileNotFoundError as error:
+                raise DataError(f"{name} is missing") from error
 
         return self._cache.path(record.sha256, record.bytes, name, download)
 

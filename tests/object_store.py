@@ -20,15 +20,22 @@ from typing import Any
 CONTROL = "/_faults"
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 INTERNAL = b"<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
-REFUSALS = {"500": ("500 Internal Server Error", INTERNAL), "503": ("503 Slow Down", SLOW_DOWN)}
+NO_SUCH_KEY = (
+    b"<Error><Code>InvalidAccessKeyId</Code><Message>The AWS Access Key Id does not exist.</Message></Error>"
+)
+REFUSALS = {
+    "500": ("500 Internal Server Error", INTERNAL),
+    "503": ("503 Slow Down", SLOW_DOWN),
+    "403": ("403 Forbidden", NO_SUCH_KEY),
+}
 
 
 @dataclass
 class Faults:
     """Break every `every`-th request whose path contains `of`, in the ways of `kinds` by turns.
 
-    500 and 503 refuse; `cut` sends half of an object and hangs up; `short` sends half as if that were all; `flip`
-    changes a byte.
+    500, 503 and 403 refuse; `cut` sends half of an object and hangs up; `short` sends half as if that were all;
+    `flip` changes a byte.
     """
 
     every: int = 0

@@ -180,5 +180,5 @@ def test_a_stream_that_breaks_off_names_its_file() -> None:
     with Folder("broken://bucket").open("a") as stream:
         with pytest.raises(DataError, match=r"cannot read broken://bucket/a: the line is dead"):
             stream.read()
-        with pytest.raises(DataError, match=r"cannot use broken://bucket: no ranges"):
+        with pytest.raises(DataError, match=r"cannot read broken://bucket/a: no ranges"):
             stream.seek(1)

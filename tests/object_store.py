@@ -53,6 +53,7 @@ class FaultyStore:
 
     def _begin(self, faults: Faults) -> None:
         self._faults, self._kinds, self._counter = faults, itertools.cycle(faults.kinds), itertools.count(1)
+        self._due: list[str] = []
         self._requests: list[str] = []
         self._broken: list[str] = []
 
@@ -72,13 +73,16 @@ class FaultyStore:
         return self._application(environ, start_response)
 
     def _draw(self, request: str, is_object: bool) -> str:
+        """The way to break this request; what only suits objects waits for the next one."""
         self._requests.append(request)
-        if self._faults.of not in request or not self._faults.every or next(self._counter) % self._faults.every:
+        if self._faults.of not in request or not self._faults.every:
             return ""
-        kind = next(self._kinds)
-        if kind not in REFUSALS and not is_object:
-            return ""
-        self._broken.append(f"{kind} {request}")
+        if next(self._counter) % self._faults.every == 0:
+            self._due.append(next(self._kinds))
+        kind = next((kind for kind in self._due if is_object or kind in REFUSALS), "")
+        if kind:
+            self._due.remove(kind)
+            self._broken.append(f"{kind} {request}")
         return kind
 
     def _spoiled(self, kind: str, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

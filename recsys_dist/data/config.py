@@ -8,24 +8,18 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 from recsys_dist.data.dataset import Split
+from recsys_dist.data.paths import Paths
+from recsys_dist.data.split_config import RandomSplit, SplitRule, needs_timestamps
 
 FileFormat = Literal["auto", "csv", "parquet"]
 Column = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 MAX_SHARDS = 4096
 MIN_WORKER_BYTES = 128 << 20
 """A worker process takes more than this before it does anything; below it would be restarted for ever."""
-
-
-def _as_tuple(value: Any) -> Any:
-    """One path may be written without the brackets of a list."""
-    return (value,) if isinstance(value, str) else value
-
-
-Paths = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
 
 
 class FileSettings(Settings):
@@ -141,41 +135,29 @@ class RatingRules(Settings):
     min: float | None = None
     max: float | None = None
     """Ratings outside are refused; null accepts any finite number."""
-    duplicates: Literal["latest", "mean", "error"] = "latest"
-    """Several ratings of one item by one user: keep the latest (of equally late ones the highest), their mean, or
-    refuse the whole input."""
+    duplicates: Literal["last", "first", "mean", "error"] = "last"
+    """Several ratings of one item by one user: keep the last or the first by timestamp, their mean, or refuse the
+    whole input. Of equally late ones, and without timestamps, the order of the input counts: files by their full
+    names, rows as they stand. The mean is kept with the timestamp of the last."""
+    min_user_ratings: int = Field(default=1, ge=1)
+    min_item_ratings: int = Field(default=1, ge=1)
+    """Users and items with fewer ratings are left out with all of them, until each that stays has as many among
+    what stays. Repeated ratings count once; which split a rating is for does not matter."""
+
+    @field_validator("duplicates", mode="before")
+    @classmethod
+    def _has_its_name(cls, duplicates: Any) -> Any:
+        if duplicates == "latest":
+            raise ValueError(
+                "'latest' is called 'last' now, and of equally late ratings the last in the input counts"
+            )
+        return duplicates
 
     @model_validator(mode="after")
     def _is_a_range(self) -> RatingRules:
         if self.min is not None and self.max is not None and self.min >= self.max:
             raise ValueError(f"min {self.min} is not below max {self.max}")
         return self
-
-
-class RandomSplit(Settings):
-    """Each pair is drawn by a hash of seed, user and item: it falls the same way whatever else is there."""
-
-    kind: Literal["random"]
-    test: float = Field(default=0.1, ge=0, lt=1)
-    valid: float = Field(default=0.05, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-
-    @model_validator(mode="after")
-    def _leaves_train(self) -> RandomSplit:
-        if self.test + self.valid >= 1:
-            raise ValueError("test + valid must be below 1, or no rating is left to train on")
-        return self
-
-
-class FilesSplit(Settings):
-    """The files say which ratings are for training and which for testing."""
-
-    kind: Literal["files"]
-    train: Paths = Field(min_length=1)
-    test: Paths = Field(min_length=1)
-    valid: Annotated[float, Field(ge=0, lt=1)] | Paths = 0.0
-    """A fraction to draw from the train files, or files of their own."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 class ShardSettings(Settings):
@@ -270,7 +252,7 @@ class PrepareConfig(Settings):
     input: InputSettings
     items: ItemsSettings | None = None
     ratings: RatingRules = RatingRules()
-    split: Annotated[RandomSplit | FilesSplit, Field(discriminator="kind")] = RandomSplit(kind="random")
+    split: Annotated[SplitRule, Field(discriminator="kind")] = RandomSplit(kind="random")
     shards: ShardSettings = ShardSettings()
     output: str = Field(min_length=1)
     overwrite: bool = False
@@ -282,14 +264,28 @@ class PrepareConfig(Settings):
     def _names_its_files_once(self) -> PrepareConfig:
         if self.split.kind == "files" and self.input.paths:
             raise ValueError("input.paths: with split.kind files, name the files as split.train and split.test")
-        if self.split.kind == "random" and not self.input.paths:
+        if self.split.kind != "files" and not self.input.paths:
             raise ValueError("key 'input.paths' is required; give it in the file or as input.paths=VALUE")
         return self
+
+    @model_validator(mode="after")
+    def _knows_the_time(self) -> PrepareConfig:
+        if needs_timestamps(self.split) and self.input.columns.timestamp is None:
+            instead = "; or set split.by to hash" if self.split.kind == "leave_n_out" else ""
+            raise ValueError(
+                f"split.kind {self.split.kind} goes by time: name the column as input.columns.timestamp{instead}"
+            )
+        return self
+
+    @property
+    def drops_rare(self) -> bool:
+        """Whether users and items with few ratings are left out."""
+        return max(self.ratings.min_user_ratings, self.ratings.min_item_ratings) > 1
 
 
 def named_paths(config: PrepareConfig) -> Iterable[tuple[str, Split, Paths]]:
     """(key, role of the rows, paths) for each key that names rating files; the role is a split's name."""
-    if config.split.kind == "random":
+    if config.split.kind != "files":
         yield "input.paths", "train", config.input.paths
         return
     yield "split.train", "train", config.split.train

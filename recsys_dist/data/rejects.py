@@ -32,6 +32,8 @@ class Reason(IntEnum):
     TIMESTAMP = 10
     DUPLICATE = 11
     HELD_OUT = 12
+    FEW_OF_USER = 13
+    FEW_OF_ITEM = 14
 
     @property
     def label(self) -> str:
@@ -53,6 +55,8 @@ _LABELS = {
     Reason.TIMESTAMP: "timestamp is not a whole number",
     Reason.DUPLICATE: "duplicate",
     Reason.HELD_OUT: "pair is held out for testing or validation",
+    Reason.FEW_OF_USER: "too few ratings of the user",
+    Reason.FEW_OF_ITEM: "too few ratings of the item",
 }
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.data import core, cutoffs
 from recsys_dist.data.assemble import Extent, write_item_shard, write_user_shard
+from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.config import PrepareConfig
+from recsys_dist.data.cutoffs import TimeSpan
 from recsys_dist.data.layout import Layout
 from recsys_dist.data.parquet import parse_parquet
 from recsys_dist.data.partition import RunInfo, write_run
 from recsys_dist.data.ratings import ParsedBlock, parse_text
 from recsys_dist.data.scratch import Scratch
-from recsys_dist.data.shards import ShardInfo, collect_shard
+from recsys_dist.data.settled import Buckets, Source
+from recsys_dist.data.shards import SettledInfo, collect_shard, settle_shard, split_shard
 from recsys_dist.data.sources import InputFile, read_blocks
+from recsys_dist.data.split import Cutoffs
 from recsys_dist.data.vocab import merge_items, translate_items
 from recsys_dist.storage import FileRecord, Folder
 
@@ -66,6 +74,38 @@ def translate(scratch_url: str, run: str) -> None:
 def collect(scratch_url: str, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
     """Collect one user shard; see `collect_shard`."""
     return collect_shard(Scratch(scratch_url), shard, buckets, config)
+
+
+def settle(scratch_url: str, name: str, buckets: tuple[int, int], config: PrepareConfig) -> SettledInfo:
+    """Let the rows of some users wait for the others; see `settle_shard`."""
+    return settle_shard(Scratch(scratch_url), name, buckets, config)
+
+
+def trim(scratch_url: str, source: Source, target: str, dropped: str | None, min_user: int) -> Buckets:
+    """Leave out what has too few ratings; see `core.trim`."""
+    return core.trim(Scratch(scratch_url), source, target, dropped, min_user)
+
+
+def sort_times(scratch_url: str, source: Source, target: str) -> TimeSpan:
+    """Sort the timestamps of settled rows; see `cutoffs.sort_times`."""
+    return cutoffs.sort_times(Scratch(scratch_url), source, target)
+
+
+def count_later(scratch_url: str, name: str, timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count sorted timestamps; see `cutoffs.count_later`."""
+    return cutoffs.count_later(Scratch(scratch_url), name, timestamps)
+
+
+def split(
+    scratch_url: str,
+    shard: int,
+    buckets: tuple[int, int],
+    sources: list[Source],
+    cut: Cutoffs | None,
+    config: PrepareConfig,
+) -> ShardInfo:
+    """Collect one user shard from rows that waited; see `split_shard`."""
+    return split_shard(Scratch(scratch_url), shard, buckets, sources, cut, config)
 
 
 def write_users(

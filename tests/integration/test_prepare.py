@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import itertools
+import os
 import signal
 from collections import Counter
 from pathlib import Path
@@ -13,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.data import cluster
+from recsys_dist.data.collection import default_shards
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
-from recsys_dist.data.prepare import default_shards, prepare
+from recsys_dist.data.prepare import prepare
 from recsys_dist.errors import ConfigError, DataError
 from tests.dask_processes import dask_processes
 
@@ -62,12 +64,14 @@ def write_rows(path, rows, line_end="\n"):
     return path
 
 
-def latest(rows):
-    """The plain reference: of each pair the latest row, of equally late ones the highest."""
+def settled(rows, keep="last"):
+    """The plain reference: of each pair the last row by time, then by place; or the first."""
     best = {}
-    for user, item, rating, time in rows:
-        best[user, item] = max(best.get((user, item), (-(2**63), 0.0)), (time, rating))
-    return {pair: (rating, time) for pair, (time, rating) in best.items()}
+    for user, item, rating, time in rows if keep == "last" else rows[::-1]:
+        _, old = best.get((user, item), (None, time))
+        if (old <= time) if keep == "last" else (old >= time):
+            best[user, item] = (rating, time)
+    return best
 
 
 def contents(dataset):
@@ -101,7 +105,7 @@ def test_small_data_has_few_shards_and_no_shard_is_large(num_ratings, shards):
 def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):
     rows = random_rows()
     dataset = run([write_rows(tmp_path / "ratings.csv", rows)])
-    found, expected = contents(dataset), latest(rows)
+    found, expected = contents(dataset), settled(rows)
     assert {pair: value[:2] for pair, value in found.items()} == expected
     assert dataset.manifest.num_ratings == Counter(value[2] for value in found.values())
     assert dataset.manifest.rows.rejected == {"duplicate": len(rows) - len(expected)}
@@ -142,12 +146,12 @@ def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
     assert (tmp_path / "blocks" / MANIFEST).read_bytes() == manifest
     assert small_blocks.digest == whole.digest
 
-    shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
+    # Equally late ratings of one pair count by file, in the order of their names, and row.
     parts = [tmp_path / name for name in ("b.csv", "a.csv.gz", "c.parquet")]
-    write_rows(parts[0], shuffled[:1000], line_end="\r\n")
-    text = HEADER + "".join(f'"{u}",{i},{r},{t}\n' for u, i, r, t in shuffled[1000:1500])
+    write_rows(parts[0], rows[500:1500], line_end="\r\n")
+    text = HEADER + "".join(f'"{u}",{i},{r},{t}\n' for u, i, r, t in rows[:500])
     parts[1].write_bytes(gzip.compress(text.encode()))
-    columns = [list(column) for column in zip(*shuffled[1500:], strict=True)]
+    columns = [list(column) for column in zip(*rows[1500:], strict=True)]
     pq.write_table(pa.table(columns, names=list(NAMED)), parts[2], row_group_size=100)
     for number, order in enumerate([parts, parts[::-1]]):
         packed = run(order, output=f"packed{number}", input={"block_bytes": 4096})
@@ -155,6 +159,117 @@ def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
         assert packed.manifest.split == whole.manifest.split
         assert packed.manifest.rows == whole.manifest.rows
     assert (tmp_path / "packed0" / MANIFEST).read_bytes() == (tmp_path / "packed1" / MANIFEST).read_bytes()
+
+    # Where none are equally late, it does not matter where a row stands.
+    untied = [(*row[:3], time) for time, row in enumerate(rows)]
+    shuffled = [untied[i] for i in np.random.default_rng(1).permutation(len(rows))]
+    one, other = (
+        run([write_rows(tmp_path / f"{name}.csv", these)], output=name)
+        for name, these in (("untied", untied), ("shuffled", shuffled))
+    )
+    assert digests(one) == digests(other)
+
+
+@pytest.mark.parametrize("keep", ["last", "first"])
+def test_of_equally_late_ratings_the_place_in_the_input_decides(run, tmp_path, keep):
+    rows = [(*row[:3], row[3] % 2) for row in random_rows()]
+    expected = settled(rows, keep)
+    assert expected != settled(rows[::-1], keep)
+    cuts = [0, 700, 1900, len(rows)]
+    paths = [tmp_path / f"{number}.csv" for number in range(3)]
+    for path, (start, stop) in zip(paths, itertools.pairwise(cuts), strict=True):
+        write_rows(path, rows[start:stop])
+    # One file is named relative to the working directory, which changes neither order nor outcome.
+    named = [os.path.relpath(paths[2]), paths[0], paths[1]]
+    for number, (order, block_bytes, users) in enumerate([(named, 1 << 20, 1), (named[::-1], 900, 7)]):
+        dataset = run(
+            order,
+            output=f"out{number}",
+            ratings={"duplicates": keep},
+            input={"block_bytes": block_bytes},
+            shards={"users": users, "items": 3},
+        )
+        assert {pair: value[:2] for pair, value in contents(dataset).items()} == expected
+
+
+def core_of(rows, min_user, min_item):
+    """The pairs that are left when what has too few ratings is taken out again and again."""
+    pairs = set(settled(rows))
+    while True:
+        users, items = Counter(user for user, _ in pairs), Counter(item for _, item in pairs)
+        left = {(user, item) for user, item in pairs if users[user] >= min_user and items[item] >= min_item}
+        if left == pairs:
+            return pairs
+        pairs = left
+
+
+def test_users_and_items_with_few_ratings_are_left_out_to_the_end(run, tmp_path):
+    rows = random_rows(1500)
+    path, expected = write_rows(tmp_path / "ratings.csv", rows), core_of(rows, 5, 6)
+    assert 100 < len(expected) < len(settled(rows)) - 300
+    reports = []
+    for number, (block_bytes, users) in enumerate([(1 << 20, 1), (700, 9)]):
+        dataset = run(
+            [path],
+            output=f"core{number}",
+            ratings={"min_user_ratings": 5, "min_item_ratings": 6},
+            input={"block_bytes": block_bytes},
+            shards={"users": users, "items": 3},
+        )
+        found = contents(dataset)
+        assert {pair: value[:2] for pair, value in found.items()} == {
+            pair: settled(rows)[pair] for pair in expected
+        }
+        for place, side in enumerate(SIDES):
+            assert set(dataset.ids(side).to_pylist()) == {pair[place] for pair in expected}
+        counts = dataset.manifest.rows
+        assert counts.read == len(rows) == counts.kept + sum(counts.rejected.values())
+        assert counts.rejected == Counter(reason for *_, reason in rejects(dataset))
+        assert {"duplicate", "too few ratings of the user", "too few ratings of the item"} == set(counts.rejected)
+        refused = {line: (text, reason) for _, line, text, reason in rejects(dataset)}
+        assert all(
+            text.split(",")[:2] == [str(field) for field in rows[line - 2][:2]]
+            for line, (text, _) in refused.items()
+        )
+        reports.append((found, refused))
+        assert len(dataset.shards("users")) == users
+        assert all(shard.num_rows for shard in dataset.shards("users"))
+    assert reports[0] == reports[1]
+    with pytest.raises(DataError, match=r"no rating is left: ratings\.min_user_ratings 999"):
+        run([path], output="none", ratings={"min_user_ratings": 999})
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_split_by_time_cuts_what_is_left_for_all_users_alike(run, tmp_path):
+    rows = random_rows()
+    path = write_rows(tmp_path / "ratings.csv", rows)
+    rules, split = {"min_user_ratings": 9}, {"kind": "time", "test": 0.2, "valid": 0.1}
+    by_fraction = run([path], ratings=rules, split=split)
+    found = contents(by_fraction)
+    assert set(found) == core_of(rows, 9, 1)
+    times = {name: [time for _, time, split in found.values() if split == name] for name in SPLITS}
+    assert max(times["train"]) < min(times["valid"]) <= max(times["valid"]) < min(times["test"])
+    assert 0.19 < len(times["test"]) / len(found) <= 0.2
+    assert 0.09 < len(times["valid"]) / len(found) <= 0.1
+    rule = by_fraction.manifest.split.rule
+    named = {"kind": "time", "test_from": rule["test_from"], "valid_from": rule["valid_from"]}
+    again = run([path], "named", ratings=rules, split=named, shards={"users": 2}, input={"block_bytes": 900})
+    assert contents(again) == found
+    assert again.manifest.split.fingerprint == by_fraction.manifest.split.fingerprint
+
+
+def test_the_last_ratings_of_each_user_are_left_out(run, tmp_path):
+    rows = random_rows(800)
+    dataset = run([write_rows(tmp_path / "r.csv", rows)], split={"kind": "leave_n_out", "test": 2, "valid": 1})
+    of_user = {}
+    for (user, _), (_, time, split) in contents(dataset).items():
+        of_user.setdefault(user, []).append((time, split))
+    for ratings in of_user.values():
+        counts = Counter(split for _, split in ratings)
+        assert counts["test"] == min(2, len(ratings) - 1)
+        assert counts["valid"] == min(1, len(ratings) - 1 - counts["test"])
+        ranks = [(time, SPLITS.index(split)) for time, split in ratings]
+        assert [rank for _, rank in sorted(ranks)] == sorted(rank for _, rank in ranks)
 
 
 def test_refused_rows_are_listed_with_file_and_line_and_all_add_up(run, tmp_path):

@@ -96,6 +96,8 @@ class Provenance(_Part):
     """Where the model comes from."""
 
     dataset_digest: str
+    split_fingerprint: str | None = None
+    """Which pairs were for training and which not; None in models of versions that did not note it."""
     recsys_dist: str
 
 

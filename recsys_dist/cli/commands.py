@@ -191,7 +191,9 @@ def merge(
 def evaluate(
     model_dir: ModelArgument,
     dataset: Annotated[str, typer.Option(metavar="DATASET", help="Prepared dataset with the held-out ratings.")],
-    split: Annotated[str, typer.Option(help="Split to evaluate: test or valid.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split to evaluate: test or valid; train only with --allow-train.")
+    ] = "test",
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", metavar="FILE", help="Also write the report as JSON, to a local file."),
@@ -207,6 +209,17 @@ def evaluate(
     ] = 20_000,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
+    allow_train: Annotated[
+        bool, typer.Option("--allow-train", help="With --split train: the error on what the model was trained on.")
+    ] = False,
+    allow_other_split: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-split",
+            help="Evaluate on a dataset that has other ratings, or splits them in another way, than the one that "
+            "the model was trained on. What it was trained on is left out.",
+        ),
+    ] = False,
 ) -> None:
     """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
 
@@ -219,7 +232,9 @@ def evaluate(
     from recsys_dist.inference.evaluate import write_report
 
     _require_writable(output)
-    report = evaluate_model(model_dir, dataset, split, relevant_from, ranking_users, device, verify)
+    report = evaluate_model(
+        model_dir, dataset, split, relevant_from, ranking_users, device, verify, allow_train, allow_other_split
+    )
     print_report(report)
     if output is not None:
         write_report(report, output)

@@ -81,6 +81,10 @@ def print_report(report: Mapping[str, Any]) -> None:
     _add_errors(table, "  cold items", report["cold_items"])
     console = new_console()
     console.print(table)
+    if report["allowed"]["train"]:
+        console.print("The model was trained on these ratings: they say nothing about others.", soft_wrap=True)
+    if report["allowed"]["other_split"]:
+        console.print("The dataset has another split than the one that the model was trained on.", soft_wrap=True)
     known = report["trained_on"]
     if known["count"]:
         console.print(

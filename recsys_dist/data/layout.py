@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys_dist.data.config import Column, FileSettings
+from recsys_dist.data.input_config import Column, FileSettings
+from recsys_dist.data.packing import MAGIC
 from recsys_dist.data.sources import MAX_LINE_BYTES, InputFile, first_bytes
 from recsys_dist.errors import DataError
 
@@ -67,6 +68,9 @@ def split_line(line: str, separator: str, quote: str | None) -> list[str] | None
 def _first_lines(file: InputFile, encoding: str) -> list[str]:
     data = first_bytes(file, SAMPLE_BYTES)
     is_whole = len(data) < SAMPLE_BYTES
+    for magic, kind in MAGIC.items():
+        if data.startswith(magic):
+            raise DataError(f"{file.name} is {kind}")
     if encoding == "utf-8":
         data = data.removeprefix(UTF8_BOM)
     if not data.strip():

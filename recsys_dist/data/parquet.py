@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys_dist.data.config import Column, RatingColumns, RatingRules
+from recsys_dist.data.config import RatingRules
+from recsys_dist.data.input_config import Column, RatingColumns
 from recsys_dist.data.ratings import ParsedBlock, check_rows
 from recsys_dist.data.rejects import Rejects, shorten
 from recsys_dist.data.sources import InputFile, open_file

@@ -25,6 +25,7 @@ from recsys_dist.data.assemble import ITEM_INDEX, Extent
 from recsys_dist.data.cluster import Cluster, Progress, open_cluster
 from recsys_dist.data.config import PrepareConfig, named_paths
 from recsys_dist.data.dataset import SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
+from recsys_dist.data.find import find_files
 from recsys_dist.data.layout import Layout, read_layout
 from recsys_dist.data.output import Output
 from recsys_dist.data.parquet import group_ranges
@@ -32,7 +33,7 @@ from recsys_dist.data.partition import NUM_BUCKETS, RunInfo, cut_evenly
 from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.shards import RUNS, Run, ShardInfo, split_fingerprint
-from recsys_dist.data.sources import InputFile, find_files
+from recsys_dist.data.sources import InputFile
 from recsys_dist.data.split import describe
 from recsys_dist.data.tasks import InputBlock
 from recsys_dist.data.titles import read_titles
@@ -71,11 +72,10 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest
 def find_blocks(config: PrepareConfig) -> list[InputBlock]:
     """The parts of the input to parse, sorted by file and place. Looks at the beginning of each file."""
     files = [
-        file
-        for key, role, paths in named_paths(config)
-        for file in find_files(key, paths, config.input.format, role)
+        file for key, role, paths in named_paths(config) for file in find_files(key, paths, config.input, role)
     ]
-    repeated = [url for url, count in Counter(file.url for file in files).items() if count > 1]
+    places = Counter((file.url, file.member) for file in files)
+    repeated = [file.name for file in files if places[file.url, file.member] > 1]
     if repeated:
         raise ConfigError(f"split: {repeated[0]} is named for more than one split")
     ranges: list[tuple[InputFile, int, int]] = []

@@ -1,9 +1,11 @@
 """Preparation as a whole, on a real scheduler and two worker processes that all tests of this file share."""
 
+import bz2
 import gzip
 import hashlib
 import itertools
 import signal
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -143,13 +145,23 @@ def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
     assert small_blocks.digest == whole.digest
 
     shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
-    parts = [tmp_path / name for name in ("b.csv", "a.csv.gz", "c.parquet")]
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    names = ("b.csv", "a.csv.gz", "c.parquet", "folder/below/d.csv.bz2", "folder/e.csv.zst", "f.zip")
+    parts = [tmp_path / name for name in names]
     write_rows(parts[0], shuffled[:1000], line_end="\r\n")
     text = HEADER + "".join(f'"{u}",{i},{r},{t}\n' for u, i, r, t in shuffled[1000:1500])
     parts[1].write_bytes(gzip.compress(text.encode()))
-    columns = [list(column) for column in zip(*shuffled[1500:], strict=True)]
+    columns = [list(column) for column in zip(*shuffled[1500:2000], strict=True)]
     pq.write_table(pa.table(columns, names=list(NAMED)), parts[2], row_group_size=100)
-    for number, order in enumerate([parts, parts[::-1]]):
+    texts = [write_rows(tmp_path / "part", shuffled[start : start + 300]).read_bytes() for start in (2000, 2300)]
+    parts[3].write_bytes(bz2.compress(texts[0]))
+    with pa.CompressedOutputStream(str(parts[4]), "zstd") as stream:
+        stream.write(texts[1])
+    with zipfile.ZipFile(parts[5], "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(write_rows(tmp_path / "part", shuffled[2600:2900]), "x/1.csv")
+        archive.writestr("x/2.csv.gz", gzip.compress(write_rows(tmp_path / "part", shuffled[2900:]).read_bytes()))
+    given = [*parts[:3], tmp_path / "folder", parts[5]]
+    for number, order in enumerate([given, given[::-1]]):
         packed = run(order, output=f"packed{number}", input={"block_bytes": 4096})
         assert digests(packed) == digests(whole)
         assert packed.manifest.split == whole.manifest.split
@@ -264,8 +276,9 @@ def test_missing_files_and_truncated_gzip_are_named(run, tmp_path):
         run([tmp_path / "none.csv"])
     with pytest.raises(DataError, match=r"input\.paths: there is no file .*\*\.tsv"):
         run([tmp_path / "*.tsv"])
-    with pytest.raises(DataError, match=r"is a folder; name its files"):
-        run([tmp_path])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=r"input\.paths: the folder .*folder holds no files"):
+        run([tmp_path / "folder"])
     path = tmp_path / "ratings.csv.gz"
     text = HEADER + "".join(f"{n},{n * 7919 % 1013},3,{n}\n" for n in range(200_000))
     path.write_bytes(gzip.compress(text.encode())[:-1000])

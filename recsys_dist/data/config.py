@@ -24,6 +24,9 @@ class RatingRules(Settings):
     min: float | None = None
     max: float | None = None
     """Ratings outside are refused; null accepts any finite number."""
+    max_rejected: float = Field(default=1.0, ge=0, le=1)
+    """The fraction of the rows read that may be unusable: more of them stop the preparation once all are parsed.
+    What the other rules drop, such as repeated pairs, does not count. By default any may be, but not all."""
     duplicates: Literal["latest", "mean", "error"] = "latest"
     """Several ratings of one item by one user: keep the latest (of equally late ones the highest), their mean, or
     refuse the whole input."""

@@ -21,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
+from recsys_dist.data.acceptance import require_rows
 from recsys_dist.data.assemble import ITEM_INDEX, Extent
 from recsys_dist.data.cluster import Cluster, Progress, open_cluster
 from recsys_dist.data.config import PrepareConfig, named_paths
@@ -135,7 +136,7 @@ class _Preparation:
                 infos.append(part)
                 runs.append(Run(part.name, name, lines[name] + 1, role))
                 lines[name] += part.num_lines
-        _require_rows(infos, runs)
+        require_rows(infos, runs, self.config.ratings.max_rejected)
         self.scratch.save_json(RUNS, [asdict(run) for run in runs])
         return infos, runs
 
@@ -234,22 +235,6 @@ class _Preparation:
             min=rules.min if rules.min is not None else min(shard.train_min for shard in shards),
             max=rules.max if rules.max is not None else max(shard.train_max for shard in shards),
             mean=sum(shard.train_sum for shard in shards) / num_train,
-        )
-
-
-def _require_rows(infos: list[RunInfo], runs: list[Run]) -> None:
-    """Raise `DataError` where not one row was accepted."""
-    num_read = sum(info.num_read for info in infos)
-    if num_read == 0:
-        raise DataError(f"{runs[0].file if runs else 'the input'} has no rows")
-    if num_read == sum(info.rejected.total() for info in infos):
-        first, run = next(
-            (info.first_reject, run) for info, run in zip(infos, runs, strict=True) if info.first_reject
-        )
-        line, reason, text = first
-        raise DataError(
-            f"none of {num_read} rows is a valid rating; "
-            f"the first: {run.file} line {run.first_line - 1 + line}: {reason}: {text!r}"
         )
 
 

@@ -189,6 +189,23 @@ def test_refused_rows_are_listed_with_file_and_line_and_all_add_up(run, tmp_path
     assert (dataset.manifest.rating.min, dataset.manifest.rating.max) == (1, 5)
 
 
+def test_more_refused_rows_than_allowed_stop_the_job(run, tmp_path):
+    rows = [("u", f"i{number}", 3.0, number) for number in range(95)]
+    path = write_rows(tmp_path / "ratings.csv", [*rows, rows[0], rows[1]])
+    with path.open("a") as stream:
+        stream.write("u,i95,x,1\nu,,3,1\nu,i96,y,1\n")
+    # 3 of 100 rows are unusable; the two repeated pairs are not counted.
+    assert run([path], ratings={"max_rejected": 0.03}).manifest.rows.kept == 95
+    message = (
+        r"3 of 100 rows are no valid rating, more than ratings\.max_rejected 0\.02 allows; "
+        r"rating is not a finite number 2, empty item id 1; "
+        r"the first: .*ratings\.csv line 99: rating is not a finite number: 'u,i95,x,1'$"
+    )
+    with pytest.raises(DataError, match=message):
+        run([path], output="strict", ratings={"max_rejected": 0.02})
+    assert not (tmp_path / "strict").exists()
+
+
 def test_mean_and_error_of_repeated_pairs(run, tmp_path):
     rows = [("u", "i", 1.0, 5), ("u", "j", 3.0, 5), ("u", "i", 2.0, 9), ("u", "i", 4.5, 7)]
     path = write_rows(tmp_path / "ratings.csv", rows)

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from recsys_dist.config import Settings
 
 FileFormat = Literal["auto", "csv", "parquet"]
+TimestampFormat = Literal["number", "iso"]
 Column = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 
 
@@ -66,6 +67,11 @@ class FileSettings(Settings):
         return self
 
     @property
+    def has_item_lines(self) -> bool:
+        """Whether lines of their own name the item of the rows below them."""
+        return False
+
+    @property
     def _may_quote(self) -> bool:
         return len(self.separator) == 1 and self.separator.isascii() and (self.quote or "").isascii()
 
@@ -79,10 +85,11 @@ class RatingColumns(Settings):
     """Where the fields of a rating are: names where there is a header, else positions from 0."""
 
     user: Column
-    item: Column
+    item: Column | None = None
+    """null with `layout: netflix` alone."""
     rating: Column
     timestamp: Column | None = None
-    """Whole numbers, by convention seconds since 1970; null where the files have none."""
+    """By convention seconds since 1970; null where the files have none."""
 
 
 class InputSettings(FileSettings):
@@ -90,13 +97,34 @@ class InputSettings(FileSettings):
 
     paths: Paths = ()
     """Files, globs or URLs. With `split.kind: files` the files are named there instead."""
+    layout: Literal["plain", "netflix"] = "plain"
+    """`plain`: a line is a rating. `netflix`: a line `ITEM:` names the item of the lines below, up to the next."""
     columns: RatingColumns
+    timestamp_format: TimestampFormat = "number"
+    """`number`: whole numbers, kept as they are. `iso`: dates as 2005-09-06, or with a time as 2005-09-06 23:59:59
+    (T for the blank and Z at the end are allowed), all of them UTC, which become seconds since 1970; a date is its
+    midnight and fractions of seconds are cut off. Dates and times of Parquet become the same."""
     block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
     """Bytes of input that one task parses; memory per worker is about ten times as much."""
 
     @model_validator(mode="after")
     def _columns_fit_header(self) -> InputSettings:
         _check_columns(self, dict(self.columns), "columns")
+        return self
+
+    @property
+    def has_item_lines(self) -> bool:
+        """Whether lines of their own name the item of the rows below them."""
+        return self.layout == "netflix"
+
+    @model_validator(mode="after")
+    def _names_items_once(self) -> InputSettings:
+        if self.layout == "plain" and self.columns.item is None:
+            raise ValueError("columns.item is required, unless lines name the items (layout: netflix)")
+        if self.layout == "netflix" and self.columns.item is not None:
+            raise ValueError("columns.item has no place where lines name the items (layout: netflix)")
+        if self.layout == "netflix" and (self.header or self.format == "parquet"):
+            raise ValueError("layout: netflix is for text without a line of column names; set header to false")
         return self
 
 

@@ -30,6 +30,8 @@ class Layout:
     has_header: bool
     num_fields: int
     positions: dict[str, int]
+    has_item_lines: bool = False
+    """Whether lines of their own name the item of the rows below them."""
 
 
 def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
@@ -38,6 +40,8 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
     Raises `DataError` where the file is empty or lacks a wanted column.
     """
     lines = _first_lines(file, settings.encoding)
+    if settings.has_item_lines:
+        lines = [line for line in lines if settings.separator in line]
     wanted = {name: column for name, column in columns.items() if column is not None}
     if settings.header:
         names = split_line(lines[0], settings.separator, settings.quote_sign) or [lines[0]]
@@ -52,7 +56,13 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
                     f"have {num_fields} fields between separators {settings.separator!r}"
                 )
     return Layout(
-        settings.separator, settings.quote_sign, settings.encoding, settings.header, num_fields, positions
+        settings.separator,
+        settings.quote_sign,
+        settings.encoding,
+        settings.header,
+        num_fields,
+        positions,
+        settings.has_item_lines,
     )
 
 

@@ -24,22 +24,18 @@ from recsys_dist.data import tasks
 from recsys_dist.data.acceptance import require_rows
 from recsys_dist.data.assemble import ITEM_INDEX, Extent
 from recsys_dist.data.cluster import Cluster, Progress, open_cluster
-from recsys_dist.data.config import PrepareConfig, named_paths
+from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
-from recsys_dist.data.find import find_files
-from recsys_dist.data.layout import Layout, read_layout
+from recsys_dist.data.input_blocks import InputBlock, continued_blocks, find_blocks, place_items
 from recsys_dist.data.output import Output
-from recsys_dist.data.parquet import group_ranges
 from recsys_dist.data.partition import NUM_BUCKETS, RunInfo, cut_evenly
 from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.shards import RUNS, Run, ShardInfo, split_fingerprint
-from recsys_dist.data.sources import InputFile
 from recsys_dist.data.split import describe
-from recsys_dist.data.tasks import InputBlock
 from recsys_dist.data.titles import read_titles
 from recsys_dist.data.vocab import merge_levels, rank_items
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.errors import DataError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
 
@@ -70,29 +66,6 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest
     return manifest
 
 
-def find_blocks(config: PrepareConfig) -> list[InputBlock]:
-    """The parts of the input to parse, sorted by file and place. Looks at the beginning of each file."""
-    files = [
-        file for key, role, paths in named_paths(config) for file in find_files(key, paths, config.input, role)
-    ]
-    places = Counter((file.url, file.member) for file in files)
-    repeated = [file.name for file in files if places[file.url, file.member] > 1]
-    if repeated:
-        raise ConfigError(f"split: {repeated[0]} is named for more than one split")
-    ranges: list[tuple[InputFile, int, int]] = []
-    for file in sorted(files, key=lambda file: file.name):
-        cut = group_ranges if file.format == "parquet" else InputFile.blocks
-        ranges += [(file, start, stop) for start, stop in cut(file, config.input.block_bytes)]
-    layouts = {file: _layout(file, config) for file in files}
-    return [InputBlock(file, layouts[file], number, *span) for number, (file, *span) in enumerate(ranges)]
-
-
-def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:
-    if file.format == "parquet":
-        return None
-    return read_layout(file, config.input, dict(config.input.columns), "input")
-
-
 @dataclass(frozen=True)
 class _Preparation:
     """One run through the stages."""
@@ -109,7 +82,7 @@ class _Preparation:
         return self.scratch.folder.url
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
-        infos, runs = self._parse(blocks)
+        infos, runs = self._parse(self._under_items(blocks))
         self._number_items(runs)
         shards = self._collect(infos)
         user_shards = self._user_shards(shards)
@@ -124,6 +97,16 @@ class _Preparation:
             *write_rejects(self.output, self.scratch, runs, infos, shards),
         ]
         return self._manifest(infos, shards, user_shards, item_shards, files)
+
+    def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
+        """The blocks, each with the item of the rows it begins with, where lines name the items."""
+        if not self.config.input.has_item_lines:
+            return blocks
+        continued = continued_blocks(blocks)
+        subjects = [block.subject for block in continued]
+        found = self.cluster.run("find items", tasks.find_last, [(block,) for block in continued], subjects)
+        numbers = [block.number for block in continued]
+        return place_items(blocks, dict(zip(numbers, found, strict=True)))
 
     def _parse(self, blocks: list[InputBlock]) -> tuple[list[RunInfo], list[Run]]:
         subjects = [block.subject for block in blocks]

@@ -32,6 +32,7 @@ class Reason(IntEnum):
     TIMESTAMP = 10
     DUPLICATE = 11
     HELD_OUT = 12
+    ITEM_LINE = 13
 
     @property
     def label(self) -> str:
@@ -53,6 +54,7 @@ _LABELS = {
     Reason.TIMESTAMP: "timestamp is not a whole number",
     Reason.DUPLICATE: "duplicate",
     Reason.HELD_OUT: "pair is held out for testing or validation",
+    Reason.ITEM_LINE: "no usable item line above",
 }
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_dist.data.fields import cut_fields
 from recsys_dist.data.find import find_files
 from recsys_dist.data.input_config import Column, ItemsSettings
 from recsys_dist.data.layout import read_layout
-from recsys_dist.data.lines import Lines, cut_fields
+from recsys_dist.data.lines import Lines
 from recsys_dist.data.parquet import column_name, open_parquet
 from recsys_dist.data.rejects import Reason
 from recsys_dist.data.sources import InputFile, read_blocks

@@ -147,7 +147,7 @@ def _split_lines(
 ) -> Iterator[tuple[int, list[str] | None]]:
     for number in np.flatnonzero(wanted):
         line = lines.data[lines.starts[number] : lines.stops[number]].decode()
-        yield int(number), split_line(line, layout.separator, layout.quote)
+        yield int(number), split_line(line, layout.separator, layout.quote, layout.max_fields)
 
 
 def _single(column: Any) -> pa.Array:

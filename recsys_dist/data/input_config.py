@@ -72,6 +72,11 @@ class FileSettings(Settings):
         return False
 
     @property
+    def field_limit(self) -> int | None:
+        """How many fields a line has at most, where the last one keeps further separators."""
+        return None
+
+    @property
     def _may_quote(self) -> bool:
         return len(self.separator) == 1 and self.separator.isascii() and (self.quote or "").isascii()
 
@@ -96,9 +101,10 @@ class InputSettings(FileSettings):
     """The rating files."""
 
     paths: Paths = ()
-    """Files, globs or URLs. With `split.kind: files` the files are named there instead."""
+    """Files, folders (all files below but those whose names begin with . or _), archives, one file of an archive as
+    archive.zip/name, globs, URLs of any of these. With `split.kind: files` they are named there instead."""
     layout: Literal["plain", "netflix"] = "plain"
-    """`plain`: a line is a rating. `netflix`: a line `ITEM:` names the item of the lines below, up to the next."""
+    """`plain`: a line is a rating. `netflix`: a line `ITEM:` names the item of the lines below it."""
     columns: RatingColumns
     timestamp_format: TimestampFormat = "number"
     """`number`: whole numbers, kept as they are. `iso`: dates as 2005-09-06, or with a time as 2005-09-06 23:59:59
@@ -139,12 +145,22 @@ class ItemsSettings(FileSettings):
     """The files with the items' titles."""
 
     paths: Paths = ()
-    """Files, globs or URLs; none means no titles."""
+    """As in the input; none means no titles."""
     columns: ItemColumns
+    max_fields: int | None = Field(default=None, ge=2)
+    """Cut a line into so many fields at most, the last of which keeps further separators: for titles with commas
+    and no quotes around them. null: every line has the same number of fields."""
+
+    @property
+    def field_limit(self) -> int | None:
+        """How many fields a line has at most, where the last one keeps further separators."""
+        return self.max_fields
 
     @model_validator(mode="after")
     def _columns_fit_header(self) -> ItemsSettings:
         _check_columns(self, dict(self.columns), "columns")
+        if self.max_fields is not None and self.quote_sign is not None:
+            raise ValueError("max_fields is for files without quotes; set quote to null")
         return self
 
 

@@ -92,7 +92,7 @@ def check_rows(
     timestamp = None
     if "timestamp" in columns:
         timestamp, is_bad = parse_timestamps(columns["timestamp"], timestamp_format)
-        reasons[is_bad] = Reason.TIMESTAMP
+        reasons[is_bad] = Reason.DATE if timestamp_format == "iso" else Reason.TIMESTAMP
     rating = _per_row(columns["rating"], _numbers)
     if rules.min is not None or rules.max is not None:
         low, high = rules.min, rules.max

@@ -33,6 +33,7 @@ class Reason(IntEnum):
     DUPLICATE = 11
     HELD_OUT = 12
     ITEM_LINE = 13
+    DATE = 14
 
     @property
     def label(self) -> str:
@@ -55,6 +56,7 @@ _LABELS = {
     Reason.DUPLICATE: "duplicate",
     Reason.HELD_OUT: "pair is held out for testing or validation",
     Reason.ITEM_LINE: "no usable item line above",
+    Reason.DATE: "timestamp is not a date",
 }
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from recsys_dist.data import cluster
 from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
+from recsys_dist.data.dataset import MANIFEST, SIDES, Dataset
 from recsys_dist.data.prepare import default_shards, prepare
 from recsys_dist.errors import ConfigError, DataError
+from tests.contents import contents, digests, rejects
 from tests.dask_processes import dask_processes
 
 HEADER = "user,item,rating,timestamp\n"
@@ -72,26 +73,6 @@ def latest(rows):
     return {pair: (rating, time) for pair, (time, rating) in best.items()}
 
 
-def contents(dataset):
-    """Everything in the ratings files by raw ids: {(user, item): (rating, timestamp, split)}."""
-    users, items = dataset.ids("users").to_pylist(), dataset.ids("items").to_pylist()
-    found = {}
-    for split, shard in itertools.product(SPLITS, range(len(dataset.shards("users")))):
-        table = pq.read_table(Path(dataset.folder.url) / f"ratings/{split}/{shard:05d}.parquet")
-        keys = list(zip(table["user_index"].to_pylist(), table["item_index"].to_pylist(), strict=True))
-        assert keys == sorted(set(keys))
-        for (user, item), rating, time in zip(keys, table["rating"], table["timestamp"], strict=True):
-            assert (users[user], items[item]) not in found
-            found[users[user], items[item]] = (rating.as_py(), time.as_py(), split)
-    return found
-
-
-def rejects(dataset):
-    names = [record.name for record in dataset.manifest.files if record.name.startswith("rejects/")]
-    tables = [pq.read_table(Path(dataset.folder.url) / name) for name in names]
-    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
-
-
 @pytest.mark.parametrize(
     ("num_ratings", "shards"),
     [(10, 4), (100_000, 4), (400_000, 8), (1_000_000, 16), (27_000_000, 16), (40_000_001, 21)],
@@ -129,11 +110,6 @@ def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):
                 for column, value in zip(columns, block.values[start:stop].tolist(), strict=True):
                     by_row[ids[side][row], ids[other][column]] = value
         assert by_row == (train if side == "users" else {(item, user): r for (user, item), r in train.items()})
-
-
-def digests(dataset):
-    """Hashes of all files but for the rejects, which name the input files."""
-    return {record.name: record.sha256 for record in dataset.manifest.files if "rejects" not in record.name}
 
 
 def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):

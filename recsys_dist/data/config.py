@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -12,121 +11,13 @@ from pydantic import Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 from recsys_dist.data.dataset import Split
+from recsys_dist.data.input_config import InputSettings, ItemsSettings
 from recsys_dist.data.paths import Paths
 from recsys_dist.data.split_config import RandomSplit, SplitRule, needs_timestamps
 
-FileFormat = Literal["auto", "csv", "parquet"]
-Column = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 MAX_SHARDS = 4096
 MIN_WORKER_BYTES = 128 << 20
 """A worker process takes more than this before it does anything; below it would be restarted for ever."""
-
-
-class FileSettings(Settings):
-    """How a text file is cut into fields. Parquet files carry this in themselves and ignore it."""
-
-    format: FileFormat = "auto"
-    """`auto` goes by the name: .parquet and .pq are Parquet, all else is text, .gz is unpacked."""
-    separator: str = Field(default=",", min_length=1, max_length=8)
-    """One or more characters between the fields."""
-    quote: str | None = Field(default='"', min_length=1, max_length=1)
-    """The character that may enclose a field, doubled inside of it; null where none has that meaning, as always
-    with a separator of several characters."""
-    header: bool = True
-    """Whether the first line of each file names the columns."""
-    encoding: str = "utf-8"
-
-    @field_validator("separator", "quote")
-    @classmethod
-    def _leaves_lines_whole(cls, text: str | None) -> str | None:
-        if text is not None and any(sign in text for sign in "\r\n\0"):
-            raise ValueError("must not hold a line end or NUL")
-        return text
-
-    @field_validator("encoding")
-    @classmethod
-    def _contains_ascii(cls, encoding: str) -> str:
-        try:
-            name = codecs.lookup(encoding).name
-            matches = all(bytes([code]).decode(name) == chr(code) for code in range(128))
-        except (LookupError, UnicodeError, ValueError):
-            matches = False
-        if not matches:
-            raise ValueError(f"{encoding!r} is not an encoding that contains ASCII, such as utf-8 or latin-1")
-        return name
-
-    @model_validator(mode="after")
-    def _quote_goes_with_separator(self) -> FileSettings:
-        is_given = "quote" in self.model_fields_set and self.quote is not None
-        if is_given and (not self._may_quote or self.quote == self.separator):
-            raise ValueError("quote needs a separator of one other ASCII character; set quote to null")
-        return self
-
-    @property
-    def _may_quote(self) -> bool:
-        return len(self.separator) == 1 and self.separator.isascii() and (self.quote or "").isascii()
-
-    @property
-    def quote_sign(self) -> str | None:
-        """The quote character in force."""
-        return self.quote if self._may_quote else None
-
-
-class RatingColumns(Settings):
-    """Where the fields of a rating are: names where there is a header, else positions from 0."""
-
-    user: Column
-    item: Column
-    rating: Column
-    timestamp: Column | None = None
-    """Whole numbers, by convention seconds since 1970; null where the files have none."""
-
-
-class InputSettings(FileSettings):
-    """The rating files."""
-
-    paths: Paths = ()
-    """Files, globs or URLs. With `split.kind: files` the files are named there instead."""
-    columns: RatingColumns
-    block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
-    """Bytes of input that one task parses; memory per worker is about ten times as much."""
-
-    @model_validator(mode="after")
-    def _columns_fit_header(self) -> InputSettings:
-        _check_columns(self, dict(self.columns), "columns")
-        return self
-
-
-class ItemColumns(Settings):
-    """Where an item's id and title are."""
-
-    item: Column
-    title: Column
-
-
-class ItemsSettings(FileSettings):
-    """The files with the items' titles."""
-
-    paths: Paths = ()
-    """Files, globs or URLs; none means no titles."""
-    columns: ItemColumns
-
-    @model_validator(mode="after")
-    def _columns_fit_header(self) -> ItemsSettings:
-        _check_columns(self, dict(self.columns), "columns")
-        return self
-
-
-def _check_columns(settings: FileSettings, columns: dict[str, Column | None], key: str) -> None:
-    given = {name: column for name, column in columns.items() if column is not None}
-    if len(set(given.values())) < len(given):
-        raise ValueError(f"{key} names one column twice")
-    if settings.format == "parquet":
-        return
-    wanted, hint = (str, "header: true needs names") if settings.header else (int, "header: false needs positions")
-    for name, column in given.items():
-        if not isinstance(column, wanted):
-            raise ValueError(f"{key}.{name} is {column!r}, but {hint}")
 
 
 class RatingRules(Settings):
@@ -135,6 +26,9 @@ class RatingRules(Settings):
     min: float | None = None
     max: float | None = None
     """Ratings outside are refused; null accepts any finite number."""
+    max_rejected: float = Field(default=1.0, ge=0, le=1)
+    """The fraction of the rows read that may be unusable: more of them stop the preparation once all are parsed.
+    What the other rules drop, such as repeated pairs, does not count. By default any may be, but not all."""
     duplicates: Literal["last", "first", "mean", "error"] = "last"
     """Several ratings of one item by one user: keep the last or the first by timestamp, their mean, or refuse the
     whole input. Of equally late ones, and without timestamps, the order of the input counts: files by their full

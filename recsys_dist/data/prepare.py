@@ -13,7 +13,6 @@ which line a row stands in.
 
 from __future__ import annotations
 
-import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,26 +22,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
+from recsys_dist.data.acceptance import require_rows
 from recsys_dist.data.assemble import ITEM_INDEX, Extent
 from recsys_dist.data.cluster import Cluster, Progress, open_cluster
 from recsys_dist.data.collected import ShardInfo, split_fingerprint
 from recsys_dist.data.collection import Collected, Collection, default_shards
-from recsys_dist.data.config import PrepareConfig, named_paths
+from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
-from recsys_dist.data.layout import Layout, read_layout
+from recsys_dist.data.input_blocks import InputBlock, continued_blocks, find_blocks, place_items
 from recsys_dist.data.output import Output
-from recsys_dist.data.parquet import group_ranges
 from recsys_dist.data.partition import RunInfo, cut_evenly
 from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.settled import Run
 from recsys_dist.data.shards import RUNS
-from recsys_dist.data.sources import InputFile, find_files
 from recsys_dist.data.split import describe
-from recsys_dist.data.tasks import InputBlock
 from recsys_dist.data.titles import read_titles
 from recsys_dist.data.vocab import merge_levels, rank_items
-from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
 
@@ -69,35 +65,6 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest
     return manifest
 
 
-def find_blocks(config: PrepareConfig) -> list[InputBlock]:
-    """The parts of the input to parse, sorted by full name of the file and place. Looks at the head of each."""
-    files = [
-        file
-        for key, role, paths in named_paths(config)
-        for file in find_files(key, paths, config.input.format, role)
-    ]
-    repeated = [url for url, count in Counter(file.url for file in files).items() if count > 1]
-    if repeated:
-        raise ConfigError(f"split: {repeated[0]} is named for more than one split")
-    ranges: list[tuple[InputFile, int, int]] = []
-    for file in sorted(files, key=_place):
-        cut = group_ranges if file.format == "parquet" else InputFile.blocks
-        ranges += [(file, start, stop) for start, stop in cut(file, config.input.block_bytes)]
-    layouts = {file: _layout(file, config) for file in files}
-    return [InputBlock(file, layouts[file], number, *span) for number, (file, *span) in enumerate(ranges)]
-
-
-def _place(file: InputFile) -> tuple[str, str]:
-    """Orders files the same way however each was named: by the whole path, without detours."""
-    return posixpath.normpath(file.url), file.name
-
-
-def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:
-    if file.format == "parquet":
-        return None
-    return read_layout(file, config.input, dict(config.input.columns), "input")
-
-
 @dataclass(frozen=True)
 class _Preparation:
     """One run through the stages."""
@@ -114,7 +81,7 @@ class _Preparation:
         return self.scratch.folder.url
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
-        infos, runs = self._parse(blocks)
+        infos, runs = self._parse(self._under_items(blocks))
         self._number_items(runs)
         collected = Collection(self.config, self.cluster, self.scratch).run(infos)
         shards = collected.shards
@@ -131,6 +98,16 @@ class _Preparation:
         ]
         return self._manifest(infos, collected, user_shards, item_shards, files)
 
+    def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
+        """The blocks, each with the item of the rows it begins with, where lines name the items."""
+        if not self.config.input.has_item_lines:
+            return blocks
+        continued = continued_blocks(blocks)
+        subjects = [block.subject for block in continued]
+        found = self.cluster.run("find items", tasks.find_last, [(block,) for block in continued], subjects)
+        numbers = [block.number for block in continued]
+        return place_items(blocks, dict(zip(numbers, found, strict=True)))
+
     def _parse(self, blocks: list[InputBlock]) -> tuple[list[RunInfo], list[Run]]:
         subjects = [block.subject for block in blocks]
         calls = [(self._scratch_url, block, self.config) for block in blocks]
@@ -142,7 +119,7 @@ class _Preparation:
                 infos.append(part)
                 runs.append(Run(part.name, name, lines[name] + 1, role))
                 lines[name] += part.num_lines
-        _require_rows(infos, runs)
+        require_rows(infos, runs, self.config.ratings.max_rejected)
         self.scratch.save_json(RUNS, [asdict(run) for run in runs])
         return infos, runs
 
@@ -228,22 +205,6 @@ class _Preparation:
             min=rules.min if rules.min is not None else min(shard.train_min for shard in shards),
             max=rules.max if rules.max is not None else max(shard.train_max for shard in shards),
             mean=sum(shard.train_sum for shard in shards) / num_train,
-        )
-
-
-def _require_rows(infos: list[RunInfo], runs: list[Run]) -> None:
-    """Raise `DataError` where not one row was accepted."""
-    num_read = sum(info.num_read for info in infos)
-    if num_read == 0:
-        raise DataError(f"{runs[0].file if runs else 'the input'} has no rows")
-    if num_read == sum(info.rejected.total() for info in infos):
-        first, run = next(
-            (info.first_reject, run) for info, run in zip(infos, runs, strict=True) if info.first_reject
-        )
-        line, reason, text = first
-        raise DataError(
-            f"none of {num_read} rows is a valid rating; "
-            f"the first: {run.file} line {run.first_line - 1 + line}: {reason}: {text!r}"
         )
 
 

@@ -1,10 +1,12 @@
 """Preparation as a whole, on a real scheduler and two worker processes that all tests of this file share."""
 
+import bz2
 import gzip
 import hashlib
 import itertools
 import os
 import signal
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
 from recsys_dist.data.prepare import prepare
 from recsys_dist.errors import ConfigError, DataError
+from tests.contents import contents, digests, rejects
 from tests.dask_processes import dask_processes
 
 HEADER = "user,item,rating,timestamp\n"
@@ -74,26 +77,6 @@ def settled(rows, keep="last"):
     return best
 
 
-def contents(dataset):
-    """Everything in the ratings files by raw ids: {(user, item): (rating, timestamp, split)}."""
-    users, items = dataset.ids("users").to_pylist(), dataset.ids("items").to_pylist()
-    found = {}
-    for split, shard in itertools.product(SPLITS, range(len(dataset.shards("users")))):
-        table = pq.read_table(Path(dataset.folder.url) / f"ratings/{split}/{shard:05d}.parquet")
-        keys = list(zip(table["user_index"].to_pylist(), table["item_index"].to_pylist(), strict=True))
-        assert keys == sorted(set(keys))
-        for (user, item), rating, time in zip(keys, table["rating"], table["timestamp"], strict=True):
-            assert (users[user], items[item]) not in found
-            found[users[user], items[item]] = (rating.as_py(), time.as_py(), split)
-    return found
-
-
-def rejects(dataset):
-    names = [record.name for record in dataset.manifest.files if record.name.startswith("rejects/")]
-    tables = [pq.read_table(Path(dataset.folder.url) / name) for name in names]
-    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
-
-
 @pytest.mark.parametrize(
     ("num_ratings", "shards"),
     [(10, 4), (100_000, 4), (400_000, 8), (1_000_000, 16), (27_000_000, 16), (40_000_001, 21)],
@@ -133,11 +116,6 @@ def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):
         assert by_row == (train if side == "users" else {(item, user): r for (user, item), r in train.items()})
 
 
-def digests(dataset):
-    """Hashes of all files but for the rejects, which name the input files."""
-    return {record.name: record.sha256 for record in dataset.manifest.files if "rejects" not in record.name}
-
-
 def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
     rows = random_rows()
     whole = run([write_rows(tmp_path / "ratings.csv", rows)], output="whole")
@@ -146,14 +124,24 @@ def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
     assert (tmp_path / "blocks" / MANIFEST).read_bytes() == manifest
     assert small_blocks.digest == whole.digest
 
-    # Equally late ratings of one pair count by file, in the order of their names, and row.
-    parts = [tmp_path / name for name in ("b.csv", "a.csv.gz", "c.parquet")]
+    # Equally late ratings of one pair count by file, in the order of their full names, and row.
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    names = ("b.csv", "a.csv.gz", "c.parquet", "folder/below/d.csv.bz2", "folder/e.csv.zst", "f.zip")
+    parts = [tmp_path / name for name in names]
     write_rows(parts[0], rows[500:1500], line_end="\r\n")
     text = HEADER + "".join(f'"{u}",{i},{r},{t}\n' for u, i, r, t in rows[:500])
     parts[1].write_bytes(gzip.compress(text.encode()))
-    columns = [list(column) for column in zip(*rows[1500:], strict=True)]
+    columns = [list(column) for column in zip(*rows[1500:2000], strict=True)]
     pq.write_table(pa.table(columns, names=list(NAMED)), parts[2], row_group_size=100)
-    for number, order in enumerate([parts, parts[::-1]]):
+    texts = [write_rows(tmp_path / "part", rows[start : start + 200]).read_bytes() for start in (2600, 2800)]
+    parts[3].write_bytes(bz2.compress(texts[0]))
+    with pa.CompressedOutputStream(str(parts[4]), "zstd") as stream:
+        stream.write(texts[1])
+    with zipfile.ZipFile(parts[5], "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(write_rows(tmp_path / "part", rows[2000:2300]), "x/1.csv")
+        archive.writestr("x/2.csv.gz", gzip.compress(write_rows(tmp_path / "part", rows[2300:2600]).read_bytes()))
+    given = [*parts[:3], tmp_path / "folder", parts[5]]
+    for number, order in enumerate([given, given[::-1]]):
         packed = run(order, output=f"packed{number}", input={"block_bytes": 4096})
         assert digests(packed) == digests(whole)
         assert packed.manifest.split == whole.manifest.split
@@ -292,6 +280,23 @@ def test_refused_rows_are_listed_with_file_and_line_and_all_add_up(run, tmp_path
     assert (dataset.manifest.rating.min, dataset.manifest.rating.max) == (1, 5)
 
 
+def test_more_refused_rows_than_allowed_stop_the_job(run, tmp_path):
+    rows = [("u", f"i{number}", 3.0, number) for number in range(95)]
+    path = write_rows(tmp_path / "ratings.csv", [*rows, rows[0], rows[1]])
+    with path.open("a") as stream:
+        stream.write("u,i95,x,1\nu,,3,1\nu,i96,y,1\n")
+    # 3 of 100 rows are unusable; the two repeated pairs are not counted.
+    assert run([path], ratings={"max_rejected": 0.03}).manifest.rows.kept == 95
+    message = (
+        r"3 of 100 rows are no valid rating, more than ratings\.max_rejected 0\.02 allows; "
+        r"rating is not a finite number 2, empty item id 1; "
+        r"the first: .*ratings\.csv line 99: rating is not a finite number: 'u,i95,x,1'$"
+    )
+    with pytest.raises(DataError, match=message):
+        run([path], output="strict", ratings={"max_rejected": 0.02})
+    assert not (tmp_path / "strict").exists()
+
+
 def test_mean_and_error_of_repeated_pairs(run, tmp_path):
     rows = [("u", "i", 1.0, 5), ("u", "j", 3.0, 5), ("u", "i", 2.0, 9), ("u", "i", 4.5, 7)]
     path = write_rows(tmp_path / "ratings.csv", rows)
@@ -379,8 +384,9 @@ def test_missing_files_and_truncated_gzip_are_named(run, tmp_path):
         run([tmp_path / "none.csv"])
     with pytest.raises(DataError, match=r"input\.paths: there is no file .*\*\.tsv"):
         run([tmp_path / "*.tsv"])
-    with pytest.raises(DataError, match=r"is a folder; name its files"):
-        run([tmp_path])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=r"input\.paths: the folder .*folder holds no files"):
+        run([tmp_path / "folder"])
     path = tmp_path / "ratings.csv.gz"
     text = HEADER + "".join(f"{n},{n * 7919 % 1013},3,{n}\n" for n in range(200_000))
     path.write_bytes(gzip.compress(text.encode())[:-1000])

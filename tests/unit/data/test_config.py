@@ -33,6 +33,16 @@ def changed(key, value):
         ("input.separator", "\n", r"input\.separator: must not hold a line end"),
         ("input.separator", "", r"input\.separator: .*at least 1 character"),
         ("input.quote", ",", r"input: quote needs a separator of one other ASCII character"),
+        ("input.columns", {"user": "u", "rating": "r"}, r"input: columns\.item is required, unless lines name"),
+        ("input.layout", "netflix", r"input: columns\.item has no place where lines name the items"),
+        ("input.max_bytes", 0, r"input\.max_bytes: .*greater than or equal to 1"),
+        ("input.timestamp_format", "unix", r"input\.timestamp_format: .*'number' or 'iso'"),
+        ("ratings.max_rejected", 2, r"ratings\.max_rejected: .*less than or equal to 1"),
+        (
+            "items",
+            {"columns": {"item": "i", "title": "t"}, "max_fields": 2},
+            "items: max_fields is for files without",
+        ),
         ("ratings", {"min": 5, "max": 1}, r"ratings: min 5\.0 is not below max 1\.0"),
         ("ratings.min", float("nan"), r"ratings\.min: .*finite"),
         ("ratings.duplicates", "newest", r"ratings\.duplicates: .*'last', 'first', 'mean' or 'error'"),
@@ -78,7 +88,7 @@ def test_plain_tcp_beyond_loopback_has_to_be_asked_for():
     assert parse_settings(PrepareConfig, tree, "x").cluster.address == "tcp://10.0.0.1:8786"
 
 
-@pytest.mark.parametrize("name", ["movietweetings", "ml1m", "ml100k_u1"])
+@pytest.mark.parametrize("name", ["movietweetings", "ml1m", "ml100k_u1", "movielens", "netflix", "csv", "tsv"])
 def test_the_configs_lack_only_what_the_command_line_gives(name):
     paths = ["split.train=a", "split.test=b"] if name == "ml100k_u1" else ["input.paths=a"]
     path = f"configs/prepare_{name}.yaml"
@@ -86,6 +96,6 @@ def test_the_configs_lack_only_what_the_command_line_gives(name):
     assert config.split.valid == 0
     joined = load_settings(PrepareConfig, path, [*paths, "output=out", "cluster.address=tcp://127.0.0.1:8786"])
     assert (config.cluster.kind, joined.cluster.kind) == ("local", "address")
-    assert config.input.separator in {"::", "\t"}
+    assert config.input.separator in {"::", "\t", ","}
     with pytest.raises(ConfigError, match="required"):
         load_settings(PrepareConfig, path, ["output=out"])

@@ -130,8 +130,11 @@ class _NamedStream:
         raise StorageError(f"cannot read {self._name}: it breaks off {num_bytes - len(data)} bytes early")
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        with self._filesystem.reading(self._name):
+        try:
             return int(self._stream.seek(offset, whence))
+        except ValueError as error:
+            # What the operating system says of a place before the beginning, and readers of archives count on.
+            raise OSError(errno.EINVAL, str(error)) from error
 
 
 def reason(error: Exception) -> str:

@@ -108,7 +108,7 @@ def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: 
     for field, column in wanted.items():
         if names.count(str(column)) != 1:
             problem = "more than one column" if column in names else "no column"
-            shown = ", ".join(names)[:200]
+            shown = " ".join(", ".join(names).split())[:200]
             raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
         positions[field] = names.index(str(column))
     return positions

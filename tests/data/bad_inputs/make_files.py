@@ -39,7 +39,7 @@ class Case:
     rows: Sequence[tuple[Any, ...]] = ()
     rejects: Sequence[tuple[int, str]] = ()
     error: str | None = None
-    """The whole line of the error, FILE for the file; its beginning where it ends in ... (libraries say the rest)."""
+    """The whole line of the error, FILE for the file; its beginning where it ends in ..."""
     input: dict[str, Any] = field(default_factory=dict)
     ratings: dict[str, Any] = field(default_factory=dict)
     """Keys of the configuration, beside `min: 0.5` and `max: 5`."""

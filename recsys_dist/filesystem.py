@@ -130,11 +130,12 @@ class _NamedStream:
         raise StorageError(f"cannot read {self._name}: it breaks off {num_bytes - len(data)} bytes early")
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return int(self._stream.seek(offset, whence))
-        except ValueError as error:
-            # What the operating system says of a place before the beginning, and readers of archives count on.
-            raise OSError(errno.EINVAL, str(error)) from error
+        with self._filesystem.reading(self._name):
+            from_end = self._stream.seek(0, os.SEEK_END) + offset if whence == os.SEEK_END else 0
+            if from_end >= 0:
+                return int(self._stream.seek(offset, whence))
+        # Readers of archives count on this to learn that a file is short; it is no failure of the storage.
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
 def reason(error: Exception) -> str:

@@ -22,6 +22,10 @@ class DataError(RecsysDistError):
     """An input file or a prepared dataset cannot be used as it is."""
 
 
+class StorageError(DataError, OSError):
+    """The storage behind a URL refuses or does not answer: what lies there may be sound."""
+
+
 class CheckpointError(RecsysDistError):
     """A checkpoint or a model folder is missing, damaged or of another run."""
 

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from recsys_dist.errors import DataError, RecsysDistError
+from recsys_dist.errors import DataError, StorageError
+from recsys_dist.file_cache import FileCache
+from recsys_dist.filesystem import Filesystem
+from recsys_dist.remote import ATTEMPTS
 
 HASH_CHUNK_BYTES = 1 << 22
 
@@ -45,83 +46,12 @@ class FileRecord(BaseModel):
         return name
 
 
-class Filesystem:
-    """The fsspec filesystem behind a URL, and the URL's `path` on it.
-
-    Calls raise an `OSError`; the errors of other kinds that filesystems beyond this machine have, such as those of
-    missing credentials, become a `DataError` that names the URL.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.is_local = False
-        with self._own_errors():
-            self._fs, self.path = fsspec.core.url_to_fs(url)
-        self.is_local = isinstance(self._fs, LocalFileSystem)
-
-    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """Call a method of the filesystem."""
-        with self._own_errors():
-            return getattr(self._fs, method)(*arguments, **options)
-
-    @contextmanager
-    def reader(self, path: str, name: str) -> Iterator[IO[bytes]]:
-        """Open a file as a binary stream. Raises `DataError` with `name` where opening or reading it fails.
-
-        Other errors of the block, such as those of a file that it writes meanwhile, pass as they are.
-        """
-        with self.reading(name):
-            stream = self.call("open", path, "rb")
-        with stream:
-            named: Any = _NamedStream(stream, self, name)
-            yield named
-
-    @contextmanager
-    def reading(self, name: str) -> Iterator[None]:
-        """What happens in the block is a read of the file `name`."""
-        try:
-            with self._own_errors():
-                yield
-        except OSError as error:
-            raise DataError(f"cannot read {name}: {reason(error)}") from error
-
-    @contextmanager
-    def _own_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (RecsysDistError, OSError):
-            raise
-        except Exception as error:
-            if self.is_local:
-                raise
-            raise DataError(f"cannot use {self.url}: {reason(error)}") from error
-
-
-class _NamedStream:
-    """A stream whose own errors name its file."""
-
-    def __init__(self, stream: Any, filesystem: Filesystem, name: str) -> None:
-        self._stream = stream
-        self._filesystem = filesystem
-        self._name = name
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._stream, attribute)
-
-    def read(self, size: int = -1) -> bytes:
-        with self._filesystem.reading(self._name):
-            return bytes(self._stream.read(size))
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        with self._filesystem.reading(self._name):
-            return int(self._stream.seek(offset, whence))
-
-
 class Folder:
     """A folder on local disk or behind a URL; names are relative, with forward slashes."""
 
     def __init__(self, url: str) -> None:
         self._fs = Filesystem(str(url))
+        self._cache = FileCache()
         self._path = self._fs.path
         self.url = str(url).rstrip("/")
         self.is_local = self._fs.is_local
@@ -158,7 +88,7 @@ class Folder:
 
     def make(self) -> None:
         """Create the folder and its parents."""
-        self._fs.call("makedirs", self._path, exist_ok=True)
+        self._fs.make_folder(self._path)
 
     def remove(self, name: str = "") -> None:
         """Delete a file or a whole folder; silent where it is missing."""
@@ -181,7 +111,7 @@ class Folder:
     def read_bytes(self, name: str) -> bytes:
         """The content of a file. Raises `DataError` naming it where it cannot be read."""
         with self._fs.reading(f"{self.url}/{name}"):
-            return bytes(self._fs.call("cat_file", self.path(name)))
+            return self._fs.read_whole(self.path(name))
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -206,7 +136,10 @@ class Folder:
         with tempfile.NamedTemporaryFile() as stream:
             yield stream
             stream.flush()
-            self._fs.call("put_file", stream.name, self.path(name))
+            try:
+                self._fs.call("put_file", stream.name, self.path(name))
+            except FileNotFoundError as error:
+                raise StorageError(f"cannot write {self.url}/{name}: {error.strerror}") from error
 
     def record(self, name: str, rows: int) -> FileRecord:
         """Read a file back and describe it."""
@@ -221,6 +154,8 @@ class Folder:
         """Raise `DataError` where the file is missing or of another size than recorded."""
         try:
             size = int(self._fs.call("size", self.path(record.name)))
+        except StorageError:
+            raise
         except OSError as error:
             raise DataError(f"{self.url}/{record.name} is missing") from error
         if size != record.bytes:
@@ -229,8 +164,45 @@ class Folder:
     def verify(self, record: FileRecord) -> None:
         """Raise `DataError` where the file's size or content differs from its record."""
         self.check_size(record)
-        if self.record(record.name, record.rows).sha256 != record.sha256:
-            raise DataError(f"{self.url}/{record.name} is damaged: its sha256 differs from the recorded one")
+        tries = 1 if self.is_local else ATTEMPTS
+        if not any(self.record(record.name, record.rows).sha256 == record.sha256 for _ in range(tries)):
+            raise self._damaged(record)
+
+    def read_recorded(self, record: FileRecord) -> bytes:
+        """The content of a file. Raises `DataError` where it differs from the record."""
+        tries = 1 if self.is_local else ATTEMPTS
+        for _ in range(tries):
+            data = self.read_bytes(record.name)
+            if hashlib.sha256(data).hexdigest() == record.sha256:
+                return data
+        raise self._damaged(record)
+
+    def local_copy(self, record: FileRecord) -> Path:
+        """A file on the local disk: the file itself, or a copy of it in the cache (see file_cache.py).
+
+        Raises `DataError` where its size, or the content of one that is fetched, differs from the record.
+        """
+        if self.is_local:
+            self.check_size(record)
+            return self.local_path(record.name)
+        name = f"{self.url}/{record.name}"
+
+        def download(target: str) -> None:
+            try:
+                self._fs.call("get_file", self.path(record.name), target)
+            except FileNotFoundError as error:
+                raise DataError(f"{name} is missing") from error
+
+        return self._cache.path(record.sha256, record.bytes, name, download)
+
+    def checked_copy(self, record: FileRecord) -> Path:
+        """The same, with the content checked in either case."""
+        if self.is_local:
+            self.verify(record)
+        return self.local_copy(record)
+
+    def _damaged(self, record: FileRecord) -> DataError:
+        return DataError(f"{self.url}/{record.name} is damaged: its sha256 differs from the recorded one")
 
 
 @contextmanager
@@ -257,11 +229,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def reason(error: Exception) -> str:
-    """What an error says, on one line."""
-    # Filesystems behind URLs raise these without the words of the operating system.
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or error.__class__.__name__

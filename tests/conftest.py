@@ -35,6 +35,14 @@ def leaves_nothing_behind() -> Iterator[None]:
     assert not _lingering(lambda: _children() - children), "the test left processes running"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps files from behind URLs out of the person's own cache; ranks and commands inherit the place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_DIST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def slurm_cluster() -> Iterator[slurm.SlurmCluster]:
     """A running Slurm of two nodes; skips where there is none to start."""

@@ -77,7 +77,10 @@ def write_dataset(
             min=float(rating.min()), max=float(rating.max()), mean=float(rating[train].mean(dtype=np.float64))
         ),
         rows=RowCounts(read=len(rating), kept=len(rating), rejected={}),
-        split=SplitInfo(rule={"kind": "given"}, fingerprint=hashlib.sha256(split.tobytes()).hexdigest()),
+        split=SplitInfo(
+            rule={"kind": "given"},
+            fingerprint=hashlib.sha256(np.stack([user_index, item_index, split]).tobytes()).hexdigest(),
+        ),
         user_shards=tuple(shards["users"]),
         item_shards=tuple(shards["items"]),
         files=tuple(files),

@@ -142,7 +142,7 @@ class Checkpoint:
 
     def _slices(self, file: TableFile, spec: TableSpec, first: int, last: int) -> dict[str, torch.Tensor]:
         if not self.folder.is_local:
-            tensors = load(self.folder.read_bytes(file.name))
+            tensors = load(self.folder.read_recorded(file))
             return {name: tensors[name][first:last] for name in spec.tensors}
         with safe_open(self.folder.local_path(file.name), framework="pt", device="cpu") as stored:
             return {name: stored.get_slice(name)[first:last] for name in spec.tensors}
@@ -173,14 +173,28 @@ def find_checkpoint(run_dir: Folder, step: int | None = None) -> Checkpoint:
 
 
 def open_sound(checkpoints: Folder, names: Iterable[CheckpointName], verify: bool) -> list[Checkpoint]:
-    """Open the checkpoints of these names and pass over the damaged ones with a warning."""
+    """Open the checkpoints of these names and pass over the damaged ones with a warning.
+
+    Raises `CheckpointError` where the storage does not answer, as what it holds may be sound.
+    """
     sound = []
     for name in names:
         try:
             sound.append(Checkpoint.open(checkpoints.child(str(name)), verify))
         except CheckpointError as error:
+            if storage_failed(error):
+                raise
             logger.warning("passed over a damaged checkpoint: %s", error)
     return sound
+
+
+def storage_failed(error: BaseException | None) -> bool:
+    """Whether the storage refused to answer (as against answering with a damaged or missing file)."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _open_step(checkpoints: Folder, names: list[CheckpointName], step: int) -> Checkpoint:

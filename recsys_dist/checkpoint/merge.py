@@ -109,7 +109,11 @@ def _manifest(
         rating=dataset.manifest.rating,
         user_shards=dataset.manifest.user_shards,
         config=run.config,
-        provenance=Provenance(dataset_digest=dataset.digest, recsys_dist=__version__),
+        provenance=Provenance(
+            dataset_digest=dataset.digest,
+            split_fingerprint=dataset.manifest.split.fingerprint,
+            recsys_dist=__version__,
+        ),
         files=tuple(writer.files),
         **facts,
     )

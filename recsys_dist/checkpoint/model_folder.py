@@ -96,6 +96,8 @@ class Provenance(_Part):
     """Where the model comes from."""
 
     dataset_digest: str
+    split_fingerprint: str | None = None
+    """Which pairs were for training and which not; None in models of versions that did not note it."""
     recsys_dist: str
 
 
@@ -178,7 +180,7 @@ class ModelFolder:
         try:
             manifest = ModelManifest.model_validate_json(folder.read_bytes(MODEL_FILE))
             for record in manifest.files if verify else ():
-                folder.verify(record)
+                folder.checked_copy(record)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -243,7 +245,7 @@ class ModelFolder:
     def _read_ids(self, side: Side) -> Any:
         record = self._record(f"{side}.parquet")
         try:
-            content = self.folder.read_bytes(record.name)
+            content = self.folder.local_copy(record).read_bytes()
             # Always checked, as a wrong id or title looks as good as a right one, and these files are small.
             if hashlib.sha256(content).hexdigest() != record.sha256:
                 raise DataError("it is damaged: its sha256 differs from the recorded one")
@@ -275,7 +277,7 @@ class ModelWriter:
     def copy(self, source: Folder, record: FileRecord, name: str) -> None:
         """Copy a file under another name, checking on the way that it is the one recorded."""
         digest = hashlib.sha256()
-        with source.open(record.name) as stream, self.folder.writer(name) as target:
+        with source.local_copy(record).open("rb") as stream, self.folder.writer(name) as target:
             while chunk := stream.read(1 << 22):
                 digest.update(chunk)
                 target.write(chunk)

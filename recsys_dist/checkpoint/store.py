@@ -19,7 +19,7 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import save as to_safetensors
 
-from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
+from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names, storage_failed
 from recsys_dist.checkpoint.manifest import (
     COMMITTED,
     MANIFEST,
@@ -32,7 +32,7 @@ from recsys_dist.checkpoint.manifest import (
 )
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.errors import CheckpointError, RecsysDistError, TrainingError
+from recsys_dist.errors import CheckpointError, RecsysDistError, StorageError, TrainingError
 from recsys_dist.storage import Folder, sync_folder
 
 FILE_BYTES = 64 << 20
@@ -106,12 +106,12 @@ class CheckpointStore:
             checkpoint = Checkpoint.open(self._checkpoints.child(str(name)), verify=False)
             checkpoint.verify(world.rank, world.size)
         except (CheckpointError, OSError) as error:
-            problem, is_unreadable = str(error), _storage_failed(error)
+            problem, is_unreadable = str(error), storage_failed(error)
         problems = [theirs for theirs in self._collectives.gather_json([problem, is_unreadable]) if theirs[0]]
         if not problems:
             return checkpoint, ""
-        for rank_problem, storage_failed in problems:
-            if storage_failed:
+        for rank_problem, is_unreadable in problems:
+            if is_unreadable:
                 # It may be sound: passing over it would train anew what it holds, and the next save remove it.
                 raise CheckpointError(
                     f"cannot read {self._checkpoints.url}/{name}: {rank_problem}; start again later"
@@ -181,17 +181,10 @@ class CheckpointStore:
     def _valid_rmse(self, name: CheckpointName) -> float | None:
         try:
             return Checkpoint.open(self._checkpoints.child(str(name)), verify=False).valid_rmse
-        except CheckpointError:
+        except CheckpointError as error:
+            if storage_failed(error):
+                raise StorageError(str(error)) from error
             return None
-
-
-def _storage_failed(error: BaseException | None) -> bool:
-    """Whether the storage refused to answer (as against answering with a damaged or missing file)."""
-    while error is not None:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _write_tables(folder: Folder, tables: Mapping[str, TableRows]) -> dict[str, Any]:

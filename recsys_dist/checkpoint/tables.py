@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage import FileRecord, Folder
@@ -21,7 +21,7 @@ CHUNK_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Table:
-    """A table on storage. Chunks on a local disk are memory-mapped, others are kept once read."""
+    """A table on storage. Chunks are memory-mapped."""
 
     folder: Folder
     name: str
@@ -65,12 +65,8 @@ class Table:
 
 def _read_chunk(folder: Folder, record: FileRecord) -> dict[str, torch.Tensor]:
     try:
-        folder.check_size(record)
-        if folder.is_local:
-            with safe_open(folder.local_path(record.name), framework="pt", device="cpu") as stream:
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        else:
-            tensors = load(folder.read_bytes(record.name))
+        with safe_open(folder.local_copy(record), framework="pt", device="cpu") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, DataError, OSError) as error:
         raise CheckpointError(f"{folder.url}/{record.name} cannot be read: {error}") from None
     if not tensors or any(tensor.ndim == 0 or len(tensor) != record.rows for tensor in tensors.values()):

@@ -95,14 +95,14 @@ def _fail(reason: str) -> None:
     raise SystemExit(EXIT_USER_ERROR)
 
 
-def _require_writable(output: Path | None) -> None:
+def _require_writable(output: Path | None, option: str = "--output") -> None:
     """Say that a file cannot be written before the work whose result it would hold."""
     if output is None:
         return
     if not output.parent.is_dir():
-        raise ConfigError(f"--output {output}: there is no folder {output.parent}")
+        raise ConfigError(f"{option} {output}: there is no folder {output.parent}")
     if output.exists() and not output.is_file():
-        raise ConfigError(f"--output {output}: this is not a file; give the name of one")
+        raise ConfigError(f"{option} {output}: this is not a file; give the name of one")
 
 
 @app.command()
@@ -191,7 +191,9 @@ def merge(
 def evaluate(
     model_dir: ModelArgument,
     dataset: Annotated[str, typer.Option(metavar="DATASET", help="Prepared dataset with the held-out ratings.")],
-    split: Annotated[str, typer.Option(help="Split to evaluate: test or valid.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Split to evaluate: test or valid; train only with --allow-train.")
+    ] = "test",
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", metavar="FILE", help="Also write the report as JSON, to a local file."),
@@ -207,6 +209,17 @@ def evaluate(
     ] = 20_000,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
+    allow_train: Annotated[
+        bool, typer.Option("--allow-train", help="With --split train: the error on what the model was trained on.")
+    ] = False,
+    allow_other_split: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-split",
+            help="Evaluate on a dataset that has other ratings, or splits them in another way, than the one that "
+            "the model was trained on. What it was trained on is left out.",
+        ),
+    ] = False,
 ) -> None:
     """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
 
@@ -219,7 +232,9 @@ def evaluate(
     from recsys_dist.inference.evaluate import write_report
 
     _require_writable(output)
-    report = evaluate_model(model_dir, dataset, split, relevant_from, ranking_users, device, verify)
+    report = evaluate_model(
+        model_dir, dataset, split, relevant_from, ranking_users, device, verify, allow_train, allow_other_split
+    )
     print_report(report)
     if output is not None:
         write_report(report, output)
@@ -338,6 +353,31 @@ def report(
     _require_writable(output)
     write_report(run_dir, output, evaluation)
     print_page(output)
+
+
+@app.command()
+def inspect(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Prepared dataset, a folder or a URL.", show_default=False)
+    ],
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE", help="Also write one HTML page with figures: ratings, activity, density, balance."
+        ),
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check size and sha256 of every file first.")] = False,
+) -> None:
+    """Show what a prepared dataset holds: counts, split, rows rejected and why, shards and their balance, files.
+
+    Exit code 2 where --verify finds a file that is missing or damaged: the error names the first.
+
+    Example: recsys-dist inspect data/ml1m --verify --plot ml1m.html
+    """
+    from recsys_dist.cli.inspection import inspect_dataset
+
+    _require_writable(plot, "--plot")
+    inspect_dataset(dataset, plot, verify)
 
 
 @app.command()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def print_dataset(manifest: Manifest, output: str, seconds: float) -> None:
     """The summary of a preparation: what was read, what was refused and why, what came out."""
-    table = _pairs("Prepared dataset")
+    table = pairs_table("Prepared dataset")
     table.add_row("rows read", f"{manifest.rows.read:,}")
     table.add_row("rows kept", f"{manifest.rows.kept:,}")
     for reason, count in sorted(manifest.rows.rejected.items()):
@@ -36,7 +36,7 @@ def print_dataset(manifest: Manifest, output: str, seconds: float) -> None:
     table.add_row("shards", f"{len(manifest.user_shards)} of users, {len(manifest.item_shards)} of items")
     table.add_row("seconds", f"{seconds:.1f}")
     table.add_row("output", output)
-    _console().print(table)
+    new_console().print(table)
 
 
 ENDINGS = {
@@ -47,7 +47,7 @@ ENDINGS = {
 
 def print_outcome(outcome: str, run_dir: str) -> None:
     """How training ended, and what to do next."""
-    console = _console()
+    console = new_console()
     if outcome == "PREEMPTED":
         console.print("Asked to stop: the state is saved. The same command continues.")
         return
@@ -57,7 +57,7 @@ def print_outcome(outcome: str, run_dir: str) -> None:
 
 def print_model(manifest: ModelManifest, output: str) -> None:
     """The summary of a merge."""
-    table = _pairs("Model")
+    table = pairs_table("Model")
     table.add_row("kind", manifest.kind)
     table.add_row("step", f"{manifest.step}")
     table.add_row("users", f"{manifest.num_users:,}")
@@ -65,7 +65,7 @@ def print_model(manifest: ModelManifest, output: str) -> None:
     table.add_row("files", f"{len(manifest.files)}, {sum(file.bytes for file in manifest.files) / 1e6:,.1f} MB")
     table.add_row("digest", manifest.contents_digest)
     table.add_row("output", output)
-    _console().print(table)
+    new_console().print(table)
 
 
 def print_report(report: Mapping[str, Any]) -> None:
@@ -79,8 +79,12 @@ def print_report(report: Mapping[str, Any]) -> None:
     _add_errors(table, report["model"]["kind"], {**report, "seconds": report["seconds"]["predict"]})
     _add_errors(table, "  cold users", report["cold_users"])
     _add_errors(table, "  cold items", report["cold_items"])
-    console = _console()
+    console = new_console()
     console.print(table)
+    if report["allowed"]["train"]:
+        console.print("The model was trained on these ratings: they say nothing about others.", soft_wrap=True)
+    if report["allowed"]["other_split"]:
+        console.print("The dataset has another split than the one that the model was trained on.", soft_wrap=True)
     known = report["trained_on"]
     if known["count"]:
         console.print(
@@ -112,14 +116,14 @@ def _calibration(uncertainty: Mapping[str, Any]) -> str:
 
 def print_page(output: Path) -> None:
     """Where the page lies."""
-    _console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
+    new_console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
 
 
 def print_recommendations(lists: Sequence[Recommendations]) -> None:
     """One table per user: rank, title, item id, predicted rating."""
-    console = _console()
+    console = new_console()
     for recommended in lists:
-        table = Table(title=f"User {_printable(recommended.user_id)}", title_justify="left")
+        table = Table(title=f"User {printable(recommended.user_id)}", title_justify="left")
         table.add_column("#", justify="right", no_wrap=True)
         table.add_column("title", overflow="fold")
         table.add_column("item", overflow="fold")
@@ -127,34 +131,35 @@ def print_recommendations(lists: Sequence[Recommendations]) -> None:
         for rank, item in enumerate(recommended.rows(), start=1):
             spread = "" if item.std is None else f" ± {item.std:.2f}"
             table.add_row(
-                f"{rank}", _printable(item.title or ""), _printable(item.item_id), f"{item.score:.2f}{spread}"
+                f"{rank}", printable(item.title or ""), printable(item.item_id), f"{item.score:.2f}{spread}"
             )
         console.print(table)
 
 
 def print_similar(title: str, similar: Similar) -> None:
     """What is most like an item or a user: rank, title of an item, id, cosine."""
-    table = Table(title=_printable(title), title_justify="left")
+    table = Table(title=printable(title), title_justify="left")
     table.add_column("#", justify="right", no_wrap=True)
     for column in ("title", "id"):
         table.add_column(column, overflow="fold")
     table.add_column("cosine", justify="right", no_wrap=True)
     for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
-        table.add_row(f"{rank}", _printable(name or ""), _printable(raw_id), f"{cosine:.4f}")
-    _console().print(table)
+        table.add_row(f"{rank}", printable(name or ""), printable(raw_id), f"{cosine:.4f}")
+    new_console().print(table)
 
 
-def _console() -> Console:
+def new_console() -> Console:
     """Shows titles and ids as they are: "[REC]" is a film, not a colour."""
     return Console(markup=False, emoji=False, highlight=False)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without the control characters that a terminal would obey."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
-def _pairs(title: str) -> Table:
+def pairs_table(title: str) -> Table:
+    """A table of names and values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", overflow="fold")

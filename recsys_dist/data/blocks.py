@@ -76,13 +76,13 @@ def arrays_to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]
 
 
 def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int, num_columns: int) -> Block:
-    """Read one block, memory-mapped where the folder is on a local disk.
+    """Read one block, memory-mapped.
 
     Raises `DataError` where the file is not what the manifest says.
     """
-    folder.check_size(record)
+    path = folder.local_copy(record)
     try:
-        arrays = read_arrays(folder, record.name)
+        arrays = array_views(_map_file(path))
         block = Block(start, arrays["indptr"], arrays["indices"], arrays["values"])
     except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
         raise DataError(f"{folder.url}/{record.name} is not a block file: {error}") from None

@@ -2,137 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 from recsys_dist.data.dataset import Split
+from recsys_dist.data.input_config import InputSettings, ItemsSettings
+from recsys_dist.data.paths import Paths
+from recsys_dist.data.split_config import RandomSplit, SplitRule, needs_timestamps
 
-FileFormat = Literal["auto", "csv", "parquet"]
-Column = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 MAX_SHARDS = 4096
 MIN_WORKER_BYTES = 128 << 20
 """A worker process takes more than this before it does anything; below it would be restarted for ever."""
-
-
-def _as_tuple(value: Any) -> Any:
-    """One path may be written without the brackets of a list."""
-    return (value,) if isinstance(value, str) else value
-
-
-Paths = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
-
-
-class FileSettings(Settings):
-    """How a text file is cut into fields. Parquet files carry this in themselves and ignore it."""
-
-    format: FileFormat = "auto"
-    """`auto` goes by the name: .parquet and .pq are Parquet, all else is text, .gz is unpacked."""
-    separator: str = Field(default=",", min_length=1, max_length=8)
-    """One or more characters between the fields."""
-    quote: str | None = Field(default='"', min_length=1, max_length=1)
-    """The character that may enclose a field, doubled inside of it; null where none has that meaning, as always
-    with a separator of several characters."""
-    header: bool = True
-    """Whether the first line of each file names the columns."""
-    encoding: str = "utf-8"
-
-    @field_validator("separator", "quote")
-    @classmethod
-    def _leaves_lines_whole(cls, text: str | None) -> str | None:
-        if text is not None and any(sign in text for sign in "\r\n\0"):
-            raise ValueError("must not hold a line end or NUL")
-        return text
-
-    @field_validator("encoding")
-    @classmethod
-    def _contains_ascii(cls, encoding: str) -> str:
-        try:
-            name = codecs.lookup(encoding).name
-            matches = all(bytes([code]).decode(name) == chr(code) for code in range(128))
-        except (LookupError, UnicodeError, ValueError):
-            matches = False
-        if not matches:
-            raise ValueError(f"{encoding!r} is not an encoding that contains ASCII, such as utf-8 or latin-1")
-        return name
-
-    @model_validator(mode="after")
-    def _quote_goes_with_separator(self) -> FileSettings:
-        is_given = "quote" in self.model_fields_set and self.quote is not None
-        if is_given and (not self._may_quote or self.quote == self.separator):
-            raise ValueError("quote needs a separator of one other ASCII character; set quote to null")
-        return self
-
-    @property
-    def _may_quote(self) -> bool:
-        return len(self.separator) == 1 and self.separator.isascii() and (self.quote or "").isascii()
-
-    @property
-    def quote_sign(self) -> str | None:
-        """The quote character in force."""
-        return self.quote if self._may_quote else None
-
-
-class RatingColumns(Settings):
-    """Where the fields of a rating are: names where there is a header, else positions from 0."""
-
-    user: Column
-    item: Column
-    rating: Column
-    timestamp: Column | None = None
-    """Whole numbers, by convention seconds since 1970; null where the files have none."""
-
-
-class InputSettings(FileSettings):
-    """The rating files."""
-
-    paths: Paths = ()
-    """Files, globs or URLs. With `split.kind: files` the files are named there instead."""
-    columns: RatingColumns
-    block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
-    """Bytes of input that one task parses; memory per worker is about ten times as much."""
-
-    @model_validator(mode="after")
-    def _columns_fit_header(self) -> InputSettings:
-        _check_columns(self, dict(self.columns), "columns")
-        return self
-
-
-class ItemColumns(Settings):
-    """Where an item's id and title are."""
-
-    item: Column
-    title: Column
-
-
-class ItemsSettings(FileSettings):
-    """The files with the items' titles."""
-
-    paths: Paths = ()
-    """Files, globs or URLs; none means no titles."""
-    columns: ItemColumns
-
-    @model_validator(mode="after")
-    def _columns_fit_header(self) -> ItemsSettings:
-        _check_columns(self, dict(self.columns), "columns")
-        return self
-
-
-def _check_columns(settings: FileSettings, columns: dict[str, Column | None], key: str) -> None:
-    given = {name: column for name, column in columns.items() if column is not None}
-    if len(set(given.values())) < len(given):
-        raise ValueError(f"{key} names one column twice")
-    if settings.format == "parquet":
-        return
-    wanted, hint = (str, "header: true needs names") if settings.header else (int, "header: false needs positions")
-    for name, column in given.items():
-        if not isinstance(column, wanted):
-            raise ValueError(f"{key}.{name} is {column!r}, but {hint}")
 
 
 class RatingRules(Settings):
@@ -141,41 +26,32 @@ class RatingRules(Settings):
     min: float | None = None
     max: float | None = None
     """Ratings outside are refused; null accepts any finite number."""
-    duplicates: Literal["latest", "mean", "error"] = "latest"
-    """Several ratings of one item by one user: keep the latest (of equally late ones the highest), their mean, or
-    refuse the whole input."""
+    max_rejected: float = Field(default=1.0, ge=0, le=1)
+    """The fraction of the rows read that may be unusable: more of them stop the preparation once all are parsed.
+    What the other rules drop, such as repeated pairs, does not count. By default any may be, but not all."""
+    duplicates: Literal["last", "first", "mean", "error"] = "last"
+    """Several ratings of one item by one user: keep the last or the first by timestamp, their mean, or refuse the
+    whole input. Of equally late ones, and without timestamps, the order of the input counts: files by their full
+    names, rows as they stand. The mean is kept with the timestamp of the last."""
+    min_user_ratings: int = Field(default=1, ge=1)
+    min_item_ratings: int = Field(default=1, ge=1)
+    """Users and items with fewer ratings are left out with all of them, until each that stays has as many among
+    what stays. Repeated ratings count once; which split a rating is for does not matter."""
+
+    @field_validator("duplicates", mode="before")
+    @classmethod
+    def _has_its_name(cls, duplicates: Any) -> Any:
+        if duplicates == "latest":
+            raise ValueError(
+                "'latest' is called 'last' now, and of equally late ratings the last in the input counts"
+            )
+        return duplicates
 
     @model_validator(mode="after")
     def _is_a_range(self) -> RatingRules:
         if self.min is not None and self.max is not None and self.min >= self.max:
             raise ValueError(f"min {self.min} is not below max {self.max}")
         return self
-
-
-class RandomSplit(Settings):
-    """Each pair is drawn by a hash of seed, user and item: it falls the same way whatever else is there."""
-
-    kind: Literal["random"]
-    test: float = Field(default=0.1, ge=0, lt=1)
-    valid: float = Field(default=0.05, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-
-    @model_validator(mode="after")
-    def _leaves_train(self) -> RandomSplit:
-        if self.test + self.valid >= 1:
-            raise ValueError("test + valid must be below 1, or no rating is left to train on")
-        return self
-
-
-class FilesSplit(Settings):
-    """The files say which ratings are for training and which for testing."""
-
-    kind: Literal["files"]
-    train: Paths = Field(min_length=1)
-    test: Paths = Field(min_length=1)
-    valid: Annotated[float, Field(ge=0, lt=1)] | Paths = 0.0
-    """A fraction to draw from the train files, or files of their own."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 class ShardSettings(Settings):
@@ -270,7 +146,7 @@ class PrepareConfig(Settings):
     input: InputSettings
     items: ItemsSettings | None = None
     ratings: RatingRules = RatingRules()
-    split: Annotated[RandomSplit | FilesSplit, Field(discriminator="kind")] = RandomSplit(kind="random")
+    split: Annotated[SplitRule, Field(discriminator="kind")] = RandomSplit(kind="random")
     shards: ShardSettings = ShardSettings()
     output: str = Field(min_length=1)
     overwrite: bool = False
@@ -282,14 +158,28 @@ class PrepareConfig(Settings):
     def _names_its_files_once(self) -> PrepareConfig:
         if self.split.kind == "files" and self.input.paths:
             raise ValueError("input.paths: with split.kind files, name the files as split.train and split.test")
-        if self.split.kind == "random" and not self.input.paths:
+        if self.split.kind != "files" and not self.input.paths:
             raise ValueError("key 'input.paths' is required; give it in the file or as input.paths=VALUE")
         return self
+
+    @model_validator(mode="after")
+    def _knows_the_time(self) -> PrepareConfig:
+        if needs_timestamps(self.split) and self.input.columns.timestamp is None:
+            instead = "; or set split.by to hash" if self.split.kind == "leave_n_out" else ""
+            raise ValueError(
+                f"split.kind {self.split.kind} goes by time: name the column as input.columns.timestamp{instead}"
+            )
+        return self
+
+    @property
+    def drops_rare(self) -> bool:
+        """Whether users and items with few ratings are left out."""
+        return max(self.ratings.min_user_ratings, self.ratings.min_item_ratings) > 1
 
 
 def named_paths(config: PrepareConfig) -> Iterable[tuple[str, Split, Paths]]:
     """(key, role of the rows, paths) for each key that names rating files; the role is a split's name."""
-    if config.split.kind == "random":
+    if config.split.kind != "files":
         yield "input.paths", "train", config.input.paths
         return
     yield "split.train", "train", config.split.train

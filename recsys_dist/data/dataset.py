@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -169,9 +169,18 @@ class Dataset:
             raise DataError(f"{url}/{MANIFEST} cannot be used: {where} {first['msg']}") from None
         dataset = cls(folder, manifest, hashlib.sha256(data).hexdigest())
         if verify:
-            for record in manifest.files:
-                folder.verify(record)
+            dataset.verify()
         return dataset
+
+    def verify(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Check size and hash of every file. Raises `DataError` naming the first that is not as recorded.
+
+        `progress` is called with (stage, files done, files in all).
+        """
+        for done, record in enumerate(self.manifest.files, 1):
+            self.folder.verify(record)
+            if progress is not None:
+                progress("verify files", done, len(self.manifest.files))
 
     @property
     def num_users(self) -> int:
@@ -213,7 +222,7 @@ class Dataset:
 
     def num_train(self, side: Side) -> NDArray[np.int64]:
         """Train ratings of each user or item; position = dense index."""
-        counts: NDArray[np.int64] = self._id_table(side)["num_train"].to_numpy()
+        counts: NDArray[np.int64] = self._table(f"{side}.parquet", ["num_train"])["num_train"].to_numpy()
         return counts
 
     @cached_property
@@ -239,9 +248,9 @@ class Dataset:
             raise DataError(f"{self.folder.url}/{MANIFEST} does not list {name}; prepare again") from None
 
     def _table(self, name: str, columns: list[str] | None) -> Any:
-        self.folder.check_size(self._record(name))
+        path = self.folder.local_copy(self._record(name))
         try:
-            with self.folder.open(name) as stream:
+            with path.open("rb") as stream:
                 return pq.read_table(stream, columns=columns)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DataError(f"{self.folder.url}/{name} cannot be read: {' '.join(str(error).split())}") from None

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys_dist.data.config import Column, FileSettings
+from recsys_dist.data.input_config import Column, FileSettings
+from recsys_dist.data.packing import MAGIC
 from recsys_dist.data.sources import MAX_LINE_BYTES, InputFile, first_bytes
 from recsys_dist.errors import DataError
 
@@ -29,6 +30,10 @@ class Layout:
     has_header: bool
     num_fields: int
     positions: dict[str, int]
+    has_item_lines: bool = False
+    """Whether lines of their own name the item of the rows below them."""
+    max_fields: int | None = None
+    """Where the last field keeps further separators, how many fields a line has at most."""
 
 
 def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
@@ -37,9 +42,11 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
     Raises `DataError` where the file is empty or lacks a wanted column.
     """
     lines = _first_lines(file, settings.encoding)
+    if settings.has_item_lines:
+        lines = [line for line in lines if settings.separator in line]
     wanted = {name: column for name, column in columns.items() if column is not None}
     if settings.header:
-        names = split_line(lines[0], settings.separator, settings.quote_sign) or [lines[0]]
+        names = split_line(lines[0], settings.separator, settings.quote_sign, settings.field_limit) or [lines[0]]
         num_fields, positions = len(names), _find(file, names, wanted, key)
     else:
         num_fields = _usual_fields(lines, settings)
@@ -51,14 +58,21 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
                     f"have {num_fields} fields between separators {settings.separator!r}"
                 )
     return Layout(
-        settings.separator, settings.quote_sign, settings.encoding, settings.header, num_fields, positions
+        settings.separator,
+        settings.quote_sign,
+        settings.encoding,
+        settings.header,
+        num_fields,
+        positions,
+        settings.has_item_lines,
+        settings.field_limit,
     )
 
 
-def split_line(line: str, separator: str, quote: str | None) -> list[str] | None:
-    """The fields of one line; None where a quote is left open."""
+def split_line(line: str, separator: str, quote: str | None, max_fields: int | None = None) -> list[str] | None:
+    """The fields of one line; None where a quote is left open. `max_fields` goes with no quotes."""
     if quote is None or quote not in line:
-        return line.split(separator)
+        return line.split(separator, -1 if max_fields is None else max_fields - 1)
     # A second line shows whether the first one ended: an open quote swallows the line end.
     fields = next(csv.reader([line + "\n", "\n"], delimiter=separator, quotechar=quote))
     return None if any("\n" in field for field in fields) else fields
@@ -67,6 +81,9 @@ def split_line(line: str, separator: str, quote: str | None) -> list[str] | None
 def _first_lines(file: InputFile, encoding: str) -> list[str]:
     data = first_bytes(file, SAMPLE_BYTES)
     is_whole = len(data) < SAMPLE_BYTES
+    for magic, kind in MAGIC.items():
+        if data.startswith(magic):
+            raise DataError(f"{file.name} is {kind}")
     if encoding == "utf-8":
         data = data.removeprefix(UTF8_BOM)
     if not data.strip():
@@ -79,7 +96,9 @@ def _first_lines(file: InputFile, encoding: str) -> list[str]:
 
 def _usual_fields(lines: list[str], settings: FileSettings) -> int:
     """The commonest number of fields; of equally common ones the largest."""
-    cut = (split_line(line, settings.separator, settings.quote_sign) for line in lines if line)
+    cut = (
+        split_line(line, settings.separator, settings.quote_sign, settings.field_limit) for line in lines if line
+    )
     counts = Counter(len(fields) for fields in cut if fields is not None)
     return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
 
@@ -89,7 +108,7 @@ def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: 
     for field, column in wanted.items():
         if names.count(str(column)) != 1:
             problem = "more than one column" if column in names else "no column"
-            shown = ", ".join(names)[:200]
+            shown = " ".join(", ".join(names).split())[:200]
             raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
         positions[field] = names.index(str(column))
     return positions

@@ -15,13 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys_dist.data.config import Column, RatingColumns, RatingRules
+from recsys_dist.data.config import RatingRules
+from recsys_dist.data.input_config import Column, RatingColumns, TimestampFormat
 from recsys_dist.data.ratings import ParsedBlock, check_rows
 from recsys_dist.data.rejects import Rejects, shorten
 from recsys_dist.data.sources import InputFile, open_file
 from recsys_dist.errors import DataError
 
 BATCH_ROWS = 1 << 20
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""How many of a unit make a second."""
 
 
 def group_ranges(file: InputFile, block_bytes: int) -> list[tuple[int, int]]:
@@ -39,7 +42,11 @@ def group_ranges(file: InputFile, block_bytes: int) -> list[tuple[int, int]]:
 
 
 def parse_parquet(
-    file: InputFile, groups: range, columns: RatingColumns, rules: RatingRules
+    file: InputFile,
+    groups: range,
+    columns: RatingColumns,
+    rules: RatingRules,
+    timestamp_format: TimestampFormat = "number",
 ) -> Iterator[ParsedBlock]:
     """Parse row groups of a Parquet file in batches of rows; a row's number stands for its line."""
     wanted: dict[str, Column] = {name: column for name, column in dict(columns).items() if column is not None}
@@ -49,7 +56,8 @@ def parse_parquet(
             BATCH_ROWS, row_groups=list(groups), columns=list(names.values()), use_threads=False
         )
         for batch in batches:
-            yield _parse_batch({field: batch.column(name) for field, name in names.items()}, rules)
+            fields = {field: batch.column(name) for field, name in names.items()}
+            yield _parse_batch(fields, rules, timestamp_format)
 
 
 @contextmanager
@@ -67,8 +75,9 @@ def _rating_column(file: InputFile, parquet: pq.ParquetFile, field: str, column:
     kind = parquet.schema_arrow.field(name).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_number = pa.types.is_integer(kind) or (field == "rating" and pa.types.is_floating(kind))
-    if not (is_number or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        allowed = "numbers" if field == "rating" else "whole numbers"
+    is_moment = field == "timestamp" and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+    if not (is_number or is_moment or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        allowed = {"rating": "numbers", "timestamp": "whole numbers, dates"}.get(field, "whole numbers")
         raise DataError(
             f"input.columns.{field}: {name!r} of {file.name} is {kind}; it must hold {allowed} or text"
         )
@@ -86,12 +95,12 @@ def column_name(file: InputFile, parquet: pq.ParquetFile, key: str, column: Colu
     return str(column)
 
 
-def _parse_batch(batch: dict[str, pa.Array], rules: RatingRules) -> ParsedBlock:
+def _parse_batch(batch: dict[str, pa.Array], rules: RatingRules, timestamp_format: TimestampFormat) -> ParsedBlock:
     columns = {field: _as_text(array) for field, array in batch.items() if field != "timestamp"}
     if "timestamp" in batch:
         columns["timestamp"] = _as_timestamp(batch["timestamp"])
     num_rows = len(columns["user"])
-    rows, refused, reasons = check_rows(columns, np.arange(num_rows), rules)
+    rows, refused, reasons = check_rows(columns, np.arange(num_rows), rules, timestamp_format)
     texts = (",".join(str(column[int(row)].as_py()) for column in columns.values()) for row in refused)
     rejects = Rejects.of(
         (int(row) + 1, int(reason), shorten(text))
@@ -114,9 +123,19 @@ def _as_text(array: pa.Array) -> pa.DictionaryArray:
 
 
 def _as_timestamp(array: pa.Array) -> pa.Array:
-    """Integers that fit int64 as they are, all else as text."""
+    """Integers that fit int64 as they are, dates and times as seconds since 1970, all else as text."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
+        return _as_seconds(array)
     if pa.types.is_integer(array.type) and array.type != pa.uint64():
         return array
     return pc.fill_null(pc.cast(array, pa.string()), "")
+
+
+def _as_seconds(moments: pa.Array) -> pa.Array:
+    """Dates and times as whole seconds since 1970, what is below a second cut off."""
+    if pa.types.is_date(moments.type):
+        moments = pc.cast(moments, pa.timestamp("s"), safe=False)
+    ticks = pc.fill_null(pc.cast(moments, pa.int64()), 0).to_numpy()
+    return pa.array(ticks // TICKS[moments.type.unit], mask=moments.is_null().to_numpy(zero_copy_only=False))

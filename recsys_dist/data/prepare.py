@@ -2,16 +2,17 @@
 
     input blocks --parse--> runs (rows sorted by user, on disk)
                  --merge, translate--> all items numbered
-                 --collect--> user shards: repeats settled, split drawn, train ratings counted
+                 --collect--> user shards: repeats settled, split drawn, train ratings counted (collection.py)
                  --rank items--> write_users --> write_items --> id tables, rejects, manifest
 
 The stages are Dask tasks; this process holds counts only. What comes out depends on the rows of the input and on
-the settings that say what to make of them: not on workers, block size, order of files, or how they were packed.
+the settings that say what to make of them: not on workers, block size, the order in which files are named, or how
+rows are packed into them. Only where a pair repeats at one timestamp does it matter which file, by full name, and
+which line a row stands in.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,29 +22,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
+from recsys_dist.data.acceptance import require_rows
 from recsys_dist.data.assemble import ITEM_INDEX, Extent
 from recsys_dist.data.cluster import Cluster, Progress, open_cluster
-from recsys_dist.data.config import PrepareConfig, named_paths
+from recsys_dist.data.collected import ShardInfo, split_fingerprint
+from recsys_dist.data.collection import Collected, Collection, default_shards
+from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
-from recsys_dist.data.layout import Layout, read_layout
+from recsys_dist.data.input_blocks import InputBlock, continued_blocks, find_blocks, place_items
 from recsys_dist.data.output import Output
-from recsys_dist.data.parquet import group_ranges
-from recsys_dist.data.partition import NUM_BUCKETS, RunInfo, cut_evenly
+from recsys_dist.data.partition import RunInfo, cut_evenly
 from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
 from recsys_dist.data.scratch import Scratch
-from recsys_dist.data.shards import RUNS, Run, ShardInfo, split_fingerprint
-from recsys_dist.data.sources import InputFile, find_files
+from recsys_dist.data.settled import Run
+from recsys_dist.data.shards import RUNS
 from recsys_dist.data.split import describe
-from recsys_dist.data.tasks import InputBlock
 from recsys_dist.data.titles import read_titles
 from recsys_dist.data.vocab import merge_levels, rank_items
-from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
-
-LEAST_SHARDS, USUAL_SHARDS = 4, 16
-"""Per side: enough for as many ranks, but a shard of few ratings costs more than it holds."""
-LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 50_000, 2_000_000
 
 
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
@@ -68,30 +65,6 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest
     return manifest
 
 
-def find_blocks(config: PrepareConfig) -> list[InputBlock]:
-    """The parts of the input to parse, sorted by file and place. Looks at the beginning of each file."""
-    files = [
-        file
-        for key, role, paths in named_paths(config)
-        for file in find_files(key, paths, config.input.format, role)
-    ]
-    repeated = [url for url, count in Counter(file.url for file in files).items() if count > 1]
-    if repeated:
-        raise ConfigError(f"split: {repeated[0]} is named for more than one split")
-    ranges: list[tuple[InputFile, int, int]] = []
-    for file in sorted(files, key=lambda file: file.name):
-        cut = group_ranges if file.format == "parquet" else InputFile.blocks
-        ranges += [(file, start, stop) for start, stop in cut(file, config.input.block_bytes)]
-    layouts = {file: _layout(file, config) for file in files}
-    return [InputBlock(file, layouts[file], number, *span) for number, (file, *span) in enumerate(ranges)]
-
-
-def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:
-    if file.format == "parquet":
-        return None
-    return read_layout(file, config.input, dict(config.input.columns), "input")
-
-
 @dataclass(frozen=True)
 class _Preparation:
     """One run through the stages."""
@@ -108,21 +81,32 @@ class _Preparation:
         return self.scratch.folder.url
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
-        infos, runs = self._parse(blocks)
+        infos, runs = self._parse(self._under_items(blocks))
         self._number_items(runs)
-        shards = self._collect(infos)
+        collected = Collection(self.config, self.cluster, self.scratch).run(infos)
+        shards = collected.shards
         user_shards = self._user_shards(shards)
         num_train = self._count_items(len(shards))
-        by_popularity, item_index = rank_items(num_train)
+        by_popularity, item_index = rank_items(num_train, collected.is_kept)
         self.scratch.save(ITEM_INDEX, {"item_index": item_index})
         item_shards = self._item_shards(num_train[by_popularity])
         files = [
             write_user_table(self.output, self.scratch, len(shards)),
             write_item_table(self.output, self.scratch, self.titles, by_popularity, num_train),
             *self._write_shards(user_shards, item_shards),
-            *write_rejects(self.output, self.scratch, runs, infos, shards),
+            *write_rejects(self.output, self.scratch, runs, infos, collected.rejects),
         ]
-        return self._manifest(infos, shards, user_shards, item_shards, files)
+        return self._manifest(infos, collected, user_shards, item_shards, files)
+
+    def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
+        """The blocks, each with the item of the rows it begins with, where lines name the items."""
+        if not self.config.input.has_item_lines:
+            return blocks
+        continued = continued_blocks(blocks)
+        subjects = [block.subject for block in continued]
+        found = self.cluster.run("find items", tasks.find_last, [(block,) for block in continued], subjects)
+        numbers = [block.number for block in continued]
+        return place_items(blocks, dict(zip(numbers, found, strict=True)))
 
     def _parse(self, blocks: list[InputBlock]) -> tuple[list[RunInfo], list[Run]]:
         subjects = [block.subject for block in blocks]
@@ -135,7 +119,7 @@ class _Preparation:
                 infos.append(part)
                 runs.append(Run(part.name, name, lines[name] + 1, role))
                 lines[name] += part.num_lines
-        _require_rows(infos, runs)
+        require_rows(infos, runs, self.config.ratings.max_rejected)
         self.scratch.save_json(RUNS, [asdict(run) for run in runs])
         return infos, runs
 
@@ -146,21 +130,6 @@ class _Preparation:
         subjects = [f"the items of {run.file} from line {run.first_line}" for run in runs]
         calls = [(self._scratch_url, run.name) for run in runs]
         self.cluster.run("number items", tasks.translate, calls, subjects)
-
-    def _collect(self, infos: list[RunInfo]) -> list[ShardInfo]:
-        bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
-        for info in infos:
-            bucket_rows[info.buckets] += info.bucket_rows
-        used = np.flatnonzero(bucket_rows)
-        num_shards = self.config.shards.users or default_shards(int(bucket_rows.sum()))
-        cuts = cut_evenly(bucket_rows[used], num_shards)
-        edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
-        ranges = list(itertools.pairwise(edges))
-        calls = [(self._scratch_url, number, span, self.config) for number, span in enumerate(ranges)]
-        shards = self.cluster.run("collect users", tasks.collect, calls, _shard_subjects("user", len(calls)))
-        if not sum(shard.num_ratings["train"] for shard in shards):
-            raise DataError("the split leaves no rating to train on; lower split.test and split.valid")
-        return shards
 
     def _user_shards(self, shards: list[ShardInfo]) -> list[Shard]:
         stops = np.cumsum([shard.num_users for shard in shards]).tolist()
@@ -206,14 +175,14 @@ class _Preparation:
     def _manifest(
         self,
         infos: list[RunInfo],
-        shards: list[ShardInfo],
+        collected: Collected,
         user_shards: list[Shard],
         item_shards: list[Shard],
         files: Sequence[FileRecord],
     ) -> Manifest:
+        shards = collected.shards
         num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
-        counts = [*(info.rejected for info in infos), *(shard.rejected for shard in shards)]
-        rejected = sum(counts, Counter[str]())
+        rejected = sum((info.rejected for info in infos), collected.rejected)
         return Manifest(
             num_users=user_shards[-1].stop,
             num_items=item_shards[-1].stop,
@@ -222,7 +191,9 @@ class _Preparation:
             rows=RowCounts(
                 read=sum(info.num_read for info in infos), kept=sum(num_ratings.values()), rejected=dict(rejected)
             ),
-            split=SplitInfo(rule=describe(self.config.split), fingerprint=split_fingerprint(shards)),
+            split=SplitInfo(
+                rule=describe(self.config.split, collected.cutoffs), fingerprint=split_fingerprint(shards)
+            ),
             user_shards=tuple(user_shards),
             item_shards=tuple(item_shards),
             files=tuple(files),
@@ -235,28 +206,6 @@ class _Preparation:
             max=rules.max if rules.max is not None else max(shard.train_max for shard in shards),
             mean=sum(shard.train_sum for shard in shards) / num_train,
         )
-
-
-def _require_rows(infos: list[RunInfo], runs: list[Run]) -> None:
-    """Raise `DataError` where not one row was accepted."""
-    num_read = sum(info.num_read for info in infos)
-    if num_read == 0:
-        raise DataError(f"{runs[0].file if runs else 'the input'} has no rows")
-    if num_read == sum(info.rejected.total() for info in infos):
-        first, run = next(
-            (info.first_reject, run) for info, run in zip(infos, runs, strict=True) if info.first_reject
-        )
-        line, reason, text = first
-        raise DataError(
-            f"none of {num_read} rows is a valid rating; "
-            f"the first: {run.file} line {run.first_line - 1 + line}: {reason}: {text!r}"
-        )
-
-
-def default_shards(num_ratings: int) -> int:
-    """How many shards a side has where the configuration leaves it open."""
-    usual = min(max(LEAST_SHARDS, num_ratings // LEAST_SHARD_RATINGS), USUAL_SHARDS)
-    return max(usual, -(-num_ratings // MOST_SHARD_RATINGS))
 
 
 def _shard_subjects(side: str, count: int) -> list[str]:

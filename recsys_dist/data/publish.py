@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.rejects import Reason, Rejects
 from recsys_dist.data.scratch import Scratch, unpack_texts
-from recsys_dist.data.shards import RUN_LINES, Run, ShardInfo
+from recsys_dist.data.settled import RUN_LINES, Run
 from recsys_dist.data.tables import REJECTS_SCHEMA, id_schema, write_table
 from recsys_dist.data.titles import find_titles
 from recsys_dist.data.vocab import all_item_ids
@@ -49,16 +49,16 @@ def write_item_table(
 
 
 def write_rejects(
-    output: Folder, scratch: Scratch, runs: Sequence[Run], infos: Sequence[RunInfo], shards: Sequence[ShardInfo]
+    output: Folder, scratch: Scratch, runs: Sequence[Run], infos: Sequence[RunInfo], later: Sequence[str]
 ) -> list[FileRecord]:
-    """Write the refused rows: a file for each input file that has any, then one for each shard with repeats."""
+    """Write the refused rows: a file for each input file that has any, then one for each of `later`, the files of
+    rows that were refused while shards were collected."""
     by_file: dict[str, list[Run]] = {}
     for run, info in zip(runs, infos, strict=True):
         if info.rejected:
             by_file.setdefault(run.file, []).append(run)
     groups: list[Iterator[pa.Table]] = [map(partial(_of_run, scratch), group) for group in by_file.values()]
-    shards_with_any = [[shard] for shard, info in enumerate(shards) if info.rejected]
-    groups += [map(partial(_of_shard, scratch, runs), one) for one in shards_with_any]
+    groups += [map(partial(_of_shard, scratch, runs), [name]) for name in later]
     return [
         write_table(output, f"rejects/{number:05d}.parquet", REJECTS_SCHEMA, group)
         for number, group in enumerate(groups)
@@ -71,8 +71,8 @@ def _of_run(scratch: Scratch, run: Run) -> pa.Table:
     return _table(files, rejects.line + run.first_line - 1, rejects)
 
 
-def _of_shard(scratch: Scratch, runs: Sequence[Run], shard: int) -> pa.Table:
-    rejects = Rejects.from_arrays(scratch.load(f"shard-{shard}.rejects"))
+def _of_shard(scratch: Scratch, runs: Sequence[Run], name: str) -> pa.Table:
+    rejects = Rejects.from_arrays(scratch.load(name))
     run, line = np.divmod(rejects.line, RUN_LINES)
     return _table(pa.array([run.file for run in runs]).take(pa.array(run)), line, rejects)
 

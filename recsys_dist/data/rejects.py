@@ -32,6 +32,10 @@ class Reason(IntEnum):
     TIMESTAMP = 10
     DUPLICATE = 11
     HELD_OUT = 12
+    ITEM_LINE = 13
+    DATE = 14
+    FEW_OF_USER = 15
+    FEW_OF_ITEM = 16
 
     @property
     def label(self) -> str:
@@ -53,6 +57,10 @@ _LABELS = {
     Reason.TIMESTAMP: "timestamp is not a whole number",
     Reason.DUPLICATE: "duplicate",
     Reason.HELD_OUT: "pair is held out for testing or validation",
+    Reason.ITEM_LINE: "no usable item line above",
+    Reason.DATE: "timestamp is not a date",
+    Reason.FEW_OF_USER: "too few ratings of the user",
+    Reason.FEW_OF_ITEM: "too few ratings of the item",
 }
 
 

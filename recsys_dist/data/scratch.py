@@ -34,6 +34,10 @@ class Scratch:
         """The arrays of a file, memory-mapped where the folder is on a local disk."""
         return read_arrays(self.folder, name)
 
+    def remove(self, name: str) -> None:
+        """Remove a file that no task needs any longer."""
+        self.folder.remove(name)
+
     def save_json(self, name: str, value: Any) -> None:
         """Write a small value."""
         self._write(name, json.dumps(value).encode())

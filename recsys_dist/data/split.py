@@ -1,6 +1,7 @@
-"""Which ratings train, validate and test, and which of several ratings of the same pair counts.
+"""Which ratings train, validate and test. Codes are places in `SPLITS`.
 
-A pair's fate follows from its ids, its own ratings and the seed alone. Codes are places in `SPLITS`.
+A pair's fate follows from its ids and the seed, from the file it stands in, from the user's other ratings, or from
+two timestamps that hold for all: never from how the rows are dealt to shards.
 """
 
 from __future__ import annotations
@@ -11,22 +12,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.config import FilesSplit, RandomSplit
 from recsys_dist.data.dataset import SPLITS
+from recsys_dist.data.split_config import FilesSplit, LeaveNOutSplit, RandomSplit, SplitRule
 
 TRAIN, VALID, TEST = (SPLITS.index(split) for split in SPLITS)
+LAST = 2**63 - 1
+"""No timestamp is later."""
 
 
-def draw_split(
-    rule: RandomSplit | FilesSplit, pair_hash: NDArray[np.uint64], role: NDArray[np.int8] | None
-) -> NDArray[np.int8]:
-    """The split of each pair. `role` is the split that the pair's file is for, with `FilesSplit`."""
-    drawn = np.full(len(pair_hash), TRAIN, np.int8)
-    test = rule.test if rule.kind == "random" else 0.0
-    valid = 0.0 if isinstance(rule.valid, tuple) else rule.valid
-    drawn[_below(pair_hash, test + valid)] = VALID
-    drawn[_below(pair_hash, test)] = TEST
-    return drawn if role is None else np.where(role == TRAIN, drawn, role)
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of some users, all of each, one entry a pair."""
+
+    user: NDArray[np.int64]
+    """From 0, ascending."""
+    hash: NDArray[np.uint64]
+    """Of seed, user and item."""
+    timestamp: NDArray[np.int64]
+    role: NDArray[np.int8]
+    """The split that the pair's file is for."""
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """Where time is cut: what is later than the one is for testing, else later than the other for validation."""
+
+    test_after: int
+    valid_after: int
+
+
+def draw_split(rule: SplitRule, pairs: Pairs, cutoffs: Cutoffs | None = None) -> NDArray[np.int8]:
+    """The split of each pair; `cutoffs` are those of a `TimeSplit`."""
+    match rule:
+        case RandomSplit():
+            return _by_hash(pairs.hash, rule.test, rule.valid)
+        case FilesSplit():
+            valid = 0.0 if isinstance(rule.valid, tuple) else rule.valid
+            return np.where(pairs.role == TRAIN, _by_hash(pairs.hash, 0.0, valid), pairs.role)
+        case LeaveNOutSplit():
+            return _by_user(rule, pairs)
+        case _:
+            assert cutoffs is not None, "a split by time is drawn when its cutoffs are known"
+            return _by_time(pairs.timestamp, cutoffs)
+
+
+def _by_hash(hashes: NDArray[np.uint64], test: float, valid: float) -> NDArray[np.int8]:
+    drawn = np.full(len(hashes), TRAIN, np.int8)
+    drawn[_below(hashes, test + valid)] = VALID
+    drawn[_below(hashes, test)] = TEST
+    return drawn
 
 
 def _below(hashes: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
@@ -35,42 +69,39 @@ def _below(hashes: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
     return is_below
 
 
-def describe(rule: RandomSplit | FilesSplit) -> dict[str, Any]:
+def _by_user(rule: LeaveNOutSplit, pairs: Pairs) -> NDArray[np.int8]:
+    keys = (pairs.hash, pairs.timestamp, pairs.user) if rule.by == "time" else (pairs.hash, pairs.user)
+    order = np.lexsort(keys)
+    num_rows = np.bincount(pairs.user)
+    free = np.maximum(num_rows - rule.min_train, 0)
+    test = np.minimum(rule.test, free)
+    valid = np.minimum(rule.valid, free - test)
+    # How many ratings of the same user come after each in this order, which `pairs.user` shares.
+    after = np.cumsum(num_rows)[pairs.user] - 1 - np.arange(len(order))
+    drawn = np.full(len(order), TRAIN, np.int8)
+    drawn[order[after < (test + valid)[pairs.user]]] = VALID
+    drawn[order[after < test[pairs.user]]] = TEST
+    return drawn
+
+
+def _by_time(timestamp: NDArray[np.int64], cutoffs: Cutoffs) -> NDArray[np.int8]:
+    drawn = np.full(len(timestamp), TRAIN, np.int8)
+    drawn[timestamp > cutoffs.valid_after] = VALID
+    drawn[timestamp > cutoffs.test_after] = TEST
+    return drawn
+
+
+def hash_seed(rule: SplitRule) -> int:
+    """The seed of the hash of each pair, for rules with and without one."""
+    return 0 if rule.kind == "time" else rule.seed
+
+
+def describe(rule: SplitRule, cutoffs: Cutoffs | None = None) -> dict[str, Any]:
     """The rule as the manifest keeps it: what decided, not where the files stood."""
-    if rule.kind == "random":
+    if rule.kind == "files":
+        valid = "files" if isinstance(rule.valid, tuple) else rule.valid
+        return {"kind": rule.kind, "valid": valid, "seed": rule.seed}
+    if cutoffs is None:
         return rule.model_dump()
-    valid = "files" if isinstance(rule.valid, tuple) else rule.valid
-    return {"kind": rule.kind, "valid": valid, "seed": rule.seed}
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """What becomes of rows that share a pair; places are positions in the arrays given to `settle_repeats`."""
-
-    kept: NDArray[np.int64]
-    dropped: NDArray[np.int64]
-    is_held_out: NDArray[np.bool_]
-    """For each dropped row, whether its pair is kept by a file for testing or validation."""
-    mean: NDArray[np.float64]
-    """For each kept row, the mean rating of the rows it was chosen from."""
-
-
-def settle_repeats(
-    pair: NDArray[np.int64],
-    role: NDArray[np.int8],
-    timestamp: NDArray[np.int64],
-    rating: NDArray[np.float32],
-    origin: NDArray[np.int64],
-) -> Repeats:
-    """Choose one row of each pair: held out before train, then the latest, then the highest, then the first.
-
-    `origin` orders equal rows by where they stand in the input.
-    """
-    order = np.lexsort((origin, -rating, ~timestamp, -role, pair))
-    is_first = np.diff(pair[order], prepend=pair[order[0]] - 1) != 0
-    group = np.cumsum(is_first) - 1
-    first = np.flatnonzero(is_first)
-    is_rival = role[order] == role[order[first]][group]
-    totals = np.bincount(group, np.where(is_rival, rating[order].astype(np.float64), 0.0))
-    means = totals / np.bincount(group, is_rival)
-    return Repeats(order[first], order[~is_first], ~is_rival[~is_first], means)
+    ends = {"valid_from": cutoffs.valid_after, "test_from": cutoffs.test_after}
+    return {**rule.model_dump(), **{key: end + 1 if end < LAST else None for key, end in ends.items()}}

@@ -3,54 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.data import core, cutoffs
 from recsys_dist.data.assemble import Extent, write_item_shard, write_user_shard
+from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.layout import Layout
+from recsys_dist.data.cutoffs import TimeSpan
+from recsys_dist.data.input_blocks import InputBlock
+from recsys_dist.data.item_lines import LastItem, find_last_item
 from recsys_dist.data.parquet import parse_parquet
 from recsys_dist.data.partition import RunInfo, write_run
 from recsys_dist.data.ratings import ParsedBlock, parse_text
 from recsys_dist.data.scratch import Scratch
-from recsys_dist.data.shards import ShardInfo, collect_shard
-from recsys_dist.data.sources import InputFile, read_blocks
+from recsys_dist.data.settled import Buckets, Source
+from recsys_dist.data.shards import SettledInfo, collect_shard, settle_shard, split_shard
+from recsys_dist.data.sources import read_blocks
+from recsys_dist.data.split import Cutoffs
 from recsys_dist.data.vocab import merge_items, translate_items
 from recsys_dist.storage import FileRecord, Folder
-
-
-@dataclass(frozen=True)
-class InputBlock:
-    """A part of one input file to parse: bytes of text, row groups of Parquet. `number` tells all parts apart."""
-
-    file: InputFile
-    layout: Layout | None
-    """None for Parquet."""
-    number: int
-    start: int
-    stop: int
-
-    @property
-    def subject(self) -> str:
-        """What this is, for people."""
-        unit = "byte" if self.layout is not None else "row group"
-        return f"{self.file.name} from {unit} {self.start} to {self.stop}"
 
 
 def parse(scratch_url: str, block: InputBlock, config: PrepareConfig) -> list[RunInfo]:
     """Parse a part of a file into one run, or into several where it has to be read front to back."""
     scratch = Scratch(scratch_url)
-    parsed = enumerate(_parsed_blocks(block, config))
+    parsed = enumerate(parse_block(block, config))
     return [write_run(scratch, f"block-{block.number}-{part}", rows) for part, rows in parsed]
 
 
-def _parsed_blocks(block: InputBlock, config: PrepareConfig) -> Iterator[ParsedBlock]:
+def parse_block(block: InputBlock, config: PrepareConfig) -> Iterator[ParsedBlock]:
+    """Parse a part of a file: at once, or piece by piece where it has to be read front to back."""
+    timestamp_format, item = config.input.timestamp_format, block.item_above
     if block.layout is None:
         groups = range(block.start, block.stop)
-        yield from parse_parquet(block.file, groups, config.input.columns, config.ratings)
+        yield from parse_parquet(block.file, groups, config.input.columns, config.ratings, timestamp_format)
         return
     pieces = read_blocks(block.file, block.start, block.stop, config.input.block_bytes)
     for part, data in enumerate(pieces):
-        yield parse_text(data, block.layout, config.ratings, is_first=block.start == 0 and part == 0)
+        is_first = block.start == 0 and part == 0
+        parsed = parse_text(data, block.layout, config.ratings, is_first, item, timestamp_format)
+        item = parsed.item_below
+        yield parsed
+
+
+def find_last(block: InputBlock) -> LastItem | None:
+    """The last name of an item in a part of a file; see `find_last_item`."""
+    assert block.layout is not None, "no line of Parquet names an item"
+    return find_last_item(block.file, block.layout, block.start, block.stop)
 
 
 def merge(scratch_url: str, sources: list[str], target: str) -> int:
@@ -66,6 +67,38 @@ def translate(scratch_url: str, run: str) -> None:
 def collect(scratch_url: str, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
     """Collect one user shard; see `collect_shard`."""
     return collect_shard(Scratch(scratch_url), shard, buckets, config)
+
+
+def settle(scratch_url: str, name: str, buckets: tuple[int, int], config: PrepareConfig) -> SettledInfo:
+    """Let the rows of some users wait for the others; see `settle_shard`."""
+    return settle_shard(Scratch(scratch_url), name, buckets, config)
+
+
+def trim(scratch_url: str, source: Source, target: str, dropped: str | None, min_user: int) -> Buckets:
+    """Leave out what has too few ratings; see `core.trim`."""
+    return core.trim(Scratch(scratch_url), source, target, dropped, min_user)
+
+
+def sort_times(scratch_url: str, source: Source, target: str) -> TimeSpan:
+    """Sort the timestamps of settled rows; see `cutoffs.sort_times`."""
+    return cutoffs.sort_times(Scratch(scratch_url), source, target)
+
+
+def count_later(scratch_url: str, name: str, timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count sorted timestamps; see `cutoffs.count_later`."""
+    return cutoffs.count_later(Scratch(scratch_url), name, timestamps)
+
+
+def split(
+    scratch_url: str,
+    shard: int,
+    buckets: tuple[int, int],
+    sources: list[Source],
+    cut: Cutoffs | None,
+    config: PrepareConfig,
+) -> ShardInfo:
+    """Collect one user shard from rows that waited; see `split_shard`."""
+    return split_shard(Scratch(scratch_url), shard, buckets, sources, cut, config)
 
 
 def write_users(

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_dist.data.config import Column, ItemsSettings
+from recsys_dist.data.fields import cut_fields
+from recsys_dist.data.find import find_files
+from recsys_dist.data.input_config import Column, ItemsSettings
 from recsys_dist.data.layout import read_layout
-from recsys_dist.data.lines import Lines, cut_fields
+from recsys_dist.data.lines import Lines
 from recsys_dist.data.parquet import column_name, open_parquet
 from recsys_dist.data.rejects import Reason
-from recsys_dist.data.sources import InputFile, find_files, read_blocks
+from recsys_dist.data.sources import InputFile, read_blocks
 from recsys_dist.errors import DataError
 
 BLOCK_BYTES = 32 << 20
@@ -23,7 +25,7 @@ def read_titles(settings: ItemsSettings | None) -> pa.Table | None:
 
     Raises `DataError` naming file and line where a line cannot be read.
     """
-    files = find_files("items.paths", settings.paths, settings.format) if settings is not None else []
+    files = find_files("items.paths", settings.paths, settings) if settings is not None else []
     if settings is None or not files:
         return None
     return pa.concat_tables([_read_file(file, settings) for file in files]).combine_chunks()

@@ -51,11 +51,18 @@ def translate_items(scratch: Scratch, run: str) -> None:
     scratch.save(f"{run}.items", {"item_code": codes.to_numpy()})
 
 
-def rank_items(num_train: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """From the train ratings of each `item_code`: the codes in order of `item_index`, and each code's index."""
+def rank_items(
+    num_train: NDArray[np.int64], is_kept: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """From the train ratings of each `item_code`: the codes in order of `item_index`, and each code's index.
+
+    Codes that are not kept are not among the former, and have the index -1.
+    """
     by_popularity = np.argsort(-num_train, kind="stable")
-    item_index = np.empty_like(by_popularity)
-    item_index[by_popularity] = np.arange(len(num_train))
+    if is_kept is not None:
+        by_popularity = by_popularity[is_kept[by_popularity]]
+    item_index = np.full(len(num_train), -1)
+    item_index[by_popularity] = np.arange(len(by_popularity))
     return by_popularity, item_index
 
 

@@ -7,9 +7,11 @@ In: a model folder, a prepared dataset. Out: the report, a tree of plain values 
     trained_on                  the same over pairs with a train rating, which count in no other figure; there are
                                 none in the dataset that the model was trained on
     baselines                   global_mean and user_item_bias: rmse, mae, count, seconds to fit and predict
-    ranking                     recall and ndcg at 10; null where it was not asked for
+    ranking                     recall and ndcg at 10; null where it was not asked for, and on the train ratings
     uncertainty                 coverage of the 50, 80, 90 and 95 % intervals, nll and log_loss: calibration.py;
                                 null where the model does not know how sure it is
+    allowed                     what is refused unless it is asked for: ratings that were trained on (train),
+                                a dataset with another split than that of training (other_split)
     model, dataset, split, seconds
 
 Held-out ratings are only compared with, never put in.
@@ -30,10 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset, Ratings, Side, Split
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.data.dataset import Dataset, Ratings
 from recsys_dist.inference.calibration import CalibrationSums
-from recsys_dist.inference.ids import IdIndex
+from recsys_dist.inference.held_out import HeldOut
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.inference.model import Model, load_model
 from recsys_dist.inference.ranking import Liked, rank_held_out
@@ -53,17 +54,20 @@ def evaluate(
     ranking_users: int = RANKING_USERS,
     device: str = "cpu",
     verify: bool = True,
+    allow_train: bool = False,
+    allow_other_split: bool = False,
 ) -> Report:
     """Compare the model at `model_dir` with the held-out ratings of a split (`test` or `valid`).
 
     A rating of at least `relevant_from` (the train mean where None) counts as liked in the ranking, which is done
     for at most `ranking_users` users. `verify` checks the hash of every model file first. Ratings of pairs that
-    the model was trained on, which another dataset may hold, are left out of all figures and reported apart.
-    Raises `DataError` where the split is empty or damaged.
+    the model was trained on, which another dataset may hold, are left out of all figures and reported apart; a
+    dataset with another split needs `allow_other_split`. `allow_train` goes with the split `train`, all of whose
+    ratings count. Raises `DataError` where the split is empty or damaged.
     """
     start = time.perf_counter()
     model, dataset = load_model(model_dir, device, verify), Dataset.open(dataset_url)
-    held_out = HeldOut(model, dataset, split)
+    held_out = HeldOut(model, dataset, split, allow_train, allow_other_split)
     liked = Liked(
         model.manifest.rating.mean if relevant_from is None else relevant_from,
         model.users.num_rows,
@@ -72,12 +76,21 @@ def evaluate(
     loaded = time.perf_counter()
     report = _errors(model, held_out, liked)
     eligible_U = report.pop("eligible")
-    ranking = rank_held_out(model, liked, held_out.shards(), eligible_U, ranking_users) if ranking_users else None
+    # Of train ratings none can be ranked: lists leave out what was rated in training.
+    ranks = ranking_users > 0 and not held_out.is_train
+    ranking = rank_held_out(model, liked, held_out.shards(), eligible_U, ranking_users) if ranks else None
     report |= {
         "ranking": ranking,
         "split": split,
         "model": _about_model(model),
-        "dataset": {"url": dataset_url, "digest": dataset.digest, "is_trained_on": held_out.is_trained_on},
+        "dataset": {
+            "url": dataset_url,
+            "digest": dataset.digest,
+            "split_fingerprint": dataset.manifest.split.fingerprint,
+            "is_trained_on": held_out.is_trained_on,
+            "is_same_split": held_out.is_same_split,
+        },
+        "allowed": {"train": held_out.is_train, "other_split": not held_out.is_same_split},
     }
     report["seconds"] |= {"load": loaded - start, "total": time.perf_counter() - start}
     plain: Report = _plain(report)
@@ -87,52 +100,6 @@ def evaluate(
 def write_report(report: Report, path: Path) -> None:
     """Write a report as JSON to a local file."""
     write_whole(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
-
-
-class HeldOut:
-    """The ratings of one split by the model's indices; users and items unknown to it are its last row."""
-
-    def __init__(self, model: Model, dataset: Dataset, split: str) -> None:
-        self._dataset = dataset
-        self._split = _parse_split(split)
-        self._train_ratings = model.train_ratings
-        if not dataset.manifest.num_ratings.get(self._split):
-            raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
-        for record in dataset.manifest.files:
-            if record.name.startswith(f"ratings/{split}/"):
-                dataset.folder.verify(record)
-        self.is_trained_on = dataset.digest == model.manifest.provenance.dataset_digest
-        self._user_of = self._translation("users", model.user_ids)
-        self._item_of = self._translation("items", model.item_ids)
-
-    def shards(self) -> Iterator[Ratings]:
-        """The ratings of one user shard after the other, those of pairs that the model was trained on left out."""
-        return (unseen for unseen, _ in self.parts())
-
-    def parts(self) -> Iterator[tuple[Ratings, Ratings]]:
-        """For one user shard after the other: the unseen ratings, and those of pairs that were trained on."""
-        for shard in range(len(self._dataset.shards("users"))):
-            ratings = self._dataset.ratings(self._split, shard)
-            user_N, item_N = self._user_of[ratings.user_index], self._item_of[ratings.item_index]
-            known_N = np.zeros(len(ratings), np.bool_)
-            if not self.is_trained_on:
-                known_N = self._train_ratings.hold(user_N, item_N)
-            unseen, known = (Ratings(user_N[m], item_N[m], ratings.rating[m]) for m in (~known_N, known_N))
-            yield unseen, known
-
-    def _translation(self, side: Side, ids: IdIndex) -> NDArray[np.int64]:
-        """Model index of each dataset index: the same where the model was trained on it, otherwise by raw id."""
-        if self.is_trained_on:
-            return np.arange(self._dataset.num_rows(side))
-        return ids.find(self._dataset.ids(side))
-
-
-def _parse_split(split: str) -> Split:
-    if split == "test":
-        return "test"
-    if split == "valid":
-        return "valid"
-    raise ConfigError(f"split {split!r} is not held out; use test or valid")
 
 
 @dataclass

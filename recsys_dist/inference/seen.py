@@ -53,12 +53,9 @@ class TrainRatings:
         return np.repeat(position, count), np.asarray(block.indices[_entries(begin, count)], np.int64)
 
     def _block(self, shard: int) -> Block:
-        if shard in self._blocks:
-            return self._blocks[shard]
-        block = self._folder.block(shard)
-        if self._folder.folder.is_local:
-            self._blocks[shard] = block
-        return block
+        if shard not in self._blocks:
+            self._blocks[shard] = self._folder.block(shard)
+        return self._blocks[shard]
 
 
 class DatasetRatings:

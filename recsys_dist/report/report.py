@@ -1,11 +1,13 @@
-"""From a run folder to a page. The extra `report` brings what draws it."""
+"""From a run folder or a dataset to a page. The extra `report` brings what draws it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from recsys_dist.errors import ConfigError
+from recsys_dist.data.dataset import Dataset
+from recsys_dist.report.dataset_overview import DatasetOverview, Progress
 from recsys_dist.report.evaluation import Evaluation
+from recsys_dist.report.extra import drawing_tools
 from recsys_dist.report.run_record import RunRecord
 
 
@@ -15,10 +17,18 @@ def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> 
     `evaluation` is the `report.json` that `evaluate` wrote of its model. The same files give the same bytes.
     Raises `ConfigError` where matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
     """
-    try:
+    with drawing_tools():
         from recsys_dist.report.page import render  # noqa: PLC0415 - needs an extra
-    except ImportError as error:
-        raise ConfigError(f"the report cannot be drawn: {error}; pip install recsys-dist[report]") from error
     record = RunRecord.read(run_dir)
     page = render(record, None if evaluation is None else Evaluation.read(evaluation, record.config))
     output.write_bytes(page.encode())
+
+
+def write_dataset_page(dataset: Dataset, output: Path, progress: Progress | None = None) -> None:
+    """Write one self-contained HTML file about a prepared dataset; the same dataset gives the same bytes.
+
+    Raises `ConfigError` where matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
+    """
+    with drawing_tools():
+        from recsys_dist.report.dataset_page import render  # noqa: PLC0415 - needs an extra
+    output.write_bytes(render(dataset, DatasetOverview.read(dataset, progress)).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import assert_never
 
@@ -70,7 +70,7 @@ def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], 
     store = CheckpointStore(folder, collectives, config.checkpoint.keep)
     start = store.latest()
     if start is not None:
-        require_same_run(start, config, dataset.digest)
+        require_same_run(start, config, facts)
     tracker = Tracker(folder, config.training.epochs, collectives.world.is_first, scalars=scalars)
     collectives.together("preparing the run folder", lambda: _announce(folder, config, start, collectives.world))
     trainer = build_trainer(config, dataset, collectives)
@@ -101,16 +101,17 @@ def build_trainer(config: TrainConfig, dataset: Dataset, collectives: Collective
             assert_never(unknown)
 
 
-def require_same_run(start: Checkpoint, config: TrainConfig, dataset_digest: str) -> None:
+def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str, JsonValue]) -> None:
     """Raise `ConfigError` where `config` differs from that of the checkpoint in what changes the result.
 
     The number of epochs, the device, time limits and what is saved may change from one start to the next.
     """
     saved = parse_settings(TrainConfig, start.config, source=f"the configuration of {start.folder.url}")
-    if start.details.get("dataset_digest") != dataset_digest:
+    if start.details.get("dataset_digest") != facts["dataset_digest"]:
+        has_other_split = start.details.get("split_fingerprint") not in {None, facts["split_fingerprint"]}
         raise ConfigError(
             f"dataset: {config.dataset} is not the one that {config.run_dir} was trained on ({saved.dataset}, "
-            "other content); use that one, or another run_dir"
+            f"{'another split' if has_other_split else 'other content'}); use that one, or another run_dir"
         )
     old, new = _result_keys(saved), _result_keys(config)
     for key in chain(old, new):
@@ -134,6 +135,7 @@ def _told(settings: dict[str, JsonValue], key: str) -> str:
 def _facts(dataset: Dataset) -> dict[str, JsonValue]:
     return {
         "dataset_digest": dataset.digest,
+        "split_fingerprint": dataset.manifest.split.fingerprint,
         "recsys_dist_version": recsys_dist.__version__,
         "torch_version": torch.__version__,
     }
@@ -144,7 +146,12 @@ def _digest(config: TrainConfig) -> str:
 
 
 def _verify_share(dataset: Dataset, world: World) -> None:
-    """Check the hashes of the files that training reads, this rank its share of them."""
+    """Check the hashes of the files that training reads, this rank its share of them.
+
+    Those behind a URL are checked as each rank fetches what it reads.
+    """
+    if not dataset.folder.is_local:
+        return
     read = [file for file in dataset.manifest.files if file.name.startswith(FILES_READ)]
     for file in read[world.rank :: world.size]:
         dataset.folder.verify(file)

@@ -1,9 +1,12 @@
 """Preparation as a whole, on a real scheduler and two worker processes that all tests of this file share."""
 
+import bz2
 import gzip
 import hashlib
 import itertools
+import os
 import signal
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.data import cluster
+from recsys_dist.data.collection import default_shards
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
-from recsys_dist.data.prepare import default_shards, prepare
+from recsys_dist.data.prepare import prepare
 from recsys_dist.errors import ConfigError, DataError
+from tests.contents import contents, digests, rejects
 from tests.dask_processes import dask_processes
 
 HEADER = "user,item,rating,timestamp\n"
@@ -62,32 +67,14 @@ def write_rows(path, rows, line_end="\n"):
     return path
 
 
-def latest(rows):
-    """The plain reference: of each pair the latest row, of equally late ones the highest."""
+def settled(rows, keep="last"):
+    """The plain reference: of each pair the last row by time, then by place; or the first."""
     best = {}
-    for user, item, rating, time in rows:
-        best[user, item] = max(best.get((user, item), (-(2**63), 0.0)), (time, rating))
-    return {pair: (rating, time) for pair, (time, rating) in best.items()}
-
-
-def contents(dataset):
-    """Everything in the ratings files by raw ids: {(user, item): (rating, timestamp, split)}."""
-    users, items = dataset.ids("users").to_pylist(), dataset.ids("items").to_pylist()
-    found = {}
-    for split, shard in itertools.product(SPLITS, range(len(dataset.shards("users")))):
-        table = pq.read_table(Path(dataset.folder.url) / f"ratings/{split}/{shard:05d}.parquet")
-        keys = list(zip(table["user_index"].to_pylist(), table["item_index"].to_pylist(), strict=True))
-        assert keys == sorted(set(keys))
-        for (user, item), rating, time in zip(keys, table["rating"], table["timestamp"], strict=True):
-            assert (users[user], items[item]) not in found
-            found[users[user], items[item]] = (rating.as_py(), time.as_py(), split)
-    return found
-
-
-def rejects(dataset):
-    names = [record.name for record in dataset.manifest.files if record.name.startswith("rejects/")]
-    tables = [pq.read_table(Path(dataset.folder.url) / name) for name in names]
-    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+    for user, item, rating, time in rows if keep == "last" else rows[::-1]:
+        _, old = best.get((user, item), (None, time))
+        if (old <= time) if keep == "last" else (old >= time):
+            best[user, item] = (rating, time)
+    return best
 
 
 @pytest.mark.parametrize(
@@ -101,7 +88,7 @@ def test_small_data_has_few_shards_and_no_shard_is_large(num_ratings, shards):
 def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):
     rows = random_rows()
     dataset = run([write_rows(tmp_path / "ratings.csv", rows)])
-    found, expected = contents(dataset), latest(rows)
+    found, expected = contents(dataset), settled(rows)
     assert {pair: value[:2] for pair, value in found.items()} == expected
     assert dataset.manifest.num_ratings == Counter(value[2] for value in found.values())
     assert dataset.manifest.rows.rejected == {"duplicate": len(rows) - len(expected)}
@@ -129,11 +116,6 @@ def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):
         assert by_row == (train if side == "users" else {(item, user): r for (user, item), r in train.items()})
 
 
-def digests(dataset):
-    """Hashes of all files but for the rejects, which name the input files."""
-    return {record.name: record.sha256 for record in dataset.manifest.files if "rejects" not in record.name}
-
-
 def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
     rows = random_rows()
     whole = run([write_rows(tmp_path / "ratings.csv", rows)], output="whole")
@@ -142,19 +124,140 @@ def test_the_same_bytes_whatever_the_order_blocks_and_packing(run, tmp_path):
     assert (tmp_path / "blocks" / MANIFEST).read_bytes() == manifest
     assert small_blocks.digest == whole.digest
 
-    shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
-    parts = [tmp_path / name for name in ("b.csv", "a.csv.gz", "c.parquet")]
-    write_rows(parts[0], shuffled[:1000], line_end="\r\n")
-    text = HEADER + "".join(f'"{u}",{i},{r},{t}\n' for u, i, r, t in shuffled[1000:1500])
+    # Equally late ratings of one pair count by file, in the order of their full names, and row.
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    names = ("b.csv", "a.csv.gz", "c.parquet", "folder/below/d.csv.bz2", "folder/e.csv.zst", "f.zip")
+    parts = [tmp_path / name for name in names]
+    write_rows(parts[0], rows[500:1500], line_end="\r\n")
+    text = HEADER + "".join(f'"{u}",{i},{r},{t}\n' for u, i, r, t in rows[:500])
     parts[1].write_bytes(gzip.compress(text.encode()))
-    columns = [list(column) for column in zip(*shuffled[1500:], strict=True)]
+    columns = [list(column) for column in zip(*rows[1500:2000], strict=True)]
     pq.write_table(pa.table(columns, names=list(NAMED)), parts[2], row_group_size=100)
-    for number, order in enumerate([parts, parts[::-1]]):
+    texts = [write_rows(tmp_path / "part", rows[start : start + 200]).read_bytes() for start in (2600, 2800)]
+    parts[3].write_bytes(bz2.compress(texts[0]))
+    with pa.CompressedOutputStream(str(parts[4]), "zstd") as stream:
+        stream.write(texts[1])
+    with zipfile.ZipFile(parts[5], "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(write_rows(tmp_path / "part", rows[2000:2300]), "x/1.csv")
+        archive.writestr("x/2.csv.gz", gzip.compress(write_rows(tmp_path / "part", rows[2300:2600]).read_bytes()))
+    given = [*parts[:3], tmp_path / "folder", parts[5]]
+    for number, order in enumerate([given, given[::-1]]):
         packed = run(order, output=f"packed{number}", input={"block_bytes": 4096})
         assert digests(packed) == digests(whole)
         assert packed.manifest.split == whole.manifest.split
         assert packed.manifest.rows == whole.manifest.rows
     assert (tmp_path / "packed0" / MANIFEST).read_bytes() == (tmp_path / "packed1" / MANIFEST).read_bytes()
+
+    # Where none are equally late, it does not matter where a row stands.
+    untied = [(*row[:3], time) for time, row in enumerate(rows)]
+    shuffled = [untied[i] for i in np.random.default_rng(1).permutation(len(rows))]
+    one, other = (
+        run([write_rows(tmp_path / f"{name}.csv", these)], output=name)
+        for name, these in (("untied", untied), ("shuffled", shuffled))
+    )
+    assert digests(one) == digests(other)
+
+
+@pytest.mark.parametrize("keep", ["last", "first"])
+def test_of_equally_late_ratings_the_place_in_the_input_decides(run, tmp_path, keep):
+    rows = [(*row[:3], row[3] % 2) for row in random_rows()]
+    expected = settled(rows, keep)
+    assert expected != settled(rows[::-1], keep)
+    cuts = [0, 700, 1900, len(rows)]
+    paths = [tmp_path / f"{number}.csv" for number in range(3)]
+    for path, (start, stop) in zip(paths, itertools.pairwise(cuts), strict=True):
+        write_rows(path, rows[start:stop])
+    # One file is named relative to the working directory, which changes neither order nor outcome.
+    named = [os.path.relpath(paths[2]), paths[0], paths[1]]
+    for number, (order, block_bytes, users) in enumerate([(named, 1 << 20, 1), (named[::-1], 900, 7)]):
+        dataset = run(
+            order,
+            output=f"out{number}",
+            ratings={"duplicates": keep},
+            input={"block_bytes": block_bytes},
+            shards={"users": users, "items": 3},
+        )
+        assert {pair: value[:2] for pair, value in contents(dataset).items()} == expected
+
+
+def core_of(rows, min_user, min_item):
+    """The pairs that are left when what has too few ratings is taken out again and again."""
+    pairs = set(settled(rows))
+    while True:
+        users, items = Counter(user for user, _ in pairs), Counter(item for _, item in pairs)
+        left = {(user, item) for user, item in pairs if users[user] >= min_user and items[item] >= min_item}
+        if left == pairs:
+            return pairs
+        pairs = left
+
+
+def test_users_and_items_with_few_ratings_are_left_out_to_the_end(run, tmp_path):
+    rows = random_rows(1500)
+    path, expected = write_rows(tmp_path / "ratings.csv", rows), core_of(rows, 5, 6)
+    assert 100 < len(expected) < len(settled(rows)) - 300
+    reports = []
+    for number, (block_bytes, users) in enumerate([(1 << 20, 1), (700, 9)]):
+        dataset = run(
+            [path],
+            output=f"core{number}",
+            ratings={"min_user_ratings": 5, "min_item_ratings": 6},
+            input={"block_bytes": block_bytes},
+            shards={"users": users, "items": 3},
+        )
+        found = contents(dataset)
+        assert {pair: value[:2] for pair, value in found.items()} == {
+            pair: settled(rows)[pair] for pair in expected
+        }
+        for place, side in enumerate(SIDES):
+            assert set(dataset.ids(side).to_pylist()) == {pair[place] for pair in expected}
+        counts = dataset.manifest.rows
+        assert counts.read == len(rows) == counts.kept + sum(counts.rejected.values())
+        assert counts.rejected == Counter(reason for *_, reason in rejects(dataset))
+        assert {"duplicate", "too few ratings of the user", "too few ratings of the item"} == set(counts.rejected)
+        refused = {line: (text, reason) for _, line, text, reason in rejects(dataset)}
+        assert all(
+            text.split(",")[:2] == [str(field) for field in rows[line - 2][:2]]
+            for line, (text, _) in refused.items()
+        )
+        reports.append((found, refused))
+        assert len(dataset.shards("users")) == users
+        assert all(shard.num_rows for shard in dataset.shards("users"))
+    assert reports[0] == reports[1]
+    with pytest.raises(DataError, match=r"no rating is left: ratings\.min_user_ratings 999"):
+        run([path], output="none", ratings={"min_user_ratings": 999})
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_split_by_time_cuts_what_is_left_for_all_users_alike(run, tmp_path):
+    rows = random_rows()
+    path = write_rows(tmp_path / "ratings.csv", rows)
+    rules, split = {"min_user_ratings": 9}, {"kind": "time", "test": 0.2, "valid": 0.1}
+    by_fraction = run([path], ratings=rules, split=split)
+    found = contents(by_fraction)
+    assert set(found) == core_of(rows, 9, 1)
+    times = {name: [time for _, time, split in found.values() if split == name] for name in SPLITS}
+    assert max(times["train"]) < min(times["valid"]) <= max(times["valid"]) < min(times["test"])
+    assert 0.19 < len(times["test"]) / len(found) <= 0.2
+    assert 0.09 < len(times["valid"]) / len(found) <= 0.1
+    rule = by_fraction.manifest.split.rule
+    named = {"kind": "time", "test_from": rule["test_from"], "valid_from": rule["valid_from"]}
+    again = run([path], "named", ratings=rules, split=named, shards={"users": 2}, input={"block_bytes": 900})
+    assert contents(again) == found
+    assert again.manifest.split.fingerprint == by_fraction.manifest.split.fingerprint
+
+
+def test_the_last_ratings_of_each_user_are_left_out(run, tmp_path):
+    rows = random_rows(800)
+    dataset = run([write_rows(tmp_path / "r.csv", rows)], split={"kind": "leave_n_out", "test": 2, "valid": 1})
+    of_user = {}
+    for (user, _), (_, time, split) in contents(dataset).items():
+        of_user.setdefault(user, []).append((time, split))
+    for ratings in of_user.values():
+        counts = Counter(split for _, split in ratings)
+        assert counts["test"] == min(2, len(ratings) - 1)
+        assert counts["valid"] == min(1, len(ratings) - 1 - counts["test"])
+        ranks = [(time, SPLITS.index(split)) for time, split in ratings]
+        assert [rank for _, rank in sorted(ranks)] == sorted(rank for _, rank in ranks)
 
 
 def test_refused_rows_are_listed_with_file_and_line_and_all_add_up(run, tmp_path):
@@ -175,6 +278,23 @@ def test_refused_rows_are_listed_with_file_and_line_and_all_add_up(run, tmp_path
     assert (rows.read, rows.kept) == (1504, 500)
     assert rows.rejected == Counter(reason for *_, reason in rejects(dataset))
     assert (dataset.manifest.rating.min, dataset.manifest.rating.max) == (1, 5)
+
+
+def test_more_refused_rows_than_allowed_stop_the_job(run, tmp_path):
+    rows = [("u", f"i{number}", 3.0, number) for number in range(95)]
+    path = write_rows(tmp_path / "ratings.csv", [*rows, rows[0], rows[1]])
+    with path.open("a") as stream:
+        stream.write("u,i95,x,1\nu,,3,1\nu,i96,y,1\n")
+    # 3 of 100 rows are unusable; the two repeated pairs are not counted.
+    assert run([path], ratings={"max_rejected": 0.03}).manifest.rows.kept == 95
+    message = (
+        r"3 of 100 rows are no valid rating, more than ratings\.max_rejected 0\.02 allows; "
+        r"rating is not a finite number 2, empty item id 1; "
+        r"the first: .*ratings\.csv line 99: rating is not a finite number: 'u,i95,x,1'$"
+    )
+    with pytest.raises(DataError, match=message):
+        run([path], output="strict", ratings={"max_rejected": 0.02})
+    assert not (tmp_path / "strict").exists()
 
 
 def test_mean_and_error_of_repeated_pairs(run, tmp_path):
@@ -264,8 +384,9 @@ def test_missing_files_and_truncated_gzip_are_named(run, tmp_path):
         run([tmp_path / "none.csv"])
     with pytest.raises(DataError, match=r"input\.paths: there is no file .*\*\.tsv"):
         run([tmp_path / "*.tsv"])
-    with pytest.raises(DataError, match=r"is a folder; name its files"):
-        run([tmp_path])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=r"input\.paths: the folder .*folder holds no files"):
+        run([tmp_path / "folder"])
     path = tmp_path / "ratings.csv.gz"
     text = HEADER + "".join(f"{n},{n * 7919 % 1013},3,{n}\n" for n in range(200_000))
     path.write_bytes(gzip.compress(text.encode())[:-1000])

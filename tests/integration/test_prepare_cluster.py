@@ -113,6 +113,25 @@ def test_a_killed_worker_changes_no_byte(dataset, tmp_path):
     assert (tmp_path / "out" / MANIFEST).read_bytes() == (local / MANIFEST).read_bytes()
 
 
+def test_workers_killed_between_the_rounds_change_no_byte(tmp_path):
+    rules = ["ratings.min_user_ratings=5", "ratings.min_item_ratings=8", "split={kind: time}", "shards.users=6"]
+    with dask_processes(tmp_path / "dask", num_workers=3) as cluster:
+        waiting = {"leave out rare": 1, "split users": 1}
+        joined = [*rules, f"cluster.address={cluster.address}", "cluster.kind=address"]
+        prepare(movietweetings(tmp_path / "whole", *joined))
+
+        def kill(stage, done, _total):
+            if done and waiting.get(stage) == done:
+                del waiting[stage]
+                cluster.workers[len(waiting)].kill()
+
+        prepare(movietweetings(tmp_path / "killed", *joined), kill)
+        assert waiting == {}
+    whole, killed = (Dataset.open(str(tmp_path / name), verify=True) for name in ("whole", "killed"))
+    assert whole.digest == killed.digest
+    assert whole.manifest.rows.rejected["too few ratings of the item"] > 1000
+
+
 def test_a_task_that_kills_its_worker_is_named(tmp_path):
     with dask_processes(tmp_path, num_workers=1, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as processes:
         settings = ClusterSettings.model_validate({"address": processes.address})

@@ -163,7 +163,7 @@ def test_evaluate_says_what_the_model_was_trained_on(capsys, tmp_path, folders):
     )
     write_dataset(tmp_path / "other", user, item, rating, np.where(np.arange(len(user)) < 500, 2, 0))
 
-    code, out, _ = run(capsys, "evaluate", folders[0], "--dataset", str(tmp_path / "other"))
+    code, out, _ = run(capsys, "evaluate", folders[0], "--dataset", str(tmp_path / "other"), "--allow-other-split")
 
     assert code == 0
     assert "Left out: 500 ratings of pairs that the model was trained on" in out

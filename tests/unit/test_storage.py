@@ -170,7 +170,7 @@ class BrokenStream(io.BytesIO):
 def test_a_filesystem_that_fails_in_its_own_way_is_one_line(use: Callable[[Folder], Any]) -> None:
     fsspec.register_implementation("broken", BrokenFiles, clobber=True)
 
-    with pytest.raises(DataError, match=r"^cannot use broken://bucket/run: no credentials; call the desk$"):
+    with pytest.raises(DataError, match=r"^cannot use broken://bucket/run(/a)?: no credentials; call the desk$"):
         use(Folder("broken://bucket/run"))
 
 
@@ -180,5 +180,5 @@ def test_a_stream_that_breaks_off_names_its_file() -> None:
     with Folder("broken://bucket").open("a") as stream:
         with pytest.raises(DataError, match=r"cannot read broken://bucket/a: the line is dead"):
             stream.read()
-        with pytest.raises(DataError, match=r"cannot use broken://bucket: no ranges"):
+        with pytest.raises(DataError, match=r"cannot read broken://bucket/a: no ranges"):
             stream.seek(1)

@@ -141,6 +141,7 @@ def test_a_saved_run_merges_from_its_folder(tmp_path, dataset):
     manifest = merge(str(tmp_path / "run"), str(tmp_path / "model"), step=3)
 
     assert (manifest.kind, manifest.step, manifest.provenance.dataset_digest) == ("mf", 3, dataset.digest)
+    assert manifest.provenance.split_fingerprint == dataset.manifest.split.fingerprint
     assert manifest == write_merged(run, dataset, tmp_path / "other")
     # The model folder is enough: neither the run nor the dataset is asked again.
     shutil.rmtree(tmp_path / "run")

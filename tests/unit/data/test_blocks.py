@@ -19,7 +19,8 @@ from recsys_dist.data.layout import Layout
 from recsys_dist.data.partition import NUM_BUCKETS, write_run
 from recsys_dist.data.ratings import parse_text
 from recsys_dist.data.scratch import Scratch
-from recsys_dist.data.shards import RUNS, Run, collect_shard
+from recsys_dist.data.settled import Run
+from recsys_dist.data.shards import RUNS, collect_shard
 from recsys_dist.data.vocab import merge_items, translate_items
 from recsys_dist.errors import DataError
 from recsys_dist.storage import Folder

@@ -2,16 +2,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.data.config import RatingColumns, RatingRules
+from recsys_dist.data.config import RatingRules
+from recsys_dist.data.find import find_files
+from recsys_dist.data.input_config import FileSettings, RatingColumns
 from recsys_dist.data.parquet import group_ranges, parse_parquet
 from recsys_dist.data.rejects import Reason
-from recsys_dist.data.sources import find_files
 from recsys_dist.errors import DataError
 
 
 def parquet_file(path, **columns):
     pq.write_table(pa.table(columns), path)
-    return find_files("input.paths", [str(path)], "auto")[0]
+    return find_files("input.paths", [str(path)], FileSettings())[0]
 
 
 def test_parquet_ids_are_exact_and_nulls_are_refused(tmp_path):
@@ -42,13 +43,13 @@ def test_parquet_with_unusable_columns_is_an_error(tmp_path):
         list(parse_parquet(file, range(1), columns, RatingRules()))
     (tmp_path / "c.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(DataError, match="is not a usable Parquet file"):
-        group_ranges(find_files("k", [str(tmp_path / "c.parquet")], "auto")[0], 1 << 20)
+        group_ranges(find_files("k", [str(tmp_path / "c.parquet")], FileSettings())[0], 1 << 20)
 
 
 def test_row_groups_are_cut_into_ranges_that_cover_them_once(tmp_path):
     path = tmp_path / "ratings.parquet"
     pq.write_table(pa.table({"user": range(1000)}), path, row_group_size=100)
-    file = find_files("input.paths", [str(path)], "auto")[0]
+    file = find_files("input.paths", [str(path)], FileSettings())[0]
     group_bytes = pq.ParquetFile(path).metadata.row_group(0).total_byte_size
     assert group_ranges(file, 1) == [(group, group + 1) for group in range(10)]
     assert group_ranges(file, 4 * group_bytes) == [(0, 4), (4, 8), (8, 10)]

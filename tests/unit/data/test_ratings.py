@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_dist.data.config import InputSettings, RatingColumns, RatingRules
+from recsys_dist.data.config import RatingRules
+from recsys_dist.data.find import find_files
+from recsys_dist.data.input_config import FileSettings, InputSettings, RatingColumns
 from recsys_dist.data.layout import Layout, read_layout
 from recsys_dist.data.ratings import parse_text
 from recsys_dist.data.rejects import Reason
-from recsys_dist.data.sources import MAX_LINE_BYTES, find_files, read_blocks
+from recsys_dist.data.sources import MAX_LINE_BYTES, read_blocks
 from recsys_dist.errors import DataError
 
 RULES = RatingRules(min=0.5, max=5)
@@ -193,7 +195,7 @@ def test_blocks_of_any_size_hold_the_same_lines(tmp_path_factory, rows, block_by
     folder = tmp_path_factory.mktemp("blocks")
     path = folder / ("ratings.csv.gz" if is_gzip else "ratings.csv")
     path.write_bytes(gzip.compress(data) if is_gzip else data)
-    file = find_files("input.paths", [str(path)], "auto")[0]
+    file = find_files("input.paths", [str(path)], FileSettings())[0]
     blocks = [
         block for start, stop in file.blocks(block_bytes) for block in read_blocks(file, start, stop, block_bytes)
     ]
@@ -209,7 +211,7 @@ def test_an_overlong_line_across_blocks_is_one_refused_line(tmp_path):
     rows = b"a,x,3,1\n" + b"u" * (5 * MAX_LINE_BYTES) + b"\nb,y,4,2\n"
     for name, content in (("ratings.csv", rows), ("ratings.csv.gz", gzip.compress(rows))):
         (tmp_path / name).write_bytes(content)
-        file = find_files("input.paths", [str(tmp_path / name)], "auto")[0]
+        file = find_files("input.paths", [str(tmp_path / name)], FileSettings())[0]
         first_line, users, refused = 0, [], []
         for start, stop in file.blocks(1000):
             for block in read_blocks(file, start, stop, 1000):
@@ -223,7 +225,7 @@ def test_an_overlong_line_across_blocks_is_one_refused_line(tmp_path):
 def read(path, **changes):
     columns = RatingColumns(**changes.pop("columns", {"user": "user", "item": "item", "rating": "rating"}))
     settings = InputSettings(paths=(str(path),), columns=columns, **changes)
-    return read_layout(find_files("input.paths", settings.paths, "csv")[0], settings, dict(columns), "input")
+    return read_layout(find_files("input.paths", settings.paths, settings)[0], settings, dict(columns), "input")
 
 
 def test_columns_are_found_by_name_wherever_they_stand(tmp_path):
@@ -257,6 +259,6 @@ def test_a_damaged_gzip_file_is_named(tmp_path):
     whole = gzip.compress(np.random.default_rng(0).bytes(100_000))
     for content in (whole[:-2000], b"not gzip at all", whole[:5000] + b"\0" * 100 + whole[5100:]):
         path.write_bytes(content)
-        file = find_files("input.paths", [str(path)], "auto")[0]
+        file = find_files("input.paths", [str(path)], FileSettings())[0]
         with pytest.raises(DataError, match=r"ratings\.csv\.gz is a damaged or truncated gzip file"):
             list(read_blocks(file, 0, 0, 4096))

@@ -5,7 +5,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from recsys_dist.data.sources import find_files, open_file
+from recsys_dist.data.find import find_files
+from recsys_dist.data.input_config import FileSettings
+from recsys_dist.data.sources import open_file
 from recsys_dist.errors import DataError
 
 
@@ -23,14 +25,16 @@ class NoCredentials(fsspec.AbstractFileSystem):
 @pytest.mark.parametrize("name", ["a.csv", "*.csv"])
 def test_an_object_store_without_credentials_is_one_line(name):
     fsspec.register_implementation("locked", NoCredentials, clobber=True)
-    with pytest.raises(DataError, match=r"^cannot use locked://bucket/.*\.csv: Unable to locate credentials$"):
-        find_files("input.paths", [f"locked://bucket/{name}"], "auto")
+    with pytest.raises(
+        DataError, match=r"^input.paths: cannot use locked://bucket/.*\.csv: Unable to locate credentials$"
+    ):
+        find_files("input.paths", [f"locked://bucket/{name}"], FileSettings())
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 def test_a_full_disk_is_not_blamed_on_the_input(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    (file,) = find_files("input.paths", [str(tmp_path / name)], "auto")
+    (file,) = find_files("input.paths", [str(tmp_path / name)], FileSettings())
 
     def copy_to_a_full_disk():
         with open_file(file):

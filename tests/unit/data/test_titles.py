@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.data.config import ItemsSettings
+from recsys_dist.data.input_config import ItemsSettings
 from recsys_dist.data.titles import find_titles, read_titles
 from recsys_dist.errors import DataError
 

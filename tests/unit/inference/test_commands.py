@@ -67,6 +67,19 @@ def test_evaluate_prints_how_well_the_model_knows_its_errors(capsys, folders):
     assert "Intervals" not in unknown
 
 
+def test_evaluate_says_what_was_allowed(capsys, folders, tmp_path):
+    told = ["evaluate", folders["MF"], "--dataset", folders["DATASET"], "--ranking-users", "0"]
+    code, out, _ = run(capsys, *told, "--split", "train", "--allow-train")
+    assert code == 0
+    assert "was trained on these ratings" in out
+    other = small_dataset(tmp_path / "other", num_ratings=2000)
+    told[3] = other.folder.url
+    code, out, _ = run(capsys, *told, "--allow-other-split")
+    assert code == 0
+    assert "another split than the one that the model was trained on" in out
+    assert "Left out: " in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -76,6 +89,7 @@ def test_evaluate_prints_how_well_the_model_knows_its_errors(capsys, folders):
         ),
         (["recommend", "MF", "--user", "u1", "--confidence", "2"], "confidence 2 is not between 0 and 1"),
         (["recommend", "AUTOREC", "--user", "u1", "--rank-by", "lower"], "does not know how sure it is"),
+        (["evaluate", "MF", "--dataset", "DATASET", "--split", "train"], "split 'train' is not held out"),
         (["similar", "MF"], "give either --item or --user"),
         (["similar", "MF", "--item", "i1", "--user", "u1"], "give either --item or --user"),
         (["similar", "MF", "--item", "nothing"], "unknown item 'nothing'"),

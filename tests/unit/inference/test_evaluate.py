@@ -161,9 +161,10 @@ def test_another_dataset_is_matched_by_raw_ids(tmp_path, path, dataset):
 
     same, more = beside("same", [99], [70], [0]), beside("more", [99, 98], [70, 71], [0, 2])
 
-    reports = [evaluate(path, url.folder.url) for url in (dataset, same, more)]
+    reports = [evaluate(path, url.folder.url, allow_other_split=True) for url in (dataset, same, more)]
 
     assert [report["dataset"]["is_trained_on"] for report in reports] == [True, False, False]
+    assert [report["allowed"]["other_split"] for report in reports] == [False, True, True]
     assert reports[1]["rmse"] == pytest.approx(reports[0]["rmse"], rel=1e-12)
     assert reports[1]["ranking"]["ndcg"] == pytest.approx(reports[0]["ranking"]["ndcg"], rel=1e-12)
     assert reports[2]["count"] == reports[0]["count"] + 1
@@ -183,7 +184,7 @@ def test_a_liked_item_that_was_rated_in_training_is_not_wanted_in_the_list(tmp_p
         np.concatenate([np.full(len(user) + len(train_user), 2), [0]]),
     )
 
-    plain, mixed = (evaluate(path, url)["ranking"] for url in (dataset.folder.url, later.folder.url))
+    plain, mixed = (evaluate(path, one.folder.url, allow_other_split=True)["ranking"] for one in (dataset, later))
 
     assert mixed["users"] == plain["users"]
     assert mixed["ndcg"] == pytest.approx(plain["ndcg"], rel=1e-12)
@@ -205,7 +206,7 @@ def test_pairs_that_were_trained_on_do_not_count(tmp_path, path, dataset):
         num_shards=3,
     )
 
-    plain, mixed = (evaluate(path, url) for url in (dataset.folder.url, later.folder.url))
+    plain, mixed = (evaluate(path, one.folder.url, allow_other_split=True) for one in (dataset, later))
 
     error = load_model(path).predict_indices(train_user, train_item) - known
     assert plain["trained_on"] == {"rmse": None, "mae": None, "count": 0}
@@ -235,9 +236,42 @@ def test_a_split_without_ratings_is_an_error(tmp_path, path):
     empty = write_dataset(tmp_path / "empty", user, item, rating, np.zeros(len(user)), 80, 60)
 
     with pytest.raises(DataError, match="no test ratings"):
-        evaluate(path, empty.folder.url)
-    with pytest.raises(ConfigError, match="split 'train' is not held out"):
-        evaluate(path, empty.folder.url, "train")
+        evaluate(path, empty.folder.url, allow_other_split=True)
+    with pytest.raises(ConfigError, match="split 'best' is unknown"):
+        evaluate(path, empty.folder.url, "best")
+
+
+def test_what_was_trained_on_is_scored_only_when_asked_for(path, dataset):
+    with pytest.raises(ConfigError, match=r"split 'train' is not held out; .* --allow-train"):
+        evaluate(path, dataset.folder.url, "train")
+    with pytest.raises(ConfigError, match="--allow-train goes with --split train"):
+        evaluate(path, dataset.folder.url, "test", allow_train=True)
+
+    report = evaluate(path, dataset.folder.url, "train", allow_train=True)
+
+    user, item, rating = held_out(dataset, "train")
+    assert report["count"] == len(rating) == dataset.manifest.num_ratings["train"]
+    error = load_model(path).predict_indices(user, item) - rating
+    assert report["rmse"] == pytest.approx(rmse(error), rel=1e-9)
+    assert report["allowed"] == {"train": True, "other_split": False}
+    assert (report["trained_on"]["count"], report["ranking"]) == (0, None)
+
+
+def test_another_split_is_refused_and_the_same_in_another_form_is_not(tmp_path, path, dataset):
+    parts = [held_out(dataset, split) for split in ("train", "valid", "test")]
+    user, item, rating = (np.concatenate(column) for column in zip(*parts, strict=True))
+    split = np.repeat([0, 1, 2], [len(part[0]) for part in parts])
+    recut = write_dataset(tmp_path / "recut", user, item, rating, split, 80, 60, num_shards=2)
+    swapped = write_dataset(tmp_path / "swapped", user, item, rating, 2 - split, 80, 60)
+
+    report, plain = evaluate(path, recut.folder.url), evaluate(path, dataset.folder.url)
+    assert (report["dataset"]["is_trained_on"], report["dataset"]["is_same_split"]) == (False, True)
+    assert report["allowed"] == {"train": False, "other_split": False}
+    assert (report["count"], report["trained_on"]["count"]) == (plain["count"], 0)
+    assert report["rmse"] == pytest.approx(plain["rmse"], rel=1e-12)
+    with pytest.raises(ConfigError, match=r"swapped has other ratings, .*; .* --allow-other-split"):
+        evaluate(path, swapped.folder.url)
+    assert evaluate(path, swapped.folder.url, allow_other_split=True, ranking_users=0)["count"] == 0
 
 
 def test_damaged_held_out_ratings_are_refused(tmp_path):

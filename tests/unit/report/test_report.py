@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
@@ -22,33 +21,7 @@ from recsys_dist.report.report import write_report
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
 from tests.prepared import small_dataset
-
-
-@dataclass
-class Page(HTMLParser):
-    """The text of a page, its ids, and what it refers to."""
-
-    html: str
-    text: list[str] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.feed(self.html)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        for name, value in attributes:
-            if name == "id":
-                self.ids.append(value)
-            if name in {"src", "href", "xlink:href", "action", "data", "poster"}:
-                self.links.append(value)
-
-    def handle_data(self, data):
-        if data.strip():
-            self.text.append(data.strip())
+from tests.unit.report.html_page import Page
 
 
 @dataclass(frozen=True)
@@ -237,8 +210,8 @@ def test_a_damaged_file_is_named(run, tmp_path, name, content, told):
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
 def test_without_the_extra_the_error_says_what_to_install(run, tmp_path, monkeypatch, missing):
-    for module in ("recsys_dist.report.page", "recsys_dist.report.figures"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
+    for module in ("page", "figures", "svg", "templates"):
+        monkeypatch.delitem(sys.modules, f"recsys_dist.report.{module}", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ConfigError, match=rf"{missing}.*; pip install recsys-dist\[report\]$"):
         write_report(str(run), tmp_path / "report.html")

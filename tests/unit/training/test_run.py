@@ -98,7 +98,7 @@ def test_a_change_that_alters_the_result_is_refused_by_its_key(sections, told, d
 def test_another_dataset_is_refused_but_a_moved_one_is_not(dataset, tmp_path):
     train(tmp_path / "run", dataset)
     small_dataset(tmp_path / "other", num_ratings=2000)
-    with pytest.raises(ConfigError, match=r"^dataset: .*other is not the one that .*run was trained on \(.*small"):
+    with pytest.raises(ConfigError, match=r"^dataset: .*other is not the one that .*run was trained on \(.*split"):
         train(tmp_path / "run", tmp_path / "other")
     small_dataset(tmp_path / "moved")
     assert train(tmp_path / "run", tmp_path / "moved") is Outcome.FINISHED

@@ -1,0 +1,100 @@
+"""One user shard collected: the split of each rating drawn, and what the other shards have to know of it.
+
+What is left to do afterwards needs the other shards: items are ranked by the train ratings of all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys_dist.data.dataset import SPLITS
+from recsys_dist.data.hashing import GOLDEN, mix, pair_hashes, text_hashes
+from recsys_dist.data.rejects import Rejects
+from recsys_dist.data.scratch import Scratch, pack_texts
+from recsys_dist.data.settled import Run, Settled
+from recsys_dist.data.split import TRAIN, Cutoffs, Pairs, draw_split, hash_seed
+from recsys_dist.data.split_config import SplitRule
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What the coordinator has to know of a collected shard."""
+
+    num_users: int
+    num_ratings: dict[str, int]
+    rejected: Counter[str]
+    train_sum: float
+    train_min: float
+    train_max: float
+    fingerprint: tuple[int, ...]
+    """For each split the sum modulo 2^64 of a hash of its pairs, which no order changes."""
+
+
+def write_collected(
+    scratch: Scratch,
+    shard: int,
+    settled: Settled,
+    rejects: Rejects,
+    item_ids: pa.LargeStringArray,
+    runs: Sequence[Run],
+    rule: SplitRule,
+    cutoffs: Cutoffs | None = None,
+) -> ShardInfo:
+    """Draw the split of settled rows, and write them and the rows refused meanwhile as one collected shard."""
+    if len(rejects):
+        scratch.save(f"shard-{shard}.rejects", rejects.arrays())
+    rows = settled.rows
+    pair_hash = pair_hashes(hash_seed(rule), settled.hashes[rows.user], text_hashes(item_ids)[rows.item])
+    role = np.array([run.role for run in runs], np.int8)[rows.run]
+    split = draw_split(rule, Pairs(rows.user, pair_hash, rows.timestamp, role), cutoffs)
+    _save(scratch, shard, settled, split, len(item_ids))
+    return _describe(settled, split, pair_hash, rejects)
+
+
+def _save(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.int8], num_items: int) -> None:
+    rows, num_users, is_train = settled.rows, len(settled.ids), split == TRAIN
+    scratch.save(
+        f"shard-{shard}.rows",
+        {
+            **pack_texts("user", settled.ids),
+            "user.num_train": np.bincount(rows.user[is_train], minlength=num_users),
+            "user.num_rows": np.bincount(rows.user, minlength=num_users),
+            "row.item": rows.item,
+            "row.rating": rows.rating,
+            "row.timestamp": rows.timestamp,
+            "row.split": split,
+        },
+    )
+    scratch.save(f"shard-{shard}.counts", {"num_train": np.bincount(rows.item[is_train], minlength=num_items)})
+
+
+def _describe(
+    settled: Settled, split: NDArray[np.int8], pair_hash: NDArray[np.uint64], rejects: Rejects
+) -> ShardInfo:
+    train = settled.rows.rating[split == TRAIN].astype(np.float64)
+    sums = [
+        int(mix(pair_hash[split == code] + np.uint64(GOLDEN)).sum(dtype=np.uint64)) for code in range(len(SPLITS))
+    ]
+    return ShardInfo(
+        num_users=len(settled.ids),
+        num_ratings={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
+        rejected=rejects.counts(),
+        train_sum=float(train.sum()),
+        train_min=float(train.min(initial=np.inf)),
+        train_max=float(train.max(initial=-np.inf)),
+        fingerprint=tuple(sums),
+    )
+
+
+def split_fingerprint(shards: list[ShardInfo]) -> str:
+    """A hash of which pairs train, validate and test; the same split of the same pairs gives the same one."""
+    sums = [sum(shard.fingerprint[code] for shard in shards) % 2**64 for code in range(len(SPLITS))]
+    counts = [sum(shard.num_ratings[split] for shard in shards) for split in SPLITS]
+    return hashlib.sha256(repr((sums, counts)).encode()).hexdigest()

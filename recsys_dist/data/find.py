@@ -1,0 +1,144 @@
+"""Which files the paths of the settings stand for.
+
+A path is a file, a folder with all files below it, a zip archive with all files in it, one file of an archive as
+`archive.zip/member`, or a glob over any of these but folders; each may be a URL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from recsys_dist.data.archives import ARCHIVES, check_member, is_hidden, list_members
+from recsys_dist.data.dataset import Split
+from recsys_dist.data.input_config import FileFormat, FileSettings
+from recsys_dist.data.packing import packing_of, without_packing
+from recsys_dist.data.sources import InputFile
+from recsys_dist.errors import DataError, StorageError
+from recsys_dist.filesystem import Filesystem, reason
+
+PARQUET_NAMES = (".parquet", ".pq")
+GLOB_SIGNS = "*?["
+
+
+def find_files(
+    key: str, patterns: Iterable[str], settings: FileSettings, role: Split = "train"
+) -> list[InputFile]:
+    """The files that paths stand for, each once, sorted by name.
+
+    Raises `DataError` naming the settings' key where a path stands for no file.
+    """
+    found: dict[tuple[str, str | None], InputFile] = {}
+    for pattern in patterns:
+        matches = list(_Search(key, pattern, settings, role).files())
+        if not matches:
+            raise DataError(f"{key}: there is no file {pattern}")
+        found.update(((file.url, file.member), file) for file in matches)
+    return sorted(found.values(), key=lambda file: file.name)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One path of the settings, and what its files are for."""
+
+    key: str
+    pattern: str
+    settings: FileSettings
+    role: Split
+
+    def files(self) -> Iterator[InputFile]:
+        try:
+            fs = Filesystem(self.pattern)
+            if fs.call("isfile", fs.path):
+                yield from self._file(fs, fs.path, self.pattern)
+            elif fs.call("isdir", fs.path):
+                yield from self._folder(fs)
+            else:
+                yield from self._matching(fs)
+        except StorageError as error:
+            raise DataError(f"{self.key}: {error}") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.key}: cannot open {self.pattern}: {reason(error)}") from error
+
+    def _matching(self, fs: Filesystem) -> Iterator[InputFile]:
+        """What is no path itself: a member of an archive, or a glob."""
+        path, wanted = _split_archive(fs.path)
+        if wanted is not None and fs.call("isfile", path):
+            archive, _ = _split_archive(self.pattern)
+            yield from self._members(fs, path, archive, wanted)
+        elif any(sign in self.pattern for sign in GLOB_SIGNS):
+            for match in sorted(str(match) for match in fs.call("glob", fs.path)):
+                if fs.call("isfile", match):
+                    yield from self._file(fs, match, self._shown(fs, match))
+
+    def _folder(self, fs: Filesystem) -> Iterator[InputFile]:
+        folder, name = fs.path.rstrip("/"), self.pattern.rstrip("/")
+        below = sorted(str(path).removeprefix(folder).lstrip("/") for path in fs.call("find", folder))
+        shown = [path for path in below if not is_hidden(path)]
+        if not shown:
+            raise DataError(f"{self.key}: the folder {self.pattern} holds no files")
+        for path in shown:
+            yield from self._file(fs, f"{folder}/{path}", f"{name}/{path}")
+
+    def _file(self, fs: Filesystem, path: str, name: str) -> Iterator[InputFile]:
+        if path.endswith(ARCHIVES):
+            yield from self._members(fs, path, name, wanted=None)
+            return
+        size = fs.call("size", path)
+        if size is None:
+            raise DataError(f"{self.key}: the server does not tell the size of {path}; download it first")
+        yield self._input_file(fs, path, name, int(size), member=None)
+
+    def _members(self, fs: Filesystem, path: str, name: str, wanted: str | None) -> Iterator[InputFile]:
+        with fs.reader(path, name) as stream:
+            members = list_members(stream, name, self.settings.max_bytes)
+        chosen = [member for member in members if _is_wanted(member.filename, wanted)]
+        if not chosen:
+            shown = ", ".join(member.filename for member in members)[:200]
+            what = "no files" if wanted is None else f"no file {wanted}"
+            raise DataError(f"{self.key}: {name} holds {what}; it holds: {shown or 'nothing'}")
+        for member in chosen:
+            member_name = f"{name}/{member.filename}"
+            check_member(member, member_name)
+            yield self._input_file(fs, path, member_name, member.file_size, member.filename)
+
+    def _input_file(self, fs: Filesystem, path: str, name: str, num_bytes: int, member: str | None) -> InputFile:
+        url = path if fs.is_local else str(fs.call("unstrip_protocol", path))
+        inner_name = member or path
+        packing = packing_of(inner_name) if self.settings.format != "parquet" else None
+        file_format = _format_of(without_packing(inner_name), self.settings.format)
+        if file_format == "parquet" and (packing or member):
+            raise DataError(f"{name}: a packed Parquet file cannot be read in parts; unpack it first")
+        return InputFile(name, url, num_bytes, file_format, self.role, packing, member, self.settings.max_bytes)
+
+    def _shown(self, fs: Filesystem, path: str) -> str:
+        """A match of a glob, in the way the glob is written."""
+        if not fs.is_local:
+            return str(fs.call("unstrip_protocol", path))
+        return path if Path(self.pattern).is_absolute() or "://" in self.pattern else os.path.relpath(path)
+
+
+def _split_archive(path: str) -> tuple[str, str | None]:
+    """`a/b.zip/c/d.csv` as `a/b.zip` and `c/d.csv`; None for the second where the path leads into no archive."""
+    for suffix in ARCHIVES:
+        before, inside, after = path.partition(f"{suffix}/")
+        if inside and after:
+            return before + suffix, after
+    return path, None
+
+
+def _is_wanted(member: str, wanted: str | None) -> bool:
+    """Whether a name or a glob within the archive means this member; None means all but the hidden ones."""
+    if member == wanted:
+        return True
+    return not is_hidden(member) and (wanted is None or fnmatchcase(member, wanted))
+
+
+def _format_of(name: str, file_format: FileFormat) -> Literal["csv", "parquet"]:
+    if file_format != "auto":
+        return file_format
+    return "parquet" if name.endswith(PARQUET_NAMES) else "csv"

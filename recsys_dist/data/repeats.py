@@ -1,0 +1,45 @@
+"""Which of several ratings of one item by one user counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What becomes of rows that share a pair; places are positions in the arrays given to `settle_repeats`."""
+
+    kept: NDArray[np.int64]
+    dropped: NDArray[np.int64]
+    is_held_out: NDArray[np.bool_]
+    """For each dropped row, whether its pair is kept by a file for testing or validation."""
+    mean: NDArray[np.float64]
+    """For each kept row, the mean rating of the rows it was chosen from."""
+
+
+def settle_repeats(
+    pair: NDArray[np.int64],
+    role: NDArray[np.int8],
+    timestamp: NDArray[np.int64],
+    rating: NDArray[np.float32],
+    origin: NDArray[np.int64],
+    keep: Literal["first", "last"],
+) -> Repeats:
+    """Choose one row of each pair: held out before train, then by timestamp, then by place in the input.
+
+    `origin` is that place, different for all rows.
+    """
+    # ~ turns the order of integers around and, unlike a minus, overflows nowhere.
+    place = (origin, timestamp) if keep == "first" else (~origin, ~timestamp)
+    order = np.lexsort((*place, ~role, pair))
+    is_first = np.diff(pair[order], prepend=pair[order[0]] - 1) != 0
+    group = np.cumsum(is_first) - 1
+    first = np.flatnonzero(is_first)
+    is_rival = role[order] == role[order[first]][group]
+    totals = np.bincount(group, np.where(is_rival, rating[order].astype(np.float64), 0.0))
+    means = totals / np.bincount(group, is_rival)
+    return Repeats(order[first], order[~is_first], ~is_rival[~is_first], means)

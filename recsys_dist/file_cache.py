@@ -1,0 +1,102 @@
+"""Files from behind URLs, kept on the local disk under the sha256 of their content.
+
+    CACHE/ab/abcdef...      the whole content; CACHE is $RECSYS_DIST_CACHE, else ~/.cache/recsys_dist
+
+A file appears under its name whole, so that processes of one machine can share the folder; it is hashed before a
+process uses it for the first time, and fetched again where it is damaged. What nobody has used for `KEEP_DAYS` is
+removed as new files come. The folder may be removed whenever no process uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.remote import ATTEMPTS
+
+VARIABLE = "RECSYS_DIST_CACHE"
+KEEP_DAYS = 30
+PARTIAL = "partial-"
+
+
+class FileCache:
+    """The cache as one reader of files uses it."""
+
+    def __init__(self) -> None:
+        self._sound: set[Path] = set()
+        """Files whose hash was checked."""
+
+    def path(self, sha256: str, num_bytes: int, name: str, download: Callable[[str], None]) -> Path:
+        """The local path of a file; `download` writes it to a path where it is not here yet.
+
+        Raises `DataError` with `name` where what is downloaded has other content every time, `ConfigError` where
+        the folder cannot be written.
+        """
+        path = _folder() / sha256[:2] / sha256
+        try:
+            if not self._is_sound(path, sha256, num_bytes):
+                _fetch(path, sha256, name, download)
+                self._sound.add(path)
+        except DataError:
+            raise
+        except OSError as error:
+            raise ConfigError(
+                f"cannot keep {name} in {_folder()}: {error.strerror or error}; "
+                f"name a folder with room in the environment variable {VARIABLE}"
+            ) from error
+        return path
+
+    def _is_sound(self, path: Path, sha256: str, num_bytes: int) -> bool:
+        try:
+            if path.stat().st_size != num_bytes:
+                return False
+            if path not in self._sound and _hash(path) == sha256:
+                os.utime(path)
+                self._sound.add(path)
+        except FileNotFoundError:
+            return False
+        return path in self._sound
+
+
+def _folder() -> Path:
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base or Path("~/.cache").expanduser()) / "recsys_dist"
+
+
+def _fetch(path: Path, sha256: str, name: str, download: Callable[[str], None]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(path.parent)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
+    os.close(descriptor)
+    try:
+        for _ in range(ATTEMPTS):
+            download(partial)
+            if _hash(Path(partial)) == sha256:
+                Path(partial).replace(path)
+                return
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    raise DataError(f"{name} is damaged: its sha256 differs from the recorded one")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what is long unused; the files come to the folders evenly, so that each is swept in its turn."""
+    oldest = time.time() - KEEP_DAYS * 86_400
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

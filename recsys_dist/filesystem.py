@@ -1,0 +1,146 @@
+"""Calls to the filesystem behind any URL that fsspec knows, and what goes wrong with them in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from recsys_dist.errors import DataError, RecsysDistError, StorageError
+from recsys_dist.remote import ATTEMPTS, connection_options, masked, refuse_credentials
+
+
+class Filesystem:
+    """The fsspec filesystem behind a URL, and the URL's `path` on it.
+
+    Calls raise an `OSError`: that of this machine, `FileNotFoundError`, or `StorageError` with one line that names
+    the URL, whatever kind of error the filesystem has for it. What fails in passing is tried again. Raises
+    `ConfigError` for a URL that holds credentials.
+    """
+
+    def __init__(self, url: str) -> None:
+        refuse_credentials(url)
+        self.url = url
+        self.path = ""
+        self.is_local = False
+        with self._own_errors(url):
+            self._fs, self.path = fsspec.core.url_to_fs(url, **connection_options(url))
+        self.is_local = isinstance(self._fs, LocalFileSystem)
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the filesystem."""
+        with self._own_errors(self._named(*arguments)):
+            return getattr(self._fs, method)(*arguments, **options)
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder and its parents."""
+        # A bucket has no folders, and s3fs would create a bucket whose name is mistyped.
+        if not {"s3", "s3a"} & set(self._fs.protocol):
+            self.call("makedirs", path, exist_ok=True)
+
+    def read_whole(self, path: str) -> bytes:
+        """The content of a file, read again where it breaks off early."""
+        if self.is_local:
+            return bytes(self.call("cat_file", path))
+        for _ in range(ATTEMPTS):
+            size, data = self.call("size", path), bytes(self.call("cat_file", path))
+            if size is None or len(data) == size:
+                return data
+            self.call("invalidate_cache")
+        raise StorageError(f"cannot read {self._named(path)}: it breaks off after {len(data)} of {size} bytes")
+
+    @contextmanager
+    def reader(self, path: str, name: str) -> Iterator[IO[bytes]]:
+        """Open a file as a binary stream. Raises `DataError` with `name` where opening or reading it fails.
+
+        Other errors of the block, such as those of a file that it writes meanwhile, pass as they are.
+        """
+        with self.reading(name):
+            stream = self.call("open", path, "rb")
+        with stream:
+            named: Any = _NamedStream(stream, self, name)
+            yield named
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """What happens in the block is a read of the file `name`."""
+        try:
+            with self._own_errors(name, "read"):
+                yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise DataError(f"cannot read {name}: {reason(error)}") from error
+
+    @contextmanager
+    def _own_errors(self, name: str, verb: str = "use") -> Iterator[None]:
+        try:
+            yield
+        except RecsysDistError:
+            raise
+        except Exception as error:
+            if self.is_local or _is_of_this_machine(error):
+                raise
+            if isinstance(error, FileNotFoundError):
+                raise FileNotFoundError(errno.ENOENT, str(error), name) from error
+            raise StorageError(f"cannot {verb} {name}: {reason(error)}") from error
+
+    def _named(self, *arguments: Any) -> str:
+        """The URL of the path among the arguments of a call; that of the filesystem without one."""
+        inside = [text for text in arguments if isinstance(text, str) and text.startswith(self.path)]
+        return self.url.rstrip("/") + inside[-1].removeprefix(self.path.rstrip("/")) if inside else self.url
+
+
+def _is_of_this_machine(error: Exception) -> bool:
+    """Whether it is of a local file, which a download is written to, or a full disk."""
+    return isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC)
+
+
+class _NamedStream:
+    """A stream whose own errors name its file."""
+
+    def __init__(self, stream: Any, filesystem: Filesystem, name: str) -> None:
+        self._stream = stream
+        self._filesystem = filesystem
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._stream, attribute)
+
+    def read(self, size: int = -1) -> bytes:
+        with self._filesystem.reading(self._name):
+            total = None if self._filesystem.is_local else getattr(self._stream, "size", None)
+            if total is None:
+                return bytes(self._stream.read(size))
+            left = max(total - self._stream.tell(), 0)
+            return self._read_all(left if size < 0 else min(size, left))
+
+    def _read_all(self, num_bytes: int) -> bytes:
+        """As many bytes, of which the storage may have sent fewer at first."""
+        data = bytes(self._stream.read(num_bytes))
+        for _ in range(ATTEMPTS):
+            if len(data) == num_bytes:
+                return data
+            data += self._stream.read(num_bytes - len(data))
+        raise StorageError(f"cannot read {self._name}: it breaks off {num_bytes - len(data)} bytes early")
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._filesystem.reading(self._name):
+            from_end = self._stream.seek(0, os.SEEK_END) + offset if whence == os.SEEK_END else 0
+            if from_end >= 0:
+                return int(self._stream.seek(offset, whence))
+        # Readers of archives count on this to learn that a file is short; it is no failure of the storage.
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one line."""
+    # Filesystems behind URLs raise these without the words of the operating system.
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return masked(getattr(error, "strerror", None) or " ".join(str(error).split()) or error.__class__.__name__)

@@ -1,0 +1,95 @@
+"""The ratings that a model is judged by, and the refusal of those that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.data.dataset import SPLITS, Dataset, Ratings, Side, Split
+from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.inference.ids import IdIndex
+from recsys_dist.inference.model import Model
+
+
+class HeldOut:
+    """The ratings of one split by the model's indices; users and items unknown to it are its last row.
+
+    Unless it is allowed, raises `ConfigError` where they are those that the model was trained on, or are of a
+    dataset with another split, whose held-out ratings it may have been trained on. `DataError` where none are.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        dataset: Dataset,
+        split: str,
+        allow_train: bool = False,
+        allow_other_split: bool = False,
+    ) -> None:
+        self._dataset = dataset
+        self._split = _parse_split(split, allow_train)
+        self._train_ratings = model.train_ratings
+        provenance = model.manifest.provenance
+        self.is_trained_on = dataset.digest == provenance.dataset_digest
+        """Whether the dataset is the very one."""
+        self.is_same_split = (
+            self.is_trained_on or dataset.manifest.split.fingerprint == provenance.split_fingerprint
+        )
+        if not self.is_same_split and not allow_other_split:
+            raise ConfigError(
+                f"{dataset.folder.url} has other ratings, or splits them in another way, than the dataset of "
+                f"training: its {split} ratings may have been trained on; evaluate on that dataset, or give "
+                "--allow-other-split, which leaves out what the model was trained on"
+            )
+        if not dataset.manifest.num_ratings.get(self._split):
+            raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
+        for record in dataset.manifest.files:
+            if record.name.startswith(f"ratings/{split}/"):
+                dataset.folder.checked_copy(record)
+        self._user_of = self._translation("users", model.user_ids)
+        self._item_of = self._translation("items", model.item_ids)
+
+    @property
+    def is_train(self) -> bool:
+        """Whether these are ratings that were trained on, as was asked for."""
+        return self._split == "train"
+
+    def shards(self) -> Iterator[Ratings]:
+        """The ratings of one user shard after the other that count."""
+        return (counting for counting, _ in self.parts())
+
+    def parts(self) -> Iterator[tuple[Ratings, Ratings]]:
+        """For one user shard after the other: the ratings that count, and those of pairs that were trained on.
+
+        Where train ratings were asked for, all of them count.
+        """
+        for shard in range(len(self._dataset.shards("users"))):
+            ratings = self._dataset.ratings(self._split, shard)
+            user_N, item_N = self._user_of[ratings.user_index], self._item_of[ratings.item_index]
+            known_N = np.zeros(len(ratings), np.bool_)
+            if not self.is_trained_on and not self.is_train:
+                known_N = self._train_ratings.hold(user_N, item_N)
+            counting, known = (Ratings(user_N[m], item_N[m], ratings.rating[m]) for m in (~known_N, known_N))
+            yield counting, known
+
+    def _translation(self, side: Side, ids: IdIndex) -> NDArray[np.int64]:
+        """Model index of each dataset index: the same where the model was trained on it, otherwise by raw id."""
+        if self.is_trained_on:
+            return np.arange(self._dataset.num_rows(side))
+        return ids.find(self._dataset.ids(side))
+
+
+def _parse_split(split: str, allow_train: bool) -> Split:
+    if allow_train and split != "train":
+        raise ConfigError(f"--allow-train goes with --split train, not with {split}")
+    if split == "train" and not allow_train:
+        raise ConfigError(
+            "split 'train' is not held out; use test or valid, or add --allow-train for the error on what was "
+            "trained on"
+        )
+    for name in SPLITS:
+        if split == name:
+            return name
+    raise ConfigError(f"split {split!r} is unknown; use test or valid")

@@ -1,0 +1,55 @@
+"""SVG text to stand inside an HTML page, which gives it its colours and its font.
+
+The same figures give the same bytes: no date, no random ids. Ids begin with the name of the figure, so that
+several stand in one page.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import AbstractContextManager
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+# matplotlib knows no CSS variables: it draws with these colours, which become variables in its output.
+INK, MUTED, GRID, TRAIN, VALID = "#000001", "#000002", "#000003", "#000004", "#000005"
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", TRAIN: "--train", VALID: "--valid"}
+# Upon matplotlib's own defaults, not the person's, so that pages are alike everywhere.
+STYLE = {
+    "svg.hashsalt": "recsys-dist",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": GRID,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """What is drawn in this context looks as it does on every page."""
+    return matplotlib.style.context(["default", STYLE])
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element; `name` is that of no other figure of the page."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return re.sub("|".join(VARIABLES), lambda match: f"var({VARIABLES[match.group()]})", svg)

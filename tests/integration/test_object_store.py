@@ -1,0 +1,258 @@
+"""The whole path on an object store that refuses, slows down and breaks off: the same bytes as on a local disk."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.checkpoint.merge import merge
+from recsys_dist.checkpoint.model_folder import ModelFolder
+from recsys_dist.cli import main
+from recsys_dist.data.config import PrepareConfig
+from recsys_dist.data.dataset import Dataset
+from recsys_dist.data.prepare import prepare
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.world import World
+from recsys_dist.errors import CheckpointError, StorageError
+from recsys_dist.inference.evaluate import evaluate
+from recsys_dist.inference.model import load_model
+from recsys_dist.storage import Folder
+from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.run import run_training, train
+from tests.dask_processes import dask_processes
+from tests.object_store import ObjectStore, running_store
+from tests.prepared import low_rank_ratings, small_dataset
+from tests.ranks import run_ranks
+
+s3fs = pytest.importorskip("s3fs", reason="needs the extra s3")
+pytest.importorskip("moto.server", reason="needs moto[server], of the extra dev")
+
+KEY_ID, SECRET = "AKIATESTONLY0000", "never/written+anywhere"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
+BUCKET = "s3://ratings"
+MODEL = {"kind": "mf", "factors": 3, "constrained": "none", "noise": "shared"}
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[ObjectStore]:
+    """A running store with a bucket, and credentials where libraries look for them."""
+    with running_store() as store, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": store.url, "AWS_CONFIG_FILE": "/dev/null"}.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        store.create_bucket(BUCKET.removeprefix("s3://"))
+        yield store
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def store(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ObjectStore]:
+    """The store as it works, an empty bucket and an empty cache."""
+    monkeypatch.setenv("RECSYS_DIST_CACHE", str(tmp_path / "cache"))
+    yield object_store
+    object_store.breaking(0)
+    for name in Folder(BUCKET).names():
+        Folder(BUCKET).remove(name)
+
+
+def settings(place: str, epochs: int = 3, **changes: object) -> TrainConfig:
+    tree = {"dataset": f"{place}/data", "run_dir": f"{place}/run", "device": "cpu", "model": MODEL}
+    return TrainConfig.model_validate(tree | {"training": {"epochs": epochs}} | changes)
+
+
+def train_rank(collectives: Collectives, config: TrainConfig) -> str:
+    return run_training(config, collectives, lambda: False).name
+
+
+def prepare_in(place: str, address: str) -> None:
+    tree = {
+        "input": {"paths": f"{place}/ratings.csv", "columns": {"user": "u", "item": "i", "rating": "r"}},
+        "split": {"kind": "random", "test": 0.15, "valid": 0.1},
+        "shards": {"users": 3, "items": 2},
+        "output": f"{place}/data",
+        "cluster": {"address": address},
+    }
+    prepare(PrepareConfig.model_validate(tree))
+
+
+def every_byte(*folders: Path) -> bytes:
+    """All there is in the bucket and in local folders, one after the other."""
+    remote = fsspec.filesystem("s3")
+    objects = [remote.cat_file(path) for path in remote.find(BUCKET)]
+    files = [path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert objects
+    assert files
+    return b"".join([*objects, *files])
+
+
+def test_the_whole_path_loses_nothing_to_a_store_that_fails(store, tmp_path, capfd, caplog):
+    caplog.set_level(logging.INFO)
+    local = str(tmp_path)
+    ratings = zip(*low_rank_ratings(60, 30, 1500), strict=True)
+    text = "u,i,r\n" + "".join(f"user {user},{item},{rating:g}\n" for user, item, rating in ratings)
+    (tmp_path / "ratings.csv").write_text(text)
+    Folder(BUCKET).write_bytes("ratings.csv", text.encode())
+    broken: Counter[str] = Counter()
+
+    def breaking(every: int) -> None:
+        broken.update(line.partition(" ")[0] for line in store.broken())
+        store.breaking(every)
+
+    with dask_processes(tmp_path / "dask", num_workers=2) as processes:
+        prepare_in(local, processes.address)
+        breaking(every=29)
+        prepare_in(BUCKET, processes.address)
+    assert Dataset.open(BUCKET + "/data").digest == Dataset.open(local + "/data").digest
+    Dataset.open(BUCKET + "/data", verify=True)
+
+    train(settings(local, epochs=4), World.single())
+    breaking(every=13)
+    assert run_ranks(train_rank, 2, tmp_path / "ranks", settings(BUCKET, epochs=2)) == ["FINISHED"] * 2
+    breaking(every=17)
+    train(settings(BUCKET, epochs=4), World.single())
+    for place in (local, BUCKET):
+        merge(f"{place}/run", f"{place}/model")
+    digests = [
+        ModelFolder.open(f"{place}/model", verify=True).manifest.contents_digest for place in (local, BUCKET)
+    ]
+    assert digests[0] == digests[1]
+
+    reports = [evaluate(f"{place}/model", f"{place}/data") for place in (local, BUCKET)]
+    assert [reports[0][key] for key in ("rmse", "mae", "count")] == [
+        reports[1][key] for key in ("rmse", "mae", "count")
+    ]
+    models = [load_model(f"{place}/model") for place in (local, BUCKET)]
+    lists = [model.recommend(["user 3"], 5, False, f"{local}/data")[0].rows() for model in models]
+    assert list(lists[0]) == list(lists[1])
+    breaking(every=0)
+    assert min(broken[kind] for kind in ("500", "503", "cut", "short")) > 1
+
+    written = every_byte(tmp_path) + "".join(capfd.readouterr()).encode() + caplog.text.encode()
+    assert KEY_ID.encode() not in written
+    assert SECRET.encode() not in written
+
+
+@pytest.fixture
+def dataset(store: ObjectStore, tmp_path: Path) -> Dataset:
+    """A dataset in the bucket, and the same beside it on the disk."""
+    store.breaking(0)
+    small_dataset(tmp_path / "data", num_users=60, num_items=30, num_ratings=800, num_shards=3)
+    for path in (tmp_path / "data").rglob("*.*"):
+        Folder(BUCKET).write_bytes(str(path.relative_to(tmp_path)), path.read_bytes())
+    return Dataset.open(f"{BUCKET}/data")
+
+
+def fetched(store: ObjectStore, part: str) -> Counter[str]:
+    return Counter(line for line in store.requests() if line.startswith("GET") and part in line)
+
+
+def test_training_that_reads_shards_on_every_pass_fetches_each_once(store, dataset, tmp_path):
+    streaming = {"training": {"epochs": 3, "memory_limit": "100KB"}}
+    train(settings(str(tmp_path), **streaming), World.single())
+    store.breaking(0)
+    train(settings(BUCKET, **streaming), World.single())
+
+    assert fetched(store, "/blocks/users/") == {f"GET /ratings/{file.name}": 1 for file in wanted(dataset)}
+    digests = [
+        merge(f"{place}/run", f"{tmp_path}/m{n}").contents_digest for n, place in enumerate((tmp_path, BUCKET))
+    ]
+    assert digests[0] == digests[1]
+
+    store.breaking(0)
+    spoil(tmp_path / "cache", dataset.block_files("users")[1].sha256)
+    train(settings(BUCKET, run_dir=f"{BUCKET}/second"), World.single())
+    assert fetched(store, "/blocks/users/") == {"GET /ratings/data/blocks/users/00001.safetensors": 1}
+
+
+def wanted(dataset: Dataset) -> list:
+    return [file.model_copy(update={"name": f"data/{file.name}"}) for file in dataset.block_files("users")]
+
+
+def spoil(cache: Path, sha256: str) -> None:
+    path = cache / sha256[:2] / sha256
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("use", "named"),
+    [
+        (lambda: Dataset.open(f"{BUCKET}/data"), "data/manifest.json"),
+        (lambda: train(settings(BUCKET), World.single()), "data/blocks/users/00001.safetensors"),
+        (lambda: Folder(f"{BUCKET}/new").write_bytes("a.bin", b"1"), "new/a.bin"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["500", "503"])
+@pytest.mark.usefixtures("dataset")
+def test_a_refusal_that_stays_is_one_line_that_names_the_url(
+    store, monkeypatch, use: Callable[[], object], named: str, kind: str
+):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store.breaking(every=1, kinds=[kind], of=named)
+
+    with pytest.raises(StorageError) as refused:
+        use()
+
+    assert f"{BUCKET}/{named}: " in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert store.broken()
+
+
+@pytest.mark.parametrize("kind", ["short", "flip"])
+@pytest.mark.usefixtures("dataset")
+def test_content_that_is_wrong_every_time_is_never_used(store, tmp_path, kind):
+    store.breaking(every=1, kinds=[kind], of="GET /ratings/data/blocks/users/00002")
+
+    with pytest.raises(Exception, match=f"{BUCKET}/data/blocks/users/00002.safetensors (is damaged|.*breaks off)"):
+        train(settings(BUCKET), World.single())
+
+    assert len(store.broken()) > 1
+    assert not list((tmp_path / "cache").rglob("partial-*"))
+
+
+@pytest.mark.usefixtures("dataset")
+def test_a_store_that_does_not_answer_is_not_taken_for_a_damaged_checkpoint(store, monkeypatch):
+    train(settings(BUCKET, epochs=2), World.single())
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store.breaking(every=1, kinds=["503"], of="step-00000002/users")
+
+    with pytest.raises(CheckpointError, match=r"step-00000002: cannot use .*; start again later"):
+        train(settings(BUCKET, epochs=3), World.single())
+    with pytest.raises(CheckpointError, match=rf"cannot use {BUCKET}/run/checkpoints/step-00000002/users"):
+        merge(f"{BUCKET}/run", f"{BUCKET}/model")
+
+    store.breaking(0)
+    assert find_checkpoint(Folder(f"{BUCKET}/run"), 2).step == 2
+
+
+@pytest.mark.usefixtures("store")
+def test_a_bucket_that_is_not_there_is_named_and_never_made(capsys):
+    missing = "s3://no-such-bucket"
+    with pytest.raises(StorageError, match=f"^cannot write {missing}/run/a: .*bucket does not exist"):
+        Folder(f"{missing}/run").write_bytes("a", b"1")
+    Folder(f"{missing}/run").make()
+    with pytest.raises(SystemExit):
+        main(["inspect", f"{missing}/data"])
+    assert f"error: {missing}/data holds no manifest.json" in capsys.readouterr().err
+    assert not any("no-such-bucket" in bucket for bucket in fsspec.filesystem("s3").ls(""))
+
+
+def test_a_refused_key_is_told_without_it(store, capsys):
+    store.breaking(every=1, kinds=["403"])
+    with pytest.raises(SystemExit):
+        main(["inspect", f"{BUCKET}/data"])
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot use {BUCKET}/data/manifest.json: ")
+    assert KEY_ID not in error
+    assert SECRET not in error

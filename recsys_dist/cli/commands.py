@@ -357,27 +357,48 @@ def report(
 
 @app.command()
 def inspect(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Prepared dataset, a folder or a URL.", show_default=False)
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET|FILE",
+            help="Prepared dataset, or input of one: a file, folder, archive, glob or URL.",
+            show_default=False,
+        ),
     ],
     plot: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            metavar="FILE", help="Also write one HTML page with figures: ratings, activity, density, balance."
+            metavar="FILE",
+            help="Of a dataset also write one HTML page with figures: ratings, activity, density, balance.",
         ),
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Check size and sha256 of every file first.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Of a dataset check size and sha256 of every file first.")
+    ] = False,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="CONFIG.yaml", help="Of a file also write the proposed settings."),
+    ] = None,
 ) -> None:
-    """Show what a prepared dataset holds: counts, split, rows rejected and why, shards and their balance, files.
+    """Show what a prepared dataset holds, or what an input file seems to hold and which settings would read it.
 
-    Exit code 2 where --verify finds a file that is missing or damaged: the error names the first.
+    Of a dataset: counts, split, rows rejected and why, shards and their balance, files. Exit code 2 where --verify
+    finds a file that is missing or damaged: the error names the first.
+
+    Of a file, from a sample: packing, separator, columns and their likely roles, rows that could not be used, and
+    a configuration for `prepare` to begin with.
 
     Example: recsys-dist inspect data/ml1m --verify --plot ml1m.html
+
+    Example: recsys-dist inspect ratings.csv --output mine.yaml
     """
-    from recsys_dist.cli.inspection import inspect_dataset
+    from recsys_dist.cli.inspection import inspect as inspect_target
 
     _require_writable(plot, "--plot")
-    inspect_dataset(dataset, plot, verify)
+    _require_writable(output)
+    if output is not None and output.exists():
+        raise ConfigError(f"--output {output}: this file exists, and is not overwritten; give another name")
+    inspect_target(target, plot, verify, output)
 
 
 @app.command()

@@ -1,14 +1,49 @@
-"""`recsys-dist inspect` of a prepared dataset."""
+"""`recsys-dist inspect` of a prepared dataset, or of files that are to become one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from recsys_dist.cli.dataset_tables import print_manifest, print_verified
+from recsys_dist.cli.file_tables import print_settings, print_sniffed
 from recsys_dist.cli.progress import show_stages
 from recsys_dist.cli.tables import print_page
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.data.dataset import MANIFEST, Dataset
+from recsys_dist.data.proposal import to_yaml
+from recsys_dist.data.sniff import sniff
+from recsys_dist.errors import ConfigError
+from recsys_dist.inference.lists import write_whole
 from recsys_dist.report.report import write_dataset_page
+from recsys_dist.storage import Folder
+
+
+def inspect(url: str, plot: Path | None, verify: bool, output: Path | None) -> None:
+    """Show the prepared dataset at `url`, where a manifest is; otherwise look at the files that it stands for.
+
+    Raises `ConfigError` for an option that goes with the other of the two.
+    """
+    if Folder(url).exists(MANIFEST):
+        if output is not None:
+            raise ConfigError(f"--output is for input files, but {url} is a prepared dataset")
+        inspect_dataset(url, plot, verify)
+        return
+    for option, is_given in (("--verify", verify), ("--plot", plot is not None)):
+        if is_given:
+            raise ConfigError(f"{option} is for prepared datasets, and {url} holds no {MANIFEST}")
+    inspect_files(url, output)
+
+
+def inspect_files(pattern: str, output: Path | None) -> None:
+    """Print what the files seem to hold and the settings proposed for them; with `output`, write these as well.
+
+    Raises `DataError` where there are no such files, or they cannot be read as a table.
+    """
+    sniffed = sniff(f"{pattern} holds no {MANIFEST}: it is no prepared dataset, nor input", pattern)
+    settings = to_yaml(sniffed)
+    print_sniffed(sniffed)
+    print_settings(settings)
+    if output is not None:
+        write_whole(output, settings)
 
 
 def inspect_dataset(url: str, plot: Path | None, verify: bool) -> None:

@@ -47,13 +47,14 @@ def parse_parquet(
     columns: RatingColumns,
     rules: RatingRules,
     timestamp_format: TimestampFormat = "number",
+    batch_rows: int = BATCH_ROWS,
 ) -> Iterator[ParsedBlock]:
     """Parse row groups of a Parquet file in batches of rows; a row's number stands for its line."""
     wanted: dict[str, Column] = {name: column for name, column in dict(columns).items() if column is not None}
     with open_parquet(file) as parquet:
         names = {field: _rating_column(file, parquet, field, column) for field, column in wanted.items()}
         batches = parquet.iter_batches(
-            BATCH_ROWS, row_groups=list(groups), columns=list(names.values()), use_threads=False
+            batch_rows, row_groups=list(groups), columns=list(names.values()), use_threads=False
         )
         for batch in batches:
             fields = {field: batch.column(name) for field, name in names.items()}

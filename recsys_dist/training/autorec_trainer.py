@@ -34,7 +34,7 @@ from recsys_dist.data.loader import (
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
 from recsys_dist.distributed.data_parallel import replicate, without_averaging
-from recsys_dist.errors import TrainingError
+from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.autorec import Autorec, Baseline, ColumnExchange, OutputLink
@@ -167,7 +167,7 @@ class AutorecTrainer:
     def _evaluate(self, batches: range) -> None:
         """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""
         if self._settings.is_full_batch:
-            # A line search comes here several times, and its last point counts.
+            # A line search comes here several times; its last point, as a rule the one it takes, counts.
             self._sums = self._zero_sums()
         self._replica.zero_grad(set_to_none=True)
         for number in batches:
@@ -298,6 +298,11 @@ class AutorecTrainer:
     def load_state(self, reader: StateReader) -> None:
         """Continue from a state written by any number of ranks; exactly, where their number is the same."""
         values = reader.values
+        if "optimizer" not in values:
+            raise CheckpointError(
+                "the checkpoint is of a version that kept the optimizer in another form; train anew in another "
+                "run_dir, or go on with that version"
+            )
         self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
         for name, parameters in self._parameters().items():
             rows = self._shares.columns if name == "columns" else (0, len(next(iter(parameters.values()))))
@@ -322,11 +327,16 @@ class AutorecTrainer:
         if not math.isfinite(train.squared):
             raise TrainingError(
                 f"the error is not finite in epoch {self.epochs_done + 1}, at or before step {self._step} of "
-                f"{self._loader.steps}; lower model.learning_rate (now {self._settings.learning_rate:g})"
+                f"{self._loader.steps}; {self._remedy()}"
             )
         received_mb = (self._collectives.received_bytes - received) / 1e6
-        extra = {"learning_rate": self._learning_rate(), "received_mb": received_mb}
-        return EpochResult(train, extra, finished)
+        rate = {"learning_rate": self._learning_rate()} if self._settings.optimizer == "adam" else {}
+        return EpochResult(train, {**rate, "received_mb": received_mb}, finished)
+
+    def _remedy(self) -> str:
+        if self._settings.optimizer == "lbfgs":
+            return f"raise model.regularization (now {self._settings.regularization:g})"
+        return f"lower model.learning_rate (now {self._settings.learning_rate:g})"
 
     def _zero_sums(self) -> torch.Tensor:
         return torch.zeros(3, dtype=torch.float64, device=self._collectives.world.device)

@@ -45,7 +45,7 @@ class MfSettings(Settings):
         return self
 
 
-def as_layers(value: Any) -> Any:
+def _as_layers(value: Any) -> Any:
     """One hidden layer may be written without the brackets of a list."""
     return (value,) if isinstance(value, int) else value
 
@@ -56,7 +56,7 @@ class AutorecSettings(Settings):
     kind: Literal["autorec"]
     orientation: Literal["items", "users"] = "items"
     """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
-    hidden: Annotated[tuple[HiddenUnits, ...], BeforeValidator(as_layers), Field(min_length=1)] = (500,)
+    hidden: Annotated[tuple[HiddenUnits, ...], BeforeValidator(_as_layers), Field(min_length=1)] = (500,)
     """Units of the hidden layers: a number, or a list such as [500, 250, 500] from the first to the last."""
     tied: bool = False
     """Whether the decoder is the encoder turned around, which halves the parameters; first and last hidden layer

@@ -43,7 +43,7 @@ class Lbfgs:
 
     @property
     def has_converged(self) -> bool:
-        """Whether the last iteration changed next to nothing."""
+        """Whether an iteration has changed next to nothing, which the one after it finds out."""
         return self._gain < STILL_GAIN
 
     @property
@@ -63,8 +63,14 @@ class Lbfgs:
         loss: Callable[[], float],
     ) -> None:
         """One iteration."""
-        before = float(self._inner.step(lambda: self._objective(evaluate, loss)))
-        self._gain = (before - self._loss) / abs(before) if before else 0.0
+        before, steps_done = self._state.get("prev_loss"), self.steps_done
+        start = float(self._inner.step(lambda: self._objective(evaluate, loss)))
+        if self.steps_done == steps_done:
+            # The gradient is 0, so that torch takes no step.
+            self._gain = 0.0
+        elif before is not None:
+            # What the iteration before gained. The last loss may be of a point that the line search did not take.
+            self._gain = (before - start) / abs(before) if before else 0.0
 
     def _objective(self, evaluate: Callable[[], object], loss: Callable[[], float]) -> float:
         if self._point is not None and all(map(torch.equal, self._parameters, self._point)):

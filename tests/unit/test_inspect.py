@@ -8,27 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys_dist.cli import main
 from recsys_dist.cli.dataset_tables import print_manifest
 from recsys_dist.data.dataset import MANIFEST, Dataset, RowCounts
+from tests.inspect_command import cells, inspect
 from tests.prepared import small_dataset
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
     return small_dataset(tmp_path / "d", num_ratings=2500, num_shards=3)
-
-
-def inspect(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["inspect", *map(str, arguments)])
-    return ended.value.code or 0
-
-
-def cells(output: str) -> list[list[str]]:
-    """The rows of all tables, cell by cell."""
-    lines = (line for line in output.splitlines() if line[:1] in set("│┃"))
-    return [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines]
 
 
 def test_the_tables_hold_the_numbers_of_the_manifest(dataset, capsys, monkeypatch):

@@ -5,22 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from recsys_dist.cli import main
+from tests.inspect_command import cells, inspect
 from tests.prepared import small_dataset
 
 ROWS = "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n2,1029,3.0,1260759179\n2,31,x,1260759179\n"
-
-
-def inspect(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["inspect", *map(str, arguments)])
-    return ended.value.code or 0
-
-
-def cells(output: str) -> list[list[str]]:
-    """The rows of all tables, cell by cell."""
-    lines = (line for line in output.splitlines() if line[:1] in set("│┃"))
-    return [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines]
 
 
 def test_tables_then_the_settings_that_are_written(tmp_path, capsys, monkeypatch):

@@ -1,0 +1,81 @@
+"""`prepare` and `inspect`: from rating files to a prepared dataset, and looks at both.
+
+Heavy modules are imported inside the command that needs them: `--help` is fast.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from recsys_dist.cli.options import ConfigOption, Overrides, require_writable
+from recsys_dist.errors import ConfigError
+
+
+def prepare(config: ConfigOption, overrides: Overrides = None) -> None:
+    """Turn rating files into a prepared dataset (Dask: a local cluster, or the one that cluster.address names).
+
+    Rows that cannot be used are kept apart with their reasons, never dropped silently.
+
+    Example: recsys-dist prepare --config configs/prepare_ml1m.yaml output=data/ml1m
+    """
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.cli.tables import print_dataset
+    from recsys_dist.config import load_settings
+    from recsys_dist.data.config import PrepareConfig
+    from recsys_dist.data.prepare import prepare as prepare_dataset
+
+    settings = load_settings(PrepareConfig, config, overrides or ())
+    start = time.perf_counter()
+    with show_stages() as progress:
+        manifest = prepare_dataset(settings, progress)
+    print_dataset(manifest, settings.output, seconds=time.perf_counter() - start)
+
+
+def inspect(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET|FILE",
+            help="Prepared dataset, or input of one: a file, folder, archive, glob or URL.",
+            show_default=False,
+        ),
+    ],
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Of a dataset also write one HTML page with figures: ratings, activity, density, balance.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Of a dataset check size and sha256 of every file first.")
+    ] = False,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="CONFIG.yaml", help="Of a file also write the proposed settings."),
+    ] = None,
+) -> None:
+    """Show what a prepared dataset holds, or what an input file seems to hold and which settings would read it.
+
+    Of a dataset: counts, split, rows rejected and why, shards and their balance, files. Exit code 2 where --verify
+    finds a file that is missing or damaged: the error names the first.
+
+    Of a file, from a sample: packing, separator, columns and their likely roles, rows that could not be used, and
+    a configuration for `prepare` to begin with.
+
+    Example: recsys-dist inspect data/ml1m --verify --plot ml1m.html
+
+    Example: recsys-dist inspect ratings.csv --output mine.yaml
+    """
+    from recsys_dist.cli.inspection import inspect as inspect_target
+
+    require_writable(plot, "--plot")
+    require_writable(output)
+    if output is not None and output.exists():
+        raise ConfigError(f"--output {output}: this file exists, and is not overwritten; give another name")
+    inspect_target(target, plot, verify, output)

@@ -1,0 +1,153 @@
+"""`evaluate`, `recommend` and `similar`: what a merged model is good for.
+
+Heavy modules are imported inside the command that needs them: `--help` is fast.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from recsys_dist.cli.options import DeviceOption, ModelArgument, VerifyOption, require_writable
+from recsys_dist.errors import ConfigError
+
+
+def evaluate(
+    model_dir: ModelArgument,
+    dataset: Annotated[str, typer.Option(metavar="DATASET", help="Prepared dataset with the held-out ratings.")],
+    split: Annotated[
+        str, typer.Option(help="Split to evaluate: test or valid; train only with --allow-train.")
+    ] = "test",
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="FILE", help="Also write the report as JSON, to a local file."),
+    ] = None,
+    relevant_from: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            metavar="RATING", help="Ratings from here on count as relevant; the train mean if not given."
+        ),
+    ] = None,
+    ranking_users: Annotated[
+        int, typer.Option(min=0, help="Rank all items for at most so many users, a fixed draw; 0 for none.")
+    ] = 20_000,
+    device: DeviceOption = "cpu",
+    verify: VerifyOption = True,
+    allow_train: Annotated[
+        bool, typer.Option("--allow-train", help="With --split train: the error on what the model was trained on.")
+    ] = False,
+    allow_other_split: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-split",
+            help="Evaluate on a dataset that has other ratings, or splits them in another way, than the one that "
+            "the model was trained on. What it was trained on is left out.",
+        ),
+    ] = False,
+) -> None:
+    """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
+
+    Where the model knows how sure it is, also how well: coverage of its intervals, NLL and log-loss.
+
+    Example: recsys-dist evaluate models/ml1m --dataset data/ml1m --output report.json
+    """
+    from recsys_dist.cli.tables import print_report
+    from recsys_dist.inference.evaluate import evaluate as evaluate_model
+    from recsys_dist.inference.evaluate import write_report
+
+    require_writable(output)
+    report = evaluate_model(
+        model_dir, dataset, split, relevant_from, ranking_users, device, verify, allow_train, allow_other_split
+    )
+    print_report(report)
+    if output is not None:
+        write_report(report, output)
+
+
+def recommend(
+    model_dir: ModelArgument,
+    user: Annotated[
+        list[str], typer.Option("--user", "-u", metavar="ID", help="User id as in the data; repeatable.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Items for each user.")] = 10,
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DATASET", help="Also leave out what these users rated in any split of this prepared dataset."
+        ),
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also recommend items that the user has rated.")
+    ] = False,
+    rank_by: Annotated[
+        str,
+        typer.Option(
+            help="mean: the predicted rating. lower: what it exceeds with probability --confidence. thompson: "
+            "a draw from what is known of the user and the items."
+        ),
+    ] = "mean",
+    confidence: Annotated[float, typer.Option(help="For --rank-by lower: between 0 and 1.")] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="For --rank-by thompson: the same seed, the same list.")] = 0,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Also write the lists to a local file: .json or .csv."
+        ),
+    ] = None,
+    device: DeviceOption = "cpu",
+    verify: VerifyOption = True,
+) -> None:
+    """Print the best items for each user, by the predicted rating; items rated in training are left out.
+
+    Example: recsys-dist recommend models/ml1m --user 42 --user 7 --top 10
+    """
+    from recsys_dist.cli.tables import print_recommendations
+    from recsys_dist.inference.lists import check_list_file, write_lists
+    from recsys_dist.inference.model import load_model
+    from recsys_dist.inference.order import Order, parse_rank_by
+
+    if include_seen and dataset is not None:
+        raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
+    require_writable(output)
+    if output is not None:
+        check_list_file(output)
+    order = Order(parse_rank_by(rank_by), confidence, seed)
+    model = load_model(model_dir, device, verify)
+    model.require_users(user)
+    lists = model.recommend(user, top, include_seen, dataset, order.by, confidence, seed)
+    print_recommendations(lists)
+    if output is not None:
+        write_lists(lists, output)
+
+
+def similar(
+    model_dir: ModelArgument,
+    item: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--item", "-i", metavar="ID", help="Item id as in the data."),
+    ] = None,
+    user: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--user", "-u", metavar="ID", help="User id as in the data."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    device: DeviceOption = "cpu",
+    verify: VerifyOption = True,
+) -> None:
+    """Print the items most like an item, or the users most like a user, by the cosine of their factors.
+
+    Example: recsys-dist similar models/ml1m --item 858 --top 10
+    """
+    from recsys_dist.cli.tables import print_similar
+    from recsys_dist.inference.model import load_model
+
+    if (item is None) == (user is None):
+        raise ConfigError("give either --item or --user")
+    model = load_model(model_dir, device, verify)
+    if item is not None:
+        print_similar(f"Items like {item}", model.similar_items(item, top))
+    elif user is not None:
+        print_similar(f"Users like {user}", model.similar_users(user, top))

@@ -1,0 +1,46 @@
+"""Options and arguments that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from recsys_dist.errors import ConfigError
+
+ConfigOption = Annotated[
+    str, typer.Option("--config", "-c", metavar="FILE", help="YAML file with the settings of this run.")
+]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Argument(
+        metavar="[KEY.SUB=VALUE]...",
+        help="Settings that replace those of the file, e.g. model.factors=32 output=s3://bucket/dataset.",
+        show_default=False,
+    ),
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN_DIR", help="Folder of a training run.", show_default=False)
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL_DIR", help="Model folder that `merge` wrote.", show_default=False)
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Check the hash of every model file first; ids and titles are checked in any case.",
+    ),
+]
+
+
+def require_writable(output: Path | None, option: str = "--output") -> None:
+    """Say that a file cannot be written before the work whose result it would hold."""
+    if output is None:
+        return
+    if not output.parent.is_dir():
+        raise ConfigError(f"{option} {output}: there is no folder {output.parent}")
+    if output.exists() and not output.is_file():
+        raise ConfigError(f"{option} {output}: this is not a file; give the name of one")

@@ -1,0 +1,133 @@
+"""`train`, `merge`, `report` and `verify-parity`: from a prepared dataset to one model, and looks at the run.
+
+Heavy modules are imported inside the command that needs them: `--help` is fast.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from recsys_dist.cli.options import ConfigOption, Overrides, RunArgument, require_writable
+
+EXIT_SAVED_RUN_AGAIN = 75
+
+
+def train(config: ConfigOption, overrides: Overrides = None) -> None:
+    """Train a model, or continue the run that `run_dir` holds.
+
+    As it stands this is one process, on the CPU or one GPU. On several ranks:
+
+    torchrun --nproc_per_node=4 launch/train.py --config configs/mf.yaml dataset=data/ml1m run_dir=runs/ml1m
+
+    Exit code 75 means: asked to stop, saved; the same command continues.
+    """
+    from recsys_dist.cli.tables import print_outcome
+    from recsys_dist.config import load_settings
+    from recsys_dist.distributed.elastic import report_errors
+
+    with report_errors():
+        from recsys_dist.training.config import TrainConfig
+        from recsys_dist.training.run import train as train_model
+
+        settings = load_settings(TrainConfig, config, overrides or ())
+        outcome = train_model(settings)
+    if os.environ.get("RANK", "0") == "0":
+        print_outcome(outcome.name, settings.run_dir)
+    if outcome.name == "PREEMPTED":
+        raise typer.Exit(EXIT_SAVED_RUN_AGAIN)
+
+
+def merge(
+    run_dir: RunArgument,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="MODEL_DIR", help="Folder to create for the model.")
+    ],
+    step: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            metavar="N",
+            help="Checkpoint to take, by its epochs; if not given the best by validation RMSE, else the newest.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Where the dataset of the run lies now, if it has moved. It must be the same dataset."),
+    ] = None,
+) -> None:
+    """Merge the sharded checkpoint of a run into one model folder that needs nothing else.
+
+    The folder is the same, byte for byte, whatever number of ranks trained the model.
+
+    Example: recsys-dist merge runs/ml1m --output models/ml1m
+    """
+    from recsys_dist.checkpoint.merge import merge as merge_checkpoint
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.cli.tables import print_model
+
+    with show_stages() as progress:
+        manifest = merge_checkpoint(run_dir, output, step=step, dataset_url=dataset, progress=progress)
+    print_model(manifest, output)
+
+
+def report(
+    run_dir: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")],
+    evaluation: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE", help="Also show this report.json, which `evaluate` wrote of the run's model."
+        ),
+    ] = None,
+) -> None:
+    """Write one HTML page about a run: settings, learning curves, speed, and errors beside the baselines.
+
+    The page needs nothing else: to look at, to send, to print.
+
+    Example: recsys-dist report runs/ml1m --evaluation report.json --output report.html
+    """
+    from recsys_dist.cli.tables import print_page
+    from recsys_dist.report.report import write_report
+
+    require_writable(output)
+    write_report(run_dir, output, evaluation)
+    print_page(output)
+
+
+def verify_parity(
+    config: ConfigOption,
+    overrides: Overrides = None,
+    ranks: Annotated[
+        str,
+        typer.Option(metavar="N,N,...", help="Numbers of ranks to train on; one that stands twice runs twice."),
+    ] = "1,2,4",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 2,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Relative difference of a tensor that counts as equal; 0: every bit.")
+    ] = 0.0,
+) -> None:
+    """Train on several numbers of ranks of this machine, and check that the model is the same on all of them.
+
+    Each training starts from scratch in a temporary folder, on the CPU; `run_dir` is neither needed nor touched.
+    Exit code 2 where a model differs: the error names the first tensor that does.
+
+    Example: recsys-dist verify-parity --config configs/mf.yaml --ranks 1,2,4 dataset=data/ml1m
+    """
+    from recsys_dist.cli.parity_table import print_parity
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.config import load_settings
+    from recsys_dist.training.config import TrainConfig
+    from recsys_dist.training.parity import parse_world_sizes, require_parity
+    from recsys_dist.training.parity import verify_parity as verify
+
+    world_sizes = parse_world_sizes(ranks)
+    # Every configuration of a run has this key, and most leave it to the command line.
+    settings = load_settings(TrainConfig, config, [*(overrides or ()), "run_dir=unused"])
+    with show_stages() as progress:
+        runs = verify(settings, world_sizes, epochs, progress)
+    print_parity(runs, tolerance)
+    require_parity(runs, tolerance, settings.model.kind)

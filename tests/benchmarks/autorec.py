@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 ROWS, HIDDEN, LEARNING_RATE = 1024, 500, 1e-3
 SIDES = [("users", 45_000, 100), ("items", 270_000, 600)]
 """What the rows are, how many columns, ratings per row."""
-STEPS, WARM_STEPS = 8, 2
+STEPS, WARM_STEPS = 5, 2
 
 
 def ratings(num_columns: int, per_row: int, spread: int = 1) -> sparse.csr_matrix:

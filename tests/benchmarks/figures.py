@@ -4,7 +4,6 @@
     python tests/benchmarks/figures.py large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory
     python tests/benchmarks/figures.py ranks   WORK_DIR    test RMSE on 1, 2 and 4 ranks
     python tests/benchmarks/figures.py resume  WORK_DIR    interrupted and resumed against unbroken, by hash
-    python tests/benchmarks/figures.py step    WORK_DIR    one step of AutoRec at 270,000 x 45,000
 
 The rating files are read from ../shared beside the checkout; `--data` names another folder with ml-1m/ in it, and
 `--generator` another make_ratings.py. Timings are wall-clock: run it on a machine that does nothing else.
@@ -27,18 +26,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import torch
 
 import recsys_dist
 from recsys_dist.data.dataset import Dataset
-from recsys_dist.kernels.sampled import Pattern
-from recsys_dist.kernels.sparse import Csr
-from recsys_dist.models.autorec import Autorec, Baseline, Batch, OutputLink
-from recsys_dist.training.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-CPU = torch.device("cpu")
 PLAIN = ["model.factors=16", "model.constrained=none", "model.noise=shared"]
 """Settings of the plain matrix factorization, for figures of speed."""
 
@@ -235,36 +228,6 @@ def figures_resume(work: Path, arguments: argparse.Namespace) -> None:
         )
 
 
-def figures_step(work: Path, arguments: argparse.Namespace) -> None:  # noqa: ARG001 - as its siblings
-    """Forward, backward and Adam on one batch of AutoRec at full size, with the heap as training sets it."""
-    keep_freed_memory()
-    rng = np.random.default_rng(0)
-    for orientation, num_columns, per_row in [("users", 45_000, 100), ("items", 270_000, 600)]:
-        count_R = rng.multinomial(1024 * per_row, np.full(1024, 1 / 1024))
-        indptr = np.concatenate([[0], np.cumsum(count_R)])
-        indices = (rng.random(indptr[-1]) ** 3 * num_columns).astype(np.int32)
-        rows = Csr.from_numpy(indptr, indices, rng.integers(1, 6, indptr[-1]).astype(np.float32), num_columns, CPU)
-        baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0)
-        link = OutputLink("identity", 1.0, 5.0, 3.0)
-        model = Autorec(baseline, (500,), "sigmoid", link, seed=0)
-        optimizer = torch.optim.Adam(model.parameters(), fused=True)
-        pattern = Pattern.from_numpy(indptr, indices, num_columns, CPU)
-        batch = Batch.of_rows(rows, pattern, baseline, baseline.row_biases(rows))
-        seconds = [one_step(model, batch, optimizer) for _ in range(8)][2:]
-        gradient, update = (1000 * statistics.median(part) for part in zip(*seconds, strict=True))
-        print(f"  {orientation}: forward and backward {gradient:.0f} ms, Adam {update:.0f} ms")
-
-
-def one_step(model: Autorec, batch: Batch, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
-    """Seconds of forward and backward, and of the optimizer."""
-    start = time.perf_counter()
-    optimizer.zero_grad()
-    (model(batch) - batch.rating_N).square().sum().backward()
-    middle = time.perf_counter()
-    optimizer.step()
-    return middle - start, time.perf_counter() - middle
-
-
 def interrupt(config: str, dataset: Path, run_dir: Path, *overrides: str) -> str:
     """Train until the third epoch is logged, end torchrun by SIGTERM, and say where that was."""
     shutil.rmtree(run_dir, ignore_errors=True)
@@ -293,7 +256,6 @@ def main() -> None:
         "large": figures_large,
         "ranks": figures_ranks,
         "resume": figures_resume,
-        "step": figures_step,
     }
     parser.add_argument("what", choices=figures)
     parser.add_argument("work", type=Path)

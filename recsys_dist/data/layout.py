@@ -46,6 +46,10 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
         lines = [line for line in lines if settings.separator in line]
     wanted = {name: column for name, column in columns.items() if column is not None}
     if settings.header:
+        if "\r" in lines[0]:
+            raise DataError(
+                f"{file.name} line 1 holds a carriage return; a line must end in a line feed or in both"
+            )
         names = split_line(lines[0], settings.separator, settings.quote_sign, settings.field_limit) or [lines[0]]
         num_fields, positions = len(names), _find(file, names, wanted, key)
     else:
@@ -71,6 +75,8 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
 
 def split_line(line: str, separator: str, quote: str | None, max_fields: int | None = None) -> list[str] | None:
     """The fields of one line; None where a quote is left open. `max_fields` goes with no quotes."""
+    # Longer lines are refused in any case, and the reader of quoted fields gives up on them.
+    line = line[:MAX_LINE_BYTES]
     if quote is None or quote not in line:
         return line.split(separator, -1 if max_fields is None else max_fields - 1)
     # A second line shows whether the first one ended: an open quote swallows the line end.
@@ -81,9 +87,7 @@ def split_line(line: str, separator: str, quote: str | None, max_fields: int | N
 def _first_lines(file: InputFile, encoding: str) -> list[str]:
     data = first_bytes(file, SAMPLE_BYTES)
     is_whole = len(data) < SAMPLE_BYTES
-    for magic, kind in MAGIC.items():
-        if data.startswith(magic):
-            raise DataError(f"{file.name} is {kind}")
+    check_begins_as_text(file.name, data)
     if encoding == "utf-8":
         data = data.removeprefix(UTF8_BOM)
     if not data.strip():
@@ -92,6 +96,13 @@ def _first_lines(file: InputFile, encoding: str) -> list[str]:
     if not is_whole:
         lines = lines[:-1] or [data[:MAX_LINE_BYTES]]
     return [line.removesuffix(b"\r").decode(encoding, errors="replace") for line in lines]
+
+
+def check_begins_as_text(name: str, data: bytes) -> None:
+    """Raise `DataError` with the name of a file that begins as one of another kind does."""
+    for magic, kind in MAGIC.items():
+        if data.startswith(magic):
+            raise DataError(f"{name} is {kind}")
 
 
 def _usual_fields(lines: list[str], settings: FileSettings) -> int:
@@ -108,7 +119,7 @@ def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: 
     for field, column in wanted.items():
         if names.count(str(column)) != 1:
             problem = "more than one column" if column in names else "no column"
-            shown = " ".join(", ".join(names).split())[:200]
+            shown = ", ".join(names)[:200]
             raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
         positions[field] = names.index(str(column))
     return positions

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from recsys_dist.data.dataset import MANIFEST, Manifest
 from recsys_dist.data.scratch import Scratch
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.errors import ConfigError, DataError, StorageError
 from recsys_dist.storage import Folder
 
 PREPARING = "preparing"
@@ -39,6 +39,9 @@ class Output:
         """The folder to write the files of the new dataset to."""
         try:
             names = set(folder.names())
+        except StorageError:
+            # It names the URL as it is.
+            raise
         except OSError as error:
             raise ConfigError(f"output: cannot use {url}: {error.strerror or error}") from error
         foreign = sorted(name for name in names if not _is_own(name))
@@ -88,6 +91,8 @@ class Output:
         """What the operating system refuses in the block is a `DataError` about this folder."""
         try:
             yield
+        except StorageError:
+            raise
         except OSError as error:
             raise DataError(f"output: cannot write to {self.url}: {error.strerror or error}") from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys_dist.data.packing import MAGIC
+from recsys_dist.data.layout import check_begins_as_text
 from recsys_dist.data.sources import InputFile, first_bytes, read_blocks
 from recsys_dist.errors import DataError
 from recsys_dist.filesystem import Filesystem
@@ -54,9 +54,7 @@ def take_sample(file: InputFile) -> Sample:
 
 
 def _require_text(name: str, data: bytes) -> None:
-    for magic, kind in MAGIC.items():
-        if data.startswith(magic):
-            raise DataError(f"{name} is {kind}")
+    check_begins_as_text(name, data)
     if not data.strip():
         raise DataError(f"{name} is empty")
     if len(data) - len(data.translate(None, CONTROL)) > max(FEW_CONTROL, MAX_CONTROL * len(data)):

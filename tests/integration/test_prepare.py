@@ -22,16 +22,9 @@ from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
 from recsys_dist.data.prepare import prepare
 from recsys_dist.errors import ConfigError, DataError
 from tests.contents import contents, digests, rejects
-from tests.dask_processes import dask_processes
 
 HEADER = "user,item,rating,timestamp\n"
 NAMED = {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with dask_processes(tmp_path_factory.mktemp("dask"), num_workers=2) as processes:
-        yield processes.address
 
 
 @pytest.fixture

@@ -15,13 +15,6 @@ from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.data.prepare import prepare
 from tests.contents import contents, digests
-from tests.dask_processes import dask_processes
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with dask_processes(tmp_path_factory.mktemp("dask"), num_workers=2) as processes:
-        yield processes.address
 
 
 @pytest.fixture

@@ -11,14 +11,6 @@ import pytest
 from recsys_dist.cli import main
 from recsys_dist.data.dataset import Dataset
 from tests.contents import contents
-from tests.dask_processes import dask_processes
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with dask_processes(tmp_path_factory.mktemp("dask"), num_workers=1) as processes:
-        yield processes.address
-
 
 ROWS = [(f"{n // 20 + 1}", f"{n * 7919 % 3000 + 1}", n % 5 + 1.0, 86_400 * (13_000 + n // 10)) for n in range(400)]
 

@@ -253,3 +253,12 @@ def test_only_a_part_of_a_large_file_is_read(tmp_path):
     assert found.table.extent == f"the first {found.table.sample.num_bytes:,} bytes"
     assert found.table.sample.num_bytes <= SAMPLE_BYTES
     assert found.table.total_rows(found.parsed.num_read) is None
+
+
+def test_a_line_too_long_for_a_row_spoils_only_itself(tmp_path):
+    long_line = '"' + "x" * 200_000 + '",j,4\n'
+    (tmp_path / "a.csv").write_text("user,item,rating\n" + "u,i,3\n" * 50 + long_line)
+    sniffed = sniff("input", str(tmp_path / "a.csv"))
+    assert list(sniffed.tree["columns"].values()) == ["user", "item", "rating"]
+    assert sniffed.parsed is not None
+    assert (sniffed.parsed.num_good, sniffed.parsed.refused.total()) == (50, 1)

@@ -7,6 +7,7 @@ import pytest
 
 from recsys_dist.data.find import find_files
 from recsys_dist.data.input_config import FileSettings
+from recsys_dist.data.output import Output
 from recsys_dist.data.sources import open_file
 from recsys_dist.errors import DataError
 
@@ -29,6 +30,12 @@ def test_an_object_store_without_credentials_is_one_line(name):
         DataError, match=r"^input.paths: cannot use locked://bucket/.*\.csv: Unable to locate credentials$"
     ):
         find_files("input.paths", [f"locked://bucket/{name}"], FileSettings())
+
+
+def test_an_output_without_credentials_is_told_once():
+    fsspec.register_implementation("locked", NoCredentials, clobber=True)
+    with pytest.raises(DataError, match=r"^cannot use locked://bucket/out: Unable to locate credentials$"):
+        Output("locked://bucket/out", overwrite=False)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])

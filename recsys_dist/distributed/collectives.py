@@ -140,21 +140,24 @@ class Collectives:
         self._count(partial_RX, (self.world.size - 1) * own)
         total = partial_RX.new_empty((own, *partial_RX.shape[1:]))
         step = max(1, PIECE_BYTES // max(1, _row_bytes(partial_RX) * self.world.size))
+        if step >= max(counts):
+            # All at once, and as it lies there.
+            self._sum_at_owners(partial_RX.contiguous(), counts, total)
+            return total
         for start in range(0, max(counts), step):
             parts = [owned[start : start + step] for owned in partial_RX.split(counts)]
-            total[start : start + step] = self._sum_at_owners(parts)
+            self._sum_at_owners(torch.cat(parts), list(map(len, parts)), total[start : start + step])
         return total
 
-    def _sum_at_owners(self, parts: list[torch.Tensor]) -> torch.Tensor:
-        """parts[r] is this rank's partial of some rows of rank r: returns the sum of its own over all ranks."""
-        own, sent = len(parts[self.world.rank]), torch.cat(parts)
+    def _sum_at_owners(self, sent: torch.Tensor, counts: list[int], total: torch.Tensor) -> None:
+        """This rank's partial of `counts` rows of each owner -> `total`, the sum of its own over all ranks."""
+        own = len(total)
         received = sent.new_empty((self.world.size * own, *sent.shape[1:]))
-        counts = [len(part) for part in parts]
         self._run("all_to_all", lambda: dist.all_to_all_single(received, sent, [own] * self.world.size, counts))
-        total = received[:own].clone()
-        for rank in range(1, self.world.size):
-            total += received[rank * own : (rank + 1) * own]
-        return total
+        first, second, *rest = received.view(self.world.size, *total.shape)
+        torch.add(first, second, out=total)
+        for part in rest:
+            total += part
 
     def any_rank(self, flag: bool) -> bool:
         """Whether `flag` is set on any rank; the same answer everywhere."""

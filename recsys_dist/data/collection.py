@@ -33,7 +33,7 @@ from recsys_dist.errors import DataError
 
 LEAST_SHARDS, USUAL_SHARDS = 4, 16
 """Per side: enough for as many ranks, but a shard of few ratings costs more than it holds."""
-LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 50_000, 2_000_000
+LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 250_000, 2_000_000
 Span = tuple[int, int]
 """A range (start, stop) of buckets."""
 

@@ -57,7 +57,7 @@ class RatingRules(Settings):
 class ShardSettings(Settings):
     """How many canonical shards each side is cut into, which is how many ranks can share the work.
 
-    null: 16, fewer (at least 4) so that each has 50,000 ratings, or more so that none passes 2 million.
+    null: 16, fewer (at least 4) so that each has 250,000 ratings, or more so that none passes 2 million.
     """
 
     users: int | None = Field(default=None, ge=1, le=MAX_SHARDS)

@@ -72,7 +72,7 @@ def settled(rows, keep="last"):
 
 @pytest.mark.parametrize(
     ("num_ratings", "shards"),
-    [(10, 4), (100_000, 4), (400_000, 8), (1_000_000, 16), (27_000_000, 16), (40_000_001, 21)],
+    [(10, 4), (1_000_000, 4), (2_000_000, 8), (4_000_000, 16), (27_000_000, 16), (40_000_001, 21)],
 )
 def test_small_data_has_few_shards_and_no_shard_is_large(num_ratings, shards):
     assert default_shards(num_ratings) == shards

@@ -1,6 +1,6 @@
 """Cost of matrix factorization as ratings grow, and what a second rank brings. It asserts nothing.
 
-    python tests/benchmarks/scaling.py WORK_DIR [--ratings 1,3,10,30,100] [--runs 3] [--efficiency]
+    python tests/benchmarks/scaling.py WORK_DIR [--ratings 1,3,10,30,100] [--ranks 2] [--runs 3] [--efficiency]
 
 Ratings are synthetic, in millions, about 100 by each user. Only users grow: the items are the same at every size,
 so that their popularity and what a user rates keep their distributions. Were the items to grow in proportion, the
@@ -9,10 +9,11 @@ the items themselves cost, to solve and to send, is the same at every size, so t
 The last column therefore tells what each further rating costs, from the size before to this one.
 `--ratings-per-item` lets items grow in proportion to compare.
 
-Each size is trained by the plain model (K=16) on 2 ranks of one thread for 4 epochs, `--runs` times. An epoch's
-seconds are the median of the epochs after the first, which has the reading and the warm-up in it; of the runs the
-table gives median and range. `--efficiency` sets one rank of one thread beside two of one thread each, in turns,
-on the largest size of at most 27 million: efficiency = seconds of one / (2 x seconds of two).
+Each size is trained by the plain model (K=16) on `--ranks` of one thread each for 4 epochs, `--runs` times. On
+one rank the seconds hold nothing but the arithmetic, on more also what ranks tell each other. An epoch's seconds
+are the median of the epochs after the first, which has the reading and the warm-up in it; of the runs the table
+gives median and range. `--efficiency` sets one rank of one thread beside two of one thread each, in turns, on
+the largest size of at most 27 million: efficiency = seconds of one / (2 x seconds of two).
 
 The table goes to the screen and, with the seconds of every epoch, to WORK_DIR/scaling.json. A CSV of 100 million
 rows takes about 2.7 GB and is deleted once it is prepared; the datasets stay for another call. Run it on a machine
@@ -109,13 +110,13 @@ class Outcome:
 
     about: dict[str, Any]
     sizes: list[Timed] = field(default_factory=list)
-    """On two ranks, from the smallest."""
+    """From the smallest."""
     efficiency: list[Timed] = field(default_factory=list)
     """One rank and two on the same ratings."""
 
-    def measure_size(self, dataset: Path, work: Path, runs: int) -> None:
+    def measure_size(self, dataset: Path, ranks: int, work: Path, runs: int) -> None:
         """Train on one more size so many times."""
-        timed = Timed.on(dataset, ranks=2)
+        timed = Timed.on(dataset, ranks)
         for _ in range(runs):
             timed.train(dataset, work / "run-scaling")
         self.sizes.append(timed)
@@ -141,7 +142,7 @@ def spread(values: list[float]) -> str:
 
 def show_sizes(sizes: list[Timed]) -> None:
     """Print the table of sizes."""
-    print(f"\nmatrix factorization, {' '.join(PLAIN)}, 2 ranks of one thread")
+    print(f"\nmatrix factorization, {' '.join(PLAIN)}, ranks of one thread: {sizes[0].ranks}")
     print(
         "| train ratings | users | items | s an epoch | ns a rating | ns each further rating | largest rank MB |"
     )
@@ -180,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, metavar="WORK_DIR")
     parser.add_argument("--ratings", type=millions, default="1,3,10,30,100", help="in millions (%(default)s)")
+    parser.add_argument("--ranks", type=int, default=2, help="of one thread each (%(default)s)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--efficiency", action="store_true", help="measure one rank against two as well")
     items = parser.add_mutually_exclusive_group()
@@ -187,8 +189,8 @@ def main() -> None:
     items.add_argument("--ratings-per-item", type=int, help="items in proportion to the ratings instead")
     parser.add_argument("--generator", type=Path, default=ROOT.parent / "shared" / "tools" / "make_ratings.py")
     arguments = parser.parse_args()
-    if arguments.runs < 1:
-        parser.error(f"--runs takes 1 or more; not {arguments.runs}")
+    if arguments.runs < 1 or arguments.ranks < 1:
+        parser.error(f"--runs and --ranks take 1 or more; not {arguments.runs} and {arguments.ranks}")
     if arguments.efficiency and arguments.ratings[0] > LARGEST_FOR_EFFICIENCY:
         parser.error(f"--efficiency needs a size of at most {LARGEST_FOR_EFFICIENCY:g} in --ratings")
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -204,7 +206,7 @@ def measure(work: Path, arguments: argparse.Namespace) -> None:
     for size in arguments.ratings:
         items = round(size * 1e6 / per_item) if per_item else arguments.items
         datasets[size] = prepared(work, size, items, arguments.generator.resolve())
-        outcome.measure_size(datasets[size], work, runs)
+        outcome.measure_size(datasets[size], arguments.ranks, work, runs)
     if arguments.efficiency:
         largest = max(size for size in datasets if size <= LARGEST_FOR_EFFICIENCY)
         outcome.measure_efficiency(datasets[largest], work, runs)

@@ -8,6 +8,11 @@ error rises, since the bound, for which users and items are independent, may ris
 
     settling --candidate--> trying --kept or taken back--> settling ... --no candidate left--> polishing --> done
 
+Held-back ratings judge lambda too. Its evidence, with log det(F^T F + lambda I) by a stochastic trace, was tried
+in their place on a prototype (K=16, 40 epochs, test RMSE by evidence against by held-back ratings): ML-100K u1
+.8981 against .8854, ML-1M .8259 against .8230, MovieTweetings 1.5056 against 1.4895. Worse on all three, it
+went.
+
 A small immutable state: it travels with the checkpoints.
 """
 

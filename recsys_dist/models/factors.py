@@ -26,8 +26,9 @@ import torch
 from recsys_dist.data.dataset import Side
 
 CACHE_LINE_FLOATS = 16
-PANEL_FLOATS = 64
-"""Columns of one panel: four cache lines, so that the rows gathered most stay in the nearer caches."""
+PANEL_FLOATS = 176
+"""Columns of one panel: eleven cache lines, all of a table at K = 16. Rows of a power of two fall into few sets of a
+cache and push each other out, the more so where two ranks share it (measured from 32 to 608)."""
 
 
 def packed_size(n: int) -> int:

@@ -27,8 +27,8 @@ from recsys_dist.data.dataset import Side
 
 CACHE_LINE_FLOATS = 16
 PANEL_FLOATS = 176
-"""Columns of one panel: eleven cache lines, all of a table at K = 16. Rows of a power of two fall into few sets of a
-cache and push each other out, the more so where two ranks share it (measured from 32 to 608)."""
+"""Columns of one panel: eleven cache lines, all of a table at K = 16. Rows of a power of two fall into few sets of
+a cache and push each other out, the more so where two ranks share it (measured from 32 to 608)."""
 
 
 def packed_size(n: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,20 @@ def test_rows_go_to_their_owners_and_back_with_one_rank_that_owns_none(tmp_path:
         assert gathered == TABLE.tolist()
         assert scattered == (TABLE[start:stop] * 6).tolist()
         assert total == [6, 30]
+
+
+def gather_shares(collectives: Collectives, ranges: list[tuple[int, int]]) -> list[list[float]]:
+    start, stop = ranges[collectives.world.rank]
+    return collectives.gather_rows(TALL[start:stop].clone(), ranges).tolist()
+
+
+TALL = torch.arange(46.0).reshape(23, 2)
+
+
+@pytest.mark.parametrize("cuts", [[0, 12, 23], [0, 20, 23], [0, 8, 16, 23], [0, 7, 14, 23]])
+def test_rows_come_together_whatever_the_shares(tmp_path: Path, cuts: list[int]) -> None:
+    ranges = list(itertools.pairwise(cuts))
+    assert run_ranks(gather_shares, len(ranges), tmp_path, ranges) == [TALL.tolist()] * len(ranges)
 
 
 def blocks() -> torch.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
-from recsys_dist.data.cluster import Cluster
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.core import find_core
 from recsys_dist.data.cutoffs import Times, find_cutoffs
+from recsys_dist.data.journal import Journal
 from recsys_dist.data.partition import NUM_BUCKETS, RunInfo, cut_evenly
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.settled import Buckets, Source
@@ -56,7 +56,7 @@ class Collection:
     """The stages that collect the user shards."""
 
     config: PrepareConfig
-    cluster: Cluster
+    journal: Journal
     scratch: Scratch
 
     def run(self, infos: Sequence[RunInfo]) -> Collected:
@@ -70,13 +70,13 @@ class Collection:
 
     def _at_once(self, spans: list[Span]) -> Collected:
         calls = [(number, span, self.config) for number, span in enumerate(spans)]
-        shards = self._run("collect users", tasks.collect, calls)
+        shards = self._run("collect users", tasks.collect, calls, _num_ratings)
         return Collected(shards, _rejected(shards), _reject_files("shard", shards))
 
     def _in_steps(self, spans: list[Span]) -> Collected:
         names = [f"settled-{number}" for number in range(len(spans))]
         calls = [(name, span, self.config) for name, span in zip(names, spans, strict=True)]
-        settled: list[SettledInfo] = self._run("settle users", tasks.settle, calls)
+        settled: list[SettledInfo] = self._run("settle users", tasks.settle, calls, _num_settled)
         sources, buckets, is_kept = [Source(name) for name in names], [info.buckets for info in settled], None
         if self.config.drops_rare:
             num_items = len(all_item_ids(self.scratch))
@@ -93,7 +93,7 @@ class Collection:
         )
 
     def _trim(self, calls: Sequence[tuple[Any, ...]], shards: Sequence[int]) -> list[Buckets]:
-        return self._run("leave out rare", tasks.trim, calls, shards)
+        return self._run("leave out rare", tasks.trim, calls, shards=shards)
 
     def _find_cutoffs(self, sources: list[Source]) -> Cutoffs | None:
         rule = self.config.split
@@ -118,7 +118,7 @@ class Collection:
         for number, span in enumerate(self._cut(buckets)):
             own = [source for source, old in zip(sources, old_spans, strict=True) if _overlap(old, span)]
             calls.append((number, span, own, cutoffs, self.config))
-        return self._run("split users", tasks.split, calls)
+        return self._run("split users", tasks.split, calls, _num_ratings)
 
     def _cut(self, parts: Sequence[Buckets]) -> list[Span]:
         """The hash ranges of the shards, so that their rows balance; together they cover all."""
@@ -132,14 +132,28 @@ class Collection:
         return list(itertools.pairwise(edges))
 
     def _run(
-        self, stage: str, task: Any, calls: Sequence[tuple[Any, ...]], shards: Sequence[int] | None = None
+        self,
+        stage: str,
+        task: Any,
+        calls: Sequence[tuple[Any, ...]],
+        num_rows: Callable[[Any], int] = lambda _result: 0,
+        shards: Sequence[int] | None = None,
     ) -> list[Any]:
         subjects = [f"user shard {number}" for number in (range(len(calls)) if shards is None else shards)]
-        return self.cluster.run(stage, task, [(self.scratch.folder.url, *call) for call in calls], subjects)
+        placed = [(self.scratch.folder.url, *call) for call in calls]
+        return self.journal.run(stage, task, placed, subjects, num_rows)
 
 
 def _overlap(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
+
+
+def _num_ratings(shard: ShardInfo) -> int:
+    return sum(shard.num_ratings.values())
+
+
+def _num_settled(info: SettledInfo) -> int:
+    return int(info.buckets.num_rows.sum())
 
 
 def _rejected(infos: Sequence[SettledInfo | ShardInfo]) -> Counter[str]:

@@ -38,6 +38,9 @@ Split = Literal["train", "valid", "test"]
 SIDES: tuple[Side, ...] = ("users", "items")
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MANIFEST = "manifest.json"
+RATINGS = "ratings"
+PREPARING, DATASET = "preparing", "dataset"
+"""While a dataset is prepared, DATASET/preparing/KEY/dataset holds its files."""
 
 
 class _Part(BaseModel):
@@ -131,12 +134,30 @@ class Ratings:
 
 def ratings_name(split: Split, shard: int) -> str:
     """Name of the ratings file of one user shard."""
-    return f"ratings/{split}/{shard:05d}.parquet"
+    return f"{RATINGS}/{split}/{shard:05d}.parquet"
 
 
 def block_name(side: Side, shard: int) -> str:
     """Name of the block file of one shard."""
     return f"blocks/{side}/{shard:05d}.safetensors"
+
+
+def find_dataset(url: str) -> Folder | None:
+    """The folder of the prepared dataset at `url`; None where none is complete.
+
+    That is the folder itself, or that of a new dataset which is complete and was to take the place of another.
+    """
+    folder = Folder(url)
+    if folder.exists(MANIFEST):
+        return folder
+    key = complete_preparation(folder)
+    return None if key is None else folder.child(f"{PREPARING}/{key}/{DATASET}")
+
+
+def complete_preparation(folder: Folder) -> str | None:
+    """The key of the preparation in `folder` whose dataset is complete but not in its place; None without one."""
+    keys = folder.child(PREPARING).names() if folder.exists(PREPARING) else []
+    return next((key for key in keys if folder.exists(f"{PREPARING}/{key}/{DATASET}/{MANIFEST}")), None)
 
 
 class Dataset:
@@ -155,8 +176,8 @@ class Dataset:
 
         Raises `DataError` where there is no complete dataset.
         """
-        folder = Folder(url)
-        if not folder.exists(MANIFEST):
+        folder = find_dataset(url)
+        if folder is None:
             raise DataError(
                 f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation did not end"
             )

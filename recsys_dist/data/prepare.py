@@ -24,20 +24,32 @@ from numpy.typing import NDArray
 from recsys_dist.data import tasks
 from recsys_dist.data.acceptance import require_rows
 from recsys_dist.data.assemble import ITEM_INDEX, Extent
-from recsys_dist.data.cluster import Cluster, Progress, open_cluster
+from recsys_dist.data.attempt import Attempt
+from recsys_dist.data.cluster import Progress, open_cluster
 from recsys_dist.data.collected import ShardInfo, split_fingerprint
 from recsys_dist.data.collection import Collected, Collection, default_shards
 from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
+from recsys_dist.data.dataset import (
+    RATINGS,
+    SPLITS,
+    Dataset,
+    Manifest,
+    RatingStats,
+    RowCounts,
+    Shard,
+    SplitInfo,
+)
 from recsys_dist.data.input_blocks import InputBlock, continued_blocks, find_blocks, place_items
+from recsys_dist.data.journal import Journal
 from recsys_dist.data.output import Output
 from recsys_dist.data.partition import RunInfo, cut_evenly
 from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.settled import Run
 from recsys_dist.data.shards import RUNS
+from recsys_dist.data.sources import InputFile, require_unchanged
 from recsys_dist.data.split import describe
-from recsys_dist.data.titles import read_titles
+from recsys_dist.data.titles import find_titles_files, read_titles
 from recsys_dist.data.vocab import merge_levels, rank_items
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
@@ -46,22 +58,28 @@ from recsys_dist.storage import FileRecord, Folder
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
     """Prepare the dataset that `config` describes and return its manifest, which is written last.
 
-    `progress` is called with (stage, tasks done, tasks in all). Raises `ConfigError` or `DataError` with one line;
-    then nothing is left that was not there before. SIGTERM ends it in the same way, by SystemExit.
+    Raises `ConfigError` or `DataError` with one line. What the machine breaks off, by a signal, a full disk or a
+    power cut, goes on where it was when it is called with the same settings and input.
     """
     with ended_by_sigterm():
         output = Output(config.output, config.overwrite)
         blocks = find_blocks(config)
-        titles = read_titles(config.items)
+        titles_files = find_titles_files(config.items)
+        files = [*dict.fromkeys(block.file for block in blocks), *titles_files]
+        attempt = Attempt.of(config, files)
+        if output.completed == attempt.key:
+            return Dataset.open(output.url).manifest
+        titles = read_titles(titles_files, config.items)
         # The scratch folder is removed when the workers are gone: one that runs on would write into it.
         with (
-            output.preparing() as scratch,
+            output.preparing(attempt) as work,
             open_cluster(config.cluster, len(blocks), progress) as cluster,
             output.writing(),
         ):
-            preparation = _Preparation(config, cluster, scratch, output.new, titles)
+            journal = Journal(cluster, work.scratch)
+            preparation = _Preparation(config, journal, work.scratch, work.dataset, titles, files)
             manifest = preparation.run(blocks)
-            output.publish(manifest)
+            output.publish(work, manifest)
     return manifest
 
 
@@ -70,11 +88,13 @@ class _Preparation:
     """One run through the stages."""
 
     config: PrepareConfig
-    cluster: Cluster
+    journal: Journal
     scratch: Scratch
     output: Folder
     titles: pa.Table | None
     """Item ids and titles; None where no file tells any."""
+    files: Sequence[InputFile]
+    """All that is read."""
 
     @property
     def _scratch_url(self) -> str:
@@ -82,8 +102,9 @@ class _Preparation:
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
         infos, runs = self._parse(self._under_items(blocks))
+        require_unchanged(self.files)
         self._number_items(runs)
-        collected = Collection(self.config, self.cluster, self.scratch).run(infos)
+        collected = Collection(self.config, self.journal, self.scratch).run(infos)
         shards = collected.shards
         user_shards = self._user_shards(shards)
         num_train = self._count_items(len(shards))
@@ -104,7 +125,7 @@ class _Preparation:
             return blocks
         continued = continued_blocks(blocks)
         subjects = [block.subject for block in continued]
-        found = self.cluster.run("find items", tasks.find_last, [(block,) for block in continued], subjects)
+        found = self.journal.run("find items", tasks.find_last, [(block,) for block in continued], subjects)
         numbers = [block.number for block in continued]
         return place_items(blocks, dict(zip(numbers, found, strict=True)))
 
@@ -113,7 +134,8 @@ class _Preparation:
         calls = [(self._scratch_url, block, self.config) for block in blocks]
         infos, runs = [], []
         lines: Counter[str] = Counter()
-        for block, parts in zip(blocks, self.cluster.run("parse", tasks.parse, calls, subjects), strict=True):
+        parsed = self.journal.run("parse", tasks.parse, calls, subjects, _num_read)
+        for block, parts in zip(blocks, parsed, strict=True):
             name, role = block.file.name, SPLITS.index(block.file.role)
             for part in parts:
                 infos.append(part)
@@ -126,10 +148,10 @@ class _Preparation:
     def _number_items(self, runs: list[Run]) -> None:
         for level in merge_levels([f"{run.name}.run" for run in runs]):
             merges = [(self._scratch_url, sources, target) for sources, target in level]
-            self.cluster.run("merge items", tasks.merge, merges, [f"the items of {len(runs)} runs"] * len(merges))
+            self.journal.run("merge items", tasks.merge, merges, [f"the items of {len(runs)} runs"] * len(merges))
         subjects = [f"the items of {run.file} from line {run.first_line}" for run in runs]
         calls = [(self._scratch_url, run.name) for run in runs]
-        self.cluster.run("number items", tasks.translate, calls, subjects)
+        self.journal.run("number items", tasks.translate, calls, subjects)
 
     def _user_shards(self, shards: list[ShardInfo]) -> list[Shard]:
         stops = np.cumsum([shard.num_users for shard in shards]).tolist()
@@ -160,16 +182,15 @@ class _Preparation:
             (*urls, number, Extent(shard.start, shard.stop, *sizes), has_timestamps)
             for number, shard in enumerate(user_shards)
         ]
-        written = self.cluster.run(
-            "write users", tasks.write_users, user_calls, _shard_subjects("user", len(user_calls))
+        written = self.journal.run(
+            "write users", tasks.write_users, user_calls, _shard_subjects("user", len(user_calls)), _num_written
         )
         item_calls = [
             (*urls, number, Extent(shard.start, shard.stop, *sizes), len(user_shards))
             for number, shard in enumerate(item_shards)
         ]
-        blocks = self.cluster.run(
-            "write items", tasks.write_items, item_calls, _shard_subjects("item", len(item_calls))
-        )
+        subjects = _shard_subjects("item", len(item_calls))
+        blocks = self.journal.run("write items", tasks.write_items, item_calls, subjects, lambda file: file.rows)
         return [*(record for records in written for record in records), *blocks]
 
     def _manifest(
@@ -206,6 +227,14 @@ class _Preparation:
             max=rules.max if rules.max is not None else max(shard.train_max for shard in shards),
             mean=sum(shard.train_sum for shard in shards) / num_train,
         )
+
+
+def _num_read(parts: list[RunInfo]) -> int:
+    return sum(part.num_read for part in parts)
+
+
+def _num_written(files: list[FileRecord]) -> int:
+    return sum(file.rows for file in files if file.name.startswith(RATINGS))
 
 
 def _shard_subjects(side: str, count: int) -> list[str]:

@@ -39,12 +39,14 @@ class Attempt(BaseModel):
     versions: dict[str, str]
     inputs: dict[str, str]
     """The stamp of each input file by its name."""
+    base: str | None = None
+    """The digest of the dataset that the input is added to."""
     machine: str
     """This machine and its start: what it had not yet written to disk when it went down is lost."""
 
     @classmethod
-    def of(cls, config: PrepareConfig, files: Sequence[InputFile]) -> Attempt:
-        """A preparation that begins now; `files` are all that it reads."""
+    def of(cls, config: PrepareConfig, files: Sequence[InputFile], base: str | None = None) -> Attempt:
+        """A preparation that begins now; `files` are all that it reads, `base` the digest of what it adds to."""
         return cls(
             settings=config.model_dump(mode="json", exclude=NOT_DECIDING),
             versions={
@@ -53,6 +55,7 @@ class Attempt(BaseModel):
                 "pyarrow": pa.__version__,
             },
             inputs={file.name: f"{file.url} {file.num_bytes} {file.stamp}" for file in files},
+            base=base,
             machine=f"{platform.node()} {_boot_id()}",
         )
 
@@ -66,6 +69,11 @@ class Attempt(BaseModel):
     def to_bytes(self) -> bytes:
         """The content of the file."""
         return self.model_dump_json(indent=1).encode()
+
+    def repeats(self, other: Attempt) -> bool:
+        """Whether both make the same of the same input, whatever dataset they add it to."""
+        apart = {"machine", "base"}
+        return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
     def outlives(self, other: Attempt) -> bool:
         """Whether this machine has been started anew since it began `other`."""

@@ -28,6 +28,7 @@ from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.settled import Buckets, Source
 from recsys_dist.data.shards import SettledInfo
 from recsys_dist.data.split import Cutoffs
+from recsys_dist.data.split_config import TimeSplit
 from recsys_dist.data.vocab import all_item_ids
 from recsys_dist.errors import DataError
 
@@ -99,17 +100,7 @@ class Collection:
         rule = self.config.split
         if rule.kind != "time":
             return None
-        names = [f"times-{number}" for number in range(len(sources))]
-        calls = [(source, name) for source, name in zip(sources, names, strict=True)]
-        spans = [span for span in self._run("sort times", tasks.sort_times, calls) if span.count]
-
-        def count_later(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
-            counts = self._run("count times", tasks.count_later, [(name, timestamps) for name in names])
-            total: NDArray[np.int64] = np.sum(counts, axis=0)
-            return total
-
-        first, last = min(span.first for span in spans), max(span.last for span in spans)
-        return find_cutoffs(rule, Times(sum(span.count for span in spans), first, last, count_later))
+        return find_time_cutoffs(rule, sources, self.journal, self.scratch)
 
     def _split(
         self, old_spans: list[Span], sources: list[Source], buckets: list[Buckets], cutoffs: Cutoffs | None
@@ -122,14 +113,8 @@ class Collection:
 
     def _cut(self, parts: Sequence[Buckets]) -> list[Span]:
         """The hash ranges of the shards, so that their rows balance; together they cover all."""
-        bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
-        for part in parts:
-            bucket_rows[part.number] += part.num_rows
-        used = np.flatnonzero(bucket_rows)
-        num_shards = self.config.shards.users or default_shards(int(bucket_rows.sum()))
-        cuts = cut_evenly(bucket_rows[used], num_shards)
-        edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
-        return list(itertools.pairwise(edges))
+        num_rows = sum(int(part.num_rows.sum()) for part in parts)
+        return cut_buckets(parts, self.config.shards.users or default_shards(num_rows))
 
     def _run(
         self,
@@ -142,6 +127,34 @@ class Collection:
         subjects = [f"user shard {number}" for number in (range(len(calls)) if shards is None else shards)]
         placed = [(self.scratch.folder.url, *call) for call in calls]
         return self.journal.run(stage, task, placed, subjects, num_rows)
+
+
+def cut_buckets(parts: Sequence[Buckets], num_shards: int) -> list[Span]:
+    """Hash ranges of about equally many rows, which together cover all."""
+    bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
+    for part in parts:
+        bucket_rows[part.number] += part.num_rows
+    used = np.flatnonzero(bucket_rows)
+    cuts = cut_evenly(bucket_rows[used], num_shards)
+    edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
+    return list(itertools.pairwise(edges))
+
+
+def find_time_cutoffs(rule: TimeSplit, sources: Sequence[Source], journal: Journal, scratch: Scratch) -> Cutoffs:
+    """Where a split by time cuts the settled rows of all shards."""
+    names = [f"times-{number}" for number in range(len(sources))]
+    subjects = [f"user shard {number}" for number in range(len(sources))]
+    url = scratch.folder.url
+    calls = [(url, source, name) for source, name in zip(sources, names, strict=True)]
+    spans = [span for span in journal.run("sort times", tasks.sort_times, calls, subjects) if span.count]
+
+    def count_later(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
+        asked = [(url, name, timestamps) for name in names]
+        total: NDArray[np.int64] = np.sum(journal.run("count times", tasks.count_later, asked, subjects), axis=0)
+        return total
+
+    first, last = min(span.first for span in spans), max(span.last for span in spans)
+    return find_cutoffs(rule, Times(sum(span.count for span in spans), first, last, count_later))
 
 
 def _overlap(one: Span, other: Span) -> bool:

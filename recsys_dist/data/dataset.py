@@ -12,19 +12,22 @@
 Shards are canonical: consecutive ranges of rows fixed at preparation, whatever number of ranks will train. The
 ratings files follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are
 found through the manifest only, never by listing a folder.
+
+A dataset that ratings were added to (append.py) has the users and items that were new behind the others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -60,12 +63,34 @@ class Shard(_Part):
         return self.stop - self.start
 
 
+class TrainSums(Protocol):
+    """What is known of the train ratings of one shard."""
+
+    @property
+    def num_ratings(self) -> dict[str, int]: ...  # noqa: D102
+    @property
+    def train_sum(self) -> float: ...  # noqa: D102
+    @property
+    def train_min(self) -> float: ...  # noqa: D102
+    @property
+    def train_max(self) -> float: ...  # noqa: D102
+
+
 class RatingStats(_Part):
     """The range that predictions are clipped to, and the mean of the train ratings."""
 
     min: float
     max: float
     mean: float
+
+    @classmethod
+    def of(cls, low: float | None, high: float | None, shards: Sequence[TrainSums]) -> RatingStats:
+        """From the limits of the settings, where there are any, and the train ratings of all shards."""
+        return cls(
+            min=low if low is not None else min(shard.train_min for shard in shards),
+            max=high if high is not None else max(shard.train_max for shard in shards),
+            mean=sum(shard.train_sum for shard in shards) / sum(shard.num_ratings["train"] for shard in shards),
+        )
 
 
 class RowCounts(_Part):
@@ -83,6 +108,16 @@ class SplitInfo(_Part):
     fingerprint: str
 
 
+class Ancestor(_Part):
+    """An earlier dataset that this one has grown from: its users and items have the same indices here."""
+
+    digest: str
+    num_users: int = Field(ge=1)
+    num_items: int = Field(ge=1)
+    num_held_out: int = Field(ge=0)
+    """Its train ratings that are for validation or testing now."""
+
+
 class Manifest(_Part):
     """The content of manifest.json."""
 
@@ -94,6 +129,10 @@ class Manifest(_Part):
     rating: RatingStats
     rows: RowCounts
     split: SplitInfo
+    rules: dict[str, JsonValue] | None = None
+    """The settings that decided which ratings count, which what is added later has to follow; None: unknown."""
+    grown_from: tuple[Ancestor, ...] = ()
+    """The datasets that this one has grown from, the first one first."""
     user_shards: tuple[Shard, ...]
     item_shards: tuple[Shard, ...]
     files: tuple[FileRecord, ...]
@@ -235,6 +274,28 @@ class Dataset:
             table["item_index"].to_numpy().astype(np.int64),
             table["rating"].to_numpy().astype(np.float32),
         )
+
+    def timed_ratings(self, split: Split, shard: int) -> tuple[Ratings, NDArray[np.int64]]:
+        """The same with their timestamps, 0 where there are none."""
+        times = self._table(ratings_name(split, shard), ["timestamp"])["timestamp"]
+        return self.ratings(split, shard), pc.fill_null(times, 0).to_numpy()
+
+    def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
+        """All raw ids in parts, each with the dense index of its first."""
+        column, start = f"{side[:-1]}_id", 0
+        with pq.ParquetFile(self.folder.local_copy(self.id_file(side))) as file:
+            for batch in file.iter_batches(columns=[column]):
+                yield start, batch[column]
+                start += len(batch)
+
+    def id_slice(self, side: Side, start: int, stop: int) -> pa.StringArray:
+        """The raw ids of consecutive rows."""
+        parts = [
+            ids[max(start - first, 0) : stop - first]
+            for first, ids in self.id_batches(side)
+            if first < stop and first + len(ids) > start
+        ]
+        return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
 
     def ids(self, side: Side) -> pa.StringArray:
         """Raw ids; position = dense index."""

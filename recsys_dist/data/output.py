@@ -65,7 +65,7 @@ class Output:
         if foreign:
             raise ConfigError(f"output: {url} holds other things ({', '.join(foreign)[:200]}); name a new folder")
         self.completed = self._put_into_place() if PREPARING in names else None
-        """The key of an earlier preparation whose dataset was complete, and is now in its place."""
+        """An earlier preparation whose dataset was complete, and is now in its place."""
         if MANIFEST in names and self.completed is None:
             self._require_overwrite()
 
@@ -138,23 +138,24 @@ class Output:
         work.dataset.write_bytes(MANIFEST, manifest.to_bytes())
         self._put_into_place()
 
-    def _put_into_place(self) -> str | None:
-        """Do so where a dataset is complete but not in its place, and return its key.
+    def _put_into_place(self) -> Attempt | None:
+        """Do so where a dataset is complete but not in its place, and return what it was made from.
 
         It may be broken off anywhere, and is done again from its beginning.
         """
         key = complete_preparation(self.folder)
         if key is None:
             return None
+        home = self.folder.child(f"{PREPARING}/{key}")
+        attempt, new = _read_attempt(home), Work.below(home).dataset
         with self.writing():
-            new = Work.below(self.folder.child(f"{PREPARING}/{key}")).dataset
             self._sweep()
             manifest = Dataset.open(new.url).manifest
             for record in manifest.files:
                 self.folder.take(new, record.name)
             self.folder.write_bytes(MANIFEST, manifest.to_bytes())
             self.folder.remove(PREPARING)
-        return key
+        return attempt
 
     def _sweep(self) -> None:
         self.folder.remove(MANIFEST)

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.cutoffs import TimeSpan
+from recsys_dist.data.grown import GrownInfo, KnownInfo
 from recsys_dist.data.item_lines import LastItem
 from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.settled import Buckets
@@ -76,6 +77,6 @@ FORMS = {
     "FileRecord": _Form(lambda record: record.model_dump(mode="json"), FileRecord.model_validate),
     **{
         kind.__name__: _Form(_write_fields, partial(_read_fields, kind))
-        for kind in (Buckets, LastItem, RunInfo, SettledInfo, ShardInfo, TimeSpan)
+        for kind in (Buckets, GrownInfo, KnownInfo, LastItem, RunInfo, SettledInfo, ShardInfo, TimeSpan)
     },
 }

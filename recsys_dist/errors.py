@@ -22,6 +22,10 @@ class DataError(RecsysDistError):
     """An input file or a prepared dataset cannot be used as it is."""
 
 
+class BrokenOffError(DataError):
+    """The machine ended the work, not the data: a full disk, no memory, dead workers. It can be taken up again."""
+
+
 class StorageError(DataError, OSError):
     """The storage behind a URL refuses or does not answer: what lies there may be sound."""
 

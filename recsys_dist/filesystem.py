@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -13,6 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from recsys_dist.errors import DataError, RecsysDistError, StorageError
 from recsys_dist.remote import ATTEMPTS, connection_options, masked, refuse_credentials
+
+STAMPS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
+"""What filesystems call that of a file which changes with its content, the surest first."""
 
 
 class Filesystem:
@@ -42,6 +46,17 @@ class Filesystem:
         # A bucket has no folders, and s3fs would create a bucket whose name is mistyped.
         if not {"s3", "s3a"} & set(self._fs.protocol):
             self.call("makedirs", path, exist_ok=True)
+
+    def stamp(self, path: str) -> tuple[int | None, str]:
+        """The size of a file, None where nobody tells it, and what changes when the file is written anew."""
+        if self.is_local:
+            # fsspec's own `info` of a link has the time of the link.
+            status = Path(path).stat()
+            return status.st_size, str(status.st_mtime_ns)
+        self.call("invalidate_cache")
+        info = self.call("info", path)
+        size = info.get("size")
+        return None if size is None else int(size), str(next((info[key] for key in STAMPS if key in info), ""))
 
     def read_whole(self, path: str) -> bytes:
         """The content of a file, read again where it breaks off early."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,18 +96,23 @@ class Folder:
         if self.exists(name):
             self._fs.call("rm", self.path(name) if name else self._path, recursive=True)
 
-    def move(self, name: str, target: str) -> None:
-        """Move a file or a whole folder to the name `target`, where nothing is: by renaming on a local disk, else
-        file by file, as object stores know no folders.
+    def take(self, source: Folder, name: str) -> None:
+        """Give this folder the file `name` of another one in the same storage, which keeps it as well.
+
+        On a local disk the file gets a second name where it can; elsewhere the storage copies it.
         """
-        if self.is_local:
-            self.local_path(name).rename(self.local_path(target))
-            sync_folder(self.local_path(target).parent)
+        if not self.is_local:
+            self._fs.call("cp_file", source.path(name), self.path(name))
             return
-        for path in self._fs.call("find", self.path(name)):
-            self._fs.call("cp_file", path, self.path(target) + path.removeprefix(self.path(name)))
-            self._fs.call("rm_file", path)
-        self.remove(name)
+        path = self.local_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        try:
+            path.hardlink_to(source.local_path(name))
+        except OSError:
+            with source.local_path(name).open("rb") as stream, self.writer(name) as copy:
+                shutil.copyfileobj(stream, copy)
+        sync_folder(path.parent)
 
     def read_bytes(self, name: str) -> bytes:
         """The content of a file. Raises `DataError` naming it where it cannot be read."""

@@ -6,6 +6,7 @@ Heavy modules are imported inside the command that needs them: `--help` is fast.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated, Optional
@@ -16,12 +17,26 @@ from recsys_dist.cli.options import ConfigOption, Overrides, require_writable
 from recsys_dist.errors import ConfigError
 
 
-def prepare(config: ConfigOption, overrides: Overrides = None) -> None:
+def prepare(
+    config: ConfigOption,
+    overrides: Overrides = None,
+    append: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Add this file, folder, glob or URL to the dataset at `output`; may be repeated. The same as "
+            "append=true input.paths=FILE.",
+        ),
+    ] = None,
+) -> None:
     """Turn rating files into a prepared dataset (Dask: a local cluster, or the one that cluster.address names).
 
-    Rows that cannot be used are kept apart with their reasons, never dropped silently.
+    Rows that cannot be used are kept apart with their reasons, never dropped silently. What a kill, Ctrl-C or a
+    full disk breaks off goes on with the same command.
 
     Example: recsys-dist prepare --config configs/prepare_ml1m.yaml output=data/ml1m
+
+    Example: recsys-dist prepare --config mine.yaml output=data/mine --append tuesday.csv
     """
     from recsys_dist.cli.progress import show_stages
     from recsys_dist.cli.tables import print_dataset
@@ -29,7 +44,8 @@ def prepare(config: ConfigOption, overrides: Overrides = None) -> None:
     from recsys_dist.data.config import PrepareConfig
     from recsys_dist.data.prepare import prepare as prepare_dataset
 
-    settings = load_settings(PrepareConfig, config, overrides or ())
+    added = [f"input.paths={json.dumps(append)}", "append=true"] if append else []
+    settings = load_settings(PrepareConfig, config, [*(overrides or ()), *added])
     start = time.perf_counter()
     with show_stages() as progress:
         manifest = prepare_dataset(settings, progress)

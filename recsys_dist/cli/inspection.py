@@ -8,13 +8,12 @@ from recsys_dist.cli.dataset_tables import print_manifest, print_verified
 from recsys_dist.cli.file_tables import print_settings, print_sniffed
 from recsys_dist.cli.progress import show_stages
 from recsys_dist.cli.tables import print_page
-from recsys_dist.data.dataset import MANIFEST, Dataset
+from recsys_dist.data.dataset import MANIFEST, Dataset, find_dataset
 from recsys_dist.data.proposal import to_yaml
 from recsys_dist.data.sniff import sniff
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.report.report import write_dataset_page
-from recsys_dist.storage import Folder
 
 
 def inspect(url: str, plot: Path | None, verify: bool, output: Path | None) -> None:
@@ -22,7 +21,7 @@ def inspect(url: str, plot: Path | None, verify: bool, output: Path | None) -> N
 
     Raises `ConfigError` for an option that goes with the other of the two.
     """
-    if Folder(url).exists(MANIFEST):
+    if find_dataset(url) is not None:
         if output is not None:
             raise ConfigError(f"--output is for input files, but {url} is a prepared dataset")
         inspect_dataset(url, plot, verify)

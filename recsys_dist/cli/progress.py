@@ -2,41 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-StageProgress = Callable[[str, int, int], None]
+LOG_EVERY_S = 10.0
+
+
+class StageProgress(Protocol):
+    """Called with a stage, how many of its tasks are done, how many there are, and the rows done where known."""
+
+    def __call__(self, stage: str, done: int, total: int, rows: int = 0, /) -> None:
+        """Show it."""
+        ...
 
 
 @contextmanager
 def show_stages() -> Iterator[StageProgress]:
-    """Show one bar per stage on stderr while the body runs; yields `progress(stage, done, total)`.
+    """Show one bar per stage on stderr while the body runs: tasks, rows a second, time taken and time left.
 
-    Where stderr is not a terminal the bars are printed once, at the end.
+    Where stderr is not a terminal there is a line now and then, and the bars are printed at the end.
     """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as display:
-        tasks = {}
+        stages: dict[str, Stage] = {}
 
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = display.add_task(stage, total=total)
-            display.update(tasks[stage], completed=done, total=total)
+        def progress(stage: str, done: int, total: int, rows: int = 0, /) -> None:
+            if stage not in stages:
+                stages[stage] = Stage(stage, done, rows, display.add_task(stage, total=total, speed=""))
+            shown = stages[stage]
+            shown.update(done, total, rows)
+            display.update(shown.bar, completed=done, total=total, speed=shown.speed)
 
         yield progress
+
+
+class Stage:
+    """One stage as it goes on; what was done before it was started here does not count for its speed."""
+
+    def __init__(self, name: str, done: int, rows: int, bar: TaskID) -> None:
+        self.bar = bar
+        self.speed = ""
+        """Rows a second, as text; empty where rows are not told."""
+        self._name, self._first_done, self._first_rows = name, done, rows
+        self._start = self._told = time.monotonic()
+
+    def update(self, done: int, total: int, rows: int) -> None:
+        """Note what is done, and print a line where there is no terminal and none was printed for a while."""
+        now = time.monotonic()
+        taken = now - self._start
+        if rows > self._first_rows and taken > 0:
+            self.speed = f"{(rows - self._first_rows) / taken:,.0f} rows/s"
+        if not sys.stderr.isatty() and now - self._told >= LOG_EVERY_S and done > self._first_done:
+            left = taken / (done - self._first_done) * (total - done)
+            sys.stderr.write(f"{self._name}: {done} of {total} {self.speed} about {left:,.0f} s left\n")
+            self._told = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys_dist.data.blocks import Block, write_block
-from recsys_dist.data.dataset import SPLITS, block_name, ratings_name
+from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.split import TRAIN
 from recsys_dist.data.tables import index_dtype, write_ratings
@@ -27,6 +28,15 @@ class Extent:
     stop: int
     num_users: int
     num_items: int
+
+
+def extents(user_shards: Sequence[Shard], item_shards: Sequence[Shard]) -> tuple[list[Extent], list[Extent]]:
+    """Those of all user shards, and of all item shards."""
+    sizes = (user_shards[-1].stop, item_shards[-1].stop)
+    users, items = (
+        [Extent(one.start, one.stop, *sizes) for one in shards] for shards in (user_shards, item_shards)
+    )
+    return users, items
 
 
 def write_user_shard(
@@ -76,7 +86,7 @@ def write_item_shard(
     scratch: Scratch, output: Folder, shard: int, extent: Extent, num_user_shards: int
 ) -> FileRecord:
     """Write the block of one item shard from the pieces of all user shards."""
-    counts, users, ratings = _gather(scratch, extent, num_user_shards)
+    counts, users, ratings = _gather(scratch, extent, range(num_user_shards))
     item = np.concatenate([np.repeat(items, numbers) for items, numbers in counts])
     # Pieces come in order of users, so a stable sort by item leaves the users of each item ascending.
     order = np.argsort(item, kind="stable")
@@ -88,12 +98,34 @@ def write_item_shard(
     )
 
 
+def write_grown_item_shard(
+    scratch: Scratch, base: Dataset, output: Folder, shard: int, extent: Extent, touched: Sequence[int]
+) -> FileRecord:
+    """Write the block of one item shard from that of the dataset and the pieces of the user shards that differ."""
+    counts, users, ratings = _gather(scratch, extent, touched)
+    items = [np.repeat(items, numbers) for items, numbers in counts]
+    if shard < len(base.shards("items")):
+        block = base.block("items", shard)
+        stops = [one.stop for one in base.shards("users")]
+        stays = ~np.isin(np.searchsorted(stops, block.indices, side="right"), touched)
+        items.append(np.repeat(np.arange(block.start, block.stop), np.diff(block.indptr))[stays])
+        users.append(block.indices[stays].astype(np.int64))
+        ratings.append(block.values[stays])
+    item, user = np.concatenate(items), np.concatenate(users)
+    order = np.lexsort([user, item])
+    per_item = np.bincount(item - extent.start, minlength=extent.stop - extent.start)
+    indptr = np.concatenate([[0], np.cumsum(per_item)])
+    indices: NDArray[Any] = user[order].astype(index_dtype(extent.num_users))
+    values = np.concatenate(ratings)[order]
+    return write_block(output, block_name("items", shard), Block(extent.start, indptr, indices, values))
+
+
 def _gather(
-    scratch: Scratch, extent: Extent, num_user_shards: int
+    scratch: Scratch, extent: Extent, user_shards: Iterable[int]
 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[NDArray[np.int64]], list[NDArray[np.float32]]]:
     """From each piece its items of the extent with their numbers of entries, and these entries; all copies."""
     counts, users, ratings = [], [], []
-    for shard in range(num_user_shards):
+    for shard in user_shards:
         piece = scratch.load(f"shard-{shard}.pieces")
         first, last = np.searchsorted(piece["item"], [extent.start, extent.stop])
         starts = piece["start"][first : last + 1]

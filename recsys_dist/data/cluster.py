@@ -16,14 +16,26 @@ from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
 from recsys_dist.data.config import ClusterSettings
-from recsys_dist.errors import ConfigError, DataError, RecsysDistError
+from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
 
 CONNECT_TIMEOUT_S = 10
 MAX_LOCAL_WORKERS = 8
 LOOPBACK = "127.0.0.1"
 # Arrays of tens of MiB come and go: pages handed back to the system after each would have to be cleared anew.
 WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": 1 << 30, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int, int], None]
+"""Called with (stage, tasks done, tasks in all, rows done)."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What an earlier start has done of a stage."""
+
+    num_tasks: int = 0
+    num_rows: int = 0
+
+
+NOTHING = Before()
 
 
 class Cluster:
@@ -31,26 +43,35 @@ class Cluster:
 
     def __init__(self, client: Any, progress: Progress | None) -> None:
         self._client = client
-        self._progress = progress or (lambda _stage, _done, _total: None)
+        self._progress = progress or (lambda _stage, _done, _total, _rows: None)
 
     def run(
-        self, stage: str, task: Callable[..., Any], calls: Sequence[tuple[Any, ...]], subjects: Sequence[str]
+        self,
+        stage: str,
+        task: Callable[..., Any],
+        calls: Sequence[tuple[Any, ...]],
+        subjects: Sequence[str],
+        num_rows: Callable[[Any], int] = lambda _result: 0,
+        before: Before = NOTHING,
     ) -> list[Any]:
         """Call `task` with each of `calls` on the workers; results in the order of the calls.
 
         `subjects` say what each call works on, for the error of a call that fails: a `RecsysDistError` of the task
-        itself, or a `DataError` where its worker died or its files could not be written.
+        itself, or a `BrokenOffError` where its worker died or its files could not be written. `num_rows` tells of
+        a result how many rows it is of.
         """
-        self._progress(stage, 0, len(calls))
+        total, rows = before.num_tasks + len(calls), before.num_rows
+        self._progress(stage, before.num_tasks, total, rows)
         numbers = {
             self._client.submit(_guarded, task, *call, pure=False): number for number, call in enumerate(calls)
         }
         results: list[Any] = [None] * len(calls)
         try:
-            for done, future in enumerate(as_completed(numbers), start=1):
+            for done, future in enumerate(as_completed(numbers), start=before.num_tasks + 1):
                 number = numbers[future]
                 results[number] = _result(future, stage, subjects[number])
-                self._progress(stage, done, len(calls))
+                rows += num_rows(results[number])
+                self._progress(stage, done, total, rows)
         finally:
             self._client.cancel(list(numbers))
         return results
@@ -61,19 +82,22 @@ def _guarded(task: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return task(*arguments)
     except (RecsysDistError, OSError, MemoryError) as error:
-        return _Failure(error)
+        # The cause does not travel with the error.
+        return _Failure(error, isinstance(error, OSError) or isinstance(error.__cause__, OSError))
 
 
 @dataclass(frozen=True)
 class _Failure:
     error: Exception
+    is_of_system: bool
+    """Whether the operating system or the storage refused something."""
 
 
 def _result(future: Any, stage: str, subject: str) -> Any:
     try:
         result = future.result()
     except KilledWorker as error:
-        raise DataError(
+        raise BrokenOffError(
             f"{stage}: every worker that tried {subject} died, most likely out of memory; "
             "give more cluster.memory_limit, or fewer input.block_bytes"
         ) from error
@@ -81,10 +105,10 @@ def _result(future: Any, stage: str, subject: str) -> Any:
         return result
     if isinstance(result.error, OSError):
         reason = result.error.strerror or result.error
-        raise DataError(f"{stage}: {subject}: {reason}") from result.error
+        raise BrokenOffError(f"{stage}: {subject}: {reason}") from result.error
     if isinstance(result.error, MemoryError):
-        raise DataError(f"{stage}: {subject} does not fit into memory; give more cluster.memory_limit")
-    raise result.error
+        raise BrokenOffError(f"{stage}: {subject} does not fit into memory; give more cluster.memory_limit")
+    raise BrokenOffError(str(result.error)) if result.is_of_system else result.error
 
 
 @contextmanager

@@ -37,6 +37,14 @@ class ShardInfo:
     """For each split the sum modulo 2^64 of a hash of its pairs, which no order changes."""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The split of each row, as a place in SPLITS, and the hash of each pair."""
+
+    split: NDArray[np.int8]
+    pair_hash: NDArray[np.uint64]
+
+
 def write_collected(
     scratch: Scratch,
     shard: int,
@@ -48,17 +56,38 @@ def write_collected(
     cutoffs: Cutoffs | None = None,
 ) -> ShardInfo:
     """Draw the split of settled rows, and write them and the rows refused meanwhile as one collected shard."""
-    if len(rejects):
-        scratch.save(f"shard-{shard}.rejects", rejects.arrays())
+    drawn = draw(settled, item_ids, runs, rule, cutoffs)
+    save_rows(scratch, shard, settled, drawn.split)
+    return finish_shard(scratch, shard, settled, drawn, rejects, len(item_ids))
+
+
+def draw(
+    settled: Settled,
+    item_ids: pa.LargeStringArray,
+    runs: Sequence[Run],
+    rule: SplitRule,
+    cutoffs: Cutoffs | None = None,
+) -> Drawn:
+    """Draw the split of settled rows."""
     rows = settled.rows
     pair_hash = pair_hashes(hash_seed(rule), settled.hashes[rows.user], text_hashes(item_ids)[rows.item])
     role = np.array([run.role for run in runs], np.int8)[rows.run]
-    split = draw_split(rule, Pairs(rows.user, pair_hash, rows.timestamp, role), cutoffs)
-    _save(scratch, shard, settled, split, len(item_ids))
-    return _describe(settled, split, pair_hash, rejects)
+    return Drawn(draw_split(rule, Pairs(rows.user, pair_hash, rows.timestamp, role), cutoffs), pair_hash)
 
 
-def _save(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.int8], num_items: int) -> None:
+def finish_shard(
+    scratch: Scratch, shard: int, settled: Settled, drawn: Drawn, rejects: Rejects, num_items: int
+) -> ShardInfo:
+    """Write the rows refused and the counts of a shard, and describe it."""
+    if len(rejects):
+        scratch.save(f"shard-{shard}.rejects", rejects.arrays())
+    train = settled.rows.item[drawn.split == TRAIN]
+    scratch.save(f"shard-{shard}.counts", {"num_train": np.bincount(train, minlength=num_items)})
+    return _describe(settled, drawn.split, drawn.pair_hash, rejects)
+
+
+def save_rows(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.int8]) -> None:
+    """Write the rows of a shard with their splits."""
     rows, num_users, is_train = settled.rows, len(settled.ids), split == TRAIN
     scratch.save(
         f"shard-{shard}.rows",
@@ -72,7 +101,6 @@ def _save(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.int8
             "row.split": split,
         },
     )
-    scratch.save(f"shard-{shard}.counts", {"num_train": np.bincount(rows.item[is_train], minlength=num_items)})
 
 
 def _describe(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
-from recsys_dist.data.cluster import Cluster
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.core import find_core
 from recsys_dist.data.cutoffs import Times, find_cutoffs
+from recsys_dist.data.journal import Journal
 from recsys_dist.data.partition import NUM_BUCKETS, RunInfo, cut_evenly
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.settled import Buckets, Source
 from recsys_dist.data.shards import SettledInfo
 from recsys_dist.data.split import Cutoffs
+from recsys_dist.data.split_config import TimeSplit
 from recsys_dist.data.vocab import all_item_ids
 from recsys_dist.errors import DataError
 
@@ -56,7 +57,7 @@ class Collection:
     """The stages that collect the user shards."""
 
     config: PrepareConfig
-    cluster: Cluster
+    journal: Journal
     scratch: Scratch
 
     def run(self, infos: Sequence[RunInfo]) -> Collected:
@@ -70,13 +71,13 @@ class Collection:
 
     def _at_once(self, spans: list[Span]) -> Collected:
         calls = [(number, span, self.config) for number, span in enumerate(spans)]
-        shards = self._run("collect users", tasks.collect, calls)
+        shards = self._run("collect users", tasks.collect, calls, _num_ratings)
         return Collected(shards, _rejected(shards), _reject_files("shard", shards))
 
     def _in_steps(self, spans: list[Span]) -> Collected:
         names = [f"settled-{number}" for number in range(len(spans))]
         calls = [(name, span, self.config) for name, span in zip(names, spans, strict=True)]
-        settled: list[SettledInfo] = self._run("settle users", tasks.settle, calls)
+        settled: list[SettledInfo] = self._run("settle users", tasks.settle, calls, _num_settled)
         sources, buckets, is_kept = [Source(name) for name in names], [info.buckets for info in settled], None
         if self.config.drops_rare:
             num_items = len(all_item_ids(self.scratch))
@@ -93,23 +94,13 @@ class Collection:
         )
 
     def _trim(self, calls: Sequence[tuple[Any, ...]], shards: Sequence[int]) -> list[Buckets]:
-        return self._run("leave out rare", tasks.trim, calls, shards)
+        return self._run("leave out rare", tasks.trim, calls, shards=shards)
 
     def _find_cutoffs(self, sources: list[Source]) -> Cutoffs | None:
         rule = self.config.split
         if rule.kind != "time":
             return None
-        names = [f"times-{number}" for number in range(len(sources))]
-        calls = [(source, name) for source, name in zip(sources, names, strict=True)]
-        spans = [span for span in self._run("sort times", tasks.sort_times, calls) if span.count]
-
-        def count_later(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
-            counts = self._run("count times", tasks.count_later, [(name, timestamps) for name in names])
-            total: NDArray[np.int64] = np.sum(counts, axis=0)
-            return total
-
-        first, last = min(span.first for span in spans), max(span.last for span in spans)
-        return find_cutoffs(rule, Times(sum(span.count for span in spans), first, last, count_later))
+        return find_time_cutoffs(rule, sources, self.journal, self.scratch)
 
     def _split(
         self, old_spans: list[Span], sources: list[Source], buckets: list[Buckets], cutoffs: Cutoffs | None
@@ -118,28 +109,64 @@ class Collection:
         for number, span in enumerate(self._cut(buckets)):
             own = [source for source, old in zip(sources, old_spans, strict=True) if _overlap(old, span)]
             calls.append((number, span, own, cutoffs, self.config))
-        return self._run("split users", tasks.split, calls)
+        return self._run("split users", tasks.split, calls, _num_ratings)
 
     def _cut(self, parts: Sequence[Buckets]) -> list[Span]:
         """The hash ranges of the shards, so that their rows balance; together they cover all."""
-        bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
-        for part in parts:
-            bucket_rows[part.number] += part.num_rows
-        used = np.flatnonzero(bucket_rows)
-        num_shards = self.config.shards.users or default_shards(int(bucket_rows.sum()))
-        cuts = cut_evenly(bucket_rows[used], num_shards)
-        edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
-        return list(itertools.pairwise(edges))
+        num_rows = sum(int(part.num_rows.sum()) for part in parts)
+        return cut_buckets(parts, self.config.shards.users or default_shards(num_rows))
 
     def _run(
-        self, stage: str, task: Any, calls: Sequence[tuple[Any, ...]], shards: Sequence[int] | None = None
+        self,
+        stage: str,
+        task: Any,
+        calls: Sequence[tuple[Any, ...]],
+        num_rows: Callable[[Any], int] = lambda _result: 0,
+        shards: Sequence[int] | None = None,
     ) -> list[Any]:
         subjects = [f"user shard {number}" for number in (range(len(calls)) if shards is None else shards)]
-        return self.cluster.run(stage, task, [(self.scratch.folder.url, *call) for call in calls], subjects)
+        placed = [(self.scratch.folder.url, *call) for call in calls]
+        return self.journal.run(stage, task, placed, subjects, num_rows)
+
+
+def cut_buckets(parts: Sequence[Buckets], num_shards: int) -> list[Span]:
+    """Hash ranges of about equally many rows, which together cover all."""
+    bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
+    for part in parts:
+        bucket_rows[part.number] += part.num_rows
+    used = np.flatnonzero(bucket_rows)
+    cuts = cut_evenly(bucket_rows[used], num_shards)
+    edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
+    return list(itertools.pairwise(edges))
+
+
+def find_time_cutoffs(rule: TimeSplit, sources: Sequence[Source], journal: Journal, scratch: Scratch) -> Cutoffs:
+    """Where a split by time cuts the settled rows of all shards."""
+    names = [f"times-{number}" for number in range(len(sources))]
+    subjects = [f"user shard {number}" for number in range(len(sources))]
+    url = scratch.folder.url
+    calls = [(url, source, name) for source, name in zip(sources, names, strict=True)]
+    spans = [span for span in journal.run("sort times", tasks.sort_times, calls, subjects) if span.count]
+
+    def count_later(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
+        asked = [(url, name, timestamps) for name in names]
+        total: NDArray[np.int64] = np.sum(journal.run("count times", tasks.count_later, asked, subjects), axis=0)
+        return total
+
+    first, last = min(span.first for span in spans), max(span.last for span in spans)
+    return find_cutoffs(rule, Times(sum(span.count for span in spans), first, last, count_later))
 
 
 def _overlap(one: Span, other: Span) -> bool:
     return one[0] < other[1] and other[0] < one[1]
+
+
+def _num_ratings(shard: ShardInfo) -> int:
+    return sum(shard.num_ratings.values())
+
+
+def _num_settled(info: SettledInfo) -> int:
+    return int(info.buckets.num_rows.sum())
 
 
 def _rejected(infos: Sequence[SettledInfo | ShardInfo]) -> Counter[str]:

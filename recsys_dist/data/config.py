@@ -7,12 +7,13 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from recsys_dist.config import Settings
 from recsys_dist.data.dataset import Split
 from recsys_dist.data.input_config import InputSettings, ItemsSettings
 from recsys_dist.data.paths import Paths
+from recsys_dist.data.split import describe
 from recsys_dist.data.split_config import RandomSplit, SplitRule, needs_timestamps
 
 MAX_SHARDS = 4096
@@ -152,7 +153,19 @@ class PrepareConfig(Settings):
     overwrite: bool = False
     """Whether a dataset that stands at `output` may be replaced; it stays until the new one is complete, which
     takes room for both."""
+    append: bool = False
+    """Whether the input is added to the dataset at `output`. Its rules, which are to be given as they were, users,
+    items and shards stay: what is known keeps its index, and what is new gets one behind."""
     cluster: ClusterSettings = ClusterSettings()
+
+    @model_validator(mode="after")
+    def _appends_what_can_be(self) -> PrepareConfig:
+        if self.append and self.drops_rare:
+            raise ValueError(
+                "append: what ratings.min_user_ratings and min_item_ratings left out cannot be taken back; "
+                "prepare all files anew"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_its_files_once(self) -> PrepareConfig:
@@ -175,6 +188,17 @@ class PrepareConfig(Settings):
     def drops_rare(self) -> bool:
         """Whether users and items with few ratings are left out."""
         return max(self.ratings.min_user_ratings, self.ratings.min_item_ratings) > 1
+
+
+def rules_of(config: PrepareConfig) -> dict[str, JsonValue]:
+    """The settings that decide which ratings count and for what, whatever files they are in."""
+    ratings = config.ratings.model_dump(mode="json", exclude={"max_rejected"})
+    split = config.split.model_dump(mode="json")
+    if config.split.kind == "files":
+        split = describe(config.split)
+    tree = {"ratings": ratings, "split": split}
+    rules = {f"{part}.{key}": value for part, settings in tree.items() for key, value in settings.items()}
+    return {**rules, "input.columns.timestamp": config.input.columns.timestamp is not None}
 
 
 def named_paths(config: PrepareConfig) -> Iterable[tuple[str, Split, Paths]]:

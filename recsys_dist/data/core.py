@@ -4,7 +4,8 @@ In rounds over the shards of settled rows. In each, first the users with too few
 then, when all shards are counted, the items. What stays, the largest set in which all have enough, depends on no
 order, and the reasons on the rounds alone, whatever the shards.
 
-    core-N-R     shard N after round R: the fate of each row; the items that are left, and how many ratings of each
+    core-N-R     shard N after round R: the fate of each row
+    left-N-R     the items that are left in it, and how many ratings of each
     dropped-R    whether each item is left out after round R
 
 A shard in which none of the items stands that were left out last would be the same after the next round, and sits
@@ -31,9 +32,10 @@ RunTrims = Callable[[Sequence[tuple[Any, ...]], Sequence[int]], list[Buckets]]
 
 
 def trim(scratch: Scratch, source: Source, target: str, dropped: str | None, min_user: int) -> Buckets:
-    """One round of one shard: from the fates that `source` names, if any, to those in the file `target`.
+    """One round of one shard: from the fates that `source` names, if any, to those of `target`.
 
-    `dropped` tells the items that were left out after the round before. Returns where rows are left.
+    `target` names the shard and the round, `dropped` the items that were left out after the round before.
+    Returns where rows are left.
     """
     arrays = scratch.load(source.name)
     user, item = row_users(arrays), arrays["row.item"]
@@ -46,7 +48,8 @@ def trim(scratch: Scratch, source: Source, target: str, dropped: str | None, min
     num_left[num_left < min_user] = 0
     count = np.bincount(item[fate == KEPT])
     left = np.flatnonzero(count)
-    scratch.save(target, {"fate": fate, "item": left, "count": count[left]})
+    scratch.save(_fates(target), {"fate": fate})
+    scratch.save(_left(target), {"item": left, "count": count[left]})
     return count_buckets(arrays["user.hash"], num_left)
 
 
@@ -68,21 +71,22 @@ def find_core(scratch: Scratch, names: Sequence[str], num_items: int, rules: Rat
     """
     sources, num_left = [Source(name) for name in names], np.zeros(num_items, np.int64)
     buckets: dict[int, Buckets] = {}
+    left: dict[int, str] = {}
     touched, dropped, number = list(range(len(names))), None, 0
     while touched:
-        targets = [f"core-{shard}-{number}" for shard in touched]
+        targets = [f"{shard}-{number}" for shard in touched]
         calls = [
             (sources[shard], target, dropped, rules.min_user_ratings)
             for shard, target in zip(touched, targets, strict=True)
         ]
         buckets.update(zip(touched, run(calls, touched), strict=True))
         for shard, target in zip(touched, targets, strict=True):
-            _recount(scratch, num_left, sources[shard].fates, target)
-            sources[shard] = Source(names[shard], target)
+            _recount(scratch, num_left, left.get(shard), target)
+            sources[shard], left[shard] = Source(names[shard], _fates(target)), target
         is_dropped = (num_left > 0) & (num_left < rules.min_item_ratings)
         dropped, number = f"dropped-{number}", number + 1
         scratch.save(dropped, {"is_dropped": is_dropped.view(np.uint8)})
-        touched = [shard for shard, source in enumerate(sources) if _holds_any(scratch, source, is_dropped)]
+        touched = [shard for shard in range(len(names)) if _holds_any(scratch, left[shard], is_dropped)]
     if not num_left.any():
         raise DataError(
             f"no rating is left: ratings.min_user_ratings {rules.min_user_ratings} with "
@@ -92,15 +96,25 @@ def find_core(scratch: Scratch, names: Sequence[str], num_items: int, rules: Rat
 
 
 def _recount(scratch: Scratch, num_left: NDArray[np.int64], old: str | None, new: str) -> None:
-    """Put the counts of a shard's new file in the place of those of its old one, which is needed no longer."""
+    """Put the counts of a shard's new round in the place of those of its old one, and remove the old fates.
+
+    The old counts stay: a preparation that goes on after a break counts all rounds again.
+    """
     if old is not None:
-        arrays = scratch.load(old)
+        arrays = scratch.load(_left(old))
         num_left[arrays["item"]] -= arrays["count"]
-        scratch.remove(old)
-    arrays = scratch.load(new)
+        scratch.remove(_fates(old))
+    arrays = scratch.load(_left(new))
     num_left[arrays["item"]] += arrays["count"]
 
 
-def _holds_any(scratch: Scratch, source: Source, is_dropped: NDArray[np.bool_]) -> bool:
-    assert source.fates is not None, "every shard takes part in the first round"
-    return bool(is_dropped[scratch.load(source.fates)["item"]].any())
+def _holds_any(scratch: Scratch, left: str, is_dropped: NDArray[np.bool_]) -> bool:
+    return bool(is_dropped[scratch.load(_left(left))["item"]].any())
+
+
+def _fates(target: str) -> str:
+    return f"core-{target}"
+
+
+def _left(target: str) -> str:
+    return f"left-{target}"

@@ -12,19 +12,22 @@
 Shards are canonical: consecutive ranges of rows fixed at preparation, whatever number of ranks will train. The
 ratings files follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are
 found through the manifest only, never by listing a folder.
+
+A dataset that ratings were added to (append.py) has the users and items that were new behind the others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -38,6 +41,9 @@ Split = Literal["train", "valid", "test"]
 SIDES: tuple[Side, ...] = ("users", "items")
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MANIFEST = "manifest.json"
+RATINGS = "ratings"
+PREPARING, DATASET = "preparing", "dataset"
+"""While a dataset is prepared, DATASET/preparing/KEY/dataset holds its files."""
 
 
 class _Part(BaseModel):
@@ -57,12 +63,34 @@ class Shard(_Part):
         return self.stop - self.start
 
 
+class TrainSums(Protocol):
+    """What is known of the train ratings of one shard."""
+
+    @property
+    def num_ratings(self) -> dict[str, int]: ...  # noqa: D102
+    @property
+    def train_sum(self) -> float: ...  # noqa: D102
+    @property
+    def train_min(self) -> float: ...  # noqa: D102
+    @property
+    def train_max(self) -> float: ...  # noqa: D102
+
+
 class RatingStats(_Part):
     """The range that predictions are clipped to, and the mean of the train ratings."""
 
     min: float
     max: float
     mean: float
+
+    @classmethod
+    def of(cls, low: float | None, high: float | None, shards: Sequence[TrainSums]) -> RatingStats:
+        """From the limits of the settings, where there are any, and the train ratings of all shards."""
+        return cls(
+            min=low if low is not None else min(shard.train_min for shard in shards),
+            max=high if high is not None else max(shard.train_max for shard in shards),
+            mean=sum(shard.train_sum for shard in shards) / sum(shard.num_ratings["train"] for shard in shards),
+        )
 
 
 class RowCounts(_Part):
@@ -80,6 +108,16 @@ class SplitInfo(_Part):
     fingerprint: str
 
 
+class Ancestor(_Part):
+    """An earlier dataset that this one has grown from: its users and items have the same indices here."""
+
+    digest: str
+    num_users: int = Field(ge=1)
+    num_items: int = Field(ge=1)
+    num_held_out: int = Field(ge=0)
+    """Its train ratings that are for validation or testing now."""
+
+
 class Manifest(_Part):
     """The content of manifest.json."""
 
@@ -91,6 +129,10 @@ class Manifest(_Part):
     rating: RatingStats
     rows: RowCounts
     split: SplitInfo
+    rules: dict[str, JsonValue] | None = None
+    """The settings that decided which ratings count, which what is added later has to follow; None: unknown."""
+    grown_from: tuple[Ancestor, ...] = ()
+    """The datasets that this one has grown from, the first one first."""
     user_shards: tuple[Shard, ...]
     item_shards: tuple[Shard, ...]
     files: tuple[FileRecord, ...]
@@ -131,12 +173,30 @@ class Ratings:
 
 def ratings_name(split: Split, shard: int) -> str:
     """Name of the ratings file of one user shard."""
-    return f"ratings/{split}/{shard:05d}.parquet"
+    return f"{RATINGS}/{split}/{shard:05d}.parquet"
 
 
 def block_name(side: Side, shard: int) -> str:
     """Name of the block file of one shard."""
     return f"blocks/{side}/{shard:05d}.safetensors"
+
+
+def find_dataset(url: str) -> Folder | None:
+    """The folder of the prepared dataset at `url`; None where none is complete.
+
+    That is the folder itself, or that of a new dataset which is complete and was to take the place of another.
+    """
+    folder = Folder(url)
+    if folder.exists(MANIFEST):
+        return folder
+    key = complete_preparation(folder)
+    return None if key is None else folder.child(f"{PREPARING}/{key}/{DATASET}")
+
+
+def complete_preparation(folder: Folder) -> str | None:
+    """The key of the preparation in `folder` whose dataset is complete but not in its place; None without one."""
+    keys = folder.child(PREPARING).names() if folder.exists(PREPARING) else []
+    return next((key for key in keys if folder.exists(f"{PREPARING}/{key}/{DATASET}/{MANIFEST}")), None)
 
 
 class Dataset:
@@ -155,8 +215,8 @@ class Dataset:
 
         Raises `DataError` where there is no complete dataset.
         """
-        folder = Folder(url)
-        if not folder.exists(MANIFEST):
+        folder = find_dataset(url)
+        if folder is None:
             raise DataError(
                 f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation did not end"
             )
@@ -214,6 +274,28 @@ class Dataset:
             table["item_index"].to_numpy().astype(np.int64),
             table["rating"].to_numpy().astype(np.float32),
         )
+
+    def timed_ratings(self, split: Split, shard: int) -> tuple[Ratings, NDArray[np.int64]]:
+        """The same with their timestamps, 0 where there are none."""
+        times = self._table(ratings_name(split, shard), ["timestamp"])["timestamp"]
+        return self.ratings(split, shard), pc.fill_null(times, 0).to_numpy()
+
+    def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
+        """All raw ids in parts, each with the dense index of its first."""
+        column, start = f"{side[:-1]}_id", 0
+        with pq.ParquetFile(self.folder.local_copy(self.id_file(side))) as file:
+            for batch in file.iter_batches(columns=[column]):
+                yield start, batch[column]
+                start += len(batch)
+
+    def id_slice(self, side: Side, start: int, stop: int) -> pa.StringArray:
+        """The raw ids of consecutive rows."""
+        parts = [
+            ids[max(start - first, 0) : stop - first]
+            for first, ids in self.id_batches(side)
+            if first < stop and first + len(ids) > start
+        ]
+        return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
 
     def ids(self, side: Side) -> pa.StringArray:
         """Raw ids; position = dense index."""

@@ -17,7 +17,7 @@ from recsys_dist.data.archives import ARCHIVES, check_member, is_hidden, list_me
 from recsys_dist.data.dataset import Split
 from recsys_dist.data.input_config import FileFormat, FileSettings
 from recsys_dist.data.packing import packing_of, without_packing
-from recsys_dist.data.sources import InputFile
+from recsys_dist.data.sources import InputFile, stamp_of
 from recsys_dist.errors import DataError, StorageError
 from recsys_dist.filesystem import Filesystem, reason
 
@@ -88,12 +88,13 @@ class _Search:
         if path.endswith(ARCHIVES):
             yield from self._members(fs, path, name, wanted=None)
             return
-        size = fs.call("size", path)
+        size, stamp = stamp_of(fs, path)
         if size is None:
             raise DataError(f"{self.key}: the server does not tell the size of {path}; download it first")
-        yield self._input_file(fs, path, name, int(size), member=None)
+        yield self._input_file(fs, path, name, size, stamp, member=None)
 
     def _members(self, fs: Filesystem, path: str, name: str, wanted: str | None) -> Iterator[InputFile]:
+        _, stamp = stamp_of(fs, path)
         with fs.reader(path, name) as stream:
             members = list_members(stream, name, self.settings.max_bytes)
         chosen = [member for member in members if _is_wanted(member.filename, wanted)]
@@ -104,16 +105,19 @@ class _Search:
         for member in chosen:
             member_name = f"{name}/{member.filename}"
             check_member(member, member_name)
-            yield self._input_file(fs, path, member_name, member.file_size, member.filename)
+            yield self._input_file(fs, path, member_name, member.file_size, stamp, member.filename)
 
-    def _input_file(self, fs: Filesystem, path: str, name: str, num_bytes: int, member: str | None) -> InputFile:
+    def _input_file(
+        self, fs: Filesystem, path: str, name: str, num_bytes: int, stamp: str, member: str | None
+    ) -> InputFile:
         url = path if fs.is_local else str(fs.call("unstrip_protocol", path))
         inner_name = member or path
         packing = packing_of(inner_name) if self.settings.format != "parquet" else None
         file_format = _format_of(without_packing(inner_name), self.settings.format)
         if file_format == "parquet" and (packing or member):
             raise DataError(f"{name}: a packed Parquet file cannot be read in parts; unpack it first")
-        return InputFile(name, url, num_bytes, file_format, self.role, packing, member, self.settings.max_bytes)
+        limit = self.settings.max_bytes
+        return InputFile(name, url, num_bytes, file_format, self.role, packing, member, limit, stamp)
 
     def _shown(self, fs: Filesystem, path: str) -> str:
         """A match of a glob, in the way the glob is written."""

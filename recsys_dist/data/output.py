@@ -1,28 +1,52 @@
 """The folder that a dataset is prepared in: claimed before the work, filled at its end.
 
-    OUTPUT/preparing/scratch/   what passes between the stages
-    OUTPUT/preparing/dataset/   the new files, until all are complete
-    OUTPUT/                     the dataset; an earlier one stands untouched until the new one takes its place
+    OUTPUT/preparing/KEY/   the work: what passes between the stages, and the new files (see attempt.py)
+    OUTPUT/                 the dataset; an earlier one stands untouched until the new one is complete
 
-Only what preparation itself writes is ever removed. On a local disk the files are renamed into place; behind a URL
-the filesystem moves them, which an object store does by copying.
+The new dataset counts from the moment its manifest stands in OUTPUT/preparing/KEY/dataset: from then on it takes
+the place of the earlier one. Where that is broken off, readers find it there (`dataset.find_dataset`) and the next
+preparation puts it into its place first. Only what preparation itself writes is ever removed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from recsys_dist.data.dataset import MANIFEST, Manifest
+from pydantic import ValidationError
+
+from recsys_dist.data.attempt import ATTEMPT, Attempt
+from recsys_dist.data.dataset import DATASET, MANIFEST, PREPARING, Dataset, Manifest, complete_preparation
+from recsys_dist.data.journal import done_tasks
 from recsys_dist.data.scratch import Scratch
-from recsys_dist.errors import ConfigError, DataError, StorageError
+from recsys_dist.errors import BrokenOffError, ConfigError, DataError, StorageError
 from recsys_dist.storage import Folder
 
-PREPARING = "preparing"
-DATASET = f"{PREPARING}/dataset"
-SCRATCH = f"{PREPARING}/scratch"
+SCRATCH = "scratch"
 # The manifest goes first: from then on nothing takes what remains for a dataset.
 OWN_NAMES = (MANIFEST, "users.parquet", "items.parquet", "ratings", "blocks", "rejects")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where one preparation works."""
+
+    scratch: Scratch
+    dataset: Folder
+    """The folder for the files of the new dataset."""
+
+    @classmethod
+    def below(cls, folder: Folder) -> Work:
+        """That of OUTPUT/preparing/KEY."""
+        return cls(Scratch(f"{folder.url}/{SCRATCH}"), folder.child(DATASET))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the new dataset is."""
+        return self.dataset.exists(MANIFEST)
 
 
 class Output:
@@ -35,34 +59,103 @@ class Output:
         # Workers may run in another folder than this process.
         self.folder = Folder(str(folder.local_path(""))) if folder.is_local else folder
         self.url = self.folder.url
-        self.new = self.folder.child(DATASET)
-        """The folder to write the files of the new dataset to."""
+        self._overwrite = overwrite
+        names = self._names(url)
+        foreign = sorted(name for name in names if not _is_own(name))
+        if foreign:
+            raise ConfigError(f"output: {url} holds other things ({', '.join(foreign)[:200]}); name a new folder")
+        self.completed = self._put_into_place() if PREPARING in names else None
+        """An earlier preparation whose dataset was complete, and is now in its place."""
+        if MANIFEST in names and self.completed is None:
+            self._require_overwrite()
+
+    def _names(self, url: str) -> set[str]:
         try:
-            names = set(folder.names())
+            return set(self.folder.names())
         except StorageError:
             # It names the URL as it is.
             raise
         except OSError as error:
             raise ConfigError(f"output: cannot use {url}: {error.strerror or error}") from error
-        foreign = sorted(name for name in names if not _is_own(name))
-        if foreign:
-            raise ConfigError(f"output: {url} holds other things ({', '.join(foreign)[:200]}); name a new folder")
-        if MANIFEST in names and not overwrite:
-            raise ConfigError(f"output: {url} holds a prepared dataset; set overwrite to true to replace it")
 
-    def publish(self, manifest: Manifest) -> None:
-        """Put the files written to `new` in the place of what an earlier preparation left, complete or not.
+    def _require_overwrite(self) -> None:
+        if not self._overwrite:
+            raise ConfigError(f"output: {self.url} holds a prepared dataset; set overwrite to true to replace it")
 
-        The old manifest is removed first and the new one written last: a dataset is complete or none at all.
+    @contextmanager
+    def preparing(self, attempt: Attempt) -> Iterator[Work]:
+        """The folders of a preparation while it lasts, with what an earlier start of the same one has done.
+
+        Where the machine ends it, by a signal or a full disk, they stay for the next start. Where the data or the
+        settings do, nothing is left that was not there before.
         """
+        if self.completed is not None:
+            self._require_overwrite()
+        home = self.folder.child(f"{PREPARING}/{attempt.key}")
+        work = Work.below(home)
+        is_new = not self.folder.exists()
+        with self.writing():
+            is_new |= self._remove_others(attempt)
+            home.write_bytes(ATTEMPT, attempt.to_bytes())
+            work.scratch.folder.make()
+            work.dataset.make()
         try:
-            self._sweep()
-            for name in self.new.names():
-                self.folder.move(f"{DATASET}/{name}", name)
-            self.folder.write_bytes(MANIFEST, manifest.to_bytes())
-        except BaseException:
-            self._sweep()
+            yield work
+        except BaseException as error:
+            if work.is_complete or (not _is_verdict(error) and done_tasks(work.scratch)):
+                self._tell_what_stays(error)
+            else:
+                self._clear(is_new)
             raise
+
+    def _remove_others(self, attempt: Attempt) -> bool:
+        """Remove what is left of preparations that this one cannot go on with; whether there was any."""
+        preparing = self.folder.child(PREPARING)
+        for key in (names := preparing.names()):
+            earlier = _read_attempt(preparing.child(key))
+            if key == attempt.key and earlier is not None and not attempt.outlives(earlier):
+                logger.warning("going on with the preparation of %s that was broken off", self.url)
+                continue
+            changed = attempt.changed_input(earlier) if earlier is not None else None
+            if changed is not None:
+                logger.warning("%s was changed since the preparation was broken off, which starts anew", changed)
+            preparing.remove(key)
+        return bool(names)
+
+    def _tell_what_stays(self, error: BaseException) -> None:
+        kept = f"what is done is kept in {self.url}/{PREPARING}, and the same command goes on from there"
+        if isinstance(error, BrokenOffError):
+            raise BrokenOffError(f"{error}; {kept}") from error
+        logger.warning("%s", kept)
+
+    def _clear(self, is_new: bool) -> None:
+        self.folder.remove(PREPARING)
+        if is_new and not self.folder.names():
+            self.folder.remove()
+
+    def publish(self, work: Work, manifest: Manifest) -> None:
+        """Let the files of the new dataset, which are all written, take the place of what stands here."""
+        work.dataset.write_bytes(MANIFEST, manifest.to_bytes())
+        self._put_into_place()
+
+    def _put_into_place(self) -> Attempt | None:
+        """Do so where a dataset is complete but not in its place, and return what it was made from.
+
+        It may be broken off anywhere, and is done again from its beginning.
+        """
+        key = complete_preparation(self.folder)
+        if key is None:
+            return None
+        home = self.folder.child(f"{PREPARING}/{key}")
+        attempt, new = _read_attempt(home), Work.below(home).dataset
+        with self.writing():
+            self._sweep()
+            manifest = Dataset.open(new.url).manifest
+            for record in manifest.files:
+                self.folder.take(new, record.name)
+            self.folder.write_bytes(MANIFEST, manifest.to_bytes())
+            self.folder.remove(PREPARING)
+        return attempt
 
     def _sweep(self) -> None:
         self.folder.remove(MANIFEST)
@@ -71,30 +164,27 @@ class Output:
                 self.folder.remove(name)
 
     @contextmanager
-    def preparing(self) -> Iterator[Scratch]:
-        """A scratch folder while the work lasts; where it fails, what it had written is removed as well."""
-        scratch = Scratch(f"{self.url}/{SCRATCH}")
-        existed = self.folder.exists()
-        try:
-            with self.writing():
-                self.folder.remove(PREPARING)
-                scratch.folder.make()
-                self.new.make()
-            yield scratch
-        finally:
-            self.folder.remove(PREPARING)
-            if not existed and not self.folder.names():
-                self.folder.remove()
-
-    @contextmanager
     def writing(self) -> Iterator[None]:
-        """What the operating system refuses in the block is a `DataError` about this folder."""
+        """What the operating system refuses in the block is a `BrokenOffError` about this folder."""
         try:
             yield
         except StorageError:
             raise
         except OSError as error:
-            raise DataError(f"output: cannot write to {self.url}: {error.strerror or error}") from error
+            raise BrokenOffError(f"output: cannot write to {self.url}: {error.strerror or error}") from error
+
+
+def _is_verdict(error: BaseException) -> bool:
+    """Whether the error is about the data, so that the same input and settings would meet it again."""
+    return isinstance(error, DataError) and not isinstance(error, BrokenOffError | StorageError)
+
+
+def _read_attempt(home: Folder) -> Attempt | None:
+    """What was being prepared in a folder; None where that cannot be told."""
+    try:
+        return Attempt.model_validate_json(home.read_bytes(ATTEMPT))
+    except (DataError, ValidationError):
+        return None
 
 
 def _is_own(name: str) -> bool:

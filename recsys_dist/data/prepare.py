@@ -13,7 +13,6 @@ which line a row stands in.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -22,23 +21,34 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
-from recsys_dist.data.acceptance import require_rows
-from recsys_dist.data.assemble import ITEM_INDEX, Extent
-from recsys_dist.data.cluster import Cluster, Progress, open_cluster
+from recsys_dist.data.append import Addition, require_same_rules
+from recsys_dist.data.assemble import ITEM_INDEX, extents
+from recsys_dist.data.attempt import Attempt
+from recsys_dist.data.cluster import Progress, open_cluster
 from recsys_dist.data.collected import ShardInfo, split_fingerprint
 from recsys_dist.data.collection import Collected, Collection, default_shards
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import SPLITS, Manifest, RatingStats, RowCounts, Shard, SplitInfo
-from recsys_dist.data.input_blocks import InputBlock, continued_blocks, find_blocks, place_items
+from recsys_dist.data.config import PrepareConfig, rules_of
+from recsys_dist.data.dataset import (
+    SPLITS,
+    Dataset,
+    Manifest,
+    RatingStats,
+    RowCounts,
+    Shard,
+    SplitInfo,
+)
+from recsys_dist.data.input_blocks import InputBlock, find_blocks
+from recsys_dist.data.journal import Journal
 from recsys_dist.data.output import Output
 from recsys_dist.data.partition import RunInfo, cut_evenly
 from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
+from recsys_dist.data.reading import Reading
 from recsys_dist.data.scratch import Scratch
-from recsys_dist.data.settled import Run
 from recsys_dist.data.shards import RUNS
 from recsys_dist.data.split import describe
-from recsys_dist.data.titles import read_titles
-from recsys_dist.data.vocab import merge_levels, rank_items
+from recsys_dist.data.titles import find_titles_files, read_titles
+from recsys_dist.data.vocab import ITEM_IDS, rank_items
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
 
@@ -46,44 +56,69 @@ from recsys_dist.storage import FileRecord, Folder
 def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
     """Prepare the dataset that `config` describes and return its manifest, which is written last.
 
-    `progress` is called with (stage, tasks done, tasks in all). Raises `ConfigError` or `DataError` with one line;
-    then nothing is left that was not there before. SIGTERM ends it in the same way, by SystemExit.
+    Raises `ConfigError` or `DataError` with one line. What the machine breaks off, by a signal, a full disk or a
+    power cut, goes on where it was when it is called with the same settings and input.
     """
     with ended_by_sigterm():
-        output = Output(config.output, config.overwrite)
+        output = Output(config.output, config.overwrite or config.append)
+        base = _base(config, output) if config.append else None
         blocks = find_blocks(config)
-        titles = read_titles(config.items)
+        titles_files = find_titles_files(config.items)
+        files = [*dict.fromkeys(block.file for block in blocks), *titles_files]
+        attempt = Attempt.of(config, files, base.digest if base is not None else None)
+        if output.completed is not None and output.completed.repeats(attempt):
+            return Dataset.open(output.url).manifest
+        titles = read_titles(titles_files, config.items)
         # The scratch folder is removed when the workers are gone: one that runs on would write into it.
         with (
-            output.preparing() as scratch,
+            output.preparing(attempt) as work,
             open_cluster(config.cluster, len(blocks), progress) as cluster,
             output.writing(),
         ):
-            preparation = _Preparation(config, cluster, scratch, output.new, titles)
-            manifest = preparation.run(blocks)
-            output.publish(manifest)
+            reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files)
+            if base is not None:
+                manifest = Addition(reading, base, work.dataset, titles).run(blocks)
+            else:
+                manifest = _Preparation(reading, work.dataset, titles).run(blocks)
+            output.publish(work, manifest)
     return manifest
+
+
+def _base(config: PrepareConfig, output: Output) -> Dataset:
+    """The dataset that the input is added to."""
+    try:
+        base = Dataset.open(output.url)
+    except DataError as error:
+        raise ConfigError(f"append: {error}") from error
+    require_same_rules(config, base.manifest, output.url)
+    return base
 
 
 @dataclass(frozen=True)
 class _Preparation:
     """One run through the stages."""
 
-    config: PrepareConfig
-    cluster: Cluster
-    scratch: Scratch
+    reading: Reading
     output: Folder
     titles: pa.Table | None
     """Item ids and titles; None where no file tells any."""
 
     @property
-    def _scratch_url(self) -> str:
-        return self.scratch.folder.url
+    def config(self) -> PrepareConfig:
+        """The settings of the preparation."""
+        return self.reading.config
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where the stages leave what the next ones need."""
+        return self.reading.scratch
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
-        infos, runs = self._parse(self._under_items(blocks))
-        self._number_items(runs)
-        collected = Collection(self.config, self.cluster, self.scratch).run(infos)
+        infos, runs = self.reading.parse(blocks)
+        self.scratch.save_json(RUNS, [asdict(run) for run in runs])
+        self.reading.merge_items(runs, ITEM_IDS)
+        self.reading.number_items(runs)
+        collected = Collection(self.config, self.reading.journal, self.scratch).run(infos)
         shards = collected.shards
         user_shards = self._user_shards(shards)
         num_train = self._count_items(len(shards))
@@ -97,39 +132,6 @@ class _Preparation:
             *write_rejects(self.output, self.scratch, runs, infos, collected.rejects),
         ]
         return self._manifest(infos, collected, user_shards, item_shards, files)
-
-    def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
-        """The blocks, each with the item of the rows it begins with, where lines name the items."""
-        if not self.config.input.has_item_lines:
-            return blocks
-        continued = continued_blocks(blocks)
-        subjects = [block.subject for block in continued]
-        found = self.cluster.run("find items", tasks.find_last, [(block,) for block in continued], subjects)
-        numbers = [block.number for block in continued]
-        return place_items(blocks, dict(zip(numbers, found, strict=True)))
-
-    def _parse(self, blocks: list[InputBlock]) -> tuple[list[RunInfo], list[Run]]:
-        subjects = [block.subject for block in blocks]
-        calls = [(self._scratch_url, block, self.config) for block in blocks]
-        infos, runs = [], []
-        lines: Counter[str] = Counter()
-        for block, parts in zip(blocks, self.cluster.run("parse", tasks.parse, calls, subjects), strict=True):
-            name, role = block.file.name, SPLITS.index(block.file.role)
-            for part in parts:
-                infos.append(part)
-                runs.append(Run(part.name, name, lines[name] + 1, role))
-                lines[name] += part.num_lines
-        require_rows(infos, runs, self.config.ratings.max_rejected)
-        self.scratch.save_json(RUNS, [asdict(run) for run in runs])
-        return infos, runs
-
-    def _number_items(self, runs: list[Run]) -> None:
-        for level in merge_levels([f"{run.name}.run" for run in runs]):
-            merges = [(self._scratch_url, sources, target) for sources, target in level]
-            self.cluster.run("merge items", tasks.merge, merges, [f"the items of {len(runs)} runs"] * len(merges))
-        subjects = [f"the items of {run.file} from line {run.first_line}" for run in runs]
-        calls = [(self._scratch_url, run.name) for run in runs]
-        self.cluster.run("number items", tasks.translate, calls, subjects)
 
     def _user_shards(self, shards: list[ShardInfo]) -> list[Shard]:
         stops = np.cumsum([shard.num_users for shard in shards]).tolist()
@@ -153,23 +155,15 @@ class _Preparation:
         return [Shard(start=a, stop=b, num_ratings=int(num_train[a:b].sum())) for a, b in spans]
 
     def _write_shards(self, user_shards: list[Shard], item_shards: list[Shard]) -> list[FileRecord]:
-        sizes = (user_shards[-1].stop, item_shards[-1].stop)
-        urls = (self._scratch_url, self.output.url)
+        urls, journal = (self.scratch.folder.url, self.output.url), self.reading.journal
         has_timestamps = self.config.input.columns.timestamp is not None
-        user_calls = [
-            (*urls, number, Extent(shard.start, shard.stop, *sizes), has_timestamps)
-            for number, shard in enumerate(user_shards)
-        ]
-        written = self.cluster.run(
-            "write users", tasks.write_users, user_calls, _shard_subjects("user", len(user_calls))
-        )
-        item_calls = [
-            (*urls, number, Extent(shard.start, shard.stop, *sizes), len(user_shards))
-            for number, shard in enumerate(item_shards)
-        ]
-        blocks = self.cluster.run(
-            "write items", tasks.write_items, item_calls, _shard_subjects("item", len(item_calls))
-        )
+        users, items = extents(user_shards, item_shards)
+        user_calls = [(*urls, number, extent, has_timestamps) for number, extent in enumerate(users)]
+        subjects = [f"user shard {number}" for number in range(len(users))]
+        written = journal.run("write users", tasks.write_users, user_calls, subjects, tasks.num_written)
+        item_calls = [(*urls, number, extent, len(users)) for number, extent in enumerate(items)]
+        subjects = [f"item shard {number}" for number in range(len(items))]
+        blocks = journal.run("write items", tasks.write_items, item_calls, subjects, lambda file: file.rows)
         return [*(record for records in written for record in records), *blocks]
 
     def _manifest(
@@ -187,26 +181,15 @@ class _Preparation:
             num_users=user_shards[-1].stop,
             num_items=item_shards[-1].stop,
             num_ratings=num_ratings,
-            rating=self._rating_stats(shards),
+            rating=RatingStats.of(self.config.ratings.min, self.config.ratings.max, shards),
             rows=RowCounts(
                 read=sum(info.num_read for info in infos), kept=sum(num_ratings.values()), rejected=dict(rejected)
             ),
             split=SplitInfo(
                 rule=describe(self.config.split, collected.cutoffs), fingerprint=split_fingerprint(shards)
             ),
+            rules=rules_of(self.config),
             user_shards=tuple(user_shards),
             item_shards=tuple(item_shards),
             files=tuple(files),
         )
-
-    def _rating_stats(self, shards: list[ShardInfo]) -> RatingStats:
-        rules, num_train = self.config.ratings, sum(shard.num_ratings["train"] for shard in shards)
-        return RatingStats(
-            min=rules.min if rules.min is not None else min(shard.train_min for shard in shards),
-            max=rules.max if rules.max is not None else max(shard.train_max for shard in shards),
-            mean=sum(shard.train_sum for shard in shards) / num_train,
-        )
-
-
-def _shard_subjects(side: str, count: int) -> list[str]:
-    return [f"{side} shard {number}" for number in range(count)]

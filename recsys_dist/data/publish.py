@@ -39,29 +39,44 @@ def write_item_table(
     titles: pa.Table | None,
     by_popularity: NDArray[np.int64],
     num_train: NDArray[np.int64],
+    known_titles: pa.Array | None = None,
 ) -> FileRecord:
-    """Write items.parquet; `by_popularity` holds the item codes in order of item_index."""
+    """Write items.parquet; `by_popularity` holds the item codes in order of item_index.
+
+    `known_titles` are those of the first items, null where unknown; they stay.
+    """
     schema = id_schema("items")
     ids = all_item_ids(scratch).take(pa.array(by_popularity))
     found = pc.cast(find_titles(titles, ids), pa.string())
+    if known_titles is not None:
+        first = pc.coalesce(known_titles, found[: len(known_titles)])
+        found = pa.concat_arrays([first, found[len(known_titles) :]])
     columns = [pc.cast(ids, pa.string()), found, pa.array(num_train[by_popularity])]
     return write_table(output, "items.parquet", schema, [pa.table(columns, schema=schema)])
 
 
 def write_rejects(
-    output: Folder, scratch: Scratch, runs: Sequence[Run], infos: Sequence[RunInfo], later: Sequence[str]
+    output: Folder,
+    scratch: Scratch,
+    runs: Sequence[Run],
+    infos: Sequence[RunInfo],
+    later: Sequence[str],
+    first: int = 0,
 ) -> list[FileRecord]:
     """Write the refused rows: a file for each input file that has any, then one for each of `later`, the files of
-    rows that were refused while shards were collected."""
+    rows that were refused while shards were collected. `first` is the number of the first file.
+
+    `infos` are of the runs of the input.
+    """
     by_file: dict[str, list[Run]] = {}
-    for run, info in zip(runs, infos, strict=True):
+    for run, info in zip((run for run in runs if not run.is_base), infos, strict=True):
         if info.rejected:
             by_file.setdefault(run.file, []).append(run)
     groups: list[Iterator[pa.Table]] = [map(partial(_of_run, scratch), group) for group in by_file.values()]
     groups += [map(partial(_of_shard, scratch, runs), [name]) for name in later]
     return [
         write_table(output, f"rejects/{number:05d}.parquet", REJECTS_SCHEMA, group)
-        for number, group in enumerate(groups)
+        for number, group in enumerate(groups, start=first)
     ]
 
 

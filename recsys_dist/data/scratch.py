@@ -1,7 +1,7 @@
 """Intermediate arrays of a preparation: files of named arrays in a folder that is removed at the end.
 
 Every file has a fixed name and appears whole, so that a task that runs twice leaves what it left the first time.
-Nothing here is kept, so nothing is flushed to disk.
+Nothing is flushed to disk: what a machine wrote before it went down is not used again (see attempt.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -52,9 +53,14 @@ class Scratch:
             return
         # The folder is not made here: a task that runs on after a failure must not bring it back.
         path = self.folder.local_path(name)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        # Of its own for each writer: a worker that outlives a broken preparation may write the same file.
+        partial = path.with_name(f".{path.name}.{uuid4().hex}")
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def pack_texts(name: str, texts: pa.LargeStringArray) -> Arrays:

@@ -36,6 +36,11 @@ class Run:
     role: int
     """The split that the file is for, as a place in SPLITS."""
 
+    @property
+    def is_base(self) -> bool:
+        """Whether these are no rows of the input but of the dataset that it is added to."""
+        return self.name == ""
+
 
 @dataclass(frozen=True)
 class Source:

@@ -107,7 +107,16 @@ def _settle(
     config: PrepareConfig,
 ) -> tuple[Settled, Rejects]:
     """The users of the range of buckets with one row of each pair, and the rows dropped."""
-    settled = _merge(scratch, runs, buckets)
+    return settle_rows(_merge(scratch, runs, buckets), runs, item_ids, config)
+
+
+def settle_rows(
+    settled: Settled, runs: list[Run], item_ids: pa.LargeStringArray, config: PrepareConfig
+) -> tuple[Settled, Rejects]:
+    """Users with rows in any order, to one row of each pair in order, and the rows dropped.
+
+    Raises `DataError` where a pair repeats and the rules forbid it.
+    """
     rows = settled.rows
     rows = rows.take(np.argsort(rows.user * len(item_ids) + rows.item, kind="stable"))
     settled = Settled(settled.ids, settled.hashes, rows)
@@ -121,7 +130,11 @@ def _settle(
 
 def _merge(scratch: Scratch, runs: list[Run], buckets: tuple[int, int]) -> Settled:
     """The shard's users in order, and their rows of all runs, one run after the other."""
-    parts = [_slice_run(scratch, number, run, buckets) for number, run in enumerate(runs)]
+    return merge_slices([_slice_run(scratch, number, run, buckets) for number, run in enumerate(runs)])
+
+
+def merge_slices(parts: Sequence[RunSlice]) -> Settled:
+    """Users in order, and their rows of all runs, one run after the other."""
     ids = join_texts([part[0] for part in parts])
     hashes = np.concatenate([part[1] for part in parts])
     order = user_order(ids, hashes)
@@ -135,28 +148,36 @@ def _merge(scratch: Scratch, runs: list[Run], buckets: tuple[int, int]) -> Settl
     return Settled(ids.filter(pa.array(is_new)), hashes[is_new], Rows(user=user, **columns))
 
 
-def _slice_run(
-    scratch: Scratch, number: int, run: Run, buckets: tuple[int, int]
-) -> tuple[pa.LargeStringArray, NDArray[np.uint64], Arrays]:
-    """Users of the range of buckets in one run: ids, hashes, and their rows with the number of rows of each.
+RunSlice = tuple[pa.LargeStringArray, NDArray[np.uint64], Arrays]
+"""Users of one run: ids, hashes, and their rows with the number of rows of each."""
+
+
+def _slice_run(scratch: Scratch, number: int, run: Run, buckets: tuple[int, int]) -> RunSlice:
+    """Users of the range of buckets in one run.
 
     All of it copies: views would keep the whole run in memory, and there may be thousands of runs.
     """
     arrays = scratch.load(f"{run.name}.run")
-    item_code = scratch.load(f"{run.name}.items")["item_code"]
     first, last = (int(edge) for edge in np.searchsorted(bucket_of(arrays["user.hash"]), buckets))
     starts = arrays["user.start"][first : last + 1]
-    rows = slice(starts[0], starts[-1])
+    columns = run_rows(scratch, number, run, arrays, slice(starts[0], starts[-1]))
+    columns["num_rows"] = np.diff(starts)
+    return copy_texts("user", arrays, first, last), arrays["user.hash"][first:last].copy(), columns
+
+
+def run_rows(
+    scratch: Scratch, number: int, run: Run, arrays: Arrays, rows: slice | NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """The columns of some rows of a run, but for their users; copies."""
+    item_code = scratch.load(f"{run.name}.items")["item_code"]
     line = arrays["row.line"][rows].copy()
-    columns: dict[str, NDArray[Any]] = {
-        "num_rows": np.diff(starts),
+    return {
         "item": item_code[arrays["row.item"][rows]].astype(np.int64),
         "rating": arrays["row.rating"][rows].copy(),
         "timestamp": arrays["row.timestamp"][rows].copy() if "row.timestamp" in arrays else np.zeros_like(line),
         "line": line,
         "run": np.full(len(line), number),
     }
-    return copy_texts("user", arrays, first, last), arrays["user.hash"][first:last].copy(), columns
 
 
 def _drop_repeats(

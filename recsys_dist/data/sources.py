@@ -6,7 +6,7 @@ every line is whole. A block owns the lines that start in it, so that blocks par
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Literal
@@ -14,6 +14,7 @@ from typing import IO, Any, Literal
 from recsys_dist.data.archives import open_member
 from recsys_dist.data.dataset import Split
 from recsys_dist.data.packing import Packing, unpacked
+from recsys_dist.errors import DataError
 from recsys_dist.filesystem import Filesystem
 
 MAX_LINE_BYTES = 1 << 16
@@ -35,6 +36,8 @@ class InputFile:
     """Where `url` is an archive, the file in it."""
     max_bytes: int | None = None
     """What the file may unpack to at most; None: anything."""
+    stamp: str = ""
+    """What changes when the file, or the archive it is in, is written anew: its size with its time or ETag."""
 
     @property
     def is_packed(self) -> bool:
@@ -47,6 +50,22 @@ class InputFile:
             return [(0, self.num_bytes)]
         starts = range(0, self.num_bytes, block_bytes)
         return [(start, min(start + block_bytes, self.num_bytes)) for start in starts]
+
+
+def stamp_of(fs: Filesystem, path: str) -> tuple[int | None, str]:
+    """The size of the file at a path, and its `stamp`."""
+    size, mark = fs.stamp(path)
+    return size, f"{size} {mark}"
+
+
+def require_unchanged(files: Iterable[InputFile]) -> None:
+    """Raise `DataError` naming the first file that was written to since it was found."""
+    for file in files:
+        fs = Filesystem(file.url)
+        with fs.reading(file.name):
+            _, stamp = stamp_of(fs, fs.path)
+        if stamp != file.stamp:
+            raise DataError(f"{file.name} was changed while it was read; start again when it is complete")
 
 
 @contextmanager

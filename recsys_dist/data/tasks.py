@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data import core, cutoffs
-from recsys_dist.data.assemble import Extent, write_item_shard, write_user_shard
+from recsys_dist.data import core, cutoffs, grown
+from recsys_dist.data.assemble import Extent, write_grown_item_shard, write_item_shard, write_user_shard
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.cutoffs import TimeSpan
+from recsys_dist.data.dataset import RATINGS, Dataset
+from recsys_dist.data.grown import GrownInfo, KnownInfo, Part
 from recsys_dist.data.input_blocks import InputBlock
 from recsys_dist.data.item_lines import LastItem, find_last_item
 from recsys_dist.data.parquet import parse_parquet
@@ -106,6 +108,36 @@ def write_users(
 ) -> list[FileRecord]:
     """Write the files of one user shard; see `write_user_shard`."""
     return write_user_shard(Scratch(scratch_url), Folder(output_url), shard, extent, has_timestamps)
+
+
+def num_written(files: list[FileRecord]) -> int:
+    """How many ratings the files of a user shard hold."""
+    return sum(file.rows for file in files if file.name.startswith(RATINGS))
+
+
+def find_known(scratch_url: str, base_url: str, run: str) -> KnownInfo:
+    """Look up the users of one run in a dataset; see `grown.find_known`."""
+    return grown.find_known(Scratch(scratch_url), Dataset.open(base_url), run)
+
+
+def settle_grown(scratch_url: str, base_url: str, part: Part, config: PrepareConfig) -> SettledInfo:
+    """Settle old and new ratings of one user shard; see `grown.settle_grown`."""
+    return grown.settle_grown(Scratch(scratch_url), Dataset.open(base_url), part, config)
+
+
+def finish_grown(
+    scratch_url: str, base_url: str, part: Part, is_settled: bool, cut: Cutoffs | None, config: PrepareConfig
+) -> GrownInfo:
+    """Draw the splits of one user shard that may have grown; see `grown.finish_grown`."""
+    return grown.finish_grown(Scratch(scratch_url), Dataset.open(base_url), part, is_settled, cut, config)
+
+
+def write_grown_items(
+    scratch_url: str, base_url: str, shard: int, output_url: str, extent: Extent, touched: list[int]
+) -> FileRecord:
+    """Write the block of one item shard that has grown; see `write_grown_item_shard`."""
+    output, base = Folder(output_url), Dataset.open(base_url)
+    return write_grown_item_shard(Scratch(scratch_url), base, output, shard, extent, touched)
 
 
 def write_items(scratch_url: str, output_url: str, shard: int, extent: Extent, num_user_shards: int) -> FileRecord:

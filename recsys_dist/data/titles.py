@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,12 +20,16 @@ from recsys_dist.errors import DataError
 BLOCK_BYTES = 32 << 20
 
 
-def read_titles(settings: ItemsSettings | None) -> pa.Table | None:
-    """All titles that the files tell, as columns `item` and `title`; None where no file is named.
+def find_titles_files(settings: ItemsSettings | None) -> list[InputFile]:
+    """The files with titles, none where none are named."""
+    return find_files("items.paths", settings.paths, settings) if settings is not None else []
+
+
+def read_titles(files: Sequence[InputFile], settings: ItemsSettings | None) -> pa.Table | None:
+    """All titles that the files tell, as columns `item` and `title`; None where there is no file.
 
     Raises `DataError` naming file and line where a line cannot be read.
     """
-    files = find_files("items.paths", settings.paths, settings) if settings is not None else []
     if settings is None or not files:
         return None
     return pa.concat_tables([_read_file(file, settings) for file in files]).combine_chunks()

@@ -28,15 +28,15 @@ def merge_items(scratch: Scratch, sources: Sequence[str], target: str) -> int:
     return len(ids)
 
 
-def merge_levels(runs: Sequence[str]) -> list[list[tuple[list[str], str]]]:
-    """The merges of a tree over the runs: levels of (sources, target), the last level's one target the whole."""
+def merge_levels(runs: Sequence[str], whole: str) -> list[list[tuple[list[str], str]]]:
+    """The merges of a tree over the runs: levels of (sources, target), the last level's one target `whole`."""
     names = list(runs)
     levels: list[list[tuple[list[str], str]]] = []
     while not levels or len(names) > 1:
         groups = [names[start : start + MERGE_FAN_IN] for start in range(0, len(names), MERGE_FAN_IN)]
         targets = [f"items-{len(levels)}-{number}" for number in range(len(groups))]
         if len(groups) == 1:
-            targets = [ITEM_IDS]
+            targets = [whole]
         levels.append(list(zip(groups, targets, strict=True)))
         names = targets
     return levels

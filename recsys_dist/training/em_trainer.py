@@ -208,8 +208,12 @@ class EmTrainer:
             side.prior = self._read_prior(read, name)
             side.dof = read[f"{name}_precision_dof"] or side.dof
         model.take_form(self._search.form)
-        device = self._collectives.world.device
-        model.resume(torch.tensor(read["user_sums"], dtype=torch.float64, device=device))
+        if read["user_sums"] is None:
+            # Another run's state (warm_start.py): the users may have new ratings, or be new.
+            model.solve_users(self._shards.__iter__)
+        else:
+            device = self._collectives.world.device
+            model.resume(torch.tensor(read["user_sums"], dtype=torch.float64, device=device))
         self._has_started, self._valid_errors = True, None
 
     def _read_prior(self, values: Any, side: str) -> Prior:

@@ -23,6 +23,7 @@ from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.tracking import EpochRecord, Tracker
 from recsys_dist.training.trainer import EpochResult, Trainer
+from recsys_dist.training.warm_start import WarmStart
 
 
 class Outcome(enum.Enum):
@@ -41,12 +42,13 @@ def fit(
     config: TrainConfig,
     collectives: Collectives,
     preempted: Callable[[], bool],
-    start: Checkpoint | None = None,
+    start: Checkpoint | WarmStart | None = None,
     facts: Mapping[str, JsonValue] | None = None,
 ) -> Outcome:
     """Train until the last epoch, until the model or its validation stands still, or any rank is asked to stop.
 
-    `start` is the checkpoint to go on from; `facts` are noted in every checkpoint beside the configuration.
+    `start` is the checkpoint to go on from, or the state to begin with; `facts` are noted in every checkpoint
+    beside the configuration.
     """
     stopping = collectives.together("reading the checkpoint", lambda: _resume(trainer, start))
     collectives.together("opening the metrics", lambda: tracker.start(trainer.epochs_done))
@@ -82,7 +84,7 @@ def _outcome(trainer: Trainer, config: TrainConfig) -> Outcome:
     return Outcome.FINISHED if trainer.epochs_done >= config.training.epochs else Outcome.EARLY_STOPPED
 
 
-def _resume(trainer: Trainer, start: Checkpoint | None) -> EarlyStopping:
+def _resume(trainer: Trainer, start: Checkpoint | WarmStart | None) -> EarlyStopping:
     if start is None:
         return EarlyStopping()
     trainer.load_state(start)

@@ -33,6 +33,7 @@ from recsys_dist.training.run_folder import CONFIG, STATUS
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
+from recsys_dist.training.warm_start import warm_start
 
 FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
 
@@ -71,12 +72,15 @@ def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], 
     start = store.latest()
     if start is not None:
         require_same_run(start, config, facts)
+    learnt = None
+    if start is None:
+        learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
     tracker = Tracker(folder, config.training.epochs, collectives.world.is_first, scalars=scalars)
     collectives.together("preparing the run folder", lambda: _announce(folder, config, start, collectives.world))
     trainer = build_trainer(config, dataset, collectives)
     with tracker:
         tracker.say(_opening(folder, start, config, dataset))
-        outcome = fit(trainer, store, tracker, config, collectives, preempted, start, facts)
+        outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
     collectives.together("writing the status", lambda: _report(folder, outcome, trainer, collectives.world))
     return outcome
 
@@ -161,7 +165,8 @@ def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, data
     if start is None:
         has_valid = config.training.patience is None or dataset.manifest.num_ratings.get("valid")
         note = "" if has_valid else "; no valid ratings, so training.patience stops nothing"
-        return f"training in {folder.url}{note}"
+        learnt = f", beginning with what {config.start_from} has learnt" if config.start_from else ""
+        return f"training in {folder.url}{learnt}{note}"
     if start.step >= config.training.epochs:
         return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to go on"
     if start.details.get("has_converged"):

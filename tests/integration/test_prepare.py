@@ -346,7 +346,7 @@ def test_titles_are_found_by_exact_id(run, tmp_path):
     titles.write_text("7|Amélie\n8|a|b\n9|c\n")
     stages = []
     with pytest.raises(DataError, match=r"titles\.dat line 2: wrong number of fields: '8\|a\|b'"):
-        run([ratings], output="bad", items=items, progress=lambda stage, _done, _total: stages.append(stage))
+        run([ratings], output="bad", items=items, progress=lambda stage, *_: stages.append(stage))
     assert stages == []
     assert not (tmp_path / "bad").exists()
 
@@ -415,18 +415,20 @@ def test_sigterm_while_files_are_written_leaves_what_stood_there(run, tmp_path):
     first = run([path])
     before = signal.getsignal(signal.SIGTERM)
 
-    def end(stage, done, _total):
+    def end(stage, done, *_):
         if stage == "write items" and done == 1:
             signal.raise_signal(signal.SIGTERM)
 
+    changed = {"overwrite": True, "split": {"kind": "random", "test": 0.5}}
     for output in ("out", "fresh"):
         with pytest.raises(SystemExit) as caught:
-            run([path], output, end, overwrite=True, split={"kind": "random", "test": 0.5})
+            run([path], output, end, **changed)
         assert caught.value.code == 143
         assert signal.getsignal(signal.SIGTERM) is before
     assert Dataset.open(str(tmp_path / "out"), verify=True).digest == first.digest
+    assert not (tmp_path / "fresh" / MANIFEST).exists()
+    assert run([path], "out", **changed).digest == run([path], "fresh", **changed).digest
     assert not (tmp_path / "out" / "preparing").exists()
-    assert not (tmp_path / "fresh").exists()
 
 
 def test_an_absent_scheduler_is_named(tmp_path, monkeypatch):

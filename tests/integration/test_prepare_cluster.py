@@ -66,7 +66,7 @@ def dataset(tmp_path_factory):
     hosts, stages = [], {}
     before = scratch_folders()
 
-    def watch(stage, done, total):
+    def watch(stage, done, total, _rows):
         if stage == "collect users" and done == 0:
             hosts.extend(listening_hosts())
         stages[stage] = (done, total)
@@ -102,7 +102,7 @@ def test_a_killed_worker_changes_no_byte(dataset, tmp_path):
     with dask_processes(tmp_path / "dask", num_workers=2) as cluster:
         victims = [cluster.workers[0]]
 
-        def kill_once(stage, done, _total):
+        def kill_once(stage, done, *_):
             if stage == "collect users" and done == 1 and victims:
                 victims.pop().kill()
 
@@ -120,7 +120,7 @@ def test_workers_killed_between_the_rounds_change_no_byte(tmp_path):
         joined = [*rules, f"cluster.address={cluster.address}", "cluster.kind=address"]
         prepare(movietweetings(tmp_path / "whole", *joined))
 
-        def kill(stage, done, _total):
+        def kill(stage, done, *_):
             if done and waiting.get(stage) == done:
                 del waiting[stage]
                 cluster.workers[len(waiting)].kill()

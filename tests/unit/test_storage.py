@@ -109,17 +109,17 @@ def test_an_unknown_kind_of_url_is_a_data_error() -> None:
         Folder("nosuch://bucket/run")
 
 
-def test_a_moved_file_or_folder_is_whole_under_its_new_name(folder: Folder) -> None:
-    for name in ("new/a.bin", "new/blocks/users/0.bin", "new/blocks/1.bin"):
-        folder.write_bytes(name, name.encode())
+def test_a_file_taken_from_another_folder_is_whole_in_both(folder: Folder) -> None:
+    new = folder.child("new")
+    for name in ("a.bin", "blocks/users/0.bin"):
+        new.write_bytes(name, name.encode())
+        folder.take(new, name)
+        # Again, as after a break.
+        folder.take(new, name)
 
-    for name in ("a.bin", "blocks"):
-        folder.move(f"new/{name}", name)
-
-    assert folder.read_bytes("a.bin") == b"new/a.bin"
-    assert folder.read_bytes("blocks/users/0.bin") == b"new/blocks/users/0.bin"
-    assert folder.read_bytes("blocks/1.bin") == b"new/blocks/1.bin"
-    assert folder.child("new").names() == []
+    assert folder.read_bytes("blocks/users/0.bin") == new.read_bytes("blocks/users/0.bin") == b"blocks/users/0.bin"
+    new.remove()
+    assert folder.read_bytes("a.bin") == b"a.bin"
 
 
 def test_an_error_of_the_block_is_not_taken_for_one_of_the_file_it_reads(folder: Folder) -> None:

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.data.input_config import ItemsSettings
-from recsys_dist.data.titles import find_titles, read_titles
+from recsys_dist.data.titles import find_titles, find_titles_files, read_titles
 from recsys_dist.errors import DataError
 
 
@@ -20,13 +20,15 @@ from recsys_dist.errors import DataError
 def test_titles_of_parquet_by_name_and_by_position(tmp_path, shape):
     path = tmp_path / "movies.parquet"
     pq.write_table(pa.table({"year": [1, 2], "id": [7, 8], "name": ["Amélie", "M"]}), path, row_group_size=1)
-    known = read_titles(ItemsSettings.model_validate({"paths": str(path), **shape}))
+    settings = ItemsSettings.model_validate({"paths": str(path), **shape})
+    known = read_titles(find_titles_files(settings), settings)
     assert find_titles(known, pa.array(["8", "07", "7"], pa.large_string())).to_pylist() == ["M", None, "Amélie"]
 
 
 def test_a_missing_column_of_titles_is_named(tmp_path):
     path = tmp_path / "movies.parquet"
     pq.write_table(pa.table({"id": [7]}), path)
-    settings = {"paths": str(path), "header": False, "columns": {"item": 0, "title": 1}}
+    shape = {"header": False, "columns": {"item": 0, "title": 1}}
+    settings = ItemsSettings.model_validate({"paths": str(path), **shape})
     with pytest.raises(DataError, match=r"items\.columns\.title: .*movies\.parquet has no column 1; it has: id"):
-        read_titles(ItemsSettings.model_validate(settings))
+        read_titles(find_titles_files(settings), settings)

@@ -1,0 +1,81 @@
+"""The stages that read the input, the same for a new dataset and for what is added to one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recsys_dist.data import tasks
+from recsys_dist.data.acceptance import require_rows
+from recsys_dist.data.config import PrepareConfig
+from recsys_dist.data.dataset import SPLITS
+from recsys_dist.data.input_blocks import InputBlock, continued_blocks, place_items
+from recsys_dist.data.journal import Journal
+from recsys_dist.data.partition import RunInfo
+from recsys_dist.data.scratch import Scratch
+from recsys_dist.data.settled import Run
+from recsys_dist.data.sources import InputFile, require_unchanged
+from recsys_dist.data.vocab import merge_levels
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Input files on their way to runs in which all items are numbered."""
+
+    config: PrepareConfig
+    journal: Journal
+    scratch: Scratch
+    files: Sequence[InputFile]
+    """All that is read."""
+
+    @property
+    def _scratch_url(self) -> str:
+        return self.scratch.folder.url
+
+    def parse(self, blocks: list[InputBlock]) -> tuple[list[RunInfo], list[Run]]:
+        """Parse the blocks to runs, in the order of the input.
+
+        Raises `DataError` where too many rows cannot be used, or a file is changed meanwhile.
+        """
+        blocks = self._under_items(blocks)
+        subjects = [block.subject for block in blocks]
+        calls = [(self._scratch_url, block, self.config) for block in blocks]
+        infos, runs = [], []
+        lines: Counter[str] = Counter()
+        parsed = self.journal.run("parse", tasks.parse, calls, subjects, _num_read)
+        for block, parts in zip(blocks, parsed, strict=True):
+            name, role = block.file.name, SPLITS.index(block.file.role)
+            for part in parts:
+                infos.append(part)
+                runs.append(Run(part.name, name, lines[name] + 1, role))
+                lines[name] += part.num_lines
+        require_rows(infos, runs, self.config.ratings.max_rejected)
+        require_unchanged(self.files)
+        return infos, runs
+
+    def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
+        """The blocks, each with the item of the rows it begins with, where lines name the items."""
+        if not self.config.input.has_item_lines:
+            return blocks
+        continued = continued_blocks(blocks)
+        subjects = [block.subject for block in continued]
+        found = self.journal.run("find items", tasks.find_last, [(block,) for block in continued], subjects)
+        numbers = [block.number for block in continued]
+        return place_items(blocks, dict(zip(numbers, found, strict=True)))
+
+    def merge_items(self, runs: Sequence[Run], target: str) -> None:
+        """Write all item ids of the runs, in order, as the file `target`."""
+        for level in merge_levels([f"{run.name}.run" for run in runs], target):
+            merges = [(self._scratch_url, sources, merged) for sources, merged in level]
+            self.journal.run("merge items", tasks.merge, merges, [f"the items of {len(runs)} runs"] * len(merges))
+
+    def number_items(self, runs: Sequence[Run]) -> None:
+        """Let each run know the `item_code` of its items, their places among all item ids."""
+        subjects = [f"the items of {run.file} from line {run.first_line}" for run in runs]
+        calls = [(self._scratch_url, run.name) for run in runs]
+        self.journal.run("number items", tasks.translate, calls, subjects)
+
+
+def _num_read(parts: list[RunInfo]) -> int:
+    return sum(part.num_read for part in parts)

@@ -1,0 +1,105 @@
+"""A run that begins with what another has learnt, on a dataset that has grown meanwhile."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.data.dataset import MANIFEST, Dataset
+from recsys_dist.errors import ConfigError
+from recsys_dist.storage import Folder
+from recsys_dist.training import run
+from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.warm_start import warm_start
+from tests.prepared import low_rank_ratings, write_dataset
+from tests.states import single_collectives
+
+KNOWN = (100, 50)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """A dataset, and one that has grown from it by users, items and ratings."""
+    folder = tmp_path_factory.mktemp("data")
+    user, item, rating = low_rank_ratings(130, 60, 4000)
+    split = np.where(np.random.default_rng(1).random(len(user)) < 0.9, 0, 2)
+    old = (user < KNOWN[0]) & (item < KNOWN[1]) & (np.random.default_rng(2).random(len(user)) < 0.9)
+    base = write_dataset(folder / "base", user[old], item[old], rating[old], split[old], *KNOWN)
+    grown = write_dataset(folder / "grown", user, item, rating, split, 130, 60)
+    tree = json.loads(grown.folder.read_bytes(MANIFEST))
+    ancestor = {"digest": base.digest, "num_users": KNOWN[0], "num_items": KNOWN[1], "num_held_out": 0}
+    grown.folder.write_bytes(MANIFEST, json.dumps({**tree, "grown_from": [ancestor]}).encode())
+    leaky = json.dumps({**tree, "grown_from": [{**ancestor, "num_held_out": 7}]}).encode()
+    return folder, leaky
+
+
+def config(folder, dataset, run_dir, epochs=3, **keys):
+    model = {
+        "kind": "mf",
+        "factors": 4,
+        "constrained": "both",
+        "noise": "both",
+        "tolerance": 0,
+        **keys.pop("model", {}),
+    }
+    tree = {"dataset": str(folder / dataset), "run_dir": str(run_dir), "model": model, **keys}
+    tree["training"] = {"epochs": epochs, "patience": None}
+    return TrainConfig.model_validate(tree)
+
+
+def train(settings):
+    run.run_training(settings, single_collectives(), lambda: False)
+    return find_checkpoint(Folder(settings.run_dir))
+
+
+def error(checkpoint):
+    return checkpoint.values["noise_variance"]
+
+
+@pytest.mark.parametrize("posterior", ["full", "diagonal", "point"])
+def test_a_grown_dataset_is_trained_on_from_where_the_other_run_stood(datasets, tmp_path, posterior):
+    folder, _ = datasets
+    forms = {"constrained": "none", "noise": "shared", "prior": "fixed"} if posterior == "point" else {}
+    model = {"posterior": posterior, **forms}
+    first = train(config(folder, "base", tmp_path / "first", epochs=30, model=model))
+    settings = config(folder, "grown", tmp_path / "second", model=model, start_from=str(tmp_path / "first"))
+    state = warm_start(settings, Dataset.open(settings.dataset))
+    for table, known in zip(("users", "items"), KNOWN, strict=True):
+        num_rows = 130 if table == "users" else 60
+        whole, part = state.read_rows(table, 0, num_rows), state.read_rows(table, known - 2, known + 3)
+        old = first.read_rows(table, 0, known)
+        for name, rows in whole.items():
+            assert torch.equal(rows[:known], old[name])
+            assert torch.equal(rows[known - 2 : known + 3], part[name])
+        prior = torch.tensor(first.values[f"{table[:-1]}_prior_mean"]).float()
+        assert torch.equal(whole["mean"][known:], prior.expand(num_rows - known, -1))
+    second = train(settings)
+    assert second.step == 3
+    assert second.tables["users"].num_rows == 130
+    scratch = train(config(folder, "grown", tmp_path / "scratch", model=model))
+    long = train(config(folder, "grown", tmp_path / "long", epochs=30, model=model))
+    # Three epochs from there come nearer to the end than three from nowhere.
+    assert abs(error(second) - error(long)) < 0.5 * abs(error(scratch) - error(long))
+    # And a second start of the same run goes on with itself.
+    assert (
+        train(settings.model_copy(update={"training": config(folder, "grown", "x", epochs=4).training})).step == 4
+    )
+
+
+def test_what_does_not_fit_is_told(datasets, tmp_path):
+    folder, leaky = datasets
+    train(config(folder, "base", tmp_path / "first", epochs=1))
+    start = {"start_from": str(tmp_path / "first")}
+    with pytest.raises(ConfigError, match=r"model\.factors is 5, but .*first was trained with 4"):
+        train(config(folder, "grown", tmp_path / "run", model={"factors": 5}, **start))
+    autorec = {"dataset": "d", "run_dir": "r", "model": {"kind": "autorec"}, **start}
+    with pytest.raises(ValueError, match=r"only model\.kind: mf can begin with another run"):
+        TrainConfig.model_validate(autorec)
+    train(config(folder, "grown", tmp_path / "other", epochs=1))
+    with pytest.raises(ConfigError, match=r"was trained on a dataset that .*base has not grown from"):
+        train(config(folder, "base", tmp_path / "run", start_from=str(tmp_path / "other")))
+    (folder / "grown" / MANIFEST).write_bytes(leaky)
+    with pytest.raises(ConfigError, match=r"7 ratings that .*first was trained on are for validation or testing"):
+        train(config(folder, "grown", tmp_path / "run", **start))

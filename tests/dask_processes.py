@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,19 @@ class DaskProcesses:
 
 
 @contextmanager
-def dask_processes(folder: Path, num_workers: int, **environment: str) -> Iterator[DaskProcesses]:
-    """`folder` takes their logs and files; `environment` adds to their variables."""
+def dask_processes(
+    folder: Path, num_workers: int, options: Sequence[str] = (), **environment: str
+) -> Iterator[DaskProcesses]:
+    """`folder` takes their logs and files; `options` go to all of them; `environment` adds to their variables."""
     folder.mkdir(parents=True, exist_ok=True)
     meeting = folder / "scheduler.json"
-    loopback = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(meeting)]
+    loopback = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(meeting), *options]
     with ExitStack() as stack:
         _start(stack, folder / "scheduler.log", "dask_scheduler", [*loopback, "--port", "0"], environment)
         address = _wait_for_address(meeting)
-        options = [*loopback, "--nthreads", "1", "--no-nanny", "--local-directory", str(folder)]
+        single = [*loopback, "--nthreads", "1", "--no-nanny", "--local-directory", str(folder)]
         workers = [
-            _start(stack, folder / f"worker-{number}.log", "dask_worker", options, environment)
+            _start(stack, folder / f"worker-{number}.log", "dask_worker", single, environment)
             for number in range(num_workers)
         ]
         yield DaskProcesses(address, workers)

@@ -73,7 +73,7 @@ class SlurmCluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._environment = {
+        self.environment = {
             **os.environ,
             "SLURM_CONF": str(folder / "slurm.conf"),
             "PATH": _search_path(),
@@ -85,7 +85,7 @@ class SlurmCluster:
             arguments,
             capture_output=True,
             text=True,
-            env={**self._environment, **settings},
+            env={**self.environment, **settings},
             cwd=REPOSITORY,
             timeout=60,
             check=False,

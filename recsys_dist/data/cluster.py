@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
 from recsys_dist.data.config import ClusterSettings
+from recsys_dist.data.slurm import slurm_client
 from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
 
 CONNECT_TIMEOUT_S = 10
@@ -120,10 +121,19 @@ def open_cluster(
     More workers than blocks of input would only cost their start.
     """
     options = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()}
-    with dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s", **options}):
-        opened = _local(settings, num_blocks) if settings.kind == "local" else _joined(settings)
-        with opened as client:
-            yield Cluster(client, progress)
+    timeout = {"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s"}
+    with dask.config.set({**timeout, **options}), _opened(settings, num_blocks) as client:
+        yield Cluster(client, progress)
+
+
+def _opened(settings: ClusterSettings, num_blocks: int) -> AbstractContextManager[Any]:
+    match settings.kind:
+        case "local":
+            return _local(settings, num_blocks)
+        case "address":
+            return _joined(settings)
+        case "slurm":
+            return slurm_client(settings, dashboard=f"{LOOPBACK}:0")
 
 
 @contextmanager

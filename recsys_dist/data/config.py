@@ -73,15 +73,31 @@ class TlsSettings(Settings):
     key: str
 
 
+class SlurmSettings(Settings):
+    """The jobs that `kind: slurm` submits, one for each worker."""
+
+    host: str
+    """The name or address at which the nodes reach this machine."""
+    partition: str | None = None
+    account: str | None = None
+    walltime: str = "01:00:00"
+    """A worker whose job ends is replaced by none: its tasks go to the others."""
+    directives: tuple[str, ...] = ()
+    """Further options of sbatch, such as --qos=low."""
+
+
 class ClusterSettings(Settings):
     """Where the Dask tasks run."""
 
-    kind: Literal["local", "address"] = "local"
-    """`local` starts worker processes on this machine, on loopback only; `address` uses a running scheduler, whose
-    workers must see the input and the output under the same paths."""
+    kind: Literal["local", "address", "slurm"] = "local"
+
+    """`local` starts worker processes on this machine, on loopback only; `address` uses a running scheduler;
+    `slurm` submits workers as jobs (extra `slurm`). All workers must see input and output under the same paths."""
     address: str | None = None
+    slurm: SlurmSettings | None = None
     workers: int | None = Field(default=None, ge=1, le=1024)
-    """Worker processes of a local cluster; null: one per CPU core, at most 8, and no more than blocks of input."""
+    """Worker processes of a local cluster; null: one per CPU core, at most 8, and no more than blocks of input. Of
+    Slurm the number of jobs."""
     memory_limit: str | int = "auto"
     """Memory of each local worker, such as 4GiB; `auto` shares out the machine's memory."""
     tls: TlsSettings | None = None
@@ -113,6 +129,12 @@ class ClusterSettings(Settings):
         if (self.kind == "address") != (self.address is not None):
             raise ValueError(
                 "kind: address goes with an address such as tcp://127.0.0.1:8786, kind: local with none"
+            )
+        if (self.kind == "slurm") != (self.slurm is not None):
+            raise ValueError("kind: slurm goes with slurm.host, and the other kinds without a part slurm")
+        if self.kind == "slurm" and (self.workers is None or self.memory_limit == "auto"):
+            raise ValueError(
+                "kind: slurm needs workers, the number of jobs, and a memory_limit for each, such as 4GiB"
             )
         if self.address is not None:
             _check_address(self.address, self.tls, self.insecure)

@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from distributed.security import Security
 
 from recsys_dist.config import load_settings
 from recsys_dist.data.cluster import open_cluster
 from recsys_dist.data.config import ClusterSettings, PrepareConfig
 from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.data.prepare import prepare
-from recsys_dist.errors import DataError
+from recsys_dist.errors import ConfigError, DataError
 from tests.dask_processes import dask_processes
 
 DATA = Path("tests/data/movietweetings")
@@ -130,6 +131,26 @@ def test_workers_killed_between_the_rounds_change_no_byte(tmp_path):
     whole, killed = (Dataset.open(str(tmp_path / name), verify=True) for name in ("whole", "killed"))
     assert whole.digest == killed.digest
     assert whole.manifest.rows.rejected["too few ratings of the item"] > 1000
+
+
+def test_a_scheduler_behind_tls_is_used_with_its_certificates_alone(dataset, tmp_path):
+    made = Security.temporary()
+    files = {"ca": made.tls_ca_file, "cert": made.tls_scheduler_cert, "key": made.tls_scheduler_key}
+    for name, text in files.items():
+        (tmp_path / f"{name}.pem").write_text(text)
+    paths = {name: str(tmp_path / f"{name}.pem") for name in files}
+    options = [f"--tls-{name}{'-file' if name == 'ca' else ''}={path}" for name, path in paths.items()]
+    # The scheduler's own option is `--protocol`; both take the certificates under the same names.
+    with dask_processes(tmp_path / "dask", 1, ["--protocol", "tls", *options]) as cluster:
+        assert cluster.address.startswith("tls://127.0.0.1:")
+        tls = [f"cluster.tls.{name}={path}" for name, path in paths.items()]
+        joined = [f"cluster.address={cluster.address}", "cluster.kind=address"]
+        prepare(movietweetings(tmp_path / "out", *joined, *tls))
+        plain = [joined[0].replace("tls://", "tcp://"), joined[1]]
+        with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127\.0\.0\.1"):
+            prepare(movietweetings(tmp_path / "plain", *plain))
+    local = Path(dataset[0].folder.url)
+    assert (tmp_path / "out" / MANIFEST).read_bytes() == (local / MANIFEST).read_bytes()
 
 
 def test_a_task_that_kills_its_worker_is_named(tmp_path):

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from recsys_dist.config import load_settings
+from recsys_dist.data.config import PrepareConfig
+from recsys_dist.data.prepare import prepare
 from tests.job_commands import REPOSITORY
 from tests.prepared import small_dataset
 from tests.slurm import SlurmCluster
@@ -118,3 +121,22 @@ def test_a_training_that_fails_is_not_queued_again(slurm_cluster: SlurmCluster, 
     assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "0")
     (complaint,) = [line for line in slurm_cluster.log(job).splitlines() if line.startswith("error: ")]
     assert settings["DATASET"] in complaint
+
+
+def test_prepare_submits_its_workers_as_jobs(
+    slurm_cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    paths = [f"input.paths={MOVIETWEETINGS.resolve()}", "items=null", f"output={tmp_path / 'out'}"]
+    jobs = {"host": "127.0.0.1", "partition": "main", "walltime": "00:10:00"}
+    cluster = [
+        f"cluster={{kind: slurm, workers: 2, memory_limit: 900MiB, slurm: {json.dumps(jobs)}}}",
+        "input.block_bytes=300000",
+    ]
+    settings = load_settings(PrepareConfig, REPOSITORY / "configs/prepare_movietweetings.yaml", [*paths, *cluster])
+    monkeypatch.chdir(tmp_path)
+    manifest = prepare(settings)
+    assert manifest.rows.kept == 100_000
+    slurm_cluster.wait_until_idle()
+    assert not list(tmp_path.glob(".recsys-dist-*"))

@@ -36,12 +36,16 @@ def write_autorec(
     _write_rows(run, settings, rows, dataset, writer, progress)
     if rows == "users":
         _write_encoder(run, dataset.num_items, layer_sizes(settings), writer)
-        numbers = {name: run.values[name] for name in ("mean", "scale", "row_shrinkage")}
+        names = ("mean", "scale", "row_shrinkage", "presence", "length_power", "mean_length")
+        # Runs from before the last three could be anything but 0 do not name them.
+        numbers = {name: run.values[name] for name in names if name in run.values}
         fold_in = {"kind": "encode", "hidden_activation": settings["hidden_activation"], **numbers}
         fold_in["centring"] = _centring(settings)
     else:
         shrinkage = run.values["column_shrinkage"]
-        fold_in = {"kind": "ridge", "regularization": settings["regularization"], "column_shrinkage": shrinkage}
+        # What training has chosen, or what it was told; runs from before there was a choice name the latter alone.
+        penalty = run.values.get("regularization", settings["regularization"])
+        fold_in = {"kind": "ridge", "regularization": penalty, "column_shrinkage": shrinkage}
     return {
         "offset": run.values["mean"],
         "output_activation": settings["output_activation"],

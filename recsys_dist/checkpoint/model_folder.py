@@ -79,6 +79,9 @@ class EncodeFoldIn(_Part):
     mean: float
     scale: float = Field(gt=0)
     row_shrinkage: float = Field(ge=0)
+    presence: float = 0.0
+    length_power: float = 0.0
+    mean_length: float = Field(default=1.0, gt=0)
 
 
 class RidgeFoldIn(_Part):

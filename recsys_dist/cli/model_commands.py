@@ -6,13 +6,18 @@ Heavy modules are imported inside the command that needs them: `--help` is fast.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from recsys_dist.cli.options import DeviceOption, ModelArgument, VerifyOption, require_writable
 from recsys_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recsys_dist.inference.model import Model
+    from recsys_dist.inference.order import Order
 
 
 def evaluate(
@@ -70,8 +75,13 @@ def evaluate(
 def recommend(
     model_dir: ModelArgument,
     user: Annotated[
-        list[str], typer.Option("--user", "-u", metavar="ID", help="User id as in the data; repeatable.")
-    ],
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--user", "-u", metavar="ID", help="User id as in the data; repeatable."),
+    ] = None,
+    all_users: Annotated[
+        bool,
+        typer.Option("--all-users", help="Lists for every user, into the .parquet file that --output names."),
+    ] = False,
     top: Annotated[int, typer.Option(min=1, help="Items for each user.")] = 10,
     dataset: Annotated[
         Optional[str],  # noqa: UP045
@@ -94,7 +104,10 @@ def recommend(
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Also write the lists to a local file: .json or .csv."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Also write the lists to a local file: .json or .csv; .parquet with --all-users.",
         ),
     ] = None,
     device: DeviceOption = "cpu",
@@ -103,8 +116,11 @@ def recommend(
     """Print the best items for each user, by the predicted rating; items rated in training are left out.
 
     Example: recsys-dist recommend models/ml1m --user 42 --user 7 --top 10
+
+    Example: recsys-dist recommend models/ml1m --all-users --output lists.parquet
     """
     from recsys_dist.cli.tables import print_recommendations
+    from recsys_dist.inference.all_users import check_lists_file
     from recsys_dist.inference.lists import check_list_file, write_lists
     from recsys_dist.inference.model import load_model
     from recsys_dist.inference.order import Order, parse_rank_by
@@ -112,6 +128,15 @@ def recommend(
     if include_seen and dataset is not None:
         raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
     require_writable(output)
+    if all_users:
+        if user or dataset is not None or output is None:
+            raise ConfigError("--all-users goes without --user and --dataset, and needs --output FILE.parquet")
+        check_lists_file(output)
+        order = Order(parse_rank_by(rank_by), confidence, seed)
+        _recommend_to_all(load_model(model_dir, device, verify), output, top, include_seen, order)
+        return
+    if not user:
+        raise ConfigError("give --user ID, once or more, or --all-users")
     if output is not None:
         check_list_file(output)
     order = Order(parse_rank_by(rank_by), confidence, seed)
@@ -121,6 +146,17 @@ def recommend(
     print_recommendations(lists)
     if output is not None:
         write_lists(lists, output)
+
+
+def _recommend_to_all(model: Model, output: Path, top: int, include_seen: bool, order: Order) -> None:
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.cli.tables import print_all_lists
+    from recsys_dist.inference.all_users import write_all_lists
+
+    started = time.monotonic()
+    with show_stages() as progress:
+        num_lines = write_all_lists(model, output, top, include_seen, order, progress)
+    print_all_lists(output, len(model.user_ids), num_lines, time.monotonic() - started)
 
 
 def similar(

@@ -119,6 +119,13 @@ def print_page(output: Path) -> None:
     new_console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
 
 
+def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) -> None:
+    """What `recommend --all-users` has written."""
+    counts = f"{num_lines:,} lines for {num_users:,} users"
+    told = f"{printable(str(path))}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
+    new_console().print(told, soft_wrap=True)
+
+
 def print_recommendations(lists: Sequence[Recommendations]) -> None:
     """One table per user: rank, title, item id, predicted rating."""
     console = new_console()

@@ -71,7 +71,7 @@ def fold_in_encode(
         {name: tensor.to(device) for name, tensor in columns.items()},
         _whole(folder, "hidden", device),
         _layers(folder, device),
-        {"mean": spec.mean, "scale": spec.scale, "row_shrinkage": spec.row_shrinkage},
+        spec.model_dump(),
         spec.hidden_activation,
         spec.centring,
     )

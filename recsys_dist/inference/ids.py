@@ -37,6 +37,11 @@ class IdIndex:
         index: NDArray[np.int64] = index_D[asked.indices.fill_null(len(asked.dictionary)).to_numpy()]
         return index
 
+    @property
+    def array(self) -> pa.StringArray:
+        """All of them; position = dense index."""
+        return self._ids
+
     def take(self, indices: NDArray[np.int64]) -> list[str]:
         """The raw ids of known indices."""
         texts: list[str] = self._ids.take(pa.array(indices)).to_pylist()

@@ -9,6 +9,8 @@ import torch
 
 SCORE_BLOCK_FLOATS = 1 << 25
 """Scores held at once: 128 MiB."""
+GROUP = 64
+"""Items whose best score stands for them all at first."""
 
 
 def users_per_block(num_items: int) -> int:
@@ -23,12 +25,31 @@ def top_items(score_BI: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tenso
     """
     num_items = score_BI.shape[1]
     n = min(n, num_items)
-    score_Bm, item_Bm = score_BI.topk(min(n + 1, num_items), dim=1)
+    score_Bm, item_Bm = _largest(score_BI, min(n + 1, num_items))
     item_Bn = item_Bm[:, :n].clone()
     if num_items > n:
-        # topk takes any of the items that share the last score: there the lowest items are chosen by a full sort.
+        # Of the items that share the last score any may be there: the lowest are chosen by a full sort.
         cut_B = (score_Bm[:, n - 1] == score_Bm[:, n]) & ~score_Bm[:, n].isneginf()
         item_Bn[cut_B] = score_BI[cut_B].sort(dim=1, descending=True, stable=True).indices[:, :n]
     item_Bn = item_Bn.sort(dim=1).values
     score_Bn, order_Bn = score_BI.gather(1, item_Bn).sort(dim=1, descending=True, stable=True)
     return item_Bn.gather(1, order_Bn), score_Bn
+
+
+def _largest(score_BI: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The m largest scores of each row, falling, and items that have them: [B, m] each.
+
+    The m groups of items with the largest maxima hold m largest scores: whatever lies in another group is at most
+    as large as each of these maxima. To take a maximum is many times as fast as to select.
+    """
+    num_items = score_BI.shape[1]
+    whole = num_items // GROUP * GROUP
+    if whole < 8 * GROUP * m:
+        return score_BI.topk(m, dim=1)
+    grouped_BgG = score_BI[:, :whole].unflatten(1, (-1, GROUP))
+    group_Bm = grouped_BgG.amax(2).topk(m, dim=1).indices
+    item_BmG = group_Bm.unsqueeze(2) * GROUP + torch.arange(GROUP, device=score_BI.device)
+    rest = torch.arange(whole, num_items, device=score_BI.device).expand(len(score_BI), -1)
+    item_Bc = torch.cat([item_BmG.flatten(1), rest], 1)
+    score_Bm, place_Bm = score_BI.gather(1, item_Bc).topk(m, dim=1)
+    return score_Bm, item_Bc.gather(1, place_Bm)

@@ -3,7 +3,8 @@
     R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units (of the first and of the
     last hidden layer where there are several: hidden_layers.py)
 
-    x_rc = (r_rc - mean - a_r - b_c) / scale       the input, only where r is observed; with `centring: mean`
+    x_rc = ((r_rc - mean - a_r - b_c) / scale + presence) (N / (R n_r))^length_power
+                                                   the input, only where r is observed; with `centring: mean`
                                                    (r_rc - mean) / scale, as in the paper but for the units
     h_r  = g(x_r V + hidden_bias)                  the hidden state of a row
     s_rc = mean + a_r + scale (h_r . W_c + d_c)    the score; the prediction is f(s_rc), clipped
@@ -13,7 +14,10 @@
 Rows are items in an item-AutoRec, users in a user-AutoRec. mean, a and b are the learnt biases of biases.py; d
 starts at b / scale, so that training starts from the baseline and a column or row without ratings keeps it.
 `scale`, the standard deviation of the noise around the baseline, makes lambda and the learning rate mean the same
-on every rating scale. With a and d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
+on every rating scale. `presence` enters which columns a row has rated, whatever the ratings: that tells of its
+taste where people choose what they rate, as it does in constrained priors of a matrix factorization.
+`length_power` keeps rows of many ratings n_r from saturating hidden units that rows of few hardly move. With a and
+d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,34 +44,72 @@ INITIAL_BLOCK = 1024
 
 
 @dataclass(frozen=True)
+class InputForm:
+    """What the encoder sees of a rating; see the top of this file."""
+
+    centring: str = "biases"
+    """`biases`: less mean and biases; `mean`: less the mean alone"""
+    presence: float = 0.0
+    length_power: float = 0.0
+    mean_length: float = 1.0
+    """N / R: ratings of a row on average"""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object], centring: str) -> InputForm:
+        """From the values of a saved state; what states of earlier versions lack was not there."""
+        numbers = {
+            name: float(str(values[name]))
+            for name in ("presence", "length_power", "mean_length")
+            if name in values
+        }
+        return cls(centring, **numbers)
+
+
+class RowFacts(NamedTuple):
+    """What the input and the prediction of R rows need of whole rows: biases [R] and numbers of ratings [R]."""
+
+    bias_R: torch.Tensor
+    length_R: torch.Tensor
+
+    def at(self, row_B: torch.Tensor | slice) -> RowFacts:
+        """Those of some rows."""
+        return RowFacts(self.bias_R[row_B], self.length_R[row_B])
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """What lies under an AutoRec: mean, biases of the columns [C], how the bias of a row follows from them, and
-    whether the input is centred by all of them (`biases`) or by the mean alone (`mean`)."""
+    """What lies under an AutoRec: mean, biases of the columns [C], and how the bias of a row follows from them."""
 
     mean: float
     column_bias_C: torch.Tensor
     scale: float
     row_shrinkage: float
-    centring: str = "biases"
+    form: InputForm = InputForm()
 
     @classmethod
-    def of(cls, biases: Biases, centring: str, device: torch.device) -> Baseline:
+    def of(cls, biases: Biases, form: InputForm, device: torch.device) -> Baseline:
         """In float32 on `device`."""
         column_bias_C = torch.from_numpy(biases.column_bias_C.astype(np.float32)).to(device)
-        return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage, centring)
+        return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage, form)
 
-    def row_biases(self, rows: Csr) -> torch.Tensor:
-        """The biases of whole rows: [R]."""
+    def row_facts(self, rows: Csr) -> RowFacts:
+        """Of whole rows."""
+        length_R = rows.indptr.diff()
         # a_r = sum over c of (r_rc - mean - b_c) / (n_r + row_shrinkage)
-        return _segment_sum(self._left(rows), rows.indptr) / (rows.indptr.diff() + self.row_shrinkage)
+        bias_R = _segment_sum(self._left(rows), rows.indptr) / (length_R + self.row_shrinkage)
+        return RowFacts(bias_R, length_R.to(bias_R.dtype))
 
-    def inputs(self, rows: Csr, row_bias_R: torch.Tensor) -> Csr:
-        """The ratings centred, in units of `scale`."""
-        if self.centring == "mean":
+    def inputs(self, rows: Csr, facts: RowFacts) -> Csr:
+        """What the encoder sees: the ratings centred, in units of `scale`, as the form says."""
+        if self.form.centring == "mean":
             centred_N = rows.values - self.mean
         else:
-            centred_N = self._left(rows) - at_entries(row_bias_R, rows)
-        return Csr(rows.indptr, rows.indices, centred_N / self.scale, rows.num_columns)
+            centred_N = self._left(rows) - at_entries(facts.bias_R, rows)
+        input_N = centred_N / self.scale + self.form.presence
+        if self.form.length_power:
+            weight_R = (self.form.mean_length / facts.length_R.clamp_min(1)) ** self.form.length_power
+            input_N *= at_entries(weight_R, rows)
+        return Csr(rows.indptr, rows.indices, input_N, rows.num_columns)
 
     def columns(self, start: int, stop: int) -> Baseline:
         """The same with the columns start .. stop alone."""
@@ -93,10 +136,10 @@ class Batch:
     """What multiplies the hidden units; None: 1."""
 
     @classmethod
-    def of_rows(cls, rows: Csr, pattern: Pattern, baseline: Baseline, row_bias_B: torch.Tensor) -> Batch:
+    def of_rows(cls, rows: Csr, pattern: Pattern, baseline: Baseline, facts: RowFacts) -> Batch:
         """The batch of `rows`, whose entries lie at `pattern`."""
-        inputs = baseline.inputs(rows, row_bias_B)
-        return cls(pattern, rows.values, at_entries(row_bias_B, rows), pattern, inputs.values)
+        inputs = baseline.inputs(rows, facts)
+        return cls(pattern, rows.values, at_entries(facts.bias_R, rows), pattern, inputs.values)
 
     def with_input(self, kept_N: torch.Tensor, pattern: Pattern, weight: float) -> Batch:
         """The batch with only some of its input entries, which lie at `pattern`, times `weight`."""
@@ -168,13 +211,13 @@ class Autorec(nn.Module):
         return self.output.to_ratings(score_N * self.baseline.scale + (batch.row_bias_N + self.baseline.mean))
 
     @torch.no_grad()
-    def predict(self, rows: Csr, row_bias_R: torch.Tensor, pairs: Csr) -> torch.Tensor:
+    def predict(self, rows: Csr, facts: RowFacts, pairs: Csr) -> torch.Tensor:
         """Ratings at the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range."""
-        entered_RH = self._exchange.sum_forward(_entered(self.baseline.inputs(rows, row_bias_R), self.encoder))
+        entered_RH = self._exchange.sum_forward(_entered(self.baseline.inputs(rows, facts), self.encoder))
         hidden_RH = hidden_units(entered_RH, self.hidden_bias, self.layers, self.activation)
         score_N = sampled_entries(pairs.indptr, pairs.indices, hidden_RH, self.decoder)
         score_N += self.output_bias[pairs.indices.long()]
-        base_N = at_entries(row_bias_R, pairs) + self.baseline.mean
+        base_N = at_entries(facts.bias_R, pairs) + self.baseline.mean
         rating_N = self.output.to_ratings(score_N * self.baseline.scale + base_N)
         return rating_N.clamp(self.output.low, self.output.high)
 
@@ -205,16 +248,16 @@ class RowEncoder:
             columns["column_bias"],
             float(str(values["scale"])),
             float(str(values["row_shrinkage"])),
-            centring,
+            InputForm.from_values(values, centring),
         )
         behind = [Layer(layer["weight"], layer["bias"]) for layer in layers]
         return cls(baseline, columns["encoder"], hidden["bias"], behind, activation)
 
     def encode(self, rows: Csr) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states [R, H] and biases [R] of rows of plain ratings."""
-        row_bias_R = self.baseline.row_biases(rows)
-        entered_RH = _entered(self.baseline.inputs(rows, row_bias_R), self.encoder_CH)
-        return hidden_units(entered_RH, self.hidden_bias_H, self.layers, self.activation), row_bias_R
+        facts = self.baseline.row_facts(rows)
+        entered_RH = _entered(self.baseline.inputs(rows, facts), self.encoder_CH)
+        return hidden_units(entered_RH, self.hidden_bias_H, self.layers, self.activation), facts.bias_R
 
 
 def _entered(inputs: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:

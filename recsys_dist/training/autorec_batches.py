@@ -21,7 +21,7 @@ from recsys_dist.data.loader import RowBatch, RowLoader
 from recsys_dist.kernels.keyed_random import keyed_mask
 from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
-from recsys_dist.models.autorec import Baseline, Batch
+from recsys_dist.models.autorec import Baseline, Batch, RowFacts
 from recsys_dist.training.config import AutorecSettings
 
 INPUT_STREAM, HIDDEN_STREAM = 2, 3
@@ -55,16 +55,18 @@ class AutorecBatches:
         columns: tuple[int, int],
         all_columns: int,
         settings: AutorecSettings,
+        input_dropout: float,
         seed: int,
         device: torch.device,
     ) -> None:
         """`loader` numbers the columns start .. stop from 0, of `all_columns`."""
         self._loader, self._columns, self._all_columns = loader, columns, all_columns
+        self._input_dropout = input_dropout
         self._settings, self._seed, self._device = settings, seed, device
         self._ahead: tuple[tuple[int, int], Future[_Prepared]] | None = None
 
-    def batch(self, epoch: int, step: int, baseline: Baseline, row_bias_R: torch.Tensor) -> Batch:
-        """Batch `step` of `epoch`, given the biases of all rows of the loader; the batch after it is begun."""
+    def batch(self, epoch: int, step: int, baseline: Baseline, facts: RowFacts) -> Batch:
+        """Batch `step` of `epoch`, given the facts of all rows of the loader; the batch after it is begun."""
         if self._settings.optimizer == "lbfgs":
             # The objective has to be the same to the last bit at every pass, and so does the order of its terms.
             epoch = 0
@@ -74,11 +76,17 @@ class AutorecBatches:
         following = (next_epoch, 0) if is_last else (epoch, step + 1)
         self._ahead = following, self._begin(*following)
         rows = torch.from_numpy(prepared.rows.rows - self._loader.first_row).to(self._device)
-        batch = Batch.of_rows(self._csr(prepared.rows), prepared.pattern, baseline, row_bias_R[rows])
+        batch = Batch.of_rows(self._csr(prepared.rows), prepared.pattern, baseline, facts.at(rows))
         if prepared.kept is not None:
-            weight = 1 / (1 - self._settings.input_dropout)
+            weight = 1 / (1 - self._input_dropout)
             batch = batch.with_input(prepared.kept.entries_N, prepared.kept.pattern, weight)
         return replace(batch, hidden_weight_BH=prepared.hidden_weight_BH)
+
+    def close(self) -> None:
+        """Wait until nothing is prepared any more, so that the loader may serve others."""
+        if self._ahead is not None:
+            self._ahead[1].exception()
+            self._ahead = None
 
     def _prepared(self, epoch: int, step: int) -> _Prepared:
         if self._ahead is not None:
@@ -107,7 +115,7 @@ class AutorecBatches:
         return _Prepared(rows, pattern, self._kept_input(rows, epoch), self._hidden_weights(rows, epoch))
 
     def _kept_input(self, rows: RowBatch, epoch: int) -> _KeptInput | None:
-        dropout = self._settings.input_dropout
+        dropout = self._input_dropout
         if not dropout:
             return None
         first_N = np.repeat(rows.rows * self._all_columns + self._columns[0], np.diff(rows.indptr))

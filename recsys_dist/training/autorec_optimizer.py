@@ -48,6 +48,7 @@ class AutorecOptimizer(Protocol):
 def optimizer_of(
     model: Autorec,
     settings: AutorecSettings,
+    regularization: float,
     num_ratings: int,
     column_shrinkage: float,
     sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -56,7 +57,7 @@ def optimizer_of(
     tables = [model.encoder] if settings.tied else [model.encoder, model.decoder]
     groups: list[dict[str, Any]] = [
         # d/dV lambda/2 |V|^2 = lambda V, twice that where W is V, and the loss of a step is divided by N/T
-        {"params": tables, "weight_decay": settings.regularization * (2 / len(tables)) / num_ratings},
+        {"params": tables, "weight_decay": regularization * (2 / len(tables)) / num_ratings},
         # and of column_shrinkage |d|^2
         {"params": [model.output_bias], "weight_decay": 2 * column_shrinkage / num_ratings},
         {"params": [model.hidden_bias, *model.layer_weights, *model.layer_biases], "weight_decay": 0.0},

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -37,15 +38,19 @@ from recsys_dist.distributed.data_parallel import replicate, without_averaging
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.models.autorec import Autorec, Baseline, ColumnExchange, OutputLink
+from recsys_dist.models.autorec import Autorec, Baseline, ColumnExchange, InputForm, OutputLink, RowFacts
 from recsys_dist.training.autorec_batches import AutorecBatches
 from recsys_dist.training.autorec_optimizer import optimizer_of
+from recsys_dist.training.autorec_search import AutorecSearch, first_choice
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
 from recsys_dist.training.baseline import fit_biases
 from recsys_dist.training.config import AutorecSettings
+from recsys_dist.training.held_back import HeldBack, can_judge_by_valid, share_to_hold_back
 from recsys_dist.training.trainer import EpochResult
 
 WARM_UP = 0.1
+SEARCH_RATINGS = 6_000_000
+"""About so many are an epoch of the search, at most."""
 CHUNK_ROWS = 4096
 CHUNK_RATINGS = 1 << 19
 
@@ -58,76 +63,117 @@ class AutorecTrainer:
     ) -> None:
         self.epochs_done = 0
         self._dataset, self._settings, self._collectives = dataset, settings, collectives
+        self._epochs, self._seed = epochs, seed
         world = collectives.world
         self._rows: Side = settings.orientation
         self._columns = other_side(self._rows)
         self._shares = Shares.of(dataset, settings, world.rank, world.size)
-        self._loader, own_blocks = collectives.together("reading the train ratings", lambda: self._open(seed))
-        self._batches_per_step = self._loader.steps if settings.is_full_batch else settings.accumulation
-        self._total_steps = epochs * self._loader.steps
-        self._batches = AutorecBatches(
-            self._loader, self._shares.columns, dataset.num_rows(self._columns), settings, seed, world.device
-        )
-        self._build(seed, own_blocks)
+        can_judge = can_judge_by_valid(dataset.manifest) or share_to_hold_back(dataset.manifest) > 0
+        self._search = AutorecSearch.start(settings, epochs, can_judge)
+        self._settled: dict[str, torch.Tensor] | None = None
+        """All parameters as trials start from them."""
+        self._read_ratings()
+        self._build()
         self._step = 0
         self._sums = self._zero_sums()
         """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
         self._valid_blocks: list[Block] | None = None
 
-    def _open(self, seed: int) -> tuple[RowLoader, Sequence[Block]]:
-        """What this rank trains on, and its whole rows."""
+    def _read_ratings(self) -> None:
+        """Read what this rank trains on, without what the search judges by, and fit the baseline to it."""
+        world, collectives = self._collectives.world, self._collectives
+        self._loader, own_blocks, self._held_back = collectives.together("reading the train ratings", self._open)
+        num_ratings = torch.tensor(
+            sum(block.num_ratings for block in self._loader.blocks), dtype=torch.int64, device=world.device
+        )
+        self._num_ratings = int(collectives.sum_(num_ratings))
+        num_columns, mean = self._dataset.num_rows(self._columns), self._dataset.manifest.rating.mean
+        biases = fit_biases(own_blocks, num_columns, mean, collectives)
+        self._column_shrinkage = biases.column_shrinkage
+        mean_length = self._num_ratings / self._dataset.num_rows(self._rows)
+        form = InputForm(
+            self._settings.centring, self._search.choice.presence, self._settings.length_power, mean_length
+        )
+        self._baseline = Baseline.of(biases, form, world.device)
+        self._row_facts = self._facts_of(own_blocks)
+
+    def _open(self) -> tuple[RowLoader, Sequence[Block], list[Block]]:
+        """What this rank trains on, its whole rows, and what is held back of the former."""
         dataset, shares, size = self._dataset, self._shares, self._settings.batch_size
         if not shares.is_sharded:
-            loader = RowLoader.of_rows(dataset, self._rows, shares.row_shards, size, seed)
-            return loader, loader.blocks
-        loader = RowLoader.of_columns(dataset, self._rows, shares.column_shards, size, seed)
-        return loader, [dataset.block(self._rows, shard) for shard in shares.row_shards]
+            loader = RowLoader.of_rows(dataset, self._rows, shares.row_shards, size, self._seed)
+            own: Sequence[Block] = loader.blocks
+        else:
+            loader = RowLoader.of_columns(dataset, self._rows, shares.column_shards, size, self._seed)
+            own = [dataset.block(self._rows, shard) for shard in shares.row_shards]
+        share = share_to_hold_back(dataset.manifest) if self._search.is_searching else 0.0
+        if not share:
+            return loader, own, []
+        held_back = HeldBack(share, self._seed, dataset.num_rows(self._columns))
+        parts = [held_back.part(block, shares.columns[0]) for block in loader.blocks]
+        loader.blocks = [left for left, _ in parts]
+        own = [held_back.part(block)[0] for block in own] if shares.is_sharded else loader.blocks
+        return loader, own, [held for _, held in parts]
 
-    def _build(self, seed: int, blocks: Sequence[Block]) -> None:
-        """Parameters and their optimizer, from the baseline of the whole rows of all ranks."""
-        manifest, settings, collectives = self._dataset.manifest, self._settings, self._collectives
-        biases = fit_biases(blocks, self._dataset.num_rows(self._columns), manifest.rating.mean, collectives)
-        self._column_shrinkage = biases.column_shrinkage
-        baseline = Baseline.of(biases, settings.centring, collectives.world.device)
-        self._row_bias_R = self._row_biases(blocks, baseline)
-        output = OutputLink(settings.output_activation, manifest.rating.min, manifest.rating.max, baseline.mean)
+    def _build(self) -> None:
+        """Parameters, of the baseline, and their optimizer."""
+        manifest, settings = self._dataset.manifest, self._settings
+        output = OutputLink(
+            settings.output_activation, manifest.rating.min, manifest.rating.max, self._baseline.mean
+        )
         first, last = self._shares.columns
         self._model = Autorec(
-            baseline.columns(first, last),
+            self._baseline.columns(first, last),
             settings.hidden,
             settings.hidden_activation,
             output,
-            seed,
+            self._seed,
             first,
             self._exchange(),
             settings.tied,
         )
-        self._replica = self._model if self._shares.is_sharded else replicate(self._model, collectives)
+        sharded = self._shares.is_sharded
+        self._replica = self._model if sharded else replicate(self._model, self._collectives)
+        self._begin_stage()
+
+    def _begin_stage(self) -> None:
+        """Go on with what the search has chosen: baseline, batches, and an optimizer that remembers nothing."""
+        choice, collectives, settings = self._search.choice, self._collectives, self._settings
+        form = replace(self._baseline.form, presence=choice.presence)
+        self._baseline = replace(self._baseline, form=form)
+        self._model.baseline = self._baseline.columns(*self._shares.columns)
+        self._batches = AutorecBatches(
+            self._loader,
+            self._shares.columns,
+            self._dataset.num_rows(self._columns),
+            settings,
+            choice.input_dropout,
+            self._seed,
+            collectives.world.device,
+        )
         self._optimizer = optimizer_of(
             self._model,
             settings,
-            manifest.num_ratings["train"],
+            choice.regularization,
+            self._num_ratings,
             self._column_shrinkage,
             collectives.sum_ if self._shares.is_sharded else None,
         )
 
-    def _row_biases(self, blocks: Sequence[Block], baseline: Baseline) -> torch.Tensor:
-        """Of all rows that this rank sees: [R]"""
+    def _facts_of(self, blocks: Sequence[Block]) -> RowFacts:
+        """Of all rows that this rank sees, from its whole ones."""
         num_columns, device = self._dataset.num_rows(self._columns), self._collectives.world.device
-        own_R = torch.cat(
-            [
-                torch.zeros(0, dtype=torch.float32, device=device),
-                *(
-                    baseline.row_biases(
-                        Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, device)
-                    )
-                    for block in blocks
-                ),
-            ]
-        )
+        nothing = torch.zeros(0, dtype=torch.float32, device=device)
+        own = [
+            self._baseline.row_facts(
+                Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, device)
+            )
+            for block in blocks
+        ]
+        facts = RowFacts(*(torch.cat(parts) for parts in zip((nothing, nothing), *own, strict=True)))
         if not self._shares.is_sharded:
-            return own_R
-        return self._collectives.gather_rows(own_R, self._shares.row_ranges)
+            return facts
+        return RowFacts(*(self._collectives.gather_rows(part, self._shares.row_ranges) for part in facts))
 
     def _exchange(self) -> ColumnExchange | None:
         if not self._shares.is_sharded:
@@ -140,25 +186,64 @@ class AutorecTrainer:
     @property
     def has_converged(self) -> bool:
         """Whether the optimizer says so, which only L-BFGS does."""
-        return self._optimizer.has_converged
+        return self._optimizer.has_converged and not self.is_searching
 
     @property
     def is_searching(self) -> bool:
-        """Never: nothing is tried out."""
-        return False
+        """Whether settings are being tried out on ratings that are held back."""
+        return self._search.is_searching
+
+    @property
+    def _steps(self) -> int:
+        """Batches of an epoch; while settings are tried out, an epoch is some of them where they are many."""
+        steps = self._loader.steps
+        if not self.is_searching or self._settings.is_full_batch:
+            return steps
+        return min(steps, -(-SEARCH_RATINGS * steps // self._num_ratings))
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         """Run the batches of an epoch that are left; asks `should_stop` before each step."""
         received = self._collectives.received_bytes
-        while self._step < self._loader.steps:
+        while self._step < self._steps:
             if should_stop():
                 return self._result(received, finished=False)
-            self._train_step(range(self._step, min(self._step + self._batches_per_step, self._loader.steps)))
+            together = self._loader.steps if self._settings.is_full_batch else self._settings.accumulation
+            self._train_step(range(self._step, min(self._step + together, self._steps)))
         result = self._result(received, finished=True)
         self.epochs_done += 1
         self._step = 0
         self._sums = self._zero_sums()
-        return result
+        self._search = self._search.after_epoch()
+        return result if not self._is_stage_over else replace(result, note=self._decide())
+
+    @property
+    def _is_stage_over(self) -> bool:
+        length = self._search.length(self._settings, self._epochs - self.epochs_done)
+        return self.is_searching and self._search.epochs >= length
+
+    def _decide(self) -> str:
+        """Take the search one stage further; returns what there is to tell."""
+        holds_back = share_to_hold_back(self._dataset.manifest) > 0
+        errors = self._errors(self._held_back) if holds_back else self.validate()
+        error: float = self._collectives.gather_json(errors.squared / max(1, errors.count))[0]
+        if self._settled is None:
+            self._settled = {name: p.detach().clone() for name, p in self._model.named_parameters()}
+        self._search, told = self._search.after_stage(
+            error, self._settings, self._epochs - self.epochs_done, self._epochs
+        )
+        self._batches.close()
+        self._take_settled()
+        if not self.is_searching:
+            self._settled = None
+            self._read_ratings()
+        self._begin_stage()
+        return told
+
+    @torch.no_grad()
+    def _take_settled(self) -> None:
+        assert self._settled is not None, "the first stage of the search ends with them"
+        for name, parameter in self._model.named_parameters():
+            parameter.copy_(self._settled[name])
 
     def _train_step(self, batches: range) -> None:
         self._optimizer.step(self._learning_rate(), partial(self._evaluate, batches), self._mean_square)
@@ -180,15 +265,15 @@ class AutorecTrainer:
     def _mean_square(self) -> float:
         """Of the errors of the epoch, over all ranks, in units of the baseline's variance."""
         squared = float(self._collectives.sum_(self._sums[:1].clone()))
-        return squared / (self._dataset.manifest.num_ratings["train"] * self._model.baseline.scale**2)
+        return squared / (self._num_ratings * self._model.baseline.scale**2)
 
     def _add_gradients(self, number: int, share: float) -> None:
-        batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._row_bias_R)
+        batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._row_facts)
         error_N = self._replica(batch) - batch.rating_N
         # The average over ranks of world x local sum is the sum over the global batch; N/T is its mean length.
         # Sharded columns have gradients of their own, which nobody averages.
         averaged = 1 if self._shares.is_sharded else self._collectives.world.size
-        mean_length = self._dataset.manifest.num_ratings["train"] / self._loader.steps
+        mean_length = self._num_ratings / self._loader.steps
         weight = share * averaged / (mean_length * self._model.baseline.scale**2)
         (error_N.square().sum() * weight).backward()
         error_N = error_N.detach().double()
@@ -197,8 +282,10 @@ class AutorecTrainer:
         self._sums[2] += len(error_N)
 
     def _learning_rate(self) -> float:
-        """A straight rise over the first WARM_UP of all steps, times half a cosine to 0 over all of them."""
-        done = (self.epochs_done * self._loader.steps + self._step + 1) / (self._total_steps + 1)
+        """A straight rise over the first WARM_UP of the steps of this stage, times half a cosine to 0 over all."""
+        search, epochs_left = self._search, self._epochs - self.epochs_done
+        total = search.length(self._settings, epochs_left) * self._steps
+        done = (search.epochs * self._steps + self._step + 1) / (total + 1)
         rise = min(1.0, done / WARM_UP)
         return self._settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
@@ -207,11 +294,15 @@ class AutorecTrainer:
         return Csr.from_numpy(rows.indptr, rows.indices, rows.values, len(self._model.decoder), device)
 
     def validate(self) -> ErrorSums:
-        """Errors over the valid split; each rank predicts the pairs of its own rows or columns, by blocks."""
+        """Errors over the valid split."""
         if self._valid_blocks is None:
             self._valid_blocks = self._collectives.together("reading the valid ratings", self._read_valid)
+        return self._errors(self._valid_blocks)
+
+    def _errors(self, pairs_of_blocks: Sequence[Block]) -> ErrorSums:
+        """Over all ranks; each predicts the pairs of its own rows or columns, by blocks."""
         sums = ErrorSums()
-        for block, pairs in zip(self._loader.blocks, self._valid_blocks, strict=True):
+        for block, pairs in zip(self._loader.blocks, pairs_of_blocks, strict=True):
             for start, stop in self._chunks(block):
                 sums += self._chunk_errors(slice_rows(block, start, stop), slice_rows(pairs, start, stop))
         local = torch.tensor(
@@ -239,8 +330,8 @@ class AutorecTrainer:
         if len(pairs.values) == 0 and not self._shares.is_sharded:
             return ErrorSums()
         first = int(rows.rows[0]) - self._loader.first_row
-        row_bias_R = self._row_bias_R[first : first + len(rows.rows)]
-        predicted_N = self._model.predict(self._csr(rows), row_bias_R, self._csr(pairs))
+        facts = self._row_facts.at(slice(first, first + len(rows.rows)))
+        predicted_N = self._model.predict(self._csr(rows), facts, self._csr(pairs))
         return ErrorSums.of(predicted_N.cpu().numpy(), pairs.values)
 
     def state(self) -> TrainerState:
@@ -254,6 +345,8 @@ class AutorecTrainer:
             moments = self._optimizer.moments_of(parameters)
             if moments:
                 tables[f"optimizer_{name}"] = own(moments)
+            if self._settled is not None:
+                tables[f"settled_{name}"] = own(self._settled_like(parameters))
         values: dict[str, Any] = {
             "epoch": self.epochs_done,
             "step": self._step,
@@ -263,6 +356,11 @@ class AutorecTrainer:
             "scale": model.baseline.scale,
             "row_shrinkage": model.baseline.row_shrinkage,
             "column_shrinkage": self._column_shrinkage,
+            "search": self._search.to_json(),
+            "regularization": self._search.choice.regularization,
+            "presence": model.baseline.form.presence,
+            "length_power": model.baseline.form.length_power,
+            "mean_length": model.baseline.form.mean_length,
         }
         return TrainerState(tables, values)
 
@@ -274,6 +372,12 @@ class AutorecTrainer:
             del columns["decoder"]
         layers = {f"layer_{number}": layer._asdict() for number, layer in enumerate(model.layers, 1)}
         return {"columns": columns, "hidden": {"bias": model.hidden_bias}, **layers}
+
+    def _settled_like(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What trials start from in place of `parameters`."""
+        assert self._settled is not None
+        place = {id(parameter): name for name, parameter in self._model.named_parameters()}
+        return {key: self._settled[place[id(parameter)]] for key, parameter in parameters.items()}
 
     def _saved_sums(self) -> list[list[float]]:
         """Each rank's errors of the epoch so far; between epochs one row, the same on any number of ranks."""
@@ -303,6 +407,7 @@ class AutorecTrainer:
                 "the checkpoint is of a version that kept the optimizer in another form; train anew in another "
                 "run_dir, or go on with that version"
             )
+        self._take_search(values)
         self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
         for name, parameters in self._parameters().items():
             rows = self._shares.columns if name == "columns" else (0, len(next(iter(parameters.values()))))
@@ -310,7 +415,24 @@ class AutorecTrainer:
             moments = self._optimizer.moments_of(parameters)
             if moments:
                 _copy(reader.read_rows(f"optimizer_{name}", *rows), moments)
+            if self._settled is not None:
+                _copy(reader.read_rows(f"settled_{name}", *rows), self._settled_like(parameters))
         self._load_place(values)
+
+    def _take_search(self, values: Mapping[str, Any]) -> None:
+        """Where the search stood, with the ratings that it left to train on."""
+        saved = values.get("search")
+        # Runs from before there was a search were given all settings.
+        given = AutorecSearch(phase="finishing", choice=first_choice(self._settings), epochs=int(values["epoch"]))
+        was_searching = self.is_searching
+        self._search = given if saved is None else AutorecSearch.from_json(saved)
+        self._batches.close()
+        if self.is_searching != was_searching:
+            self._read_ratings()
+        self._begin_stage()
+        self._settled = None
+        if self._search.phase == "trying":
+            self._settled = {name: torch.empty_like(p) for name, p in self._model.named_parameters()}
 
     def _load_place(self, values: Any) -> None:
         self.epochs_done, self._step = int(values["epoch"]), int(values["step"])
@@ -327,7 +449,7 @@ class AutorecTrainer:
         if not math.isfinite(train.squared):
             raise TrainingError(
                 f"the error is not finite in epoch {self.epochs_done + 1}, at or before step {self._step} of "
-                f"{self._loader.steps}; {self._remedy()}"
+                f"{self._steps}; {self._remedy()}"
             )
         received_mb = (self._collectives.received_bytes - received) / 1e6
         rate = {"learning_rate": self._learning_rate()} if self._settings.optimizer == "adam" else {}
@@ -335,7 +457,7 @@ class AutorecTrainer:
 
     def _remedy(self) -> str:
         if self._settings.optimizer == "lbfgs":
-            return f"raise model.regularization (now {self._settings.regularization:g})"
+            return f"raise model.regularization (now {self._search.choice.regularization:g})"
         return f"lower model.learning_rate (now {self._settings.learning_rate:g})"
 
     def _zero_sums(self) -> torch.Tensor:

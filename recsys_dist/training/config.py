@@ -64,13 +64,20 @@ class AutorecSettings(Settings):
     hidden_activation: Activation = "sigmoid"
     output_activation: Literal["identity", "sigmoid"] = "identity"
     """`sigmoid` is scaled to the rating range, so that no prediction leaves it."""
-    regularization: float = Field(default=200.0, ge=0)
+    regularization: float | None = Field(default=None, ge=0)
     """lambda of lambda/2 (|V|^2 + |W|^2), beside the squared errors of all ratings. Errors count in units of the
-    standard deviation around row and column biases, so one lambda serves rating scales of any width."""
+    standard deviation around row and column biases, so one lambda serves rating scales of any width. null tries it
+    out in training, from 200 on."""
     centring: Literal["biases", "mean"] = "biases"
     """What is taken off the ratings of the input: mean and learnt row and column biases, or the mean alone."""
-    input_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """The share of a row's ratings that the encoder does not see in training; all of them are predicted."""
+    presence: float | None = Field(default=None, ge=0, le=100)
+    """What the input of each rating has added to it whatever the rating is, in standard deviations: which columns
+    a row has rated tells of it where people choose what they rate. null tries it out in training, from 0 on."""
+    length_power: float = Field(default=0.0, ge=0, le=1)
+    """The input of a row is divided by this power of how many ratings it has, against those of an average row."""
+    input_dropout: float | None = Field(default=None, ge=0, lt=1)
+    """The share of a row's ratings that the encoder does not see in training; all of them are predicted. null
+    tries it out in training, from 0.2 (rows are items) or 0.5 (users) on; 0 with lbfgs."""
     hidden_dropout: float = Field(default=0.0, ge=0, lt=1)
     """The share of units of the last hidden layer left out in training."""
     optimizer: Literal["adam", "rprop", "lbfgs"] = "adam"

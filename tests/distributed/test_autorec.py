@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings
-from tests.prepared import small_dataset
+from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.ranks import run_ranks
 
 EPOCHS = 8
@@ -60,6 +61,7 @@ class SavedState:
 
 def trainer_of(collectives: Collectives, path: Path, variant: str = "items") -> AutorecTrainer:
     chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
+    chosen |= {"input_dropout": 0.0, "presence": 0.0}
     settings = AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant]})
     return AutorecTrainer(Dataset.open(str(path)), settings, EPOCHS, 5, collectives)
 
@@ -191,6 +193,33 @@ def test_sharded_columns_train_the_model_of_replicated_ones(
     sharded = f"sharded {replicated}".removesuffix(" items")
     for run in runs[world_size]:
         assert run.errors[sharded] == pytest.approx(runs[1][0].errors[replicated], abs=1e-5)
+
+
+SEARCH_EPOCHS = 26
+
+
+def searched(collectives: Collectives, path: Path, parallel: str) -> tuple[tuple[str, ...], list[float]]:
+    """What a search says, and the errors of its epochs."""
+    chosen = {"hidden": 8, "batch_size": 40, "learning_rate": 0.02, "parallel": parallel, "length_power": 0.5}
+    settings = AutorecSettings.model_validate({"kind": "autorec", **chosen})
+    trainer = AutorecTrainer(Dataset.open(str(path)), settings, SEARCH_EPOCHS, 5, collectives)
+    results = [trainer.train_epoch(lambda: False) for _ in range(SEARCH_EPOCHS)]
+    assert not trainer.is_searching
+    notes = tuple(result.note.split(":")[0] for result in results if result.note is not None)
+    return notes, [result.train.rmse for result in results]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "sharded"])
+def test_any_number_of_ranks_finds_the_same_settings(tmp_path: Path, parallel: str) -> None:
+    user, item, rating = low_rank_ratings(400, 200, 24_000)
+    split = np.where(np.random.default_rng(1).random(len(user)) < 0.9, 0, 2)
+    write_dataset(tmp_path / "data", user, item, rating, split, num_shards=3)
+    notes, errors = searched(Collectives(World.single("cpu")), tmp_path / "data", "ddp")
+    assert len(notes) >= 4
+    for size in (2, 4):
+        for theirs in run_ranks(searched, size, tmp_path, tmp_path / "data", parallel):
+            assert theirs[0] == notes
+            assert theirs[1] == pytest.approx(errors, abs=1e-5)
 
 
 def test_what_travels_is_what_the_formula_says(path: Path) -> None:

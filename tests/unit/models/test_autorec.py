@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from recsys_dist.models.autorec import (
     Autorec,
     Baseline,
     Batch,
+    InputForm,
     OutputLink,
     RowEncoder,
     column_factors,
@@ -34,14 +37,16 @@ def ratings() -> sparse.csr_matrix:
     return sparse.csr_matrix(dense.astype(np.float32))
 
 
-@pytest.fixture(params=[("identity", "biases"), ("sigmoid", "biases"), ("identity", "mean")])
+@pytest.fixture(
+    params=[("identity", InputForm()), ("sigmoid", InputForm()), ("identity", InputForm("mean", 1.5, 0.5, 4.0))]
+)
 def model(request: pytest.FixtureRequest) -> Autorec:
     generator = torch.Generator().manual_seed(1)
     bias = torch.randn(COLUMNS, generator=generator) * 0.3
     bias[COLD_COLUMN] = 0
-    link, centring = request.param
+    link, form = request.param
     output = OutputLink(link, low=1.0, high=5.0, mean=3.1)
-    baseline = Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5, centring=centring)
+    baseline = Baseline(3.1, bias, scale=0.9, row_shrinkage=2.5, form=form)
     model = Autorec(baseline, (HIDDEN,), "sigmoid", output, seed=1)
     with torch.no_grad():
         warm = torch.arange(COLUMNS) != COLD_COLUMN
@@ -61,8 +66,9 @@ def dense_prediction(model: Autorec, ratings: sparse.csr_matrix) -> torch.Tensor
     seen = rating > 0
     left = (rating - base.mean - base.column_bias_C) * seen
     row_bias = left.sum(1, keepdim=True) / (seen.sum(1, keepdim=True) + base.row_shrinkage)
-    centred = (rating - base.mean) * seen if base.centring == "mean" else left - row_bias * seen
-    x = centred / base.scale
+    centred = (rating - base.mean) * seen if base.form.centring == "mean" else left - row_bias * seen
+    x = (centred / base.scale + base.form.presence) * seen
+    x *= (base.form.mean_length / seen.sum(1, keepdim=True).clamp_min(1)) ** base.form.length_power
     hidden = torch.sigmoid(x @ model.encoder + model.hidden_bias)
     score = base.mean + row_bias + base.scale * (hidden @ model.decoder.T + model.output_bias)
     if model.output.kind == "identity":
@@ -74,7 +80,7 @@ def dense_prediction(model: Autorec, ratings: sparse.csr_matrix) -> torch.Tensor
 def test_prediction_and_gradients_equal_the_dense_formula(model: Autorec, ratings: sparse.csr_matrix) -> None:
     rows = csr_of(ratings)
     pattern = Pattern.from_numpy(ratings.indptr, ratings.indices, COLUMNS, CPU)
-    batch = Batch.of_rows(rows, pattern, model.baseline, model.baseline.row_biases(rows))
+    batch = Batch.of_rows(rows, pattern, model.baseline, model.baseline.row_facts(rows))
     predicted = model(batch)
     expected = dense_prediction(model, ratings)[ratings.nonzero()]
     torch.testing.assert_close(predicted, expected)
@@ -94,7 +100,7 @@ def test_any_pair_is_predicted_within_the_range(model: Autorec, ratings: sparse.
         CPU,
     )
     rows = csr_of(ratings)
-    predicted = model.predict(rows, model.baseline.row_biases(rows), everything).reshape(ROWS, COLUMNS)
+    predicted = model.predict(rows, model.baseline.row_facts(rows), everything).reshape(ROWS, COLUMNS)
     torch.testing.assert_close(predicted, dense_prediction(model, ratings).detach().clamp(1, 5))
 
 
@@ -106,9 +112,9 @@ def test_a_saved_state_reads_back_as_a_bilinear_model(model: Autorec, ratings: s
         "output_bias": model.output_bias.detach(),
         "column_bias": base.column_bias_C,
     }
-    values = {"mean": base.mean, "scale": base.scale, "row_shrinkage": base.row_shrinkage}
+    values = {"mean": base.mean, "scale": base.scale, "row_shrinkage": base.row_shrinkage, **asdict(base.form)}
     hidden_table = {"bias": model.hidden_bias.detach()}
-    encoder = RowEncoder.from_state(columns, hidden_table, [], values, "sigmoid", base.centring)
+    encoder = RowEncoder.from_state(columns, hidden_table, [], values, "sigmoid", base.form.centring)
     vectors, biases = column_factors(columns, base.scale)
     hidden, row_bias = encoder.encode(csr_of(ratings))
     score = hidden @ vectors.T + row_bias[:, None] + biases + base.mean
@@ -126,15 +132,15 @@ def test_an_untrained_model_is_the_baseline_and_cold_ones_stay_sane(ratings: spa
         output,
         seed=0,
     )
-    row_bias = model.baseline.row_biases(csr_of(ratings))
+    facts = model.baseline.row_facts(csr_of(ratings))
     pairs = Csr(
         torch.arange(ROWS + 1, dtype=torch.int32),
         torch.full((ROWS,), COLD_COLUMN, dtype=torch.int32),
         torch.zeros(ROWS),
         COLUMNS,
     )
-    predicted = model.predict(csr_of(ratings), row_bias, pairs)
-    torch.testing.assert_close(predicted, 3.0 + row_bias)
+    predicted = model.predict(csr_of(ratings), facts, pairs)
+    torch.testing.assert_close(predicted, 3.0 + facts.bias_R)
     assert predicted[COLD_ROW] == 3.0
 
 

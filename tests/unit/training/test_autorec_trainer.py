@@ -38,7 +38,8 @@ class SavedState:
 
 
 def trainer_of(dataset: Dataset, epochs: int = EPOCHS, **settings: Any) -> AutorecTrainer:
-    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, **settings}
+    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "input_dropout": 0.0}
+    chosen |= {"presence": 0.0, **settings}
     return AutorecTrainer(
         dataset, AutorecSettings(kind="autorec", **chosen), epochs, 5, Collectives(World.single("cpu"))
     )
@@ -125,6 +126,50 @@ def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(
     assert resumed.epochs_done == epoch
     assert train(resumed) == errors[epoch:]
     assert_same_state(resumed.state(), unbroken.state())
+
+
+SEARCHING: dict[str, Any] = {"regularization": None, "input_dropout": None, "presence": None, "batch_size": 50}
+SEARCH_EPOCHS = 26
+
+
+@pytest.mark.parametrize("has_valid", [True, False])
+@pytest.mark.parametrize(("epoch", "step"), [(2, 1), (7, 2), (13, 0), (25, 1)])
+def test_a_search_that_is_interrupted_ends_as_an_unbroken_one(
+    tmp_path: Path, has_valid: bool, epoch: int, step: int
+) -> None:
+    user, item, rating = low_rank_ratings(400, 200, 24_000)
+    split = np.where(np.random.default_rng(1).random(len(user)) < 0.9, 0, 1 if has_valid else 2)
+    dataset = write_dataset(tmp_path / "data", user, item, rating, split)
+    unbroken = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
+    errors = train(unbroken, SEARCH_EPOCHS)
+    assert not unbroken.is_searching
+    assert len(unbroken._search.tried) >= 3
+
+    stopped = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
+    train(stopped, epoch)
+    assert not stopped.train_epoch(stop_after(step)).finished
+    resumed = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
+    resumed.load_state(SavedState(stopped.state()))
+    assert train(resumed, SEARCH_EPOCHS) == errors[epoch:]
+    assert_same_state(resumed.state(), unbroken.state())
+
+
+def test_what_a_search_holds_back_is_given_back(tmp_path: Path) -> None:
+    user, item, rating = low_rank_ratings(400, 200, 24_000)
+    split = np.where(np.random.default_rng(1).random(len(user)) < 0.9, 0, 2)
+    dataset = write_dataset(tmp_path / "data", user, item, rating, split)
+    num_ratings = dataset.manifest.num_ratings["train"]
+    trainer = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
+    counts, notes = [], []
+    while trainer.epochs_done < SEARCH_EPOCHS:
+        searching, result = trainer.is_searching, trainer.train_epoch(lambda: False)
+        counts.append((searching, result.train.count))
+        notes += [] if result.note is None else [result.note]
+
+    held_back = num_ratings - counts[0][1]
+    assert held_back == pytest.approx(0.05 * num_ratings, rel=0.2)
+    assert set(counts) == {(True, num_ratings - held_back), (False, num_ratings)}
+    assert notes[-1].endswith("the last epochs are for all ratings") or "keeping" in notes[-1]
 
 
 def test_ratings_twice_as_wide_train_the_same_model(tmp_path: Path) -> None:

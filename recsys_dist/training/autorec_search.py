@@ -1,0 +1,179 @@
+"""Presence, penalty and input dropout of an AutoRec where they are not given, found out on ratings held back.
+
+The validation split judges, or a share of the train ratings that is held back for as long as this goes on.
+Training settles first. Then each trial starts from where it settled and takes as many epochs, in which its
+learning rate falls to 0, so that trials differ in one setting alone: first what was settled with; then presence,
+a path of penalties in the direction that helps, and dropout. What brings a lower error is kept. In the end
+training goes on from where it settled, with what was kept, all ratings and the learning rate of a whole training.
+
+    settling --> trying --kept or not--> trying ... --nothing left, or half of the epochs gone--> finishing
+
+A small immutable state: it travels with the checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from recsys_dist.errors import CheckpointError
+from recsys_dist.training.config import AutorecSettings
+
+FIRST_REGULARIZATION = 200.0
+REGULARIZATION_STEP = 2.0
+MOST_FACTOR = 16.0
+"""Between the first penalty and the last in either direction."""
+FIRST_DROPOUT = {"items": 0.2, "users": 0.5}
+DROPOUTS = (0.8, 0.5, 0.2)
+PRESENCES = (1.0, 4.0)
+SETTLING_EPOCHS, TRIAL_EPOCHS = 3, 3
+FULL_BATCH_EPOCHS = 5
+"""Steps on all ratings that stand for an epoch of many steps."""
+SEARCH_SHARE = 0.5
+"""Of all epochs, at most."""
+KEPT_GAIN, LOOSER_GAIN = 5e-4, 1e-2
+"""The relative fall of the squared error that a trial has to bring. Less may be chance; and with less penalty or
+dropout a short trial fits faster, whatever a whole training would make of it."""
+
+
+class Choice(BaseModel):
+    """The settings that are found out, or given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    regularization: float
+    input_dropout: float
+    presence: float
+
+    def __str__(self) -> str:
+        return (
+            f"regularization {self.regularization:g}, input_dropout {self.input_dropout:g}, "
+            f"presence {self.presence:g}"
+        )
+
+
+class AutorecSearch(BaseModel):
+    """Where the search stands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    phase: Literal["settling", "trying", "finishing"]
+    choice: Choice
+    """Trained with now."""
+    epochs: int = 0
+    """Done in this phase or trial."""
+    best: Choice | None = None
+    error: float | None = None
+    """The judged squared error that the best choice ended with."""
+    tried: tuple[Choice, ...] = ()
+
+    @classmethod
+    def start(cls, settings: AutorecSettings, epochs: int, can_judge: bool) -> AutorecSearch:
+        """The search that `settings` leave open; finishing alone where that is nothing, or nothing can judge."""
+        choice = first_choice(settings)
+        is_short = epochs * SEARCH_SHARE < (SETTLING_EPOCHS + 2 * TRIAL_EPOCHS) * _epochs(settings)
+        is_settled = next(_candidates(settings, choice, ()), None) is None
+        phase: Literal["settling", "finishing"] = (
+            "finishing" if is_settled or is_short or not can_judge else "settling"
+        )
+        return cls(phase=phase, choice=choice)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether ratings are held back."""
+        return self.phase != "finishing"
+
+    def length(self, settings: AutorecSettings, epochs_left: int) -> int:
+        """Epochs of this phase or trial, of which some may be done, where so many are to come in all."""
+        if not self.is_searching:
+            return self.epochs + epochs_left
+        length = SETTLING_EPOCHS if self.phase == "settling" else TRIAL_EPOCHS
+        return length * _epochs(settings)
+
+    def after_epoch(self) -> AutorecSearch:
+        """One epoch further; nothing is decided."""
+        return self.model_copy(update={"epochs": self.epochs + 1})
+
+    def after_stage(
+        self, error: float, settings: AutorecSettings, epochs_left: int, epochs: int
+    ) -> tuple[AutorecSearch, str]:
+        """The state after a phase or trial that ended with this squared error, and what there is to tell.
+
+        `epochs_left` of all `epochs` are still to come.
+        """
+        if self.phase == "settling":
+            return AutorecSearch(phase="trying", choice=self.choice), f"trying {self.choice}"
+        told = f"{self.choice}: squared error {error:.5f} on ratings not trained on"
+        best, least = self.best, self.error
+        if best is None or least is None:
+            best, least = self.choice, error
+        elif error < least * (1 - _gain_needed(best, self.choice)):
+            told += f", below {least:.5f}: kept"
+            best, least = self.choice, error
+        else:
+            told += f", {least:.5f} with {best}: taken back"
+        tried = (*self.tried, self.choice)
+        candidate = next(_candidates(settings, best, tried), None)
+        if candidate is None or epochs_left - TRIAL_EPOCHS * _epochs(settings) < epochs * (1 - SEARCH_SHARE):
+            why = "" if candidate is None else ", the last epochs are for all ratings"
+            finishing = AutorecSearch(phase="finishing", choice=best, best=best, error=least, tried=tried)
+            return finishing, f"{told}; keeping {best}{why}"
+        trying = AutorecSearch(phase="trying", choice=candidate, best=best, error=least, tried=tried)
+        return trying, f"{told}; trying {candidate}"
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The state as plain values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> AutorecSearch:
+        """The state that `to_json` wrote; raises `CheckpointError` where it is something else."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError:
+            raise CheckpointError(f"the checkpoint holds no state of the search but {value!r}") from None
+
+
+def first_choice(settings: AutorecSettings) -> Choice:
+    """What is given, and where nothing is, what the search begins with."""
+    # L-BFGS needs an objective that stays the same.
+    dropout = 0.0 if settings.optimizer == "lbfgs" else FIRST_DROPOUT[settings.orientation]
+    return Choice(
+        regularization=_or(settings.regularization, FIRST_REGULARIZATION),
+        input_dropout=_or(settings.input_dropout, dropout),
+        presence=_or(settings.presence, 0.0),
+    )
+
+
+def _or(given: float | None, otherwise: float) -> float:
+    return otherwise if given is None else given
+
+
+def _gain_needed(best: Choice, candidate: Choice) -> float:
+    is_looser = candidate.regularization < best.regularization or candidate.input_dropout < best.input_dropout
+    return LOOSER_GAIN if is_looser else KEPT_GAIN
+
+
+def _epochs(settings: AutorecSettings) -> int:
+    return FULL_BATCH_EPOCHS if settings.is_full_batch else 1
+
+
+def _candidates(settings: AutorecSettings, best: Choice, tried: tuple[Choice, ...]) -> Iterator[Choice]:
+    """In the order in which they are tried: each changes one setting of the best to what was not tried yet."""
+    for name, value in _values(settings, best):
+        if value not in {getattr(choice, name) for choice in (*tried, best)}:
+            yield best.model_copy(update={name: value})
+
+
+def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, float]]:
+    if settings.presence is None:
+        yield from (("presence", presence) for presence in PRESENCES)
+    if settings.regularization is None:
+        for factor in (REGULARIZATION_STEP, 1 / REGULARIZATION_STEP):
+            penalty = best.regularization * factor
+            if 1 / MOST_FACTOR <= penalty / FIRST_REGULARIZATION <= MOST_FACTOR:
+                yield "regularization", penalty
+    if settings.input_dropout is None and settings.optimizer != "lbfgs":
+        yield from (("input_dropout", dropout) for dropout in DROPOUTS)

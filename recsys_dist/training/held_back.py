@@ -1,0 +1,52 @@
+"""Train ratings that are held back for a while, to judge an AutoRec by them.
+
+Which ones depends on the seed and on the rating alone, so that they are the same on any number of ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.data.blocks import Block
+from recsys_dist.data.dataset import Manifest
+from recsys_dist.kernels.keyed_random import keyed_mask
+
+HELD_BACK_STREAM = 5
+"""Beside the seed, so that the draws differ from all else that is drawn."""
+MOST_SHARE, MOST_RATINGS, LEAST_RATINGS = 0.05, 100_000, 500
+
+
+def can_judge_by_valid(manifest: Manifest) -> bool:
+    """Whether the validation split has enough ratings."""
+    return manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS
+
+
+def share_to_hold_back(manifest: Manifest) -> float:
+    """Of the train ratings; 0 where the validation split judges, or where too few ratings would."""
+    num_ratings = manifest.num_ratings["train"]
+    share = min(MOST_SHARE, MOST_RATINGS / max(1, num_ratings))
+    return 0.0 if can_judge_by_valid(manifest) or share * num_ratings < LEAST_RATINGS else share
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """The ratings drawn with probability `share` from rows of `num_columns` columns."""
+
+    share: float
+    seed: int
+    num_columns: int
+
+    def part(self, block: Block, first_column: int = 0) -> tuple[Block, Block]:
+        """The ratings of a block that are left, and those held back; columns are counted from `first_column`."""
+        row_N = np.repeat(np.arange(block.start, block.start + block.num_rows), np.diff(block.indptr))
+        place_N = row_N * self.num_columns + (block.indices.astype(np.int64) + first_column)
+        held_N = keyed_mask((self.seed, HELD_BACK_STREAM), place_N, self.share)
+        return _only(block, ~held_N), _only(block, held_N)
+
+
+def _only(block: Block, wanted_N: NDArray[np.bool_]) -> Block:
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(wanted_N)])[block.indptr]
+    return Block(block.start, indptr, block.indices[wanted_N], block.values[wanted_N])

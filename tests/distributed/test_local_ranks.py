@@ -44,6 +44,8 @@ def fails(collectives: Collectives) -> None:
 
 
 def is_late(collectives: Collectives) -> None:
+    # So that no rank leaves before all of them have met.
+    collectives.any_rank(False)
     if collectives.world.rank == 1:
         time.sleep(FOREVER_S)
 

@@ -119,9 +119,8 @@ def recommend(
 
     Example: recsys-dist recommend models/ml1m --all-users --output lists.parquet
     """
-    from recsys_dist.cli.tables import print_recommendations
     from recsys_dist.inference.all_users import check_lists_file
-    from recsys_dist.inference.lists import check_list_file, write_lists
+    from recsys_dist.inference.lists import check_list_file
     from recsys_dist.inference.model import load_model
     from recsys_dist.inference.order import Order, parse_rank_by
 
@@ -132,17 +131,32 @@ def recommend(
         if user or dataset is not None or output is None:
             raise ConfigError("--all-users goes without --user and --dataset, and needs --output FILE.parquet")
         check_lists_file(output)
-        order = Order(parse_rank_by(rank_by), confidence, seed)
-        _recommend_to_all(load_model(model_dir, device, verify), output, top, include_seen, order)
-        return
-    if not user:
+    elif not user:
         raise ConfigError("give --user ID, once or more, or --all-users")
-    if output is not None:
+    elif output is not None:
         check_list_file(output)
     order = Order(parse_rank_by(rank_by), confidence, seed)
     model = load_model(model_dir, device, verify)
-    model.require_users(user)
-    lists = model.recommend(user, top, include_seen, dataset, order.by, confidence, seed)
+    if user:
+        _recommend_to(model, user, output, top, include_seen, order, dataset)
+    elif output is not None:
+        _recommend_to_all(model, output, top, include_seen, order)
+
+
+def _recommend_to(
+    model: Model,
+    users: list[str],
+    output: Path | None,
+    top: int,
+    include_seen: bool,
+    order: Order,
+    dataset: str | None,
+) -> None:
+    from recsys_dist.cli.tables import print_recommendations
+    from recsys_dist.inference.lists import write_lists
+
+    model.require_users(users)
+    lists = model.recommend(users, top, include_seen, dataset, order.by, order.confidence, order.seed)
     print_recommendations(lists)
     if output is not None:
         write_lists(lists, output)

@@ -11,7 +11,6 @@ has fewer ratings than the middle one of all shards, else to shards of their own
 
 from __future__ import annotations
 
-import functools
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,8 +23,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
-from recsys_dist.data.assemble import ITEM_INDEX, extents
-from recsys_dist.data.collected import split_fingerprint
+from recsys_dist.data.assemble import ITEM_INDEX, count_items, extents, user_shards_of
+from recsys_dist.data.collected import ShardInfo, split_fingerprint
 from recsys_dist.data.collection import cut_buckets, find_time_cutoffs
 from recsys_dist.data.config import PrepareConfig, rules_of
 from recsys_dist.data.dataset import (
@@ -89,9 +88,9 @@ class Addition:
         self.reading.scratch.save_json(RUNS, [asdict(run) for run in runs])
         self._number_items(added)
         grown = self._grow(self._parts(added))
-        num_train = self._count_items(len(grown.infos))
+        num_train = count_items(self.reading.scratch, len(grown.infos))
         by_number = self._number_new_items(num_train)
-        user_shards = self._user_shards(grown)
+        user_shards = user_shards_of(grown.shards)
         item_shards = self._item_shards(num_train[by_number])
         written = self._write_shards(grown, user_shards, item_shards)
         num_rejects = sum(file.name.startswith("rejects/") for file in self.base.manifest.files)
@@ -173,11 +172,6 @@ class Addition:
         rejects = [f"settled-{number}.rejects" for number, info in numbered if info.rejected]
         return _Grown(infos, refused, rejects, cutoffs)
 
-    def _count_items(self, num_shards: int) -> NDArray[np.int64]:
-        scratch = self.reading.scratch
-        counts = (scratch.load(f"shard-{shard}.counts")["num_train"] for shard in range(num_shards))
-        return functools.reduce(np.add, counts)
-
     def _number_new_items(self, num_train: NDArray[np.int64]) -> NDArray[np.int64]:
         """The item codes in order of item_index: known ones as they are, new ones by falling popularity."""
         num_known = self.base.num_items
@@ -187,13 +181,6 @@ class Addition:
         item_index[by_number] = np.arange(len(by_number))
         self.reading.scratch.save(ITEM_INDEX, {"item_index": item_index})
         return by_number
-
-    def _user_shards(self, grown: _Grown) -> list[Shard]:
-        stops = np.cumsum([info.shard.num_users for info in grown.infos]).tolist()
-        return [
-            Shard(start=start, stop=stop, num_ratings=info.shard.num_ratings["train"])
-            for start, stop, info in zip([0, *stops[:-1]], stops, grown.infos, strict=True)
-        ]
 
     def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
         """Those of the dataset, and more or a longer last one for the new items; from the counts by item_index."""
@@ -271,7 +258,7 @@ class Addition:
         item_shards: list[Shard],
         files: list[FileRecord],
     ) -> Manifest:
-        shards, base = [info.shard for info in grown.infos], self.base.manifest
+        shards, base = grown.shards, self.base.manifest
         num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
         rejected = sum((info.rejected for info in infos), Counter(base.rows.rejected) + grown.rejected)
         read = base.rows.read + sum(info.num_read for info in infos)
@@ -321,6 +308,11 @@ class _Grown:
     rejects: list[str]
     """The files of rows refused on the way."""
     cutoffs: Cutoffs | None
+
+    @property
+    def shards(self) -> list[ShardInfo]:
+        """All shards as collected ones."""
+        return [info.shard for info in self.infos]
 
 
 def _usual_ratings(shards: Sequence[Shard]) -> float:

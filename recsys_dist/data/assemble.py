@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys_dist.data.blocks import Block, write_block
+from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.split import TRAIN
@@ -28,6 +30,21 @@ class Extent:
     stop: int
     num_users: int
     num_items: int
+
+
+def user_shards_of(collected: Sequence[ShardInfo]) -> list[Shard]:
+    """Collected shards, one after the other."""
+    stops = np.cumsum([shard.num_users for shard in collected]).tolist()
+    return [
+        Shard(start=start, stop=stop, num_ratings=shard.num_ratings["train"])
+        for start, stop, shard in zip([0, *stops[:-1]], stops, collected, strict=True)
+    ]
+
+
+def count_items(scratch: Scratch, num_shards: int) -> NDArray[np.int64]:
+    """Train ratings of each `item_code`, over all user shards."""
+    counts = (scratch.load(f"shard-{shard}.counts")["num_train"] for shard in range(num_shards))
+    return functools.reduce(np.add, counts)
 
 
 def extents(user_shards: Sequence[Shard], item_shards: Sequence[Shard]) -> tuple[list[Extent], list[Extent]]:

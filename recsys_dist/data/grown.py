@@ -27,7 +27,15 @@ from recsys_dist.data.partition import NUM_BUCKETS, bucket_of
 from recsys_dist.data.rejects import Rejects
 from recsys_dist.data.scratch import Scratch, unpack_texts
 from recsys_dist.data.settled import Buckets, Rows, Run, Settled, count_buckets, join_settled
-from recsys_dist.data.shards import RunSlice, SettledInfo, load_runs, merge_slices, run_rows, settle_rows
+from recsys_dist.data.shards import (
+    RunSlice,
+    SettledInfo,
+    load_runs,
+    merge_slices,
+    run_rows,
+    save_settled,
+    settle_rows,
+)
 from recsys_dist.data.split import TRAIN, Cutoffs
 from recsys_dist.data.vocab import all_item_ids
 from recsys_dist.errors import DataError
@@ -104,11 +112,7 @@ def settle_grown(scratch: Scratch, dataset: Dataset, part: Part, config: Prepare
     joined = join_settled(groups)
     if config.ratings.duplicates == "mean":
         _require_new_pairs(joined, runs, item_ids)
-    settled, rejects = settle_rows(joined, runs, item_ids, config)
-    settled.save(scratch, f"settled-{part.shard}")
-    if len(rejects):
-        scratch.save(f"settled-{part.shard}.rejects", rejects.arrays())
-    return SettledInfo(rejects.counts(), count_buckets(settled.hashes, settled.num_rows))
+    return save_settled(scratch, f"settled-{part.shard}", *settle_rows(joined, runs, item_ids, config))
 
 
 def finish_grown(

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
 from recsys_dist.data.append import Addition, require_same_rules
-from recsys_dist.data.assemble import ITEM_INDEX, extents
+from recsys_dist.data.assemble import ITEM_INDEX, count_items, extents, user_shards_of
 from recsys_dist.data.attempt import Attempt
 from recsys_dist.data.cluster import Progress, open_cluster
-from recsys_dist.data.collected import ShardInfo, split_fingerprint
+from recsys_dist.data.collected import split_fingerprint
 from recsys_dist.data.collection import Collected, Collection, default_shards
 from recsys_dist.data.config import PrepareConfig, rules_of
 from recsys_dist.data.dataset import (
@@ -120,8 +120,8 @@ class _Preparation:
         self.reading.number_items(runs)
         collected = Collection(self.config, self.reading.journal, self.scratch).run(infos)
         shards = collected.shards
-        user_shards = self._user_shards(shards)
-        num_train = self._count_items(len(shards))
+        user_shards = user_shards_of(shards)
+        num_train = count_items(self.scratch, len(shards))
         by_popularity, item_index = rank_items(num_train, collected.is_kept)
         self.scratch.save(ITEM_INDEX, {"item_index": item_index})
         item_shards = self._item_shards(num_train[by_popularity])
@@ -132,21 +132,6 @@ class _Preparation:
             *write_rejects(self.output, self.scratch, runs, infos, collected.rejects),
         ]
         return self._manifest(infos, collected, user_shards, item_shards, files)
-
-    def _user_shards(self, shards: list[ShardInfo]) -> list[Shard]:
-        stops = np.cumsum([shard.num_users for shard in shards]).tolist()
-        starts = [0, *stops[:-1]]
-        return [
-            Shard(start=start, stop=stop, num_ratings=shard.num_ratings["train"])
-            for start, stop, shard in zip(starts, stops, shards, strict=True)
-        ]
-
-    def _count_items(self, num_shards: int) -> NDArray[np.int64]:
-        """Train ratings of each `item_code`, over all user shards."""
-        total: NDArray[np.int64] = self.scratch.load("shard-0.counts")["num_train"].copy()
-        for shard in range(1, num_shards):
-            total += self.scratch.load(f"shard-{shard}.counts")["num_train"]
-        return total
 
     def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
         num_shards = self.config.shards.items or default_shards(int(num_train.sum()))

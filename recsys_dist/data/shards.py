@@ -62,6 +62,11 @@ def collect_shard(scratch: Scratch, shard: int, buckets: tuple[int, int], config
 def settle_shard(scratch: Scratch, name: str, buckets: tuple[int, int], config: PrepareConfig) -> SettledInfo:
     """Merge those users likewise, and let their settled rows wait as the file `name`."""
     settled, rejects = _settle(scratch, load_runs(scratch), all_item_ids(scratch), buckets, config)
+    return save_settled(scratch, name, settled, rejects)
+
+
+def save_settled(scratch: Scratch, name: str, settled: Settled, rejects: Rejects) -> SettledInfo:
+    """Let settled rows wait as the file `name`, and what was dropped beside it."""
     settled.save(scratch, name)
     if len(rejects):
         scratch.save(f"{name}.rejects", rejects.arrays())

@@ -45,7 +45,7 @@ from recsys_dist.training.autorec_search import AutorecSearch, first_choice
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
 from recsys_dist.training.baseline import fit_biases
 from recsys_dist.training.config import AutorecSettings
-from recsys_dist.training.held_back import HeldBack, can_judge_by_valid, share_to_hold_back
+from recsys_dist.training.held_back import HeldBack, can_judge, share_to_hold_back
 from recsys_dist.training.trainer import EpochResult
 
 WARM_UP = 0.1
@@ -68,8 +68,7 @@ class AutorecTrainer:
         self._rows: Side = settings.orientation
         self._columns = other_side(self._rows)
         self._shares = Shares.of(dataset, settings, world.rank, world.size)
-        can_judge = can_judge_by_valid(dataset.manifest) or share_to_hold_back(dataset.manifest) > 0
-        self._search = AutorecSearch.start(settings, epochs, can_judge)
+        self._search = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest))
         self._settled: dict[str, torch.Tensor] | None = None
         """All parameters as trials start from them."""
         self._read_ratings()

@@ -27,13 +27,12 @@ from recsys_dist.training.em_partition import RATING_BYTES, TRAVEL_SHARE, ItemPa
 from recsys_dist.training.em_search import LEAST_POLISHING, Search
 from recsys_dist.training.em_side import Side
 from recsys_dist.training.full_factorization import FullFactorization
+from recsys_dist.training.held_back import can_judge, share_to_hold_back
 from recsys_dist.training.rating_shards import RatingPairs, RatingShards
 from recsys_dist.training.trainer import EpochResult
 
 WARM_UP_RATINGS, WARM_UP_STRIDE, WARM_UP_ROUNDS = 4_000_000, 4, 3
 """Data of so many ratings starts with rounds over every fourth shard, in which the first factors take shape."""
-HELD_BACK_SHARE, MOST_HELD_BACK, LEAST_HELD_BACK = 0.05, 100_000, 500
-"""What the search may hold back of the train ratings; with fewer nothing is judged."""
 
 
 class EmTrainer:
@@ -56,8 +55,7 @@ class EmTrainer:
         rows, row_bytes = kind.rows_at_once(settings.factors), travel_bytes(kind.row_floats(settings.factors))
         partition = ItemPartition.of(dataset.num_items, rows, row_bytes, collectives.world.size, memory_limit)
         self._model = kind(dataset, settings, self._shards, partition, collectives)
-        self._judges_by_valid = dataset.manifest.num_ratings.get("valid", 0) >= LEAST_HELD_BACK
-        self._search = Search.start(settings, self._judges_by_valid or self._share_to_hold_back() > 0)
+        self._search = Search.start(settings, can_judge(dataset.manifest))
         self._has_started = False
         self._valid: list[RatingPairs] | None = None
         self._valid_errors: ErrorSums | None = None
@@ -69,15 +67,9 @@ class EmTrainer:
         keep = memory_limit is None or num_ratings * RATING_BYTES <= memory_limit / TRAVEL_SHARE
         return RatingShards(self._dataset, own, world.device, self._seed, keep)
 
-    def _share_to_hold_back(self) -> float:
-        """Of the train ratings while the form is searched for; 0 where the validation split judges."""
-        num_ratings = self._dataset.manifest.num_ratings["train"]
-        share = min(HELD_BACK_SHARE, MOST_HELD_BACK / num_ratings)
-        return 0.0 if self._judges_by_valid or share * num_ratings < LEAST_HELD_BACK else share
-
     def _hold_back(self) -> None:
         """Hold back what the search judges by, or give it back, and read the ratings that are left."""
-        self._shards.hold_back(self._share_to_hold_back() if self._search.is_searching else 0.0)
+        self._shards.hold_back(share_to_hold_back(self._dataset.manifest) if self._search.is_searching else 0.0)
         self._collectives.together("reading the train ratings", self._shards.read)
 
     @property
@@ -140,7 +132,8 @@ class EmTrainer:
             search = self._search.polish()
             note: str | None = f"the last epochs, with all ratings and nothing more to try: {search.form}"
         else:
-            errors = self.validate() if self._judges_by_valid else self._model.errors(self._shards.held_back_pairs)
+            held_back = self._shards.held_back_pairs
+            errors = self._model.errors(held_back) if self._shards.held_back else self.validate()
             search, note = self._search.after_search_epoch(errors.squared / errors.count, self._settings)
         self._change_to(search)
         return note

@@ -1,6 +1,7 @@
-"""Train ratings that are held back for a while, to judge an AutoRec by them.
+"""Train ratings that are held back for a while, to judge by them what a search tries out.
 
-Which ones depends on the seed and on the rating alone, so that they are the same on any number of ranks.
+How many is the same for every model. Which ones an AutoRec holds back depends on the seed and on the rating alone,
+so that they are the same on any number of ranks; for matrix factorization see rating_shards.py.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ HELD_BACK_STREAM = 5
 MOST_SHARE, MOST_RATINGS, LEAST_RATINGS = 0.05, 100_000, 500
 
 
-def can_judge_by_valid(manifest: Manifest) -> bool:
-    """Whether the validation split has enough ratings."""
-    return manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS
+def can_judge(manifest: Manifest) -> bool:
+    """Whether the validation split, or what may be held back, has enough ratings."""
+    return _can_judge_by_valid(manifest) or share_to_hold_back(manifest) > 0
 
 
 def share_to_hold_back(manifest: Manifest) -> float:
     """Of the train ratings; 0 where the validation split judges, or where too few ratings would."""
     num_ratings = manifest.num_ratings["train"]
     share = min(MOST_SHARE, MOST_RATINGS / max(1, num_ratings))
-    return 0.0 if can_judge_by_valid(manifest) or share * num_ratings < LEAST_RATINGS else share
+    return 0.0 if _can_judge_by_valid(manifest) or share * num_ratings < LEAST_RATINGS else share
+
+
+def _can_judge_by_valid(manifest: Manifest) -> bool:
+    return manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,27 @@ def test_recommend_prints_one_list_per_user(capsys, tmp_path, folders):
     assert [one["user_id"] for one in json.loads((tmp_path / "l.json").read_text())] == ["u1", "u2"]
 
 
+@pytest.mark.parametrize("options", [[], ["--include-seen"]])
+def test_lists_for_all_users_are_those_for_each(capsys, tmp_path, folders, options):
+    import pyarrow.parquet as pq
+
+    output = tmp_path / "lists.parquet"
+    arguments = ["recommend", folders[0], "--all-users", "--top", "4", "--output", str(output), *options]
+    code, out, _ = run(capsys, *arguments)
+
+    assert code == 0
+    assert "lines for 120 users" in out
+    model = load_model(folders[0])
+    users = model.user_ids.array.to_pylist()
+    expected = [
+        (one.user_id, rank, item_id, pytest.approx(score))
+        for one in model.recommend(users, 4, include_seen=bool(options))
+        for rank, (item_id, score) in enumerate(zip(one.item_ids, one.scores.tolist(), strict=True), start=1)
+    ]
+    lines = pq.read_table(output).to_pylist()
+    assert [tuple(line.values()) for line in lines] == expected
+
+
 def test_titles_are_shown_as_they_are(capsys, folders, monkeypatch):
     titles = load_model(folders[0]).titles.to_pylist()
     odd = [f"[red]:smile:[/] {row}\x1b[2J" for row in range(len(titles))]
@@ -116,6 +137,9 @@ def _texts(texts: list[str]):
         (["recommend", "MODEL", "--user", "u1", "--user", "nobody"], "unknown user 'nobody'"),
         (["recommend", "MODEL", "--user", "u1", "--include-seen", "--dataset", "x"], "contradict each other"),
         (["recommend", "MODEL", "--user", "u1", "--output", "lists.xml"], "must end in .json or .csv"),
+        (["recommend", "MODEL"], "give --user ID, once or more, or --all-users"),
+        (["recommend", "MODEL", "--all-users"], "needs --output FILE.parquet"),
+        (["recommend", "MODEL", "--all-users", "--output", "lists.csv"], "must end in .parquet"),
         (["recommend", "MODEL", "--user", "u1", "--dataset", "nowhere"], "nowhere holds no manifest.json"),
         (["recommend", "nowhere", "--user", "u1"], "nowhere holds no model.json"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--split", "train"], "use test or valid"),

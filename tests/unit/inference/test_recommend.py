@@ -133,6 +133,20 @@ def test_many_equal_scores_are_chosen_the_same_way_every_time():
     assert items.tolist() == scores.sort(dim=1, descending=True, stable=True).indices[:, :50].tolist()
 
 
+@pytest.mark.parametrize("num_items", [5000, 6000, 6001])
+def test_the_best_of_many_items_are_those_of_a_full_sort(num_items):
+    scores = torch.randn((30, num_items), generator=torch.Generator().manual_seed(0))
+    scores[:10] = (4 * scores[:10]).round()
+    scores[20:, 7:] = -torch.inf
+
+    items, values = top_items(scores, 10)
+
+    expected = scores.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(values, expected.values[:, :10])
+    is_wanted = ~values.isneginf()
+    assert torch.equal(items[is_wanted], expected.indices[:, :10][is_wanted])
+
+
 def test_unknown_users_are_named(model):
     model.require_users(["u1", "u2"])
     with pytest.raises(DataError, match="unknown user 'u999', 'x': "):

@@ -12,7 +12,7 @@ batches, all of an epoch with a full batch, takes the mean of what they give.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -22,15 +22,11 @@ import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
 from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset, Side
+from recsys_dist.data.dataset import Dataset
 from recsys_dist.data.loader import (
     RowBatch,
-    RowLoader,
-    held_out_blocks,
     other_side,
-    row_chunks,
     slice_rows,
-    turned_blocks,
 )
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
@@ -38,21 +34,19 @@ from recsys_dist.distributed.data_parallel import replicate, without_averaging
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.models.autorec import Autorec, Baseline, ColumnExchange, InputForm, OutputLink, RowFacts
+from recsys_dist.models.autorec import Autorec, ColumnExchange, OutputLink
 from recsys_dist.training.autorec_batches import AutorecBatches
 from recsys_dist.training.autorec_optimizer import optimizer_of
+from recsys_dist.training.autorec_ratings import AutorecRatings, chunks, valid_blocks
 from recsys_dist.training.autorec_search import AutorecSearch, first_choice
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
-from recsys_dist.training.baseline import fit_biases
 from recsys_dist.training.config import AutorecSettings
-from recsys_dist.training.held_back import HeldBack, can_judge, share_to_hold_back
+from recsys_dist.training.held_back import can_judge, share_to_hold_back
 from recsys_dist.training.trainer import EpochResult
 
 WARM_UP = 0.1
 SEARCH_RATINGS = 6_000_000
 """About so many are an epoch of the search, at most."""
-CHUNK_ROWS = 4096
-CHUNK_RATINGS = 1 << 19
 
 
 class AutorecTrainer:
@@ -65,8 +59,7 @@ class AutorecTrainer:
         self._dataset, self._settings, self._collectives = dataset, settings, collectives
         self._epochs, self._seed = epochs, seed
         world = collectives.world
-        self._rows: Side = settings.orientation
-        self._columns = other_side(self._rows)
+        self._columns = other_side(settings.orientation)
         self._shares = Shares.of(dataset, settings, world.rank, world.size)
         self._search = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest))
         self._settled: dict[str, torch.Tensor] | None = None
@@ -79,50 +72,19 @@ class AutorecTrainer:
         self._valid_blocks: list[Block] | None = None
 
     def _read_ratings(self) -> None:
-        """Read what this rank trains on, without what the search judges by, and fit the baseline to it."""
-        world, collectives = self._collectives.world, self._collectives
-        self._loader, own_blocks, self._held_back = collectives.together("reading the train ratings", self._open)
-        num_ratings = torch.tensor(
-            sum(block.num_ratings for block in self._loader.blocks), dtype=torch.int64, device=world.device
+        """Read what this rank trains on, without what the search judges by."""
+        self._ratings = AutorecRatings.read(
+            self._dataset, self._settings, self._shares, self._seed, self._collectives, self.is_searching
         )
-        self._num_ratings = int(collectives.sum_(num_ratings))
-        num_columns, mean = self._dataset.num_rows(self._columns), self._dataset.manifest.rating.mean
-        biases = fit_biases(own_blocks, num_columns, mean, collectives)
-        self._column_shrinkage = biases.column_shrinkage
-        mean_length = self._num_ratings / self._dataset.num_rows(self._rows)
-        form = InputForm(
-            self._settings.centring, self._search.choice.presence, self._settings.length_power, mean_length
-        )
-        self._baseline = Baseline.of(biases, form, world.device)
-        self._row_facts = self._facts_of(own_blocks)
-
-    def _open(self) -> tuple[RowLoader, Sequence[Block], list[Block]]:
-        """What this rank trains on, its whole rows, and what is held back of the former."""
-        dataset, shares, size = self._dataset, self._shares, self._settings.batch_size
-        if not shares.is_sharded:
-            loader = RowLoader.of_rows(dataset, self._rows, shares.row_shards, size, self._seed)
-            own: Sequence[Block] = loader.blocks
-        else:
-            loader = RowLoader.of_columns(dataset, self._rows, shares.column_shards, size, self._seed)
-            own = [dataset.block(self._rows, shard) for shard in shares.row_shards]
-        share = share_to_hold_back(dataset.manifest) if self._search.is_searching else 0.0
-        if not share:
-            return loader, own, []
-        held_back = HeldBack(share, self._seed, dataset.num_rows(self._columns))
-        parts = [held_back.part(block, shares.columns[0]) for block in loader.blocks]
-        loader.blocks = [left for left, _ in parts]
-        own = [held_back.part(block)[0] for block in own] if shares.is_sharded else loader.blocks
-        return loader, own, [held for _, held in parts]
 
     def _build(self) -> None:
         """Parameters, of the baseline, and their optimizer."""
         manifest, settings = self._dataset.manifest, self._settings
-        output = OutputLink(
-            settings.output_activation, manifest.rating.min, manifest.rating.max, self._baseline.mean
-        )
+        baseline = self._ratings.baseline
+        output = OutputLink(settings.output_activation, manifest.rating.min, manifest.rating.max, baseline.mean)
         first, last = self._shares.columns
         self._model = Autorec(
-            self._baseline.columns(first, last),
+            baseline.columns(first, last),
             settings.hidden,
             settings.hidden_activation,
             output,
@@ -138,11 +100,10 @@ class AutorecTrainer:
     def _begin_stage(self) -> None:
         """Go on with what the search has chosen: baseline, batches, and an optimizer that remembers nothing."""
         choice, collectives, settings = self._search.choice, self._collectives, self._settings
-        form = replace(self._baseline.form, presence=choice.presence)
-        self._baseline = replace(self._baseline, form=form)
-        self._model.baseline = self._baseline.columns(*self._shares.columns)
+        baseline = self._ratings.baseline.columns(*self._shares.columns)
+        self._model.baseline = replace(baseline, form=replace(baseline.form, presence=choice.presence))
         self._batches = AutorecBatches(
-            self._loader,
+            self._ratings.loader,
             self._shares.columns,
             self._dataset.num_rows(self._columns),
             settings,
@@ -154,25 +115,10 @@ class AutorecTrainer:
             self._model,
             settings,
             choice.regularization,
-            self._num_ratings,
-            self._column_shrinkage,
+            self._ratings.num_ratings,
+            self._ratings.column_shrinkage,
             collectives.sum_ if self._shares.is_sharded else None,
         )
-
-    def _facts_of(self, blocks: Sequence[Block]) -> RowFacts:
-        """Of all rows that this rank sees, from its whole ones."""
-        num_columns, device = self._dataset.num_rows(self._columns), self._collectives.world.device
-        nothing = torch.zeros(0, dtype=torch.float32, device=device)
-        own = [
-            self._baseline.row_facts(
-                Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, device)
-            )
-            for block in blocks
-        ]
-        facts = RowFacts(*(torch.cat(parts) for parts in zip((nothing, nothing), *own, strict=True)))
-        if not self._shares.is_sharded:
-            return facts
-        return RowFacts(*(self._collectives.gather_rows(part, self._shares.row_ranges) for part in facts))
 
     def _exchange(self) -> ColumnExchange | None:
         if not self._shares.is_sharded:
@@ -195,10 +141,10 @@ class AutorecTrainer:
     @property
     def _steps(self) -> int:
         """Batches of an epoch; while settings are tried out, an epoch is some of them where they are many."""
-        steps = self._loader.steps
+        steps = self._ratings.loader.steps
         if not self.is_searching or self._settings.is_full_batch:
             return steps
-        return min(steps, -(-SEARCH_RATINGS * steps // self._num_ratings))
+        return min(steps, -(-SEARCH_RATINGS * steps // self._ratings.num_ratings))
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         """Run the batches of an epoch that are left; asks `should_stop` before each step."""
@@ -206,7 +152,7 @@ class AutorecTrainer:
         while self._step < self._steps:
             if should_stop():
                 return self._result(received, finished=False)
-            together = self._loader.steps if self._settings.is_full_batch else self._settings.accumulation
+            together = self._ratings.loader.steps if self._settings.is_full_batch else self._settings.accumulation
             self._train_step(range(self._step, min(self._step + together, self._steps)))
         result = self._result(received, finished=True)
         self.epochs_done += 1
@@ -223,7 +169,7 @@ class AutorecTrainer:
     def _decide(self) -> str:
         """Take the search one stage further; returns what there is to tell."""
         holds_back = share_to_hold_back(self._dataset.manifest) > 0
-        errors = self._errors(self._held_back) if holds_back else self.validate()
+        errors = self._errors(self._ratings.held_back) if holds_back else self.validate()
         error: float = self._collectives.gather_json(errors.squared / max(1, errors.count))[0]
         if self._settled is None:
             self._settled = {name: p.detach().clone() for name, p in self._model.named_parameters()}
@@ -264,15 +210,15 @@ class AutorecTrainer:
     def _mean_square(self) -> float:
         """Of the errors of the epoch, over all ranks, in units of the baseline's variance."""
         squared = float(self._collectives.sum_(self._sums[:1].clone()))
-        return squared / (self._num_ratings * self._model.baseline.scale**2)
+        return squared / (self._ratings.num_ratings * self._model.baseline.scale**2)
 
     def _add_gradients(self, number: int, share: float) -> None:
-        batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._row_facts)
+        batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._ratings.row_facts)
         error_N = self._replica(batch) - batch.rating_N
         # The average over ranks of world x local sum is the sum over the global batch; N/T is its mean length.
         # Sharded columns have gradients of their own, which nobody averages.
         averaged = 1 if self._shares.is_sharded else self._collectives.world.size
-        mean_length = self._num_ratings / self._loader.steps
+        mean_length = self._ratings.num_ratings / self._ratings.loader.steps
         weight = share * averaged / (mean_length * self._model.baseline.scale**2)
         (error_N.square().sum() * weight).backward()
         error_N = error_N.detach().double()
@@ -295,14 +241,17 @@ class AutorecTrainer:
     def validate(self) -> ErrorSums:
         """Errors over the valid split."""
         if self._valid_blocks is None:
-            self._valid_blocks = self._collectives.together("reading the valid ratings", self._read_valid)
+            self._valid_blocks = self._collectives.together(
+                "reading the valid ratings",
+                lambda: valid_blocks(self._dataset, self._settings, self._shares, self._ratings.loader),
+            )
         return self._errors(self._valid_blocks)
 
     def _errors(self, pairs_of_blocks: Sequence[Block]) -> ErrorSums:
         """Over all ranks; each predicts the pairs of its own rows or columns, by blocks."""
         sums = ErrorSums()
-        for block, pairs in zip(self._loader.blocks, pairs_of_blocks, strict=True):
-            for start, stop in self._chunks(block):
+        for block, pairs in zip(self._ratings.loader.blocks, pairs_of_blocks, strict=True):
+            for start, stop in chunks(block, self._shares.is_sharded):
                 sums += self._chunk_errors(slice_rows(block, start, stop), slice_rows(pairs, start, stop))
         local = torch.tensor(
             [sums.squared, sums.absolute, sums.count],
@@ -311,25 +260,11 @@ class AutorecTrainer:
         )
         return _error_sums(self._collectives.sum_(local))
 
-    def _read_valid(self) -> list[Block]:
-        if not self._shares.is_sharded:
-            return held_out_blocks(self._dataset, "valid", self._rows, self._shares.row_shards)
-        by_column = held_out_blocks(self._dataset, "valid", self._columns, self._shares.column_shards)
-        return turned_blocks(by_column, self._loader.shards)
-
-    def _chunks(self, block: Block) -> Iterator[tuple[int, int]]:
-        if self._shares.is_sharded:
-            # The same on every rank, whatever its columns hold.
-            return (
-                (start, min(start + CHUNK_ROWS, block.num_rows)) for start in range(0, block.num_rows, CHUNK_ROWS)
-            )
-        return row_chunks(block, CHUNK_ROWS, CHUNK_RATINGS)
-
     def _chunk_errors(self, rows: RowBatch, pairs: RowBatch) -> ErrorSums:
         if len(pairs.values) == 0 and not self._shares.is_sharded:
             return ErrorSums()
-        first = int(rows.rows[0]) - self._loader.first_row
-        facts = self._row_facts.at(slice(first, first + len(rows.rows)))
+        first = int(rows.rows[0]) - self._ratings.loader.first_row
+        facts = self._ratings.row_facts.at(slice(first, first + len(rows.rows)))
         predicted_N = self._model.predict(self._csr(rows), facts, self._csr(pairs))
         return ErrorSums.of(predicted_N.cpu().numpy(), pairs.values)
 
@@ -354,7 +289,7 @@ class AutorecTrainer:
             "mean": model.baseline.mean,
             "scale": model.baseline.scale,
             "row_shrinkage": model.baseline.row_shrinkage,
-            "column_shrinkage": self._column_shrinkage,
+            "column_shrinkage": self._ratings.column_shrinkage,
             "search": self._search.to_json(),
             "regularization": self._search.choice.regularization,
             "presence": model.baseline.form.presence,

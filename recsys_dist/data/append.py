@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data import tasks
 from recsys_dist.data.assemble import ITEM_INDEX, count_items, extents, user_shards_of
-from recsys_dist.data.collected import ShardInfo, split_fingerprint
+from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.collection import cut_buckets, find_time_cutoffs
 from recsys_dist.data.config import PrepareConfig, rules_of
 from recsys_dist.data.dataset import (
@@ -32,20 +32,17 @@ from recsys_dist.data.dataset import (
     Ancestor,
     Dataset,
     Manifest,
-    RatingStats,
-    RowCounts,
     Shard,
-    SplitInfo,
 )
 from recsys_dist.data.grown import GrownInfo, KnownInfo, Part, base_runs
 from recsys_dist.data.input_blocks import InputBlock
 from recsys_dist.data.partition import RunInfo, cut_evenly
-from recsys_dist.data.publish import write_item_table, write_rejects
+from recsys_dist.data.publish import manifest_of, write_item_table, write_rejects
 from recsys_dist.data.reading import Reading
 from recsys_dist.data.scratch import join_texts, pack_texts, unpack_texts
 from recsys_dist.data.settled import Buckets, Run, Source
 from recsys_dist.data.shards import RUNS, SettledInfo
-from recsys_dist.data.split import TRAIN, Cutoffs, describe
+from recsys_dist.data.split import TRAIN, Cutoffs
 from recsys_dist.data.tables import id_schema, write_table
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
 from recsys_dist.errors import ConfigError
@@ -102,7 +99,7 @@ class Addition:
             *written,
             *write_rejects(self.output, scratch, runs, infos, grown.rejects, first=num_rejects),
         ]
-        return self._manifest(infos, grown, user_shards, item_shards, self._with_carried(files))
+        return self._manifest(infos, grown, (user_shards, item_shards), self._with_carried(files))
 
     def _roles(self) -> list[int]:
         """What the splits of the dataset count as: where files make the split, as rows of those files."""
@@ -254,30 +251,15 @@ class Addition:
         self,
         infos: list[RunInfo],
         grown: _Grown,
-        user_shards: list[Shard],
-        item_shards: list[Shard],
+        sides: tuple[list[Shard], list[Shard]],
         files: list[FileRecord],
     ) -> Manifest:
-        shards, base = grown.shards, self.base.manifest
-        num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
-        rejected = sum((info.rejected for info in infos), Counter(base.rows.rejected) + grown.rejected)
-        read = base.rows.read + sum(info.num_read for info in infos)
-        rules = self.config.ratings
-        return Manifest(
-            num_users=user_shards[-1].stop,
-            num_items=item_shards[-1].stop,
-            num_ratings=num_ratings,
-            rating=RatingStats.of(rules.min, rules.max, shards),
-            rows=RowCounts(read=read, kept=sum(num_ratings.values()), rejected=dict(rejected)),
-            split=SplitInfo(
-                rule=describe(self.config.split, grown.cutoffs), fingerprint=split_fingerprint(shards)
-            ),
-            rules=rules_of(self.config),
-            grown_from=self._ancestors(sum(info.num_held_out for info in grown.infos)),
-            user_shards=tuple(user_shards),
-            item_shards=tuple(item_shards),
-            files=tuple(sorted(files, key=_place)),
-        )
+        rows = self.base.manifest.rows
+        rejected = sum((info.rejected for info in infos), Counter(rows.rejected) + grown.rejected)
+        num_read = rows.read + sum(info.num_read for info in infos)
+        ancestors = self._ancestors(sum(info.num_held_out for info in grown.infos))
+        files = sorted(files, key=_place)
+        return manifest_of(self.config, grown.shards, grown.cutoffs, sides, num_read, rejected, files, ancestors)
 
     def _ancestors(self, num_held_out: int) -> tuple[Ancestor, ...]:
         base = self.base

@@ -121,7 +121,7 @@ def _describe(
     )
 
 
-def split_fingerprint(shards: list[ShardInfo]) -> str:
+def split_fingerprint(shards: Sequence[ShardInfo]) -> str:
     """A hash of which pairs train, validate and test; the same split of the same pairs gives the same one."""
     sums = [sum(shard.fingerprint[code] for shard in shards) % 2**64 for code in range(len(SPLITS))]
     counts = [sum(shard.num_ratings[split] for shard in shards) for split in SPLITS]

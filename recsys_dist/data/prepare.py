@@ -13,7 +13,6 @@ which line a row stands in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -25,27 +24,21 @@ from recsys_dist.data.append import Addition, require_same_rules
 from recsys_dist.data.assemble import ITEM_INDEX, count_items, extents, user_shards_of
 from recsys_dist.data.attempt import Attempt
 from recsys_dist.data.cluster import Progress, open_cluster
-from recsys_dist.data.collected import split_fingerprint
-from recsys_dist.data.collection import Collected, Collection, default_shards
-from recsys_dist.data.config import PrepareConfig, rules_of
+from recsys_dist.data.collection import Collection, default_shards
+from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import (
-    SPLITS,
     Dataset,
     Manifest,
-    RatingStats,
-    RowCounts,
     Shard,
-    SplitInfo,
 )
 from recsys_dist.data.input_blocks import InputBlock, find_blocks
 from recsys_dist.data.journal import Journal
 from recsys_dist.data.output import Output
-from recsys_dist.data.partition import RunInfo, cut_evenly
-from recsys_dist.data.publish import write_item_table, write_rejects, write_user_table
+from recsys_dist.data.partition import cut_evenly
+from recsys_dist.data.publish import manifest_of, write_item_table, write_rejects, write_user_table
 from recsys_dist.data.reading import Reading
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.shards import RUNS
-from recsys_dist.data.split import describe
 from recsys_dist.data.titles import find_titles_files, read_titles
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
 from recsys_dist.errors import ConfigError, DataError
@@ -131,7 +124,10 @@ class _Preparation:
             *self._write_shards(user_shards, item_shards),
             *write_rejects(self.output, self.scratch, runs, infos, collected.rejects),
         ]
-        return self._manifest(infos, collected, user_shards, item_shards, files)
+        rejected = sum((info.rejected for info in infos), collected.rejected)
+        num_read = sum(info.num_read for info in infos)
+        sides = (user_shards, item_shards)
+        return manifest_of(self.config, shards, collected.cutoffs, sides, num_read, rejected, files)
 
     def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
         num_shards = self.config.shards.items or default_shards(int(num_train.sum()))
@@ -150,31 +146,3 @@ class _Preparation:
         subjects = [f"item shard {number}" for number in range(len(items))]
         blocks = journal.run("write items", tasks.write_items, item_calls, subjects, lambda file: file.rows)
         return [*(record for records in written for record in records), *blocks]
-
-    def _manifest(
-        self,
-        infos: list[RunInfo],
-        collected: Collected,
-        user_shards: list[Shard],
-        item_shards: list[Shard],
-        files: Sequence[FileRecord],
-    ) -> Manifest:
-        shards = collected.shards
-        num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
-        rejected = sum((info.rejected for info in infos), collected.rejected)
-        return Manifest(
-            num_users=user_shards[-1].stop,
-            num_items=item_shards[-1].stop,
-            num_ratings=num_ratings,
-            rating=RatingStats.of(self.config.ratings.min, self.config.ratings.max, shards),
-            rows=RowCounts(
-                read=sum(info.num_read for info in infos), kept=sum(num_ratings.values()), rejected=dict(rejected)
-            ),
-            split=SplitInfo(
-                rule=describe(self.config.split, collected.cutoffs), fingerprint=split_fingerprint(shards)
-            ),
-            rules=rules_of(self.config),
-            user_shards=tuple(user_shards),
-            item_shards=tuple(item_shards),
-            files=tuple(files),
-        )

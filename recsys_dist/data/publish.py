@@ -1,7 +1,8 @@
-"""The tables of a dataset that no single shard can write: ids of users and items, and the refused rows."""
+"""What no single shard can write of a dataset: ids of users and items, the refused rows, and the manifest."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -10,14 +11,46 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recsys_dist.data.collected import ShardInfo, split_fingerprint
+from recsys_dist.data.config import PrepareConfig, rules_of
+from recsys_dist.data.dataset import SPLITS, Ancestor, Manifest, RatingStats, RowCounts, Shard, SplitInfo
 from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.rejects import Reason, Rejects
 from recsys_dist.data.scratch import Scratch, unpack_texts
 from recsys_dist.data.settled import RUN_LINES, Run
+from recsys_dist.data.split import Cutoffs, describe
 from recsys_dist.data.tables import REJECTS_SCHEMA, id_schema, write_table
 from recsys_dist.data.titles import find_titles
 from recsys_dist.data.vocab import all_item_ids
 from recsys_dist.storage import FileRecord, Folder
+
+
+def manifest_of(
+    config: PrepareConfig,
+    shards: Sequence[ShardInfo],
+    cutoffs: Cutoffs | None,
+    sides: tuple[Sequence[Shard], Sequence[Shard]],
+    num_read: int,
+    rejected: Counter[str],
+    files: Sequence[FileRecord],
+    grown_from: tuple[Ancestor, ...] = (),
+) -> Manifest:
+    """The manifest of the collected `shards`, whose rows lie in the user and item shards of `sides`."""
+    user_shards, item_shards = sides
+    num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
+    return Manifest(
+        num_users=user_shards[-1].stop,
+        num_items=item_shards[-1].stop,
+        num_ratings=num_ratings,
+        rating=RatingStats.of(config.ratings.min, config.ratings.max, shards),
+        rows=RowCounts(read=num_read, kept=sum(num_ratings.values()), rejected=dict(rejected)),
+        split=SplitInfo(rule=describe(config.split, cutoffs), fingerprint=split_fingerprint(shards)),
+        rules=rules_of(config),
+        grown_from=grown_from,
+        user_shards=tuple(user_shards),
+        item_shards=tuple(item_shards),
+        files=tuple(files),
+    )
 
 
 def write_user_table(output: Folder, scratch: Scratch, num_shards: int) -> FileRecord:

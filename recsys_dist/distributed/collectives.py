@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from recsys_dist.distributed.roll_call import silent_ranks
+from recsys_dist.distributed.shared_memory import MOST_RANKS, SharedMemory, new_file, row_bytes
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory
 
@@ -43,7 +43,9 @@ def open_collectives(
         torch.cuda.set_device(world.device)
     _join(world, timeout_s, init_method)
     try:
-        yield Collectives(world)
+        collectives = Collectives(world)
+        collectives.share_memory()
+        yield collectives
     finally:
         dist.destroy_process_group()
 
@@ -73,6 +75,21 @@ class Collectives:
         self.world = world
         self.received_bytes = 0
         """What this rank has received from others of tables, so far."""
+        self._shared: SharedMemory | None = None
+
+    def share_memory(self) -> None:
+        """From here on tell large tables through memory, where all ranks are on one machine and it has room."""
+        if self.world.device.type != "cpu" or self.world.size > MOST_RANKS:
+            return
+        with new_file() if self.world.is_first else nullcontext() as created:
+            path = self.gather_json(created)[0]
+            shared = path and SharedMemory.opened(path, self.world.rank, self.world.size, self._wait)
+            if not self.any_rank(shared is None):
+                self._shared = shared
+
+    def _wait(self) -> None:
+        """For all ranks."""
+        self.sum_(torch.zeros(1, device=self.world.device))
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Replace `tensor` by its sum over all ranks, in place; returns it."""
@@ -114,6 +131,8 @@ class Collectives:
             return local_RX
         counts = [stop - start for start, stop in row_ranges]
         assert len(local_RX) == counts[self.world.rank], "a rank must bring exactly its own rows"
+        if self._shared is not None and self._shared.suits(local_RX, sum(counts)):
+            return self._shared.gather(local_RX, counts)
         share, num_rows = counts[0], sum(counts)
         if len(set(counts[:-1])) == 1 and 0 <= share - counts[-1] <= share // 8:
             # Equal shares, but that the last one may lack a few rows, which come to lie behind all others.
@@ -142,8 +161,10 @@ class Collectives:
         assert len(partial_RX) == sum(counts), "the partial must cover the rows of all ranks"
         own = counts[self.world.rank]
         self._count(partial_RX, (self.world.size - 1) * own)
+        if self._shared is not None and self._shared.suits(partial_RX, len(partial_RX)):
+            return self._shared.sum_at_owners(partial_RX, counts)
         total = partial_RX.new_empty((own, *partial_RX.shape[1:]))
-        step = max(1, PIECE_BYTES // max(1, _row_bytes(partial_RX) * self.world.size))
+        step = max(1, PIECE_BYTES // max(1, row_bytes(partial_RX) * self.world.size))
         if step >= max(counts):
             # All at once, and as it lies there.
             self._sum_at_owners(partial_RX.contiguous(), counts, total)
@@ -219,7 +240,7 @@ class Collectives:
         return list(zip([0, *stops[:-1]], stops, strict=True))
 
     def _count(self, table: torch.Tensor, num_rows: int) -> None:
-        self.received_bytes += num_rows * _row_bytes(table)
+        self.received_bytes += num_rows * row_bytes(table)
 
     def _run(self, name: str, collective: Callable[[], Any]) -> None:
         try:
@@ -233,7 +254,3 @@ class Collectives:
             raise TrainingError(
                 f"rank {self.world.rank} of {self.world.size}: {name} failed: {missing}{reason}"
             ) from error
-
-
-def _row_bytes(table: torch.Tensor) -> int:
-    return math.prod(table.shape[1:]) * table.element_size()

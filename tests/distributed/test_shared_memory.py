@@ -1,0 +1,86 @@
+"""Tables through memory that ranks share: the same bits as through sockets, which serve where it fails."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from recsys_dist.distributed import collectives as told
+from recsys_dist.distributed import shared_memory
+from recsys_dist.distributed.collectives import Collectives
+from tests.ranks import run_ranks
+
+FLOATS = 10
+Answer = tuple[torch.Tensor, torch.Tensor]
+
+
+def partials(rank: int, num_rows: int) -> torch.Tensor:
+    """Numbers whose sum depends on the order of its terms."""
+    generator = torch.Generator().manual_seed(rank)
+    magnitudes = 10.0 ** torch.randint(-8, 9, (num_rows, 1), generator=generator)
+    return torch.randn(num_rows, FLOATS, generator=generator, dtype=torch.float64) * magnitudes
+
+
+def exchange(collectives: Collectives, ranges: list[tuple[int, int]]) -> Answer:
+    rank = collectives.world.rank
+    start, stop = ranges[rank]
+    num_rows = ranges[-1][1]
+    own = partials(99, num_rows)[start:stop].float()
+    return collectives.gather_rows(own, ranges), collectives.sum_scatter_rows(partials(rank, num_rows), ranges)
+
+
+def exchange_both_ways(collectives: Collectives, ranges: list[tuple[int, int]]) -> tuple[Answer, Answer]:
+    """Through sockets, and through memory in pieces of a few rows."""
+    through_sockets = exchange(collectives, ranges)
+    shared_memory.LEAST_BYTES = 1
+    shared_memory.TOTAL_BYTES = 1 << 14
+    collectives.share_memory()
+    assert collectives._shared is not None
+    twice = exchange(collectives, ranges), exchange(collectives, ranges)
+    assert all(map(torch.equal, *twice))
+    return through_sockets, twice[1]
+
+
+@pytest.mark.parametrize(
+    "cuts", [[0, 301, 601], [0, 599, 601], [0, 200, 200, 601], [0, 150, 300, 450, 601], [0, 0, 1, 2, 601]]
+)
+def test_memory_tells_the_same_bits_as_sockets(tmp_path: Path, cuts: list[int]) -> None:
+    ranges = list(itertools.pairwise(cuts))
+    for through_sockets, through_memory in run_ranks(exchange_both_ways, len(ranges), tmp_path, ranges):
+        assert all(map(torch.equal, through_sockets, through_memory))
+        assert torch.equal(through_memory[0], partials(99, cuts[-1]).float())
+
+
+def without_memory(collectives: Collectives, reason: str) -> bool:
+    shared_memory.LEAST_BYTES = 1
+    collectives._shared = None
+    if reason == "no folder":
+        shared_memory.FOLDER = Path("/nowhere/at/all")
+    elif reason == "no room":
+        shared_memory.TOTAL_BYTES = 1 << 60
+    elif collectives.world.rank == 1:
+        told.SharedMemory.opened = lambda *_: None  # type: ignore[method-assign, assignment]
+    collectives.share_memory()
+    gathered, _ = exchange(collectives, [(0, 10), (10, 40)])
+    return collectives._shared is None and torch.equal(gathered, partials(99, 40).float())
+
+
+@pytest.mark.parametrize("reason", ["no folder", "no room", "on another machine"])
+def test_without_such_memory_sockets_do(tmp_path: Path, reason: str) -> None:
+    assert run_ranks(without_memory, 2, tmp_path, reason) == [True, True]
+
+
+def names_left(collectives: Collectives, folder: Path) -> tuple[bool, list[Path]]:
+    shared_memory.FOLDER = folder
+    collectives._shared = None
+    collectives.share_memory()
+    collectives.gather_json("after the first rank is through")
+    return collectives._shared is not None, list(folder.iterdir())
+
+
+def test_its_file_has_no_name_left_once_all_share_it(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    assert run_ranks(names_left, 2, tmp_path, tmp_path / "memory") == [(True, [])] * 2

@@ -13,7 +13,9 @@ Each size is trained by the plain model (K=16) on `--ranks` of one thread each f
 one rank the seconds hold nothing but the arithmetic, on more also what ranks tell each other. An epoch's seconds
 are the median of the epochs after the first, which has the reading and the warm-up in it; of the runs the table
 gives median and range. `--efficiency` sets one rank of one thread beside two of one thread each, in turns, on
-the largest size of at most 27 million: efficiency = seconds of one / (2 x seconds of two).
+the largest size of at most 27 million: efficiency = seconds of one / (2 x seconds of two). What cores that share
+caches, memory and clock cost each other no program wins back. Two trainings of one rank each, which tell each other
+nothing, are therefore timed side by side as well: seconds of one alone / seconds of one beside another.
 
 The table goes to the screen and, with the seconds of every epoch, to WORK_DIR/scaling.json. A CSV of 100 million
 rows takes about 2.7 GB and is deleted once it is prepared; the datasets stay for another call. Run it on a machine
@@ -29,7 +31,9 @@ import platform
 import shutil
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +116,7 @@ class Outcome:
     sizes: list[Timed] = field(default_factory=list)
     """From the smallest."""
     efficiency: list[Timed] = field(default_factory=list)
-    """One rank and two on the same ratings."""
+    """One rank, two, and one beside another training of one, on the same ratings."""
 
     def measure_size(self, dataset: Path, ranks: int, work: Path, runs: int) -> None:
         """Train on one more size so many times."""
@@ -123,11 +127,13 @@ class Outcome:
         self.write(work)
 
     def measure_efficiency(self, dataset: Path, work: Path, runs: int) -> None:
-        """Train on one rank and on two, in turns."""
-        self.efficiency = [Timed.on(dataset, ranks) for ranks in (1, 2)]
+        """Train on one rank, on two, and twice side by side, in turns."""
+        one, two, beside = self.efficiency = [Timed.on(dataset, ranks) for ranks in (1, 2, 1)]
         for _ in range(runs):
-            for timed in self.efficiency:
-                timed.train(dataset, work / "run-efficiency")
+            one.train(dataset, work / "run-efficiency")
+            two.train(dataset, work / "run-efficiency")
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(partial(beside.train, dataset), [work / "run-beside-1", work / "run-beside-2"]))
         self.write(work)
 
     def write(self, work: Path) -> None:
@@ -158,7 +164,7 @@ def show_sizes(sizes: list[Timed]) -> None:
         before = timed
 
 
-def show_efficiency(one: Timed, two: Timed) -> None:
+def show_efficiency(one: Timed, two: Timed, beside: Timed) -> None:
     """Print the table of ranks."""
     print(
         f"\nmatrix factorization, {' '.join(PLAIN)}, {one.num_ratings:,} train ratings, ranks of one thread each"
@@ -167,6 +173,7 @@ def show_efficiency(one: Timed, two: Timed) -> None:
     print("|---|---|---|")
     print(f"| 1 | {spread(one.by_run)} | |")
     print(f"| 2 | {spread(two.by_run)} | {100 * one.seconds / (2 * two.seconds):.1f} % |")
+    print(f"| 1 beside another 1 | {spread(beside.by_run)} | {100 * one.seconds / beside.seconds:.1f} % |")
 
 
 def millions(text: str) -> list[float]:

@@ -14,8 +14,8 @@ one rank the seconds hold nothing but the arithmetic, on more also what ranks te
 are the median of the epochs after the first, which has the reading and the warm-up in it; of the runs the table
 gives median and range. `--efficiency` sets one rank of one thread beside two of one thread each, in turns, on
 the largest size of at most 27 million: efficiency = seconds of one / (2 x seconds of two). What cores that share
-caches, memory and clock cost each other no program wins back. Two trainings of one rank each, which tell each other
-nothing, are therefore timed side by side as well: seconds of one alone / seconds of one beside another.
+caches, memory and clock cost each other no program wins back. Two trainings of one rank each are therefore
+timed side by side as well, which tell each other nothing: seconds of one alone / seconds of one beside another.
 
 The table goes to the screen and, with the seconds of every epoch, to WORK_DIR/scaling.json. A CSV of 100 million
 rows takes about 2.7 GB and is deleted once it is prepared; the datasets stay for another call. Run it on a machine

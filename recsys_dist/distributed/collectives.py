@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from recsys_dist.distributed.roll_call import silent_ranks
-from recsys_dist.distributed.shared_memory import MOST_RANKS, SharedMemory, new_file, row_bytes
+from recsys_dist.distributed.shared_memory import SharedMemory, row_bytes
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory
 
@@ -78,18 +78,8 @@ class Collectives:
         self._shared: SharedMemory | None = None
 
     def share_memory(self) -> None:
-        """From here on tell large tables through memory, where all ranks are on one machine and it has room."""
-        if self.world.device.type != "cpu" or self.world.size > MOST_RANKS:
-            return
-        with new_file() if self.world.is_first else nullcontext() as created:
-            path = self.gather_json(created)[0]
-            shared = path and SharedMemory.opened(path, self.world.rank, self.world.size, self._wait)
-            if not self.any_rank(shared is None):
-                self._shared = shared
-
-    def _wait(self) -> None:
-        """For all ranks."""
-        self.sum_(torch.zeros(1, device=self.world.device))
+        """From here on keep large tables in memory that ranks share, if all are on one machine that has room."""
+        self._shared = SharedMemory.open(self)
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Replace `tensor` by its sum over all ranks, in place; returns it."""
@@ -121,9 +111,16 @@ class Collectives:
         return total
 
     def gather_rows(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
-        """Concatenate each rank's rows: [local rows, ...] sharded -> [all rows, ...] on every rank."""
+        """Concatenate each rank's rows: [local rows, ...] sharded -> [all rows, ...] on every rank.
+
+        To be read only: ranks on one machine may have but one table between them.
+        """
         num_rows = max(stop for _, stop in row_ranges) - min(start for start, _ in row_ranges)
         self._count(local_RX, num_rows - len(local_RX))
+        if self._shared is not None and self._shared.gathers(local_RX, num_rows):
+            table = self._shared.gather(local_RX, [stop - start for start, stop in row_ranges])
+            if table is not None:
+                return table
         return self._gather(local_RX, row_ranges)
 
     def _gather(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
@@ -131,8 +128,6 @@ class Collectives:
             return local_RX
         counts = [stop - start for start, stop in row_ranges]
         assert len(local_RX) == counts[self.world.rank], "a rank must bring exactly its own rows"
-        if self._shared is not None and self._shared.suits(local_RX, sum(counts)):
-            return self._shared.gather(local_RX, counts)
         share, num_rows = counts[0], sum(counts)
         if len(set(counts[:-1])) == 1 and 0 <= share - counts[-1] <= share // 8:
             # Equal shares, but that the last one may lack a few rows, which come to lie behind all others.
@@ -161,7 +156,7 @@ class Collectives:
         assert len(partial_RX) == sum(counts), "the partial must cover the rows of all ranks"
         own = counts[self.world.rank]
         self._count(partial_RX, (self.world.size - 1) * own)
-        if self._shared is not None and self._shared.suits(partial_RX, len(partial_RX)):
+        if self._shared is not None and self._shared.sums(partial_RX, len(partial_RX)):
             return self._shared.sum_at_owners(partial_RX, counts)
         total = partial_RX.new_empty((own, *partial_RX.shape[1:]))
         step = max(1, PIECE_BYTES // max(1, row_bytes(partial_RX) * self.world.size))

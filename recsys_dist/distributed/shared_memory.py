@@ -1,8 +1,11 @@
-"""Tables told between the ranks of one machine through memory that they share, instead of sockets.
+"""Tables of the ranks of one machine in memory that they share: gathered once for all, summed without sockets.
 
-A table goes piece by piece: each rank puts its part of a piece into its slot, all wait for all, and each takes
-what it needs from the slots of the others. Two sets of slots take turns, so that one wait a piece is enough:
-whoever fills a set again has waited for all since they emptied it.
+Gathered rows: each rank writes its own into a block that all see, and the table is read where it lies, so that a
+machine holds it once. A block is filled anew when no rank has a tensor in it any more.
+
+Sums at owners go piece by piece: each rank puts what it has for others into its slot, all wait for all, and each
+adds up what is meant for it. Two sets of slots take turns, so that one wait a piece is enough: whoever fills a set
+again has waited for all since they emptied it.
 """
 
 from __future__ import annotations
@@ -11,100 +14,143 @@ import math
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+if TYPE_CHECKING:
+    from recsys_dist.distributed.collectives import Collectives
+
 FOLDER = Path("/dev/shm")
-TOTAL_BYTES = 1 << 25
+SLOT_BYTES = 1 << 25
 """Of all slots: half of what a container has of this memory by default, and pieces that stay in the cache."""
 LINE_BYTES = 64
-"""Slots begin at cache lines."""
+"""Places in a slot begin at cache lines."""
 LEAST_BYTES = 1 << 20
 """Of a table: a smaller one is told at once through sockets."""
 MOST_RANKS = 16
 """With more, the pieces are so small that the waits cost more than sockets."""
 
 
-class SharedMemory:
-    """The slots of all ranks, and the copies in and out of them."""
+class Block:
+    """Memory that all ranks see, and whether a tensor of this one lies in it."""
 
-    def __init__(self, memory: mmap.mmap, rank: int, size: int, wait: Callable[[], None]) -> None:
-        """`memory` has `TOTAL_BYTES`; `wait` returns once every rank has called it."""
-        self._rank, self._size, self._wait = rank, size, wait
-        # A slot has a place for each rank that its rows may be meant for.
-        self._place_bytes = TOTAL_BYTES // (2 * size * size * LINE_BYTES) * LINE_BYTES
-        self._slot_bytes = size * self._place_bytes
-        data = torch.frombuffer(memory, dtype=torch.uint8)
-        slots = data[: 2 * size * self._slot_bytes].view(2, size, self._slot_bytes)
-        self._sets: Iterator[torch.Tensor] = cycle(slots)
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._user: Callable[[], memoryview | None] = lambda: None
 
     @classmethod
-    def opened(cls, path: str, rank: int, size: int, wait: Callable[[], None]) -> SharedMemory | None:
-        """The memory of a file that one rank created; None where this one does not see it."""
-        try:
-            file = os.open(path, os.O_RDWR)
-        except OSError:
-            return None
-        try:
-            return cls(mmap.mmap(file, TOTAL_BYTES), rank, size, wait)
-        except (OSError, ValueError):
-            return None
-        finally:
-            os.close(file)
+    def create(cls, num_bytes: int, ranks: Collectives) -> Block | None:
+        """One more, on all ranks; None on all where they are not on one machine, or it has no room."""
+        with _new_file(num_bytes) if ranks.world.is_first else nullcontext() as created:
+            path = ranks.gather_json(created)[0]
+            memory = None if path is None else _mapped(path, num_bytes)
+            return None if ranks.any_rank(memory is None) or memory is None else cls(memory)
 
-    def suits(self, table: torch.Tensor, num_rows: int) -> bool:
-        """Whether a table of so many rows of all ranks is worth it; the same answer on every rank."""
+    @property
+    def in_use(self) -> bool:
+        """Whether a tensor that `data` returned is alive."""
+        return self._user() is not None
+
+    def fits(self, num_bytes: int) -> bool:
+        """Whether so much has room here, and does not waste most of it."""
+        return num_bytes <= len(self._memory) <= 2 * num_bytes
+
+    def data(self, num_bytes: int) -> torch.Tensor:
+        """The beginning of it as bytes."""
+        # The tensor's storage keeps the view alive, and nothing else does.
+        view = memoryview(self._memory)[:num_bytes]
+        self._user = weakref.ref(view)
+        return torch.frombuffer(view, dtype=torch.uint8)
+
+
+class SharedMemory:
+    """Blocks for tables, and the slots of all ranks."""
+
+    def __init__(self, ranks: Collectives, slots: Block) -> None:
+        self._ranks, self._rank, size = ranks, ranks.world.rank, ranks.world.size
+        # A slot has a place for each rank that its rows may be meant for.
+        self._place_bytes = SLOT_BYTES // (2 * size * size * LINE_BYTES) * LINE_BYTES
+        data = slots.data(2 * size * size * self._place_bytes)
+        self._slot_sets: Iterator[torch.Tensor] = cycle(data.view(2, size, size, self._place_bytes))
+        self._blocks: list[Block] = []
+        self._has_room = True
+
+    @classmethod
+    def open(cls, ranks: Collectives) -> SharedMemory | None:
+        """Entered by all ranks; None on all where they are not on one machine, or it has no room."""
+        if ranks.world.device.type != "cpu" or ranks.world.size > MOST_RANKS:
+            return None
+        slots = Block.create(SLOT_BYTES, ranks)
+        return None if slots is None else cls(ranks, slots)
+
+    def gathers(self, table: torch.Tensor, num_rows: int) -> bool:
+        """Whether a table of so many rows of all ranks is gathered here; the same answer on every rank."""
+        return self._has_room and num_rows * row_bytes(table) >= LEAST_BYTES
+
+    def gather(self, local_RX: torch.Tensor, counts: list[int]) -> torch.Tensor | None:
+        """Concatenate each rank's rows, `counts[rank]` of them, to be read only; None where memory has no room."""
+        num_bytes = sum(counts) * row_bytes(local_RX)
+        block = self._free_block(num_bytes)
+        if block is None:
+            self._has_room = False
+            return None
+        gathered = block.data(num_bytes).view(local_RX.dtype).view(-1, *local_RX.shape[1:])
+        gathered.split(counts)[self._rank].copy_(local_RX)
+        self._wait()
+        return gathered
+
+    def _free_block(self, num_bytes: int) -> Block | None:
+        """A block that no rank uses, which is the same on all of them."""
+        users = self._ranks.sum_(torch.tensor([0, *(block.in_use for block in self._blocks)])).tolist()[1:]
+        for block, in_use in zip(self._blocks, users, strict=True):
+            if not in_use and block.fits(num_bytes):
+                return block
+        block_or_none = Block.create(num_bytes, self._ranks)
+        if block_or_none is not None:
+            self._blocks.append(block_or_none)
+        return block_or_none
+
+    def sums(self, table: torch.Tensor, num_rows: int) -> bool:
+        """Whether a table of so many rows of each rank is summed here; the same answer on every rank."""
         width = row_bytes(table)
         return num_rows * width >= LEAST_BYTES and width <= self._place_bytes
-
-    def gather(self, local_RX: torch.Tensor, counts: list[int]) -> torch.Tensor:
-        """Concatenate each rank's rows, `counts[rank]` of them."""
-        gathered = local_RX.new_empty((sum(counts), *local_RX.shape[1:]))
-        owned = gathered.split(counts)
-        owned[self._rank].copy_(local_RX)
-        step = self._slot_bytes // row_bytes(local_RX)
-        for start, slots in zip(range(0, max(counts), step), self._sets, strict=False):
-            pieces = [rows[start : start + step] for rows in owned]
-            _like(pieces[self._rank], slots[self._rank]).copy_(pieces[self._rank])
-            self._wait()
-            for rank, piece in enumerate(pieces):
-                if rank != self._rank:
-                    piece.copy_(_like(piece, slots[rank]))
-        return gathered
 
     def sum_at_owners(self, partial_RX: torch.Tensor, counts: list[int]) -> torch.Tensor:
         """Sum over ranks the rows of this one, `counts[rank]` of each rank's partial, in rank order."""
         owned = partial_RX.split(counts)
         total = torch.empty_like(owned[self._rank])
         step = self._place_bytes // row_bytes(partial_RX)
-        for start, slots in zip(range(0, max(counts), step), self._sets, strict=False):
+        for start, slots in zip(range(0, max(counts), step), self._slot_sets, strict=False):
             pieces = [rows[start : start + step] for rows in owned]
-            for owner, (piece, place) in enumerate(
-                zip(pieces, slots[self._rank].split(self._place_bytes), strict=True)
-            ):
+            for owner, (piece, place) in enumerate(zip(pieces, slots[self._rank], strict=True)):
                 if owner != self._rank:
                     _like(piece, place).copy_(piece)
             self._wait()
-            self._add_up(pieces[self._rank], slots, total[start : start + step])
+            self._add_up(pieces[self._rank], slots[:, self._rank], total[start : start + step])
         return total
 
-    def _add_up(self, own: torch.Tensor, slots: torch.Tensor, total: torch.Tensor) -> None:
+    def _add_up(self, own: torch.Tensor, places: torch.Tensor, total: torch.Tensor) -> None:
         first, second, *rest = (
-            own if rank == self._rank else _like(own, slot.split(self._place_bytes)[self._rank])
-            for rank, slot in enumerate(slots)
+            own if rank == self._rank else _like(own, place) for rank, place in enumerate(places)
         )
         torch.add(first, second, out=total)
         for part in rest:
             total += part
 
+    def _wait(self) -> None:
+        """For all ranks."""
+        self._ranks.sum_(torch.zeros(1))
+
 
 @contextmanager
-def new_file() -> Iterator[str | None]:
-    """The path of a file of `TOTAL_BYTES` in memory; None where there is no such memory or no room.
+def _new_file(num_bytes: int) -> Iterator[str | None]:
+    """The path of a file in memory; None where there is no such memory or no room.
 
     The file loses its name at the end, and lives on for those who opened it.
     """
@@ -114,24 +160,37 @@ def new_file() -> Iterator[str | None]:
         yield None
         return
     try:
-        yield path if _has_room(file) else None
+        yield path if _has_room(file, num_bytes) else None
     finally:
         os.close(file)
         Path(path).unlink()
 
 
-def _has_room(file: int) -> bool:
+def _has_room(file: int, num_bytes: int) -> bool:
     try:
         # Pages that are only promised would end the program when they are touched.
-        os.posix_fallocate(file, 0, TOTAL_BYTES)
+        os.posix_fallocate(file, 0, num_bytes)
     except OSError:
         return False
     return True
 
 
-def _like(rows: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
-    """The beginning of a slot as rows of the same shape and type."""
-    return slot[: rows.numel() * rows.element_size()].view(rows.dtype).view(rows.shape)
+def _mapped(path: str, num_bytes: int) -> mmap.mmap | None:
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        return mmap.mmap(file, num_bytes)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(file)
+
+
+def _like(rows: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """The beginning of a place as rows of the same shape and type."""
+    return place[: rows.numel() * rows.element_size()].view(rows.dtype).view(rows.shape)
 
 
 def row_bytes(table: torch.Tensor) -> int:

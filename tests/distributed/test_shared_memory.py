@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys_dist.distributed import collectives as told
 from recsys_dist.distributed import shared_memory
 from recsys_dist.distributed.collectives import Collectives
 from tests.ranks import run_ranks
@@ -36,12 +35,13 @@ def exchange_both_ways(collectives: Collectives, ranges: list[tuple[int, int]]) 
     """Through sockets, and through memory in pieces of a few rows."""
     through_sockets = exchange(collectives, ranges)
     shared_memory.LEAST_BYTES = 1
-    shared_memory.TOTAL_BYTES = 1 << 14
+    shared_memory.SLOT_BYTES = 1 << 14
     collectives.share_memory()
     assert collectives._shared is not None
-    twice = exchange(collectives, ranges), exchange(collectives, ranges)
-    assert all(map(torch.equal, *twice))
-    return through_sockets, twice[1]
+    first, second = exchange(collectives, ranges), exchange(collectives, ranges)
+    assert all(map(torch.equal, first, second))
+    assert first[0].data_ptr() != second[0].data_ptr()
+    return through_sockets, second
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,32 @@ def test_memory_tells_the_same_bits_as_sockets(tmp_path: Path, cuts: list[int]) 
         assert torch.equal(through_memory[0], partials(99, cuts[-1]).float())
 
 
+def reuse(collectives: Collectives) -> tuple[list[int], list[float]]:
+    """Where four tables lie, of which the first rank lets go of the second late; the first as it is at the end."""
+    rank = collectives.world.rank
+    tables, places = [], []
+    for number in range(4):
+        own = torch.full((300_000,), float(2 * number + rank))
+        tables.append(collectives.gather_rows(own, [(0, 300_000), (300_000, 600_000)]))
+        places.append(tables[-1].data_ptr())
+        if (number, rank) in {(1, 1), (2, 0)}:
+            tables[1] = tables[0]
+    return [places.index(place) for place in places], tables[0][[0, -1]].tolist()
+
+
+def test_a_table_is_overwritten_once_no_rank_has_it_any_more(tmp_path: Path) -> None:
+    assert run_ranks(reuse, 2, tmp_path) == [([0, 1, 2, 1], [0.0, 1.0])] * 2
+
+
 def without_memory(collectives: Collectives, reason: str) -> bool:
     shared_memory.LEAST_BYTES = 1
     collectives._shared = None
     if reason == "no folder":
         shared_memory.FOLDER = Path("/nowhere/at/all")
     elif reason == "no room":
-        shared_memory.TOTAL_BYTES = 1 << 60
+        shared_memory.SLOT_BYTES = 1 << 60
     elif collectives.world.rank == 1:
-        told.SharedMemory.opened = lambda *_: None  # type: ignore[method-assign, assignment]
+        shared_memory._mapped = lambda *_: None  # type: ignore[assignment]
     collectives.share_memory()
     gathered, _ = exchange(collectives, [(0, 10), (10, 40)])
     return collectives._shared is None and torch.equal(gathered, partials(99, 40).float())

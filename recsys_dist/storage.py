@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -92,9 +93,17 @@ class Folder:
         self._fs.make_folder(self._path)
 
     def remove(self, name: str = "") -> None:
-        """Delete a file or a whole folder; silent where it is missing."""
-        if self.exists(name):
-            self._fs.call("rm", self.path(name) if name else self._path, recursive=True)
+        """Delete a file or a whole folder; silent where it is missing.
+
+        A local folder first gets another name, so that who still writes into it finds it gone and cannot fill it
+        anew meanwhile. Where that is broken off, it is left as `.NAME.` with a hash behind.
+        """
+        if not self.exists(name):
+            return
+        path = self.path(name) if name else self._path
+        if self.is_local and name and Path(path).is_dir():
+            path = str(Path(path).rename(Path(path).with_name(f".{Path(path).name}.{uuid4().hex}")))
+        self._fs.call("rm", path, recursive=True)
 
     def take(self, source: Folder, name: str) -> None:
         """Give this folder the file `name` of another one in the same storage, which keeps it as well.

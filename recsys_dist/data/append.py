@@ -11,6 +11,7 @@ has fewer ratings than the middle one of all shards, else to shards of their own
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,6 +50,7 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.storage import FileRecord, Folder
 
 ADDED_ITEMS = "items.added"
+logger = logging.getLogger(__name__)
 
 
 def require_same_rules(config: PrepareConfig, base: Manifest, url: str) -> None:
@@ -99,7 +101,13 @@ class Addition:
             *written,
             *write_rejects(self.output, scratch, runs, infos, grown.rejects, first=num_rejects),
         ]
-        return self._manifest(infos, grown, (user_shards, item_shards), self._with_carried(files))
+        manifest = self._manifest(infos, grown, (user_shards, item_shards), self._with_carried(files))
+        if _num_ratings(manifest) == _num_ratings(self.base.manifest):
+            names = ", ".join(dict.fromkeys(block.file.name for block in blocks))
+            logger.warning(
+                "append: every pair of %s was rated in %s before; appended twice?", names, self.base.folder.url
+            )
+        return manifest
 
     def _roles(self) -> list[int]:
         """What the splits of the dataset count as: where files make the split, as rows of those files."""
@@ -295,6 +303,10 @@ class _Grown:
     def shards(self) -> list[ShardInfo]:
         """All shards as collected ones."""
         return [info.shard for info in self.infos]
+
+
+def _num_ratings(manifest: Manifest) -> int:
+    return sum(manifest.num_ratings.values())
 
 
 def _usual_ratings(shards: Sequence[Shard]) -> float:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("<u1"),
     "F32": np.dtype("<f4"),
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+HEADER_ALIGNMENT = 8
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,21 @@ def arrays_to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]
     """A safetensors file of one-dimensional arrays."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return bytes(save(contiguous, metadata=metadata))
+
+
+def write_arrays(stream: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write such a file, without a copy of it in memory."""
+    # The widest first, so that each array begins at a multiple of its width.
+    ordered = dict(sorted(arrays.items(), key=lambda entry: -entry[1].itemsize))
+    header, stop = {}, 0
+    for name, array in ordered.items():
+        start, stop = stop, stop + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": [len(array)], "data_offsets": [start, stop]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % HEADER_ALIGNMENT)
+    stream.write(struct.pack("<Q", len(text)) + text)
+    for array in ordered.values():
+        stream.write(np.ascontiguousarray(array).data)
 
 
 def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int, num_columns: int) -> Block:

@@ -23,7 +23,13 @@ CONNECT_TIMEOUT_S = 10
 MAX_LOCAL_WORKERS = 8
 LOOPBACK = "127.0.0.1"
 # Arrays of tens of MiB come and go: pages handed back to the system after each would have to be cleared anew.
-WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": 1 << 30, "MALLOC_MMAP_THRESHOLD_": 32 << 20}
+# Tasks run in a thread, whose own heap would give its pages back whatever the threshold: all use the main one.
+WORKER_ENVIRONMENT = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": 1,
+    "MALLOC_TRIM_THRESHOLD_": 1 << 30,
+    "MALLOC_MMAP_THRESHOLD_": 32 << 20,
+}
 Progress = Callable[[str, int, int, int], None]
 """Called with (stage, tasks done, tasks in all, rows done)."""
 

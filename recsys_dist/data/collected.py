@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.dataset import SPLITS
 from recsys_dist.data.hashing import GOLDEN, mix, pair_hashes, text_hashes
 from recsys_dist.data.rejects import Rejects
-from recsys_dist.data.scratch import Scratch, pack_texts
+from recsys_dist.data.scratch import Scratch, narrow, pack_texts
 from recsys_dist.data.settled import Run, Settled
 from recsys_dist.data.split import TRAIN, Cutoffs, Pairs, draw_split, hash_seed
 from recsys_dist.data.split_config import SplitRule
@@ -95,9 +95,9 @@ def save_rows(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.
             **pack_texts("user", settled.ids),
             "user.num_train": np.bincount(rows.user[is_train], minlength=num_users),
             "user.num_rows": np.bincount(rows.user, minlength=num_users),
-            "row.item": rows.item,
+            "row.item": narrow(rows.item),
             "row.rating": rows.rating,
-            "row.timestamp": rows.timestamp,
+            "row.timestamp": narrow(rows.timestamp),
             "row.split": split,
         },
     )

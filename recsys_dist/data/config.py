@@ -84,6 +84,8 @@ class SlurmSettings(Settings):
     """A worker whose job ends is replaced by none: its tasks go to the others."""
     directives: tuple[str, ...] = ()
     """Further options of sbatch, such as --qos=low."""
+    start_timeout_s: float = Field(default=600.0, gt=0)
+    """How long the first job may take to start, before it is given up with what Slurm says of it."""
 
 
 class ClusterSettings(Settings):

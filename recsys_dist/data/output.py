@@ -189,4 +189,4 @@ def _read_attempt(home: Folder) -> Attempt | None:
 
 def _is_own(name: str) -> bool:
     """Whether preparation writes a file or folder of that name, or a process killed while writing it left it."""
-    return name == PREPARING or any(name == own or name.startswith(f".{own}.") for own in OWN_NAMES)
+    return any(name == own or name.startswith(f".{own}.") for own in (PREPARING, *OWN_NAMES))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.hashing import text_hashes
 from recsys_dist.data.ratings import ParsedBlock, Rows
-from recsys_dist.data.scratch import Arrays, Scratch, pack_texts
+from recsys_dist.data.scratch import Arrays, Scratch, narrow, pack_texts
 
 BUCKET_BITS = 16
 NUM_BUCKETS = 1 << BUCKET_BITS
@@ -77,10 +77,10 @@ def _sorted_run(rows: Rows) -> tuple[Arrays, NDArray[np.uint64], NDArray[np.int6
         **pack_texts("item", item_ids),
         "row.item": item_code[by_user],
         "row.rating": rows.rating[by_user],
-        "row.line": rows.line[by_user],
+        "row.line": narrow(rows.line)[by_user],
     }
     if rows.timestamp is not None:
-        arrays["row.timestamp"] = rows.timestamp[by_user]
+        arrays["row.timestamp"] = narrow(rows.timestamp)[by_user]
     return arrays, user_hash, rows_per_user
 
 

@@ -7,14 +7,16 @@ Nothing is flushed to disk: what a machine wrote before it went down is not used
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_dist.data.blocks import arrays_to_bytes, read_arrays
+from recsys_dist.data.blocks import read_arrays, write_arrays
 from recsys_dist.data.hashing import text_buffers
 from recsys_dist.storage import Folder
 
@@ -29,7 +31,8 @@ class Scratch:
 
     def save(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write named arrays, of any lengths, as one file."""
-        self._write(name, arrays_to_bytes(arrays))
+        with self._writer(name) as stream:
+            write_arrays(stream, arrays)
 
     def load(self, name: str) -> Arrays:
         """The arrays of a file, memory-mapped where the folder is on a local disk."""
@@ -41,26 +44,36 @@ class Scratch:
 
     def save_json(self, name: str, value: Any) -> None:
         """Write a small value."""
-        self._write(name, json.dumps(value).encode())
+        with self._writer(name) as stream:
+            stream.write(json.dumps(value).encode())
 
     def load_json(self, name: str) -> Any:
         """Read a small value."""
         return json.loads(self.folder.read_bytes(name))
 
-    def _write(self, name: str, data: bytes) -> None:
+    @contextmanager
+    def _writer(self, name: str) -> Iterator[IO[bytes]]:
         if not self.folder.is_local:
-            self.folder.write_bytes(name, data)
+            with self.folder.writer(name) as stream:
+                yield stream
             return
         # The folder is not made here: a task that runs on after a failure must not bring it back.
         path = self.folder.local_path(name)
         # Of its own for each writer: a worker that outlives a broken preparation may write the same file.
         partial = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
-            partial.write_bytes(data)
+            with partial.open("wb") as stream:
+                yield stream
             partial.replace(path)
         except OSError:
             partial.unlink(missing_ok=True)
             raise
+
+
+def narrow(numbers: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:
+    """The numbers as int32 where all of them fit: writing half the bytes takes half the time."""
+    fits = len(numbers) == 0 or (numbers.min() >= -(2**31) and numbers.max() < 2**31)
+    return numbers.astype(np.int32) if fits else numbers
 
 
 def pack_texts(name: str, texts: pa.LargeStringArray) -> Arrays:

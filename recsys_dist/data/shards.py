@@ -175,11 +175,13 @@ def run_rows(
 ) -> dict[str, NDArray[Any]]:
     """The columns of some rows of a run, but for their users; copies."""
     item_code = scratch.load(f"{run.name}.items")["item_code"]
-    line = arrays["row.line"][rows].copy()
+    line = arrays["row.line"][rows].astype(np.int64)
     return {
         "item": item_code[arrays["row.item"][rows]].astype(np.int64),
         "rating": arrays["row.rating"][rows].copy(),
-        "timestamp": arrays["row.timestamp"][rows].copy() if "row.timestamp" in arrays else np.zeros_like(line),
+        "timestamp": (
+            arrays["row.timestamp"][rows].astype(np.int64) if "row.timestamp" in arrays else np.zeros_like(line)
+        ),
         "line": line,
         "run": np.full(len(line), number),
     }

@@ -20,7 +20,7 @@ from distributed import Client
 from distributed.security import Security
 
 from recsys_dist.data.config import ClusterSettings
-from recsys_dist.errors import ConfigError
+from recsys_dist.errors import BrokenOffError, ConfigError
 
 ANSWER_TIMEOUT_S = 10
 
@@ -29,7 +29,8 @@ ANSWER_TIMEOUT_S = 10
 def slurm_client(settings: ClusterSettings, dashboard: str) -> Iterator[Any]:
     """A client whose workers are jobs; they are cancelled at the end.
 
-    Raises `ConfigError` where Slurm or dask-jobqueue is missing, or no controller answers.
+    Raises `ConfigError` where Slurm or dask-jobqueue is missing, or no controller answers, and `BrokenOffError`
+    where no job starts in time.
     """
     cluster_type, slurm = _cluster_type(), settings.slurm
     assert slurm is not None, "the settings of a Slurm cluster hold its part"
@@ -54,9 +55,23 @@ def slurm_client(settings: ClusterSettings, dashboard: str) -> Iterator[Any]:
         }
         with cluster_type(**options) as cluster, Client(cluster) as client:
             cluster.scale(jobs=settings.workers)
-            # How long a job waits in the queue is Slurm's to say.
-            client.wait_for_workers(1)
+            try:
+                client.wait_for_workers(1, timeout=slurm.start_timeout_s)
+            except TimeoutError as error:
+                raise BrokenOffError(
+                    f"cluster.kind: slurm: no worker has started within {slurm.start_timeout_s:g} s "
+                    f"(cluster.slurm.start_timeout_s): {_states(cluster)}"
+                ) from error
             yield client
+
+
+def _states(cluster: Any) -> str:
+    """What Slurm says of the jobs of a cluster."""
+    jobs = [str(worker.job_id) for worker in cluster.workers.values() if getattr(worker, "job_id", None)]
+    if not jobs:
+        return "no job could be submitted"
+    asked = _ask("squeue", "--noheader", "--states=all", f"--jobs={','.join(jobs)}", "--format=job %i is %T (%r)")
+    return "; ".join(asked.stdout.splitlines()) or f"squeue knows nothing of the jobs {', '.join(jobs)}"
 
 
 def _certificates(folder: Path) -> Security:
@@ -84,9 +99,13 @@ def _cluster_type() -> Any:
 def _require_slurm() -> None:
     if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
         raise ConfigError("cluster.kind: slurm: there is no sbatch here; start this where jobs can be submitted")
-    try:
-        asked = subprocess.run(["sinfo"], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"cluster.kind: slurm: no controller answers within {ANSWER_TIMEOUT_S} s") from None
+    asked = _ask("sinfo")
     if asked.returncode:
         raise ConfigError(f"cluster.kind: slurm: {' '.join(asked.stderr.split())}")
+
+
+def _ask(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"cluster.kind: slurm: no controller answers within {ANSWER_TIMEOUT_S} s") from None

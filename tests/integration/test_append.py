@@ -101,6 +101,17 @@ def test_what_is_added_comes_to_what_all_files_at_once_come_to(run, tmp_path, sp
     assert len(dataset.manifest.grown_from) == 2
 
 
+def test_a_file_that_is_appended_twice_changes_no_rating_and_is_told(run, tmp_path, caplog):
+    base, more = (write(tmp_path / f"{n}.csv", day(n, 400, (0, 40), (0, 90))) for n in (1, 2))
+    run([base])
+    once = run([more], append=True)
+    assert "appended twice" not in caplog.text
+    twice = run([more], append=True)
+    assert f"every pair of {more} was rated in {tmp_path / 'out'} before; appended twice?" in caplog.text
+    assert contents(twice) == contents(once)
+    assert twice.manifest.rating == once.manifest.rating
+
+
 def test_shards_without_new_ratings_stay_as_they_are(run, tmp_path):
     base = run([write(tmp_path / "a.csv", day(1, 3000, (0, 200), (0, 150)))], shards={"users": 8, "items": 6})
     user, items = base.ids("users").to_pylist()[0], base.ids("items").to_pylist()

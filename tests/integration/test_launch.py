@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.checkpoint.merge import merge
 from recsys_dist.config import load_settings
+from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.world import World
 from recsys_dist.inference.evaluate import evaluate
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
 from tests.job_commands import REPOSITORY
-from tests.prepared import small_dataset
+from tests.prepared import low_rank_ratings, small_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +133,40 @@ def test_a_finished_run_says_so_and_changes_nothing(runs: Runs) -> None:
 
     assert f"is finished after {EPOCHS} epochs" in output
     assert sorted(checkpoints.iterdir()) == before
+
+
+def write_day(path: Path, first_user: int, last_user: int, seed: int) -> None:
+    user, item, rating = low_rank_ratings(200, 60, 5000, seed=seed)
+    chosen = (user >= first_user) & (user < last_user)
+    rows = zip(user[chosen], item[chosen], rating[chosen], strict=True)
+    path.write_text("user,item,rating\n" + "".join(f"u{u},i{i},{r}\n" for u, i, r in rows))
+
+
+def test_a_run_goes_on_with_the_ratings_that_were_added(tmp_path: Path) -> None:
+    write_day(tmp_path / "monday.csv", 0, 150, seed=0)
+    write_day(tmp_path / "tuesday.csv", 100, 200, seed=1)
+    dataset, model = tmp_path / "dataset", tmp_path / "model"
+    columns = "input.columns={user: user, item: item, rating: rating, timestamp: null}"
+    prepare = ["recsys-dist", "prepare", "--config", "configs/prepare_csv.yaml", f"output={dataset}", columns]
+    launch = ["torchrun", "--standalone", "--nproc_per_node=2", "launch/train.py", "--config", "configs/mf.yaml"]
+    train = [*launch, f"dataset={dataset}", "model.factors=3", "training.epochs=6", "device=cpu"]
+
+    succeed([*prepare, f"input.paths={tmp_path / 'monday.csv'}"])
+    succeed([*train, f"run_dir={tmp_path / 'monday'}"])
+    succeed([*prepare, "--append", str(tmp_path / "tuesday.csv")])
+    told = succeed([*train, f"run_dir={tmp_path / 'tuesday'}", f"start_from={tmp_path / 'monday'}"])
+    succeed(["recsys-dist", "merge", str(tmp_path / "tuesday"), "--output", str(model)])
+    succeed(["recsys-dist", "evaluate", str(model), "--dataset", str(dataset), "--output", f"{tmp_path}/r.json"])
+    listed = succeed(["recsys-dist", "recommend", str(model), "--user", "u199", "--user", "u0", "--top", "3"])
+
+    assert f"beginning with what {tmp_path / 'monday'} has learnt" in told
+    grown, report = Dataset.open(str(dataset)), json.loads((tmp_path / "r.json").read_text())
+    users = pq.read_table(model / "users.parquet")["user_id"].to_pylist()
+    assert users == grown.ids("users").to_pylist()
+    assert "u199" in users[150:]
+    assert report["count"] == grown.manifest.num_ratings["test"]
+    assert report["rmse"] < report["baselines"]["global_mean"]["rmse"]
+    assert {"u199", "u0"} <= set(re.findall(r"\bu\d+\b", listed))
 
 
 @pytest.mark.parametrize("launcher", [["recsys-dist", "train"], ["python", "launch/train.py"]], ids=" ".join)

@@ -1,9 +1,13 @@
 """Preparations that are broken off and started again: what is done anew, and that the same bytes come out."""
 
+import contextlib
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -189,6 +193,32 @@ def test_other_settings_start_anew_and_another_cluster_does_not(settings):
     break_off(settings("again"), "write users", 0)
     elsewhere = settings("again", cluster={"kind": "local", "workers": 1}, overwrite=True)
     assert set(counted(elsewhere)) == {"write users", "write items"}
+
+
+def test_a_task_that_runs_on_does_not_hinder_a_start_with_other_settings(settings, tmp_path):
+    break_off(settings("out"), "write users", 1)
+    (scratch,) = (tmp_path / "out").glob("preparing/*/scratch")
+    for number in range(3000):
+        (scratch / f"earlier-{number}").touch()
+    is_writing = threading.Event()
+
+    def write_on():
+        # As a task does: by name, and never making the folder.
+        with contextlib.suppress(FileNotFoundError):
+            for number in itertools.count():
+                (scratch / f"later-{number}").touch()
+                is_writing.set()
+
+    task = threading.Thread(target=write_on)
+    task.start()
+    is_writing.wait()
+    try:
+        assert "parse" in counted(settings("out", split={"kind": "random", "test": 0.3}))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        task.join()
+    Dataset.open(str(tmp_path / "out"), verify=True)
+    assert not (tmp_path / "out" / "preparing").exists()
 
 
 def test_what_a_machine_wrote_before_it_went_down_is_not_used(settings, tmp_path):

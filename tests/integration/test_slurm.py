@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from recsys_dist.config import load_settings
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.prepare import prepare
+from recsys_dist.errors import BrokenOffError
 from tests.job_commands import REPOSITORY
 from tests.prepared import small_dataset
 from tests.slurm import SlurmCluster
@@ -123,20 +125,44 @@ def test_a_training_that_fails_is_not_queued_again(slurm_cluster: SlurmCluster, 
     assert settings["DATASET"] in complaint
 
 
-def test_prepare_submits_its_workers_as_jobs(
+@pytest.fixture
+def on_slurm(
     slurm_cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[..., PrepareConfig]:
+    """Makes settings of a preparation whose workers are jobs; further ones of the jobs may be given."""
     for name, value in slurm_cluster.environment.items():
         monkeypatch.setenv(name, value)
-    paths = [f"input.paths={MOVIETWEETINGS.resolve()}", "items=null", f"output={tmp_path / 'out'}"]
-    jobs = {"host": "127.0.0.1", "partition": "main", "walltime": "00:10:00"}
-    cluster = [
-        f"cluster={{kind: slurm, workers: 2, memory_limit: 900MiB, slurm: {json.dumps(jobs)}}}",
-        "input.block_bytes=300000",
-    ]
-    settings = load_settings(PrepareConfig, REPOSITORY / "configs/prepare_movietweetings.yaml", [*paths, *cluster])
     monkeypatch.chdir(tmp_path)
-    manifest = prepare(settings)
-    assert manifest.rows.kept == 100_000
+
+    def make(**more: object) -> PrepareConfig:
+        paths = [f"input.paths={MOVIETWEETINGS.resolve()}", "items=null", f"output={tmp_path / 'out'}"]
+        jobs = {"host": "127.0.0.1", "partition": "main", "walltime": "00:10:00", **more}
+        cluster = [
+            f"cluster={{kind: slurm, workers: 2, memory_limit: 900MiB, slurm: {json.dumps(jobs)}}}",
+            "input.block_bytes=300000",
+        ]
+        return load_settings(PrepareConfig, REPOSITORY / "configs/prepare_movietweetings.yaml", [*paths, *cluster])
+
+    return make
+
+
+def test_prepare_submits_its_workers_as_jobs(
+    slurm_cluster: SlurmCluster, tmp_path: Path, on_slurm: Callable[..., PrepareConfig]
+) -> None:
+    assert prepare(on_slurm()).rows.kept == 100_000
     slurm_cluster.wait_until_idle()
+    assert not list(tmp_path.glob(".recsys-dist-*"))
+
+
+def test_prepare_gives_up_jobs_that_do_not_start(
+    slurm_cluster: SlurmCluster, tmp_path: Path, on_slurm: Callable[..., PrepareConfig]
+) -> None:
+    settings = on_slurm(directives=["--begin=now+1hour"], start_timeout_s=2)
+    with pytest.raises(
+        BrokenOffError,
+        match=r"no worker has started within 2 s .*: job \d+ is PENDING \(BeginTime\); job \d+ is PENDING",
+    ):
+        prepare(settings)
+    assert not slurm_cluster.command("squeue", "--noheader")
+    assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".recsys-dist-*"))

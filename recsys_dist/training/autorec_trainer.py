@@ -69,6 +69,8 @@ class AutorecTrainer:
         self._step = 0
         self._sums = self._zero_sums()
         """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
+        self._diverged_at: int | None = None
+        """The first batch of the epoch whose error on this rank was not finite."""
         self._valid_blocks: list[Block] | None = None
 
     def _read_ratings(self) -> None:
@@ -192,13 +194,31 @@ class AutorecTrainer:
 
     def _train_step(self, batches: range) -> None:
         self._optimizer.step(self._learning_rate(), partial(self._evaluate, batches), self._mean_square)
+        self._require_finite()
         self._step = batches.stop
+
+    def _require_finite(self) -> None:
+        """Raise on every rank where the last step met an error that is not finite on any, naming its batch."""
+        if not self._collectives.any_rank(self._diverged_at is not None):
+            return
+        met = [
+            (number, rank)
+            for rank, number in enumerate(self._collectives.gather_json(self._diverged_at))
+            if number is not None
+        ]
+        number, rank = min(met)
+        together = self._steps if self._settings.is_full_batch else self._settings.accumulation
+        raise TrainingError(
+            f"the error is not finite in epoch {self.epochs_done + 1}, at step {number // together + 1}, in batch "
+            f"{number + 1} of {self._steps}, on rank {rank} of {self._collectives.world.size}; {self._remedy()}"
+        )
 
     def _evaluate(self, batches: range) -> None:
         """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""
         if self._settings.is_full_batch:
             # A line search comes here several times; its last point, as a rule the one it takes, counts.
             self._sums = self._zero_sums()
+            self._diverged_at = None
         self._replica.zero_grad(set_to_none=True)
         for number in batches:
             is_last = number == batches.stop - 1
@@ -225,6 +245,8 @@ class AutorecTrainer:
         self._sums[0] += error_N.square().sum()
         self._sums[1] += error_N.abs().sum()
         self._sums[2] += len(error_N)
+        if self._diverged_at is None and not math.isfinite(self._sums[0]):
+            self._diverged_at = number
 
     def _learning_rate(self) -> float:
         """A straight rise over the first WARM_UP of the steps of this stage, times half a cosine to 0 over all."""
@@ -378,13 +400,8 @@ class AutorecTrainer:
             self._sums = saved.sum(0) * int(world.is_first)
 
     def _result(self, received: int, finished: bool) -> EpochResult:
-        """Errors over all ranks; raises where they are not finite, on every rank alike."""
+        """Errors over all ranks."""
         train = _error_sums(self._collectives.sum_(self._sums.clone()))
-        if not math.isfinite(train.squared):
-            raise TrainingError(
-                f"the error is not finite in epoch {self.epochs_done + 1}, at or before step {self._step} of "
-                f"{self._steps}; {self._remedy()}"
-            )
         received_mb = (self._collectives.received_bytes - received) / 1e6
         rate = {"learning_rate": self._learning_rate()} if self._settings.optimizer == "adam" else {}
         return EpochResult(train, {**rate, "received_mb": received_mb}, finished)

@@ -139,7 +139,8 @@ class TrainingSettings(Settings):
     """How long a rank waits for the others before it gives up."""
     memory_limit: str | None = None
     """What one rank may take for ratings and for tables of others, such as 4GiB. Past it mf reads the ratings anew
-    on every pass and lets item tables travel in blocks; null: all stays in memory."""
+    on every pass and lets item tables travel in blocks; null: all stays in memory. With autorec, what a rank may
+    take for parameters, gradients and optimizer: more is refused before the start."""
     tensorboard: bool = False
     """Write each epoch to RUN_DIR/tensorboard too; needs a local run_dir and the extra `tensorboard`."""
 
@@ -195,10 +196,4 @@ class TrainConfig(Settings):
     def _starts_from_what_it_can(self) -> TrainConfig:
         if self.start_from is not None and self.model.kind != "mf":
             raise ValueError("start_from: only model.kind: mf can begin with another run; leave it null")
-        return self
-
-    @model_validator(mode="after")
-    def _a_memory_limit_is_kept(self) -> TrainConfig:
-        if self.training.memory_limit is not None and self.model.kind != "mf":
-            raise ValueError("training.memory_limit: only model.kind: mf can keep one; leave it null")
         return self

@@ -22,6 +22,7 @@ from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
 from recsys_dist.storage import Folder
+from recsys_dist.training.autorec_memory import require_room
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
@@ -43,7 +44,7 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
 
     Continues from the latest checkpoint of RUN_DIR. Raises a `RecsysDistError` with one line for a person.
     """
-    if config.training.memory_limit is None:
+    if config.model.kind == "autorec" or config.training.memory_limit is None:
         # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
         keep_freed_memory()
     world = world or World.from_environment(config.device)
@@ -72,6 +73,8 @@ def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], 
     start = store.latest()
     if start is not None:
         require_same_run(start, config, facts)
+    if config.model.kind == "autorec":
+        require_room(dataset, config.model, config.training.epochs, config.training.memory_bytes, collectives)
     learnt = None
     if start is None:
         learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))

@@ -27,7 +27,7 @@ from torch import nn
 
 from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
-from recsys_dist.models.autorec import Autorec, Baseline, Batch, OutputLink
+from recsys_dist.models.autorec import Autorec, Baseline, Batch, InputForm, OutputLink, RowFacts
 from recsys_dist.training.autorec_shares import parameter_bytes
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.memory import keep_freed_memory
@@ -85,18 +85,19 @@ def sparse_steps(matrix: sparse.csr_matrix) -> Measured:
     """The step of this project, the batch prepared anew each time."""
     keep_freed_memory()
     held, num_columns = peak_bytes(), matrix.shape[1]
-    baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0, "mean")
+    baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0, InputForm("mean"))
     model = Autorec(baseline, (HIDDEN,), "sigmoid", OutputLink("identity", 1.0, 5.0, 3.0), seed=0)
     with torch.no_grad():
         for parameter, values in zip((model.encoder, model.decoder), starting_values(num_columns), strict=True):
             parameter.copy_(values)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    facts = RowFacts(torch.zeros(ROWS), torch.from_numpy(np.diff(matrix.indptr)).float())
 
     def step() -> tuple[float, tuple[float, ...]]:
         begin = time.perf_counter()
         rows = Csr.from_numpy(matrix.indptr, matrix.indices, matrix.data, num_columns, CPU)
         pattern = Pattern.from_numpy(matrix.indptr, matrix.indices, num_columns, CPU)
-        batch = Batch.of_rows(rows, pattern, baseline, torch.zeros(ROWS))
+        batch = Batch.of_rows(rows, pattern, baseline, facts)
         prepared = time.perf_counter()
         optimizer.zero_grad()
         loss = (model(batch) - batch.rating_N).square().mean()

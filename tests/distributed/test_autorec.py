@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from recsys_dist.data.dataset import SIDES, Dataset, share_shards
 from recsys_dist.data.loader import num_steps
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
+from recsys_dist.errors import TrainingError
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
@@ -246,3 +248,27 @@ def received(collectives: Collectives, path: Path) -> dict[str, float]:
         variant: trainer_of(collectives, path, variant).train_epoch(lambda: False).extra["received_mb"]
         for variant in variants
     }
+
+
+def told_of_divergence(collectives: Collectives, path: Path, variant: str) -> str:
+    """The errors of the second batch are no numbers on the last rank alone."""
+    trainer = trainer_of(collectives, path, variant)
+    add_gradients = trainer._add_gradients
+
+    def poisoned(number: int, share: float) -> None:
+        if number == 1 and collectives.world.rank == collectives.world.size - 1:
+            trainer._sums[0] = torch.nan
+        add_gradients(number, share)
+
+    trainer._add_gradients = poisoned  # type: ignore[method-assign]
+    with pytest.raises(TrainingError) as told:
+        trainer.train_epoch(lambda: False)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("variant", ["items", "sharded", "full batch"])
+def test_every_rank_ends_where_one_diverges(path: Path, variant: str) -> None:
+    for told in run_ranks(told_of_divergence, 2, path.parent, path, variant, deadline_s=60):
+        assert re.search(r"not finite in epoch 1, at step [12], in batch 2 of 4, on rank 1 of 2; lower", told), (
+            told
+        )

@@ -194,9 +194,10 @@ def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path) -> None:
         assert resumed.validate().rmse == trainer.validate().rmse < 2
 
 
-def test_divergence_ends_training_with_what_to_change(tmp_path: Path) -> None:
+def test_divergence_ends_training_at_the_batch_with_what_to_change(tmp_path: Path) -> None:
     trainer = trainer_of(small_dataset(tmp_path / "data"), learning_rate=1e30, hidden_activation="identity")
-    with pytest.raises(TrainingError, match=r"not finite in epoch \d.*lower model.learning_rate \(now 1e\+30\)"):
+    place = r"not finite in epoch 1, at step (\d), in batch \1 of 4, on rank 0 of 1"
+    with pytest.raises(TrainingError, match=place + r"; lower model.learning_rate \(now 1e\+30\)"):
         train(trainer)
 
 

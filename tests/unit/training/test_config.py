@@ -31,11 +31,6 @@ def test_a_memory_limit_that_is_none_is_refused(text: str) -> None:
         config({}, memory_limit=text)
 
 
-def test_a_memory_limit_that_would_not_be_kept_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"training\.memory_limit: only model\.kind: mf can keep one"):
-        config({"kind": "autorec"}, memory_limit="4GiB")
-
-
 @pytest.mark.parametrize("extension", [{"constrained": "both"}, {"noise": "users"}])
 def test_extensions_of_the_prior_need_one_that_adapts(extension: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="needs prior: adaptive"):

@@ -1,0 +1,94 @@
+"""Whether the parameters of an AutoRec fit every rank, asked before anything is read or written.
+
+    a rank needs   4 (C (H_first + H_last + 1) + ...) bytes for each copy of the parameters of its C columns
+
+What ratings and batches take beside them is small and not counted: where only they do not fit, memory.py tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from recsys_dist.data.dataset import Dataset
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.errors import ConfigError
+from recsys_dist.training.autorec_search import AutorecSearch
+from recsys_dist.training.autorec_shares import Shares, parameter_bytes
+from recsys_dist.training.config import AutorecSettings
+from recsys_dist.training.free_memory import free_bytes
+from recsys_dist.training.held_back import can_judge
+
+KEPT = {"adam": 4, "rprop": 4, "lbfgs": 22}
+"""Copies of all parameters: themselves, their gradients, and what the optimizer keeps."""
+
+
+class Room(NamedTuple):
+    """What one rank has: its columns, and the bytes that it may still take; None where that is not known."""
+
+    num_columns: int
+    free: int | None
+
+
+def require_room(
+    dataset: Dataset, settings: AutorecSettings, epochs: int, memory_limit: int | None, collectives: Collectives
+) -> None:
+    """Raise the same `ConfigError` on all ranks where one cannot hold its parameters; it names what would fit."""
+    world = collectives.world
+    shares = Shares.of(dataset, settings, world.rank, world.size)
+    own = Room(shares.columns[1] - shares.columns[0], free_bytes(world.device, memory_limit))
+    rooms = [Room(*room) for room in collectives.gather_json(own)]
+    is_searching = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest)).is_searching
+    copies = num_copies(settings, is_summed=world.size > 1 and not shares.is_sharded, is_searching=is_searching)
+    for rank, room in enumerate(rooms):
+        if not _fits(room, settings, copies):
+            raise ConfigError(_refusal(rank, rooms, settings, copies, shares.is_sharded))
+
+
+def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool) -> int:
+    """How many times a rank holds its parameters. `is_summed`: their gradients, over ranks."""
+    # Gradients of a batch lie beside those that they are added to, or travel in.
+    is_added = settings.optimizer == "rprop" or settings.accumulation > 1 or is_summed
+    # Trials of settings begin from one start, which is kept.
+    return KEPT[settings.optimizer] + is_added + is_searching
+
+
+def _fits(room: Room, settings: AutorecSettings, copies: int) -> bool:
+    return room.free is None or copies * parameter_bytes(room.num_columns, settings) <= room.free
+
+
+def _refusal(rank: int, rooms: Sequence[Room], settings: AutorecSettings, copies: int, is_sharded: bool) -> str:
+    columns, free = rooms[rank]
+    assert free is not None, "a rank of unknown room is not refused"
+    needed = copies * parameter_bytes(columns, settings)
+    most = _most_hidden(rooms, settings, copies)
+    fits = f"the most that fits is model.hidden: {most}" if most else "not even 1 unit fits"
+    elsewhere = "more ranks" if is_sharded else "model.parallel: sharded on more ranks"
+    if settings.optimizer == "lbfgs":
+        elsewhere = "model.optimizer: adam"
+    return (
+        f"model.hidden: {_told(settings.hidden)} with optimizer: {settings.optimizer} needs {needed / 1e9:.3g} GB "
+        f"on rank {rank} for the parameters of {columns:,} columns, {copies} times over, and {free / 1e9:.3g} GB "
+        f"are free; {fits}, or use {elsewhere}"
+    )
+
+
+def _told(hidden: tuple[int, ...]) -> str:
+    return str(hidden[0] if len(hidden) == 1 else list(hidden))
+
+
+def _most_hidden(rooms: Sequence[Room], settings: AutorecSettings, copies: int) -> str:
+    """The most units that fit all ranks, of several layers in proportion; empty: not even one."""
+    fits, too_many = 0, settings.hidden[0]
+    while too_many - fits > 1:
+        tried = (fits + too_many) // 2
+        smaller = settings.model_copy(update={"hidden": _layers(settings, tried)})
+        if all(_fits(room, smaller, copies) for room in rooms):
+            fits = tried
+        else:
+            too_many = tried
+    return _told(_layers(settings, fits)) if fits else ""
+
+
+def _layers(settings: AutorecSettings, first: int) -> tuple[int, ...]:
+    return tuple(max(1, units * first // settings.hidden[0]) for units in settings.hidden)

@@ -1,0 +1,63 @@
+"""What a rank may still take: of its GPU, or its share of what this machine and its limits leave; Linux alone."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import torch
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def free_bytes(device: torch.device, memory_limit: int | None) -> int | None:
+    """What this rank may still take on `device`, at most `memory_limit`; None: not known and not limited."""
+    if device.type == "cuda":
+        bounds = [torch.cuda.mem_get_info(device)[0]]
+    else:
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        bounds = [shared // ranks_here for shared in (*_free_of_machine(), *_free_of_cgroups())]
+        bounds += _free_addresses()
+    return min([*bounds, *([] if memory_limit is None else [memory_limit])], default=None)
+
+
+def _free_of_machine() -> list[int]:
+    try:
+        facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return [int(facts["MemAvailable"].split()[0]) * 1024]
+    except (OSError, KeyError, ValueError):
+        return []
+
+
+def _free_of_cgroups() -> list[int]:
+    """Of each group of processes (version 2) that this one belongs to and that has a limit, as in a container."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().splitlines()[-1].split("::")[1].lstrip("/")
+    except (OSError, IndexError):
+        return []
+    folders = [CGROUPS / own, *(CGROUPS / own).parents]
+    return [free for folder in folders if folder.is_relative_to(CGROUPS) for free in _free_of_cgroup(folder)]
+
+
+def _free_of_cgroup(folder: Path) -> list[int]:
+    try:
+        limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        # "max" is no limit, and the outermost group has none.
+        return []
+    # Files that were read lie in memory only as long as nobody needs it.
+    return [max(0, limit - used + int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0)))]
+
+
+def _free_addresses() -> list[int]:
+    """Below the limit that `ulimit -v` sets, as some schedulers do."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return []
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError):
+        return []
+    return [max(0, limit - pages * resource.getpagesize())]

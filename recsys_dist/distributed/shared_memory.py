@@ -111,10 +111,10 @@ class SharedMemory:
         for block, in_use in zip(self._blocks, users, strict=True):
             if not in_use and block.fits(num_bytes):
                 return block
-        block_or_none = Block.create(num_bytes, self._ranks)
-        if block_or_none is not None:
-            self._blocks.append(block_or_none)
-        return block_or_none
+        created = Block.create(num_bytes, self._ranks)
+        if created is not None:
+            self._blocks.append(created)
+        return created
 
     def sums(self, table: torch.Tensor, num_rows: int) -> bool:
         """Whether a table of so many rows of each rank is summed here; the same answer on every rank."""
@@ -160,13 +160,13 @@ def _new_file(num_bytes: int) -> Iterator[str | None]:
         yield None
         return
     try:
-        yield path if _has_room(file, num_bytes) else None
+        yield path if _allocated(file, num_bytes) else None
     finally:
         os.close(file)
         Path(path).unlink()
 
 
-def _has_room(file: int, num_bytes: int) -> bool:
+def _allocated(file: int, num_bytes: int) -> bool:
     try:
         # Pages that are only promised would end the program when they are touched.
         os.posix_fallocate(file, 0, num_bytes)

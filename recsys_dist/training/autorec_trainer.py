@@ -148,14 +148,18 @@ class AutorecTrainer:
             return steps
         return min(steps, -(-SEARCH_RATINGS * steps // self._ratings.num_ratings))
 
+    @property
+    def _batches_at_once(self) -> int:
+        """Batches of one step of the optimizer."""
+        return self._steps if self._settings.is_full_batch else self._settings.accumulation
+
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         """Run the batches of an epoch that are left; asks `should_stop` before each step."""
         received = self._collectives.received_bytes
         while self._step < self._steps:
             if should_stop():
                 return self._result(received, finished=False)
-            together = self._ratings.loader.steps if self._settings.is_full_batch else self._settings.accumulation
-            self._train_step(range(self._step, min(self._step + together, self._steps)))
+            self._train_step(range(self._step, min(self._step + self._batches_at_once, self._steps)))
         result = self._result(received, finished=True)
         self.epochs_done += 1
         self._step = 0
@@ -207,10 +211,10 @@ class AutorecTrainer:
             if number is not None
         ]
         number, rank = min(met)
-        together = self._steps if self._settings.is_full_batch else self._settings.accumulation
+        step = number // self._batches_at_once + 1
         raise TrainingError(
-            f"the error is not finite in epoch {self.epochs_done + 1}, at step {number // together + 1}, in batch "
-            f"{number + 1} of {self._steps}, on rank {rank} of {self._collectives.world.size}; {self._remedy()}"
+            f"the error is not finite in epoch {self.epochs_done + 1}, at step {step}, in batch {number + 1} of "
+            f"{self._steps}, on rank {rank} of {self._collectives.world.size}; {self._remedy()}"
         )
 
     def _evaluate(self, batches: range) -> None:

@@ -90,6 +90,18 @@ def test_without_such_memory_sockets_do(tmp_path: Path, reason: str) -> None:
     assert run_ranks(without_memory, 2, tmp_path, reason) == [True, True]
 
 
+def with_room_for_slots_alone(collectives: Collectives) -> bool:
+    shared_memory.LEAST_BYTES = 1 << 11
+    shared_memory._allocated = lambda *_: False
+    gathered, _ = exchange(collectives, [(0, 10), (10, 400)])
+    again, _ = exchange(collectives, [(0, 10), (10, 400)])
+    return torch.equal(gathered, partials(99, 400).float()) and torch.equal(again, gathered)
+
+
+def test_without_room_for_a_table_it_goes_through_sockets(tmp_path: Path) -> None:
+    assert run_ranks(with_room_for_slots_alone, 2, tmp_path) == [True, True]
+
+
 def names_left(collectives: Collectives, folder: Path) -> tuple[bool, list[Path]]:
     shared_memory.FOLDER = folder
     collectives._shared = None

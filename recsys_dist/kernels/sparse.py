@@ -8,7 +8,8 @@ stays on the device of its matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,22 @@ class Csr:
         indptr = self.indptr[start : stop + 1] - first
         return Csr(indptr, self.indices[first:last], self.values[first:last], self.num_columns)
 
+    def pieces(self, num_rows: int) -> list[Csr]:
+        """Cut into pieces of so many rows, the last with what is left; entries are views."""
+        edges = [*range(0, max(1, self.num_rows), num_rows), self.num_rows]
+        # One transfer from the device for all of them.
+        firsts = self.indptr[edges].tolist()
+        cuts = zip(itertools.pairwise(edges), itertools.pairwise(firsts), strict=True)
+        return [
+            Csr(
+                self.indptr[start : stop + 1] - first,
+                self.indices[first:last],
+                self.values[first:last],
+                self.num_columns,
+            )
+            for (start, stop), (first, last) in cuts
+        ]
+
     def columns(self, start: int, stop: int) -> Csr:
         """The columns start .. stop, renumbered from 0."""
         if (start, stop) == (0, self.num_columns):
@@ -108,17 +125,17 @@ class Csr:
 
     def sums(self, tables: Tables) -> Tables:
         """Row r is the sum over its entries of the row of each table that belongs to the entry's column."""
-        parts = self.sum_each(tables)
+        parts = (self.sum_of_member(tables, number) for number in range(len(tables.members)))
         return tables.map(lambda _: next(parts))
 
-    def sum_each(self, tables: Tables) -> Iterator[torch.Tensor]:
-        """The same table by table, in the order of `Tables.members`."""
-        for table in tables.plain:
-            yield self.plain_sum(table)
-        if tables.by_value is not None:
-            yield self.weighted_sum(tables.by_value)
-        if tables.by_square is not None:
-            yield self._sum(tables.by_square, self.values.square().to(tables.by_square.dtype))
+    def sum_of_member(self, tables: Tables, number: int) -> torch.Tensor:
+        """The same of one table: that with this number in `Tables.members`."""
+        table = tables.members[number]
+        if table is tables.by_value:
+            return self.weighted_sum(table)
+        if table is tables.by_square:
+            return self._sum(table, self.values.square().to(table.dtype))
+        return self.plain_sum(table)
 
     def weighted_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
         """Values times table: row r is the sum over its entries of value * table[column]. [C, X] -> [R, X]"""

@@ -26,9 +26,9 @@ import torch
 from recsys_dist.data.dataset import Side
 
 CACHE_LINE_FLOATS = 16
-PANEL_FLOATS = 176
-"""Columns of one panel: eleven cache lines, all of a table at K = 16. Rows of a power of two fall into few sets of
-a cache and push each other out, the more so where two ranks share it (measured from 32 to 608)."""
+PANEL_FLOATS = 64
+"""Columns of one panel: of 45,000 items 12 MB, which a cache keeps (measured from 48 to 176 at 17,000 to 167,000
+items: the more items, the more narrow panels gain)."""
 
 
 def packed_size(n: int) -> int:

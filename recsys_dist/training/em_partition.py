@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 Range = tuple[int, int]
 
-LEAST_SOLVE_BLOCKS = 16
-"""So that a few ranks share even a short list of items."""
+LEAST_SOLVE_BLOCKS, MOST_SOLVE_BLOCKS = 4, 16
+"""Of a list that could be solved at once, so that a few ranks share even a short one."""
+SOLVE_BLOCK_ROWS = 512
+"""Between the two, a block for so many items: with fewer in each the calls cost more than the arithmetic."""
 TRAVEL_SHARE = 4
 """One part in so many of the memory limit is for the block of items that travels."""
 RATING_BYTES = 16
@@ -37,7 +39,8 @@ class ItemPartition:
 
         `memory_limit` is what one rank may take, in bytes; None means that all items may travel at once.
         """
-        step = min(rows_at_once, -(-num_items // LEAST_SOLVE_BLOCKS))
+        count = min(max(LEAST_SOLVE_BLOCKS, num_items // SOLVE_BLOCK_ROWS), MOST_SOLVE_BLOCKS)
+        step = min(rows_at_once, -(-num_items // count))
         solve_blocks = _cut(num_items, step)
         edges = [0, *(stop for _, stop in solve_blocks)]
         cuts = [edges[len(solve_blocks) * rank // world_size] for rank in range(world_size + 1)]

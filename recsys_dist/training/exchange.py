@@ -28,6 +28,8 @@ from recsys_dist.kernels.sparse import Csr, Tables
 from recsys_dist.training.rating_shards import RatingShards, UserShard
 
 CHUNK_ROWS = 1024
+PIECE_ROWS = 4096
+"""Items to which a shard adds at a time: its part of their sums stays in the cache until it is added."""
 
 Range = tuple[int, int]
 Shards = Callable[[], Iterator[UserShard]]
@@ -152,8 +154,10 @@ def _zeros(block: Range, like: Tables) -> Tables:
 
 def _add_shard(total: Tables, shard: UserShard, block: Range, tables: Tables) -> None:
     """Add one shard's float32 partial sums for a block of items."""
-    for part, target in zip(shard.turned.rows(*block).sum_each(tables), total.members, strict=True):
-        _add_in_chunks(part, target)
+    pieces = shard.turned.rows(*block).pieces(PIECE_ROWS)
+    for number, target in enumerate(total.members):
+        for piece, rows in zip(pieces, target.split(PIECE_ROWS), strict=True):
+            _add_in_chunks(piece.sum_of_member(tables, number), rows)
 
 
 def _overlap(owned: Range, block: Range) -> Range:

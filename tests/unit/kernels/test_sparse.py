@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from recsys_dist.kernels.sparse import Csr, transpose
+from recsys_dist.kernels.sparse import Csr, Tables, transpose
 
 
 def random_matrix() -> sparse.csr_matrix:
@@ -30,3 +30,22 @@ def test_transpose_is_the_transpose() -> None:
 
     turned = sparse.csr_matrix((values, indices, indptr), shape=(25, 40))
     assert (turned != matrix.T).nnz == 0
+
+
+def test_the_sums_of_pieces_are_those_of_the_whole_bit_for_bit() -> None:
+    ratings = to_csr(random_matrix())
+    tables = Tables([torch.randn(25, 6)], torch.randn(25, 3), torch.rand(25, 1))
+    whole = ratings.sums(tables).members
+
+    for num_rows in (1, 8, 16, 40, 100):
+        pieces = [piece.sums(tables).members for piece in ratings.pieces(num_rows)]
+        assert all(
+            torch.equal(torch.cat(parts), total)
+            for parts, total in zip(zip(*pieces, strict=True), whole, strict=True)
+        )
+
+
+def test_no_rows_are_one_piece_as_torch_splits_a_table_without_rows() -> None:
+    (piece,) = to_csr(random_matrix()).rows(5, 5).pieces(16)
+
+    assert piece.num_rows == piece.num_entries == 0

@@ -1,6 +1,6 @@
-"""Inverses of symmetric positive definite matrices by the batch.
+"""Systems of symmetric positive definite matrices by the batch: solutions, inverses and determinants.
 
-    n order of a matrix, B matrices of a batch, a and b orders of blocks
+    n order of a matrix, m = n + 1, B matrices of a batch, a and b orders of blocks
 
 LAPACK's batched routines pay a call per matrix, which for small n costs more than the arithmetic. Here each step
 runs over the whole batch: the batch comes LAST (`matrix_nnB`) where a step is scalar, and FIRST (`block_Bab`)
@@ -20,52 +20,56 @@ SMALL_BLOCK, LARGE_BLOCK, LEAST_ORDER_OF_LARGE = 16, 32, 96
 Blocks = dict[tuple[int, int], torch.Tensor]
 
 
-def spd_inverse(matrix_nnB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inverse [n, n, B] and log-determinant [B] of symmetric positive definite matrices [n, n, B].
+def spd_solve(bordered_nmB: torch.Tensor) -> torch.Tensor:
+    """[A | r] becomes [-A^-1 | A^-1 r] in place; returns the log-determinants of A, [B].
 
-    A matrix that is not positive definite gives NaN, never an exception: the caller checks its sums once. What a
-    matrix gives does not depend on its neighbours in the batch. `matrix_nnB` is overwritten.
+    `bordered_nmB` [n, n + 1, B] holds symmetric positive definite matrices A and right-hand sides r. Of -A^-1 only
+    the upper triangle counts. A matrix that is not positive definite gives NaN in its solution and its
+    log-determinant, never an exception: the caller checks those once. What a matrix gives does not depend on its
+    neighbours in the batch.
     """
-    invert = sweep if len(matrix_nnB) <= LARGEST_SWEEP else invert_blocks
-    log_determinant_B = invert(matrix_nnB)
+    solve = sweep if len(bordered_nmB) <= LARGEST_SWEEP else solve_blocks
+    log_determinant_B = solve(bordered_nmB)
     # A pivot that is not positive made its logarithm infinite or NaN. Adding is cheaper than a masked fill.
     poison_B = torch.zeros_like(log_determinant_B).masked_fill_(~log_determinant_B.isfinite(), torch.nan)
-    return matrix_nnB.add_(poison_B), log_determinant_B.add_(poison_B)
+    bordered_nmB[:, -1].add_(poison_B)
+    return log_determinant_B.add_(poison_B)
 
 
-def sweep(matrix_nnB: torch.Tensor) -> torch.Tensor:
-    """A becomes A^-1 in place, pivot by pivot; returns log det A [B], not finite without positive pivots.
+def sweep(bordered_nmB: torch.Tensor) -> torch.Tensor:
+    """[A | r] becomes [-A^-1 | A^-1 r], pivot by pivot; returns log det A, not finite without positive pivots.
 
-    The sweep operator (Goodnight 1979), which keeps the matrix symmetric throughout and ends at -A^-1. Of each
-    step only the upper triangle is computed, by bands of rows from the diagonal on.
+    The sweep operator (Goodnight 1979), which keeps a matrix symmetric throughout: of each step only the upper
+    triangle is computed, by bands of rows from the diagonal on.
     """
-    n, root_nB, scaled_nB = len(matrix_nnB), torch.empty_like(matrix_nnB[0]), torch.empty_like(matrix_nnB[0])
+    n, root_nB, scaled_mB = (
+        len(bordered_nmB),
+        torch.empty_like(bordered_nmB[:, 0]),
+        torch.empty_like(bordered_nmB[0]),
+    )
     bands = [
-        (matrix_nnB[band, band.start :], scaled_nB[band].unsqueeze(1), scaled_nB[band.start :].unsqueeze(0))
+        (bordered_nmB[band, band.start :], scaled_mB[band].unsqueeze(1), scaled_mB[band.start :].unsqueeze(0))
         for band in _cuts(n, max(1, round(n / BAND_ROWS)))
     ]
     for k in range(n):
-        above_kB, row_mB = matrix_nnB[:k, k], matrix_nnB[k, k:]
+        above_kB, row_mB = bordered_nmB[:k, k], bordered_nmB[k, k:]
         # With c the row of the pivot d:   A_ij <- A_ij - c_i c_j / d     A_kj, A_jk <- c_j / d     A_kk <- -1 / d
         root_B = torch.rsqrt(row_mB[0], out=root_nB[k])
-        torch.mul(above_kB, root_B, out=scaled_nB[:k])
-        torch.mul(row_mB, root_B, out=scaled_nB[k:])
-        torch.neg(root_B, out=scaled_nB[k])
+        torch.mul(above_kB, root_B, out=scaled_mB[:k])
+        torch.mul(row_mB, root_B, out=scaled_mB[k:])
+        torch.neg(root_B, out=scaled_mB[k])
         above_kB.zero_()
         row_mB.zero_()
         for band_abB, left_a1B, right_1bB in bands:
             band_abB.addcmul_(left_a1B, right_1bB, value=-1)
-    matrix_nnB.neg_()
-    for k in range(n):
-        matrix_nnB[k + 1 :, k] = matrix_nnB[k, k + 1 :]
     return _log_determinant(root_nB)
 
 
-def invert_blocks(matrix_nnB: torch.Tensor) -> torch.Tensor:
+def solve_blocks(bordered_nmB: torch.Tensor) -> torch.Tensor:
     """What `sweep` does, mostly by products of blocks: A = L L^T, then A^-1 = L^-T L^-1."""
     # A sweep by blocks takes a third fewer products, but a pivot block inverted as a whole costs digits: at a
     # condition of 1e5 its error is up to 40 times LAPACK's.
-    cuts = block_cuts(len(matrix_nnB))
+    matrix_nnB, cuts = bordered_nmB[:, :-1], block_cuts(len(bordered_nmB))
     upper = [(i, j) for i in range(len(cuts)) for j in range(i, len(cuts))]
     blocks = {(i, j): _batch_first(matrix_nnB[cuts[i], cuts[j]]) for i, j in upper}
     log_determinant_B = torch.zeros_like(matrix_nnB[0, 0])
@@ -76,10 +80,19 @@ def invert_blocks(matrix_nnB: torch.Tensor) -> torch.Tensor:
         _eliminate(blocks, k, len(cuts))
     for i, j in upper:
         inverse_abB = _batch_last(_factor_product(blocks, i, j, len(cuts)))
-        matrix_nnB[cuts[i], cuts[j]] = inverse_abB
+        torch.neg(inverse_abB, out=matrix_nnB[cuts[i], cuts[j]])
         if i < j:
-            matrix_nnB[cuts[j], cuts[i]] = inverse_abB.transpose(0, 1)
+            matrix_nnB[cuts[j], cuts[i]] = matrix_nnB[cuts[i], cuts[j]].transpose(0, 1)
+    bordered_nmB[:, -1] = _negated_product(matrix_nnB, bordered_nmB[:, -1])
     return log_determinant_B
+
+
+def _negated_product(matrix_nnB: torch.Tensor, right_nB: torch.Tensor) -> torch.Tensor:
+    """-A r, column by column, since torch.sum orders its additions by the size of the batch."""
+    product_nB = torch.zeros_like(right_nB)
+    for k, right_B in enumerate(right_nB):
+        product_nB.addcmul_(matrix_nnB[:, k], right_B, value=-1)
+    return product_nB
 
 
 def block_cuts(n: int) -> list[slice]:
@@ -108,7 +121,7 @@ def inverse_factor(matrix_nnB: torch.Tensor) -> torch.Tensor:
 
 def _log_determinant(root_nB: torch.Tensor) -> torch.Tensor:
     """log det A = -2 sum over pivots of log(1 / sqrt(pivot))."""
-    # One by one, since torch.sum orders its additions by the size of the batch.
+    # One by one, for the same reason as in `_negated_product`.
     log_determinant_B = torch.zeros_like(root_nB[0])
     for log_B in root_nB.log():
         log_determinant_B.add_(log_B, alpha=-2)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from recsys_dist.kernels.one_thread import one_thread
-from recsys_dist.kernels.symmetric import spd_inverse
+from recsys_dist.kernels.symmetric import spd_solve
 from recsys_dist.models.factors import CACHE_LINE_FLOATS, Layout, second_moments
 from recsys_dist.models.prior import Prior
 
@@ -32,6 +32,10 @@ BATCH_ENTRIES = 1 << 21
 """Matrix entries of one batch of solves: enough to make calls cheap, few enough not to be noticed in memory."""
 LEAST_BATCH, LARGEST_BATCH = 64, 1 << 14
 """Rows of a batch. From 32768 numbers on torch splits a sum by its threads, so that its bits depend on them."""
+
+
+PAIRS_AT_ONCE = 16
+"""Rows of packed pairs that are summed in float64 together."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,13 @@ class Posterior:
 
     def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:  # noqa: ARG002
         """Weighted sum of the covariances in packed order: float64 [T]."""
-        return (self.covariance_TB * weight_B.to(self.covariance_TB.dtype)).sum(1, dtype=torch.float64)
+        weight_B = weight_B.to(self.covariance_TB.dtype)
+        # Some at a time, whose conversion stays in the cache.
+        parts = (
+            (pairs_TB * weight_B).sum(1, dtype=torch.float64)
+            for pairs_TB in self.covariance_TB.split(PAIRS_AT_ONCE)
+        )
+        return torch.cat(list(parts))
 
     def to(self, dtype: torch.dtype) -> Posterior:
         """The same in another precision."""
@@ -96,21 +106,20 @@ def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: 
     n, gram_WB = layout.num_own, statistics.gram_WB
     scaled_precision_nn = (noise_variance * prior.precision_nn).to(gram_WB.dtype)
     # sigma^2 precision_u = alpha_u gram_u[own, own] + sigma^2 Lambda
-    scaled_nnB = gram_WB.index_select(0, layout.own_pairs_nn).view(n, n, -1)
     # right_u = alpha_u (weighted_u[own] - gram_u[own, constant]) + sigma^2 Lambda m_u
-    right_nB = statistics.weighted_DB[layout.own_n] - gram_WB[layout.constant_pairs_n]
+    bordered_nmB = gram_WB.index_select(0, layout.bordered_pairs_nm).view(n, n + 1, -1)
+    scaled_nnB, right_nB = bordered_nmB[:, :n], bordered_nmB[:, n]
+    torch.sub(statistics.weighted_DB[layout.own_n], right_nB, out=right_nB)
     if statistics.precision_B is not None:
-        scaled_nnB *= statistics.precision_B
-        right_nB *= statistics.precision_B
+        bordered_nmB *= statistics.precision_B
     scaled_nnB += scaled_precision_nn.unsqueeze(2)
     with one_thread():
         right_nB += scaled_precision_nn @ statistics.prior_mean_nB
-    inverse_nnB, log_determinant_B = spd_inverse(scaled_nnB)
+    log_determinant_B = spd_solve(bordered_nmB)
     # E[x_u] = (sigma^2 precision_u)^-1 right_u          Cov(x_u) = sigma^2 (sigma^2 precision_u)^-1
-    mean_nB = (inverse_nnB * right_nB.unsqueeze(0)).sum(1)
-    covariance_TB = inverse_nnB.reshape(n * n, -1).index_select(0, layout.own_entries_T).mul_(noise_variance)
+    covariance_TB = bordered_nmB.view(n * (n + 1), -1).index_select(0, layout.own_entries_T).mul_(-noise_variance)
     log_determinant_B = n * math.log(noise_variance) - log_determinant_B.double()
-    return Posterior(mean_nB, covariance_TB, log_determinant_B)
+    return Posterior(right_nB, covariance_TB, log_determinant_B)
 
 
 def moments_of(

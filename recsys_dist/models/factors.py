@@ -67,10 +67,9 @@ class Layout:
     """The T own pairs among the P packed pairs."""
     own_n: torch.Tensor
     """Positions of the own entries in the augmented vector."""
-    own_pairs_nn: torch.Tensor
-    """Packed position of each pair of own entries, flattened row by row."""
-    constant_pairs_n: torch.Tensor
-    """Packed position of each pair (own entry, constant of this side)."""
+    bordered_pairs_nm: torch.Tensor
+    """Packed position of the pairs of each own entry with all own ones and the constant of this side, m = n + 1:
+    flattened row by row."""
     pair_rows_P: torch.Tensor
     pair_columns_P: torch.Tensor
     """Augmented positions of each packed pair."""
@@ -80,7 +79,7 @@ class Layout:
     own_columns_T: torch.Tensor
     """Own positions of each own pair, in packed order."""
     own_entries_T: torch.Tensor
-    """The same in a matrix [n, n] flattened row by row."""
+    """The same in a matrix [n, n + 1] flattened row by row."""
     triangle_T: torch.Tensor
     """Place in the own slice of each entry of the upper triangle read row by row: the order on disk."""
 
@@ -105,14 +104,13 @@ class Layout:
             widths=panel_widths(factors),
             own_slice=slice(start, start + len(own_pairs)),
             own_n=tensor(own),
-            own_pairs_nn=tensor([place[min(i, j), max(i, j)] for i in own for j in own]),
-            constant_pairs_n=tensor([place[min(i, constant), max(i, constant)] for i in own]),
+            bordered_pairs_nm=tensor([place[min(i, j), max(i, j)] for i in own for j in (*own, constant)]),
             pair_rows_P=tensor([row for row, _ in pairs]),
             pair_columns_P=tensor([column for _, column in pairs]),
             pair_counts_P=tensor([1 if row == column else 2 for row, column in pairs]).double(),
             own_rows_T=tensor([own_row[row] for row, _ in own_pairs]),
             own_columns_T=tensor([own_row[column] for _, column in own_pairs]),
-            own_entries_T=tensor([own_row[row] * len(own) + own_row[column] for row, column in own_pairs]),
+            own_entries_T=tensor([own_row[row] * (len(own) + 1) + own_row[column] for row, column in own_pairs]),
             triangle_T=tensor([own_place[pair] for pair in triangle]),
         )
 

@@ -1,4 +1,4 @@
-"""Time batched symmetric inverses against LAPACK's on the same batch. Not a test: it asserts nothing.
+"""Time batched symmetric solves with inverses against LAPACK's on the same batch. It asserts nothing.
 
     python tests/benchmarks/solve.py [--batch-entries 1048576] [--repeats 20]
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from recsys_dist.kernels.symmetric import spd_inverse
+from recsys_dist.kernels.symmetric import spd_solve
 from recsys_dist.training.memory import keep_freed_memory
 
 ORDERS = (9, 17, 33, 65, 129, 257)
@@ -43,11 +43,21 @@ def ways(n: int, batch: int) -> dict[str, Callable[[], object]]:
     root_Bnm = torch.randn(batch, n, n + 5, generator=torch.Generator().manual_seed(n))
     matrix_Bnn = root_Bnm @ root_Bnm.mT + torch.eye(n)
     matrix_nnB = matrix_Bnn.permute(1, 2, 0).contiguous()
-    scratch_nnB = matrix_nnB.clone()
+    bordered_nmB = torch.cat([matrix_nnB, matrix_nnB[:, :1]], dim=1)
+    right_Bn1, scratch_nmB = matrix_Bnn[:, :, :1], bordered_nmB.clone()
+
+    def cholesky() -> object:
+        lower_Bnn = torch.linalg.cholesky_ex(matrix_Bnn).L
+        return torch.cholesky_inverse(lower_Bnn), torch.cholesky_solve(right_Bn1, lower_Bnn)
+
+    def inverse() -> object:
+        inverse_Bnn = torch.linalg.inv(matrix_Bnn)
+        return inverse_Bnn, inverse_Bnn @ right_Bn1
+
     return {
-        "spd_inverse": lambda: spd_inverse(scratch_nnB.copy_(matrix_nnB)),
-        "cholesky_ex and _inverse": lambda: torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix_Bnn).L),
-        "linalg.inv": lambda: torch.linalg.inv(matrix_Bnn),
+        "spd_solve": lambda: spd_solve(scratch_nmB.copy_(bordered_nmB)),
+        "cholesky_ex, _inverse": cholesky,
+        "linalg.inv": inverse,
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.blocks import Block, write_block
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
+from recsys_dist.data.order import order_within_rows
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.split import TRAIN
 from recsys_dist.data.tables import index_dtype, write_ratings
@@ -62,12 +63,11 @@ def write_user_shard(
     """Write the ratings files and the block of one user shard, and leave its train ratings by item for later."""
     arrays = scratch.load(f"shard-{shard}.rows")
     item = scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
-    user = np.repeat(np.arange(extent.start, extent.stop), arrays["user.num_rows"])
-    # The rows come sorted by (user, item_code); popularity puts the items of each user in another order. No pair
-    # repeats, so that the fastest sort has but one result.
-    order = np.argsort(user * extent.num_items + item)
-    user = user.astype(index_dtype(extent.num_users))
-    item = item[order].astype(index_dtype(extent.num_items))
+    num_rows = arrays["user.num_rows"]
+    # The rows come sorted by (user, item_code); popularity puts the items of each user in another order.
+    order, item = order_within_rows(np.concatenate([[0], np.cumsum(num_rows)]), item, extent.num_items)
+    item = item.astype(index_dtype(extent.num_items), copy=False)
+    user = np.repeat(np.arange(extent.start, extent.stop, dtype=index_dtype(extent.num_users)), num_rows)
     rating, split = arrays["row.rating"][order], arrays["row.split"][order]
     timestamp = arrays["row.timestamp"][order].astype(np.int64, copy=False) if has_timestamps else None
     indptr = np.concatenate([[0], np.cumsum(arrays["user.num_train"])])

@@ -48,7 +48,9 @@ def write_ratings(
         pa.table(columns),
         sink,
         row_group_size=ROW_GROUP_ROWS,
-        use_dictionary=["user_index", "rating"],
+        # Sorted or nearly so: differences take fewer bytes than snappy leaves, and less time.
+        use_dictionary=["rating"],
+        column_encoding=dict.fromkeys(["user_index", "item_index", "timestamp"], "DELTA_BINARY_PACKED"),
         compression="snappy",
     )
     return folder.write_bytes(name, sink.getvalue(), rows=len(rating))

@@ -79,6 +79,15 @@ class Pattern:
         """(weights at the pattern)^T x table: [B, X] -> [C, X]."""
         return _bag(self.columns_indptr, self.columns_rows, weights_N[self.columns_order], table_BX)
 
+    def products(self, rows_BX: torch.Tensor, columns_CX: torch.Tensor) -> torch.Tensor:
+        """The product of its row and its column at each entry: [B, X], [C, X] -> [N], without a gradient.
+
+        Column by column, so that the larger table is read once from end to end; the other one stays in the cache.
+        """
+        product_N = rows_BX.new_empty(len(self.indices))
+        by_column_N = sampled_entries(self.columns_indptr, self.columns_rows, columns_CX, rows_BX)
+        return product_N.scatter_(0, self.columns_order, by_column_N)
+
 
 def weighted_rows(pattern: Pattern, values_N: torch.Tensor, table_CH: torch.Tensor) -> torch.Tensor:
     """X V with X the values at the pattern: [C, H] -> [B, H]. Differentiable in the table only."""
@@ -137,8 +146,7 @@ class _SampledProduct(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(hidden_BH, decoder_CH)
-        product = sampled_entries(pattern.indptr, pattern.indices, hidden_BH, decoder_CH)
-        return product.add_(bias_C[pattern.indices.long()])
+        return pattern.products(hidden_BH, decoder_CH).add_(bias_C[pattern.indices.long()])
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

@@ -59,6 +59,13 @@ class Block:
         """Entries of this block."""
         return len(self.values)
 
+    def within(self, start: int, stop: int) -> Block:
+        """Those of its rows that lie in start .. stop; entries are views."""
+        start, stop = max(start, self.start), min(stop, self.stop)
+        indptr = self.indptr[start - self.start : stop - self.start + 1]
+        entries = slice(int(indptr[0]), int(indptr[-1]))
+        return Block(start, indptr - indptr[0], self.indices[entries], self.values[entries])
+
 
 def write_block(folder: Folder, name: str, block: Block) -> FileRecord:
     """Write one block; `rows` of its record counts ratings."""

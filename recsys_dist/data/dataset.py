@@ -356,3 +356,9 @@ def row_ranges(shards: Sequence[Shard], shares: Sequence[range]) -> list[tuple[i
     """The rows (start, stop) that each rank owns, from its share of the shards."""
     edges = [0, *(shard.stop for shard in shards)]
     return [(edges[share.start], edges[share.stop]) for share in shares]
+
+
+def shards_across(shards: Sequence[Shard], start: int, stop: int) -> range:
+    """The shards that have some of the rows start .. stop."""
+    across = [number for number, shard in enumerate(shards) if shard.start < stop and start < shard.stop]
+    return range(across[0], across[-1] + 1) if across else range(0)

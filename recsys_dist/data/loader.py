@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset, Ratings, Shard, Side, Split
+from recsys_dist.data.dataset import Dataset, Ratings, Shard, Side, Split, shards_across
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,14 @@ class RowLoader:
         return cls(dataset.shards(side), share, blocks, batch_size, seed)
 
     @classmethod
-    def of_columns(cls, dataset: Dataset, side: Side, share: range, batch_size: int, seed: int) -> RowLoader:
-        """All rows of `side`, with the shards `share` of their columns, numbered from the first of these."""
-        shards = dataset.shards(side)
-        columns = [dataset.block(other_side(side), shard) for shard in share]
-        return cls(shards, range(len(shards)), turned_blocks(columns, shards), batch_size, seed)
+    def of_columns(
+        cls, dataset: Dataset, side: Side, columns: tuple[int, int], batch_size: int, seed: int
+    ) -> RowLoader:
+        """All rows of `side`, with their columns start .. stop alone, numbered from the first of these."""
+        shards, other = dataset.shards(side), other_side(side)
+        share = shards_across(dataset.shards(other), *columns)
+        blocks = [dataset.block(other, shard).within(*columns) for shard in share]
+        return cls(shards, range(len(shards)), turned_blocks(blocks, shards), batch_size, seed)
 
     @property
     def first_row(self) -> int:

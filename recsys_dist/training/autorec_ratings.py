@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.data.dataset import Dataset, shards_across
 from recsys_dist.data.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.kernels.sparse import Csr
@@ -79,7 +79,7 @@ def _open(
         loader = RowLoader.of_rows(dataset, rows, shares.row_shards, size, seed)
         own: Sequence[Block] = loader.blocks
     else:
-        loader = RowLoader.of_columns(dataset, rows, shares.column_shards, size, seed)
+        loader = RowLoader.of_columns(dataset, rows, shares.columns, size, seed)
         own = [dataset.block(rows, shard) for shard in shares.row_shards]
     if not share:
         return loader, own, []
@@ -105,7 +105,9 @@ def valid_blocks(dataset: Dataset, settings: AutorecSettings, shares: Shares, lo
     rows = settings.orientation
     if not shares.is_sharded:
         return held_out_blocks(dataset, "valid", rows, shares.row_shards)
-    by_column = held_out_blocks(dataset, "valid", other_side(rows), shares.column_shards)
+    columns = other_side(rows)
+    share = shards_across(dataset.shards(columns), *shares.columns)
+    by_column = [block.within(*shares.columns) for block in held_out_blocks(dataset, "valid", columns, share)]
     return turned_blocks(by_column, loader.shards)
 
 

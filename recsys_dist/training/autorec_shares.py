@@ -13,18 +13,26 @@ A sum over ranks of n bytes makes each receive 2 (w - 1) / w n, so that an epoch
     in layers 4 S (C H_0 + C H_L + C + H_0 + P)         4 R (H_0 + H_L)         tied: without C H_L
 
 of which `parallel: auto` takes the smaller.
+
+Columns are dealt out by what they cost: their ratings once an epoch, and their parameters at each step, which the
+optimizer moves whether or not they have been met. Popular columns have the ratings, the others are many.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys_dist.data.dataset import Dataset, Side, row_ranges, share_shards
+import numpy as np
+
+from recsys_dist.data.dataset import Dataset, Shard, Side, row_ranges, share_shards
 from recsys_dist.data.loader import num_steps, other_side
 from recsys_dist.training.config import AutorecSettings
 
 FLOAT_BYTES = 4
+COLUMN_COST = 2.5
+"""Of the optimizer's step on the parameters of one column, in ratings met (measured with Adam and H = 500)."""
 
 
 def parameter_bytes(num_columns: int, settings: AutorecSettings) -> int:
@@ -49,8 +57,13 @@ def is_sharded(dataset: Dataset, settings: AutorecSettings, world_size: int) -> 
     num_rows, num_columns = (
         dataset.num_rows(side) for side in (settings.orientation, other_side(settings.orientation))
     )
-    steps = 1 if settings.is_full_batch else num_steps(num_rows, settings.batch_size * settings.accumulation)
+    steps = num_optimizer_steps(num_rows, settings)
     return hidden_bytes(num_rows, settings) < steps * parameter_bytes(num_columns, settings)
+
+
+def num_optimizer_steps(num_rows: int, settings: AutorecSettings) -> int:
+    """S: steps of an epoch over `num_rows` rows."""
+    return 1 if settings.is_full_batch else num_steps(num_rows, settings.batch_size * settings.accumulation)
 
 
 @dataclass(frozen=True)
@@ -62,8 +75,6 @@ class Shares:
     """Shards of the rows, dealt out."""
     row_ranges: list[tuple[int, int]]
     """The rows (start, stop) of those of each rank."""
-    column_shards: range
-    """Shards of the columns, dealt out."""
     columns: tuple[int, int]
     """The columns (start, stop) whose parameters this rank has: its own where they are sharded, else all."""
 
@@ -73,13 +84,22 @@ class Shares:
         rows: Side = settings.orientation
         columns = other_side(rows)
         row_shares = share_shards(dataset.shards(rows), world_size)
-        column_shares = share_shards(dataset.shards(columns), world_size)
         sharded = is_sharded(dataset, settings, world_size)
-        own_columns = row_ranges(dataset.shards(columns), column_shares)[rank]
-        return cls(
-            sharded,
-            row_shares[rank],
-            row_ranges(dataset.shards(rows), row_shares),
-            column_shares[rank],
-            own_columns if sharded else (0, dataset.num_rows(columns)),
-        )
+        own_columns = (0, dataset.num_rows(columns))
+        if sharded:
+            steps = num_optimizer_steps(dataset.num_rows(rows), settings)
+            own_columns = column_ranges(dataset.shards(columns), world_size, steps)[rank]
+        return cls(sharded, row_shares[rank], row_ranges(dataset.shards(rows), row_shares), own_columns)
+
+
+def column_ranges(shards: Sequence[Shard], world_size: int, steps: int) -> list[tuple[int, int]]:
+    """The columns (start, stop) of each rank, so that what they cost in an epoch of so many steps balances.
+
+    Ratings are taken as even within a shard. Where ranks are more than columns some get none.
+    """
+    costs = [shard.num_ratings + COLUMN_COST * steps * shard.num_rows for shard in shards]
+    cost_edges = np.concatenate([[0.0], np.cumsum(costs)])
+    column_edges = [0, *(shard.stop for shard in shards)]
+    targets = cost_edges[-1] * np.arange(world_size + 1) / world_size
+    cuts = np.interp(targets, cost_edges, column_edges).round().astype(int).tolist()
+    return list(itertools.pairwise(cuts))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.blocks import Block, write_block
 from recsys_dist.data.collected import ShardInfo
+from recsys_dist.data.counting_sort import stable_order, stable_order_within
 from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.split import TRAIN
@@ -62,11 +63,10 @@ def write_user_shard(
     """Write the ratings files and the block of one user shard, and leave its train ratings by item for later."""
     arrays = scratch.load(f"shard-{shard}.rows")
     item = scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
-    user = np.repeat(np.arange(extent.start, extent.stop), arrays["user.num_rows"])
-    # The rows come sorted by (user, item_code); popularity puts the items of each user in another order. No pair
-    # repeats, so that the fastest sort has but one result.
-    order = np.argsort(user * extent.num_items + item)
-    user = user.astype(index_dtype(extent.num_users))
+    # The rows come sorted by (user, item_code); popularity puts the items of each user in another order.
+    order = stable_order_within(np.concatenate([[0], np.cumsum(arrays["user.num_rows"])]), item, extent.num_items)
+    users = np.arange(extent.start, extent.stop, dtype=index_dtype(extent.num_users))
+    user = np.repeat(users, arrays["user.num_rows"])
     item = item[order].astype(index_dtype(extent.num_items))
     rating, split = arrays["row.rating"][order], arrays["row.split"][order]
     timestamp = arrays["row.timestamp"][order].astype(np.int64, copy=False) if has_timestamps else None
@@ -112,7 +112,7 @@ def write_item_shard(
     counts, users, ratings = _gather(scratch, extent, range(num_user_shards))
     item = np.concatenate([np.repeat(items, numbers) for items, numbers in counts])
     # Pieces come in order of users, so a stable sort by item leaves the users of each item ascending.
-    order = np.argsort(item, kind="stable")
+    order = stable_order(item - extent.start, extent.stop - extent.start)
     per_item = np.bincount(item - extent.start, minlength=extent.stop - extent.start)
     indptr = np.concatenate([[0], np.cumsum(per_item)])
     user: NDArray[Any] = np.concatenate(users)[order].astype(index_dtype(extent.num_users))

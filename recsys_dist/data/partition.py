@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recsys_dist.data.counting_sort import stable_order
 from recsys_dist.data.hashing import text_hashes
 from recsys_dist.data.ratings import ParsedBlock, Rows
 from recsys_dist.data.scratch import Arrays, Scratch, narrow, pack_texts
@@ -67,7 +68,7 @@ def bucket_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
 def _sorted_run(rows: Rows) -> tuple[Arrays, NDArray[np.uint64], NDArray[np.int64]]:
     """The arrays of a run, the hashes of its users and their numbers of rows."""
     user_ids, user_hash, user_code = _ordered_users(rows.user)
-    by_user = np.argsort(user_code, kind="stable")
+    by_user = stable_order(user_code, len(user_ids))
     rows_per_user = np.bincount(user_code, minlength=len(user_ids))
     item_ids, item_code = _used_values(rows.item)
     arrays: dict[str, NDArray[Any]] = {

@@ -29,6 +29,7 @@ from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.collection import cut_buckets, find_time_cutoffs
 from recsys_dist.data.config import PrepareConfig, rules_of
 from recsys_dist.data.dataset import (
+    RATINGS,
     SPLITS,
     Ancestor,
     Dataset,
@@ -46,7 +47,7 @@ from recsys_dist.data.shards import RUNS, SettledInfo
 from recsys_dist.data.split import TRAIN, Cutoffs
 from recsys_dist.data.tables import id_schema, write_table
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
-from recsys_dist.errors import ConfigError
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.storage import FileRecord, Folder
 
 ADDED_ITEMS = "items.added"
@@ -102,12 +103,19 @@ class Addition:
             *write_rejects(self.output, scratch, runs, infos, grown.rejects, first=num_rejects),
         ]
         manifest = self._manifest(infos, grown, (user_shards, item_shards), self._with_carried(files))
-        if _num_ratings(manifest) == _num_ratings(self.base.manifest):
-            names = ", ".join(dict.fromkeys(block.file.name for block in blocks))
-            logger.warning(
-                "append: every pair of %s was rated in %s before; appended twice?", names, self.base.folder.url
-            )
+        self._require_news(manifest, ", ".join(dict.fromkeys(block.file.name for block in blocks)))
         return manifest
+
+    def _require_news(self, manifest: Manifest, names: str) -> None:
+        """Raise `DataError` where what is added changes no rating; its rows would be counted once more."""
+        url = self.base.folder.url
+        if _ratings_files(manifest) == _ratings_files(self.base.manifest):
+            raise DataError(
+                f"append: {names} changes nothing in {url}, which holds all of it already; appended before? "
+                "The dataset stays as it is"
+            )
+        if _num_ratings(manifest) == _num_ratings(self.base.manifest):
+            logger.warning("append: every pair of %s was rated in %s before; what is new are ratings", names, url)
 
     def _roles(self) -> list[int]:
         """What the splits of the dataset count as: where files make the split, as rows of those files."""
@@ -303,6 +311,12 @@ class _Grown:
     def shards(self) -> list[ShardInfo]:
         """All shards as collected ones."""
         return [info.shard for info in self.infos]
+
+
+def _ratings_files(manifest: Manifest) -> list[FileRecord]:
+    return sorted(
+        (file for file in manifest.files if file.name.startswith(f"{RATINGS}/")), key=lambda file: file.name
+    )
 
 
 def _num_ratings(manifest: Manifest) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.blocks import Block, write_block
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
-from recsys_dist.data.order import order_within_rows
+from recsys_dist.data.order import order_within_rows, stable_order
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.split import TRAIN
 from recsys_dist.data.tables import index_dtype, write_ratings
@@ -112,7 +112,7 @@ def write_item_shard(
     counts, users, ratings = _gather(scratch, extent, range(num_user_shards))
     item = np.concatenate([np.repeat(items, numbers) for items, numbers in counts])
     # Pieces come in order of users, so a stable sort by item leaves the users of each item ascending.
-    order = np.argsort(item, kind="stable")
+    order = stable_order(item - extent.start, extent.stop - extent.start)
     per_item = np.bincount(item - extent.start, minlength=extent.stop - extent.start)
     indptr = np.concatenate([[0], np.cumsum(per_item)])
     user: NDArray[Any] = np.concatenate(users)[order].astype(index_dtype(extent.num_users))

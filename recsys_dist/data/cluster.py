@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dask
 from distributed import Client, LocalCluster, as_completed
+from distributed.comm.core import connect
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
@@ -19,7 +22,8 @@ from recsys_dist.data.config import ClusterSettings
 from recsys_dist.data.slurm import slurm_client
 from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
 
-CONNECT_TIMEOUT_S = 10
+# With the start of the program, whoever waits has the answer within ten seconds.
+CONNECT_TIMEOUT_S = 7
 MAX_LOCAL_WORKERS = 8
 LOOPBACK = "127.0.0.1"
 # Arrays of tens of MiB come and go: pages handed back to the system after each would have to be cleared anew.
@@ -170,13 +174,8 @@ def _joined(settings: ClusterSettings) -> Iterator[Any]:
         security = Security(
             tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
         )
-    try:
-        client = Client(settings.address, timeout=CONNECT_TIMEOUT_S, security=security)
-    except (OSError, TimeoutError) as error:
-        raise ConfigError(
-            f"cluster.address: no scheduler answers at {settings.address} within {CONNECT_TIMEOUT_S} s"
-        ) from error
-    with client:
+    _require_scheduler(settings, security)
+    with Client(settings.address, timeout=CONNECT_TIMEOUT_S, security=security) as client:
         try:
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
         except TimeoutError as error:
@@ -184,3 +183,22 @@ def _joined(settings: ClusterSettings) -> Iterator[Any]:
                 f"cluster.address: the scheduler at {settings.address} has no workers; start some"
             ) from error
         yield client
+
+
+def _require_scheduler(settings: ClusterSettings, security: Security | None) -> None:
+    """Raise `ConfigError` where no scheduler answers. A `Client` would wait for ever for one who never speaks."""
+    options = (security or Security()).get_connection_args("client")
+
+    async def greet() -> None:
+        comm = await asyncio.wait_for(connect(settings.address, CONNECT_TIMEOUT_S, **options), CONNECT_TIMEOUT_S)
+        comm.abort()
+
+    try:
+        # In a thread of its own: who calls from a notebook has a running loop in this one.
+        with ThreadPoolExecutor(1) as aside:
+            aside.submit(lambda: asyncio.run(greet())).result()
+    # Whatever else listens there answers with bytes that fail to be read in ways of their own.
+    except Exception as error:
+        raise ConfigError(
+            f"cluster.address: no scheduler answers at {settings.address} within {CONNECT_TIMEOUT_S} s"
+        ) from error

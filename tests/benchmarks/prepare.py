@@ -2,7 +2,7 @@
 
     python tests/benchmarks/prepare.py duckdb WORK_DIR [--runs 3]     27 million ratings from CSV and Parquet
     python tests/benchmarks/prepare.py growth WORK_DIR [--ratings 27,270] [--runs 1]
-    python tests/benchmarks/prepare.py kills  WORK_DIR [--kills 20]   workers killed at random moments
+    python tests/benchmarks/prepare.py kills  WORK_DIR [--kills 20] [--preparations 5]   at random moments
 
 `duckdb` sets `recsys-dist prepare` with 2 local workers beside DuckDB with 2 threads, in turns, on the same file:
 DuckDB reads it, numbers users and items, sorts by both and writes Parquet partitioned into as many shards. It is
@@ -14,8 +14,8 @@ two ranks take to open their shards and how the shards balance.
 GB, and preparing it about as much again twice.
 
 `kills` prepares the 27 million ratings on a scheduler with workers of their own, kills one of these at a random
-moment and starts another in its place until so many were killed, in as many preparations as that takes, and
-compares every file with that of a preparation in peace.
+moment and starts another in its place until so many were killed, as many in each of at least so many preparations,
+and compares every file with that of a preparation in peace.
 """
 
 from __future__ import annotations
@@ -207,12 +207,16 @@ def show(work: Path, name: str, measured: list[Timed]) -> None:
     (work / f"preparation-{name}.json").write_text(json.dumps([asdict(timed) for timed in measured], indent=1))
 
 
-def kills(work: Path, num_kills: int, seed: int, generator: Path) -> None:
+def kills(work: Path, num_kills: int, least: int, seed: int, generator: Path) -> None:
     """Kill workers of a scheduler at random moments, and compare with a preparation in peace."""
     source = ratings_file(work, 27, "csv", generator)
     peace, killed = work / "peace", work / "killed"
     shutil.rmtree(peace, ignore_errors=True)
-    Timed("recsys-dist", "csv").run(*preparation(source, peace))
+    unbroken = Timed("recsys-dist", "csv")
+    unbroken.run(*preparation(source, peace))
+    share = -(-num_kills // least)
+    # So that the kills of a preparation spread over all of it, give or take.
+    longest_s = 2 * unbroken.seconds[0] / (share + 1)
     expected = (peace / "manifest.json").read_bytes()
     moments, done, rounds = random.Random(seed), 0, 0
     with Workers(work / "dask") as workers:
@@ -223,8 +227,9 @@ def kills(work: Path, num_kills: int, seed: int, generator: Path) -> None:
             process = subprocess.Popen(
                 [str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            while process.poll() is None and done < num_kills:
-                time.sleep(moments.uniform(0.3, 2.5))
+            until = min(num_kills, done + share)
+            while process.poll() is None and done < until:
+                time.sleep(moments.uniform(0, longest_s))
                 if process.poll() is None:
                     workers.kill_one(moments)
                     done += 1
@@ -293,6 +298,7 @@ def main() -> None:
     parser.add_argument("--ratings", type=millions, default="27,270", help="of growth, in millions (%(default)s)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--preparations", type=int, default=5, help="at least, of kills (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--generator", type=Path, default=ROOT.parent / "shared" / "tools" / "make_ratings.py")
     arguments = parser.parse_args()
@@ -301,7 +307,7 @@ def main() -> None:
     parts: dict[str, Callable[[], None]] = {
         "duckdb": lambda: duckdb(work, arguments.runs, generator),
         "growth": lambda: growth(work, arguments.ratings, arguments.runs, generator),
-        "kills": lambda: kills(work, arguments.kills, arguments.seed, generator),
+        "kills": lambda: kills(work, arguments.kills, arguments.preparations, arguments.seed, generator),
     }
     try:
         parts[arguments.what]()

@@ -101,15 +101,25 @@ def test_what_is_added_comes_to_what_all_files_at_once_come_to(run, tmp_path, sp
     assert len(dataset.manifest.grown_from) == 2
 
 
-def test_a_file_that_is_appended_twice_changes_no_rating_and_is_told(run, tmp_path, caplog):
+def test_a_file_that_is_appended_twice_is_refused_and_the_dataset_stays(run, tmp_path):
     base, more = (write(tmp_path / f"{n}.csv", day(n, 400, (0, 40), (0, 90))) for n in (1, 2))
     run([base])
     once = run([more], append=True)
-    assert "appended twice" not in caplog.text
-    twice = run([more], append=True)
-    assert f"every pair of {more} was rated in {tmp_path / 'out'} before; appended twice?" in caplog.text
-    assert contents(twice) == contents(once)
-    assert twice.manifest.rating == once.manifest.rating
+    for again in (more, base):
+        with pytest.raises(
+            DataError, match=rf"append: {again} changes nothing in {tmp_path / 'out'}, .* appended before"
+        ):
+            run([again], append=True)
+    assert Dataset.open(str(tmp_path / "out"), verify=True).manifest == once.manifest
+    assert not (tmp_path / "out" / "preparing").exists()
+
+
+def test_known_pairs_that_are_rated_otherwise_are_appended_and_told(run, tmp_path, caplog):
+    rows = day(1, 400, (0, 40), (0, 90))
+    run([write(tmp_path / "a.csv", rows)])
+    user, item, _, timestamp = rows[0]
+    run([write(tmp_path / "b.csv", [(user, item, 0.5, int(timestamp) + 10**6)])], append=True)
+    assert f"every pair of {tmp_path / 'b.csv'} was rated in {tmp_path / 'out'} before" in caplog.text
 
 
 def test_shards_without_new_ratings_stay_as_they_are(run, tmp_path):

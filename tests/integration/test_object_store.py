@@ -70,12 +70,13 @@ def train_rank(collectives: Collectives, config: TrainConfig) -> str:
     return run_training(config, collectives, lambda: False).name
 
 
-def prepare_in(place: str, address: str) -> None:
+def prepare_in(place: str, address: str, name: str = "ratings.csv", append: bool = False) -> None:
     tree = {
-        "input": {"paths": f"{place}/ratings.csv", "columns": {"user": "u", "item": "i", "rating": "r"}},
+        "input": {"paths": f"{place}/{name}", "columns": {"user": "u", "item": "i", "rating": "r"}},
         "split": {"kind": "random", "test": 0.15, "valid": 0.1},
         "shards": {"users": 3, "items": 2},
         "output": f"{place}/data",
+        "append": append,
         "cluster": {"address": address},
     }
     prepare(PrepareConfig.model_validate(tree))
@@ -136,6 +137,24 @@ def test_the_whole_path_loses_nothing_to_a_store_that_fails(store, tmp_path, cap
     written = every_byte(tmp_path) + "".join(capfd.readouterr()).encode() + caplog.text.encode()
     assert KEY_ID.encode() not in written
     assert SECRET.encode() not in written
+
+
+def test_what_is_appended_on_a_store_that_fails_is_what_is_appended_on_a_disk(store, tmp_path):
+    rows = [f"user {user},{item},{r:g}\n" for user, item, r in zip(*low_rank_ratings(60, 30, 900), strict=True)]
+    with dask_processes(tmp_path / "dask", num_workers=2) as processes:
+        for name, part, append in (("first.csv", rows[:600], False), ("more.csv", rows[600:], True)):
+            text = "u,i,r\n" + "".join(part)
+            (tmp_path / name).write_text(text)
+            Folder(BUCKET).write_bytes(name, text.encode())
+            prepare_in(str(tmp_path), processes.address, name, append)
+            store.breaking(every=23)
+            prepare_in(BUCKET, processes.address, name, append)
+            assert store.broken()
+            store.breaking(0)
+    remote, local = Dataset.open(f"{BUCKET}/data", verify=True), Dataset.open(str(tmp_path / "data"))
+    assert remote.digest == local.digest
+    assert len(remote.manifest.grown_from) == 1
+    assert not Folder(f"{BUCKET}/data/preparing").names()
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import os
 import signal
+import socket
+import threading
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -440,6 +442,31 @@ def test_an_absent_scheduler_is_named(tmp_path, monkeypatch):
     }
     with pytest.raises(ConfigError, match=r"no scheduler answers at tcp://127\.0\.0\.1:1"):
         prepare(PrepareConfig.model_validate(tree))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"])
+def test_what_listens_but_is_no_scheduler_is_named(tmp_path, monkeypatch, answer):
+    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        met = []
+
+        def speak():
+            met.append(listener.accept()[0])
+            met[0].sendall(answer)
+
+        speaker = threading.Thread(target=speak)
+        speaker.start()
+        tree = {
+            "input": {"paths": str(write_rows(tmp_path / "r.csv", random_rows(10))), "columns": NAMED},
+            "output": str(tmp_path / "out"),
+            "cluster": {"address": address},
+        }
+        with pytest.raises(ConfigError, match=rf"no scheduler answers at {address}"):
+            prepare(PrepareConfig.model_validate(tree))
+        speaker.join()
+        met[0].close()
     assert not (tmp_path / "out").exists()
 
 

@@ -31,7 +31,7 @@ from recsys_dist.data.loader import num_steps, other_side
 from recsys_dist.training.config import AutorecSettings
 
 FLOAT_BYTES = 4
-COLUMN_COST = 2.5
+COLUMN_COST = 3
 """Of the optimizer's step on the parameters of one column, in ratings met (measured with Adam and H = 500)."""
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Shard, Side, share_shards
 from recsys_dist.data.loader import (
     RowLoader,
@@ -127,3 +128,19 @@ def test_chunks_cover_a_block_within_their_bounds(tmp_path: Path) -> None:
     for start, stop in chunks:
         assert stop - start <= 7
         assert stop - start == 1 or block.indptr[stop] - block.indptr[start] <= 100
+
+
+def test_the_columns_of_a_range_are_those_of_all_columns_wherever_it_begins(tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path / "data", num_shards=3)
+    num_columns = dataset.num_rows("items")
+    whole = RowLoader.of_columns(dataset, "users", (0, num_columns), 16, seed=0)
+
+    for columns in ((0, 5), (3, num_columns - 1), (num_columns - 1, num_columns), (7, 7)):
+        part = RowLoader.of_columns(dataset, "users", columns, 16, seed=0)
+        for block, of_all in zip(part.blocks, whole.blocks, strict=True):
+            dense = csr_of(of_all, num_columns)[:, slice(*columns)]
+            assert (csr_of(block, columns[1] - columns[0]) != dense).nnz == 0
+
+
+def csr_of(block: Block, num_columns: int) -> sparse.csr_matrix:
+    return sparse.csr_matrix((block.values, block.indices, block.indptr), shape=(block.num_rows, num_columns))

@@ -35,8 +35,8 @@ from figures import ROOT, epoch_seconds, evaluate, prepare, train
 import recsys_dist
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5")
-CHOSEN = re.compile(r"^\s*(?:keeping|.*nothing more to try:) (constrained: .+)$", re.MULTILINE)
-"""What a training says once its search for the form of the model is over."""
+CHOSEN = re.compile(r"^.*\b(?:keeping|nothing more to try:) (.+)$", re.MULTILINE)
+"""What a training says once its search for the form of the model, or for its settings, is over."""
 SEARCH = re.compile(r"^ {2}\S.*$", re.MULTILINE)
 """Every line of the search: what is tried, kept or taken back, and why."""
 Row = dict[str, Any]
@@ -135,6 +135,7 @@ def line_of(row: Row) -> str:
         told_coverage([row]),
         f"{len(row['epoch_seconds'])}",
         timed,
+        f"{max(row['peak_mb']):,.0f}",
         row["form"],
     ]
     return f"| {' | '.join(cells)} |"
@@ -144,14 +145,14 @@ def mean_line(data: str, rows: list[Row]) -> str:
     """The line below the splits of one data set: means, and the median of all seconds."""
     rmse = statistics.mean(row["report"]["rmse"] for row in rows)
     seconds = statistics.median(statistics.median(row["train_seconds"]) for row in rows)
-    return f"| **{data}, mean of {len(rows)}** | **{rmse:.4f}** | | | {told_coverage(rows)} | | {seconds:.1f} | |"
+    return f"| **{data}, mean of {len(rows)}** | **{rmse:.4f}** | | | {told_coverage(rows)} | | {seconds:.1f} | | |"
 
 
 def show(rows: list[Row], header: list[str]) -> None:
     """Print what was done, and the table."""
     print("\n" + "\n".join(header) + "\n")
-    print("| split | test RMSE | test pairs | cold pairs (RMSE) | within 90 % | epochs | seconds | form chosen |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| split | test RMSE | test pairs | cold pairs (RMSE) | within 90 % | epochs | seconds | peak MB | chosen |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for data in dict.fromkeys(row["data"] for row in rows):
         own = [row for row in rows if row["data"] == data]
         print("\n".join([*map(line_of, own), mean_line(data, own)]))

@@ -2,11 +2,13 @@
 
     python tests/benchmarks/memory.py items   WORK_DIR    two million items on 4 ranks
     python tests/benchmarks/memory.py ratings WORK_DIR    train ratings of four times the memory allowed, 2 ranks
+    python tests/benchmarks/memory.py columns WORK_DIR    AutoRec with two million columns on 4 ranks
 
 The limit is RLIMIT_AS, which the kernel keeps for each process: an allocation past it fails. Python, torch and
 their threads reserve more address space than they use, so the limit is the peak of the same command on next to no
 data (the floor) plus what the training may take. Each form of training runs within the limit and without it;
-models are compared by every bit of their checkpoints and by their test RMSE. Linux only. Timings are wall-clock.
+models are compared by every bit of their checkpoints and by their test RMSE, but for `columns`: without the limit
+the form that breaks would need four times the memory. Linux only. Timings are wall-clock.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed
 from recsys_dist.checkpoint.compare import content_digests, find_differences
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.storage import Folder
+from recsys_dist.training.autorec_shares import parameter_bytes
+from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.em_partition import RATING_BYTES
 from tests.prepared import low_rank_ratings, write_dataset
 
@@ -37,6 +41,8 @@ ROOM = 1536 * MIB
 """Beyond the floor, for a rank's own 500,000 items with 8 factors and one block of the items of others."""
 THRIFTY = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Allocators that reserve little beyond what they use: 1 GiB otherwise, and 64 MiB for each thread."""
+COLUMNS, HIDDEN = 2_000_000, 256
+"""Of AutoRec."""
 PASSES = 4
 """Times the memory allowed that the ratings of a rank take."""
 
@@ -71,12 +77,13 @@ class Setting:
     work: Path
     num_ranks: int
     overrides: list[str]
+    config: str = "mf"
 
     def train(self, dataset: Path, name: str, *overrides: str, limit: int | None = None) -> Ended:
         """Train anew in WORK_DIR/name, each rank within `limit` bytes of address space; tell how it ended."""
         run_dir = self.work / name
         shutil.rmtree(run_dir, ignore_errors=True)
-        command = training_command("mf", dataset, run_dir, self.num_ranks, *PLAIN, *self.overrides, *overrides)
+        command = training_command(self.config, dataset, run_dir, self.num_ranks, *self.overrides, *overrides)
         prefix = [] if limit is None else ["prlimit", f"--as={limit}"]
         ended = launch([*prefix, *map(str, command)], self.num_ranks)
         tell(name, ended, run_dir)
@@ -193,7 +200,7 @@ def floor_of(setting: Setting, dataset: Path) -> int:
 
 def items(work: Path) -> None:
     """Items that travel in blocks, and items that are whole on every rank, within the same limit."""
-    setting = Setting(work, 4, ["model.factors=8", "training.epochs=2"])
+    setting = Setting(work, 4, [*PLAIN, "model.factors=8", "training.epochs=2"])
     dataset = made(work / "data-items", 60_000, 2_000_000, 4_400_000, 16)
     limit = floor_of(setting, made(work / "data-small", 300, 100, 5_000, 8)) + ROOM
     print(f"  the limit: {limit / MIB:,.0f} MiB of address space, {ROOM / MIB:,.0f} above the floor", flush=True)
@@ -207,7 +214,7 @@ def items(work: Path) -> None:
 
 def ratings(work: Path) -> None:
     """Ratings that are read anew on every pass, and ratings that are kept, within the same limit."""
-    setting = Setting(work, 2, ["training.epochs=4"])
+    setting = Setting(work, 2, [*PLAIN, "training.epochs=4"])
     sizes = {"num_users": 120_000, "num_items": 3_500, "num_shards": 64}
     dataset = made(work / "data-ratings", num_ratings=48_000_000, **sizes)
     num_ratings = Dataset.open(str(dataset)).manifest.num_ratings["train"]
@@ -224,9 +231,26 @@ def ratings(work: Path) -> None:
     compare(dataset, work / "anew-limited", work / "kept")
 
 
+def columns(work: Path) -> None:
+    """AutoRec whose parameters are dealt out, and whose parameters every rank holds, within the same limit."""
+    given = ["model.regularization=60", "model.presence=0", "model.input_dropout=0.5"]
+    size = [f"model.hidden={HIDDEN}", "model.batch_size=4096", "training.epochs=2"]
+    setting = Setting(work, 4, [*given, *size], "autorec_user")
+    dataset = made(work / "data-columns", 20_000, COLUMNS, 1_400_000, 16)
+    parameters = parameter_bytes(COLUMNS, AutorecSettings(kind="autorec", hidden=(HIDDEN,)))
+    # Parameters, gradients and two moments of Adam of the columns of one rank; one may have a few more than others.
+    room = 4 * parameters // setting.num_ranks * 5 // 4
+    small = made(work / "data-small", 300, 100, 5_000, 8)
+    limit = floor_of(setting, small) + room
+    print(f"  the limit: {limit / MIB:,.0f} MiB of address space, {room / MIB:,.0f} above the floor", flush=True)
+    setting.train(dataset, "ddp-limited", "model.parallel=ddp", limit=limit)
+    setting.train(dataset, "sharded-limited", "model.parallel=sharded", limit=limit)
+    compare(dataset, work / "sharded-limited")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    comparisons = {"items": items, "ratings": ratings}
+    comparisons = {"items": items, "ratings": ratings, "columns": columns}
     parser.add_argument("what", choices=comparisons)
     parser.add_argument("work", type=Path, metavar="WORK_DIR")
     arguments = parser.parse_args()

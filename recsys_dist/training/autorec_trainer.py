@@ -161,6 +161,7 @@ class AutorecTrainer:
                 return self._result(received, finished=False)
             self._train_step(range(self._step, min(self._step + self._batches_at_once, self._steps)))
         result = self._result(received, finished=True)
+        self._require_sense(result.train.rmse)
         self.epochs_done += 1
         self._step = 0
         self._sums = self._zero_sums()
@@ -216,6 +217,18 @@ class AutorecTrainer:
             f"the error is not finite in epoch {self.epochs_done + 1}, at step {step}, in batch {number + 1} of "
             f"{self._steps}, on rank {rank} of {self._collectives.world.size}; {self._remedy()}"
         )
+
+    def _require_sense(self, rmse: float) -> None:
+        """Raise, on every rank alike, where an epoch is further from the ratings than any of these from another.
+
+        A trial of the search that goes wrong is taken back.
+        """
+        rating = self._dataset.manifest.rating
+        if rmse > rating.max - rating.min > 0 and not self.is_searching:
+            raise TrainingError(
+                f"training diverges: after epoch {self.epochs_done + 1} the train RMSE is {rmse:.4g}, where all "
+                f"ratings lie between {rating.min:g} and {rating.max:g}; {self._remedy()}"
+            )
 
     def _evaluate(self, batches: range) -> None:
         """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""

@@ -201,6 +201,13 @@ def test_divergence_ends_training_at_the_batch_with_what_to_change(tmp_path: Pat
         train(trainer)
 
 
+def test_divergence_to_numbers_that_are_finite_ends_training_after_the_epoch(tmp_path: Path) -> None:
+    trainer = trainer_of(small_dataset(tmp_path / "data"), learning_rate=100.0)
+    told = r"training diverges: after epoch \d the train RMSE is [\d.e+]+, where all ratings lie between .*"
+    with pytest.raises(TrainingError, match=told + r"; lower model.learning_rate \(now 100\)"):
+        train(trainer)
+
+
 def test_a_full_batch_step_is_that_of_the_whole_objective(tmp_path: Path) -> None:
     """Batches of 7 rows or of all rows add up to the same gradient."""
     dataset = small_dataset(tmp_path / "data")

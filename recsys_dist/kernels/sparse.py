@@ -130,12 +130,12 @@ class Csr:
 
     def sum_of_member(self, tables: Tables, number: int) -> torch.Tensor:
         """The same of one table: that with this number in `Tables.members`."""
-        table = tables.members[number]
-        if table is tables.by_value:
+        table, first_weighted = tables.members[number], len(tables.plain)
+        if number < first_weighted:
+            return self.plain_sum(table)
+        if number == first_weighted and tables.by_value is not None:
             return self.weighted_sum(table)
-        if table is tables.by_square:
-            return self._sum(table, self.values.square().to(table.dtype))
-        return self.plain_sum(table)
+        return self._sum(table, self.values.square().to(table.dtype))
 
     def weighted_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
         """Values times table: row r is the sum over its entries of value * table[column]. [C, X] -> [R, X]"""

@@ -49,3 +49,14 @@ def test_no_rows_are_one_piece_as_torch_splits_a_table_without_rows() -> None:
     (piece,) = to_csr(random_matrix()).rows(5, 5).pieces(16)
 
     assert piece.num_rows == piece.num_entries == 0
+
+
+def test_a_table_may_be_summed_in_several_ways_at_once() -> None:
+    matrix, ones = random_matrix(), torch.ones(25, 1)
+    dense = torch.from_numpy(matrix.toarray())
+
+    count, total, squares = to_csr(matrix).sums(Tables([ones], ones, ones)).members
+
+    torch.testing.assert_close(count[:, 0], (dense != 0).float().sum(1))
+    torch.testing.assert_close(total[:, 0], dense.sum(1))
+    torch.testing.assert_close(squares[:, 0], dense.square().sum(1))

@@ -238,8 +238,8 @@ def columns(work: Path) -> None:
     setting = Setting(work, 4, [*given, *size], "autorec_user")
     dataset = made(work / "data-columns", 20_000, COLUMNS, 1_400_000, 16)
     parameters = parameter_bytes(COLUMNS, AutorecSettings(kind="autorec", hidden=(HIDDEN,)))
-    # Parameters, gradients and two moments of Adam of the columns of a rank; one may have a few more than others.
-    room = 4 * parameters // setting.num_ranks * 5 // 4
+    # Parameters, gradients and two moments of Adam of the columns of a rank, and half as much for all else.
+    room = 4 * parameters // setting.num_ranks * 3 // 2
     small = made(work / "data-small", 300, 100, 5_000, 8)
     limit = floor_of(setting, small) + room
     print(f"  the limit: {limit / MIB:,.0f} MiB of address space, {room / MIB:,.0f} above the floor", flush=True)

@@ -111,8 +111,8 @@ class Addition:
         url = self.base.folder.url
         if _ratings_files(manifest) == _ratings_files(self.base.manifest):
             raise DataError(
-                f"append: {names} changes nothing in {url}, which holds all of it already; appended before? "
-                "The dataset stays as it is"
+                f"append: {names} changes nothing in {url}, which has all ratings in it that count; "
+                "appended before? The dataset stays as it is"
             )
         if _num_ratings(manifest) == _num_ratings(self.base.manifest):
             logger.warning("append: every pair of %s was rated in %s before; what is new are ratings", names, url)

@@ -94,9 +94,7 @@ class Csr:
         """The rows start .. stop; entries are views."""
         if (start, stop) == (0, self.num_rows):
             return self
-        first, last = int(self.indptr[start]), int(self.indptr[stop])
-        indptr = self.indptr[start : stop + 1] - first
-        return Csr(indptr, self.indices[first:last], self.values[first:last], self.num_columns)
+        return self._rows(start, stop, int(self.indptr[start]), int(self.indptr[stop]))
 
     def pieces(self, num_rows: int) -> list[Csr]:
         """Cut into pieces of so many rows, the last with what is left; entries are views."""
@@ -104,15 +102,12 @@ class Csr:
         # One transfer from the device for all of them.
         firsts = self.indptr[edges].tolist()
         cuts = zip(itertools.pairwise(edges), itertools.pairwise(firsts), strict=True)
-        return [
-            Csr(
-                self.indptr[start : stop + 1] - first,
-                self.indices[first:last],
-                self.values[first:last],
-                self.num_columns,
-            )
-            for (start, stop), (first, last) in cuts
-        ]
+        return [self._rows(start, stop, first, last) for (start, stop), (first, last) in cuts]
+
+    def _rows(self, start: int, stop: int, first: int, last: int) -> Csr:
+        """The rows start .. stop, which have the entries first .. last."""
+        indptr = self.indptr[start : stop + 1] - first
+        return Csr(indptr, self.indices[first:last], self.values[first:last], self.num_columns)
 
     def columns(self, start: int, stop: int) -> Csr:
         """The columns start .. stop, renumbered from 0."""

@@ -35,7 +35,7 @@ LEAST_BATCH, LARGEST_BATCH = 64, 1 << 14
 
 
 PAIRS_AT_ONCE = 16
-"""Rows of packed pairs that are summed in float64 together."""
+"""Rows of packed pairs that are summed together."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,19 @@ def squared_errors(posterior: Posterior, statistics: Statistics, layout: Layout,
 
     = square - 2 E[z] . weighted + trace(E[z z^T] gram)          `point` takes the rows for points
     """
-    num_pairs = len(layout.pair_rows_P)
     vectors_DB, moments_WB = moments_of(posterior.mean_nB, None if point else posterior.covariance_TB, layout)
-    moments_PB, gram_PB = moments_WB[:num_pairs].double(), statistics.gram_WB[:num_pairs]
-    # trace(A G) counts each pair off the diagonal twice
-    trace_B = (moments_PB * gram_PB * layout.pair_counts_P.unsqueeze(1)).sum(0)
     cross_B = (vectors_DB.double() * statistics.weighted_DB).sum(0)
-    return statistics.square_B - 2 * cross_B + trace_B
+    return statistics.square_B - 2 * cross_B + _trace_of_product(moments_WB, statistics.gram_WB, layout)
+
+
+def _trace_of_product(left_WB: torch.Tensor, right_WB: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """trace(A G) of packed symmetric matrices, where a pair off the diagonal counts twice: float64 [B]."""
+    trace_B = torch.zeros(left_WB.shape[1], dtype=torch.float64, device=left_WB.device)
+    # Some pairs at a time, which stay in the cache; what float32 rounds in the sum of so few is lost in its terms.
+    parts = (table_WB.split(PAIRS_AT_ONCE) for table_WB in (left_WB, right_WB, layout.pair_counts_W1))
+    for left, right, counts in zip(*parts, strict=True):
+        trace_B += (left * right).mul_(counts).sum(0)
+    return trace_B
 
 
 def updated_precision(

@@ -73,8 +73,8 @@ class Layout:
     pair_rows_P: torch.Tensor
     pair_columns_P: torch.Tensor
     """Augmented positions of each packed pair."""
-    pair_counts_P: torch.Tensor
-    """How often each packed pair stands in the full matrix: 1 on the diagonal, 2 off it; float64."""
+    pair_counts_W1: torch.Tensor
+    """How often each packed pair stands in the full matrix: 1 on the diagonal, 2 off it, 0 what pads; float32."""
     own_rows_T: torch.Tensor
     own_columns_T: torch.Tensor
     """Own positions of each own pair, in packed order."""
@@ -95,6 +95,8 @@ class Layout:
         own_row = {position: row for row, position in enumerate(own)}
         own_place = {pair: index for index, pair in enumerate(own_pairs)}
         triangle = [(i, j) for row, i in enumerate(own) for j in own[row:]]
+        counts = [1 if row == column else 2 for row, column in pairs]
+        padding = [0] * (sum(panel_widths(factors)) - len(pairs))
 
         def tensor(values: object) -> torch.Tensor:
             return torch.tensor(values, dtype=torch.int64, device=device)
@@ -107,7 +109,7 @@ class Layout:
             bordered_pairs_nm=tensor([place[min(i, j), max(i, j)] for i in own for j in (*own, constant)]),
             pair_rows_P=tensor([row for row, _ in pairs]),
             pair_columns_P=tensor([column for _, column in pairs]),
-            pair_counts_P=tensor([1 if row == column else 2 for row, column in pairs]).double(),
+            pair_counts_W1=tensor([*counts, *padding]).float().unsqueeze(1),
             own_rows_T=tensor([own_row[row] for row, _ in own_pairs]),
             own_columns_T=tensor([own_row[column] for _, column in own_pairs]),
             own_entries_T=tensor([own_row[row] * (len(own) + 1) + own_row[column] for row, column in own_pairs]),

@@ -75,14 +75,15 @@ def _lasting_threads() -> set[threading.Thread]:
 
 
 def _children() -> set[psutil.Process]:
-    """Direct child processes at work; multiprocessing keeps one tracker of its own for good."""
+    """Direct child processes at work; multiprocessing keeps a tracker, and a process to fork from, for good."""
     return {child for child in psutil.Process().children() if _is_at_work(child)}
 
 
 def _is_at_work(process: psutil.Process) -> bool:
     try:
-        is_tracker = any("resource_tracker" in argument for argument in process.cmdline())
-        return not is_tracker and process.status() != psutil.STATUS_ZOMBIE
+        command = " ".join(process.cmdline())
+        is_kept = "multiprocessing.resource_tracker" in command or "multiprocessing.forkserver" in command
+        return not is_kept and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

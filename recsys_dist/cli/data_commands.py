@@ -38,15 +38,20 @@ def prepare(
 
     Example: recsys-dist prepare --config mine.yaml output=data/mine --append tuesday.csv
     """
-    from recsys_dist.cli.progress import show_stages
-    from recsys_dist.cli.tables import print_dataset
     from recsys_dist.config import load_settings
     from recsys_dist.data.config import PrepareConfig
-    from recsys_dist.data.prepare import prepare as prepare_dataset
+    from recsys_dist.data.local_workers import start_loading
 
+    start = time.perf_counter()
     added = [f"input.paths={json.dumps(append)}", "append=true"] if append else []
     settings = load_settings(PrepareConfig, config, [*(overrides or ()), *added])
-    start = time.perf_counter()
+    if settings.cluster.kind == "local":
+        start_loading()
+
+    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.cli.tables import print_dataset
+    from recsys_dist.data.prepare import prepare as prepare_dataset
+
     with show_stages() as progress:
         manifest = prepare_dataset(settings, progress)
     print_dataset(manifest, settings.output, seconds=time.perf_counter() - start)

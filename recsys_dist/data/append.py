@@ -27,7 +27,7 @@ from recsys_dist.data import tasks
 from recsys_dist.data.assemble import ITEM_INDEX, count_items, extents, user_shards_of
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.collection import cut_buckets, find_time_cutoffs
-from recsys_dist.data.config import PrepareConfig, rules_of
+from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import (
     RATINGS,
     SPLITS,
@@ -39,7 +39,7 @@ from recsys_dist.data.dataset import (
 from recsys_dist.data.grown import GrownInfo, KnownInfo, Part, base_runs
 from recsys_dist.data.input_blocks import InputBlock
 from recsys_dist.data.partition import RunInfo, cut_evenly
-from recsys_dist.data.publish import manifest_of, write_item_table, write_rejects
+from recsys_dist.data.publish import manifest_of, rules_of, write_item_table, write_rejects
 from recsys_dist.data.reading import Reading
 from recsys_dist.data.scratch import join_texts, pack_texts, unpack_texts
 from recsys_dist.data.settled import Buckets, Run, Source

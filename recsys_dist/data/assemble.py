@@ -73,8 +73,8 @@ def write_user_shard(
     indptr = np.concatenate([[0], np.cumsum(arrays["user.num_train"])])
     train = np.flatnonzero(split == TRAIN)
     block = Block(extent.start, indptr, item[train], rating[train])
-    # While the disk takes one file, the next one is made.
-    with ThreadPoolExecutor(1) as aside:
+    # While the disk takes one file, the next one is encoded and hashed, and the one after that put together.
+    with ThreadPoolExecutor(2) as aside:
         written = [aside.submit(write_block, output, block_name("users", shard), block)]
         for code, name in enumerate(SPLITS):
             rows = np.flatnonzero(split == code)

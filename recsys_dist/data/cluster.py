@@ -19,6 +19,7 @@ from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
 from recsys_dist.data.config import ClusterSettings
+from recsys_dist.data.local_workers import HEAP, start_method
 from recsys_dist.data.slurm import slurm_client
 from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
 
@@ -26,14 +27,6 @@ from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
 CONNECT_TIMEOUT_S = 7
 MAX_LOCAL_WORKERS = 8
 LOOPBACK = "127.0.0.1"
-# Arrays of tens of MiB come and go: pages handed back to the system after each would have to be cleared anew.
-# Tasks run in a thread, whose own heap would give its pages back whatever the threshold: all use the main one.
-WORKER_ENVIRONMENT = {
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-    "MALLOC_ARENA_MAX": 1,
-    "MALLOC_TRIM_THRESHOLD_": 1 << 30,
-    "MALLOC_MMAP_THRESHOLD_": 32 << 20,
-}
 Progress = Callable[[str, int, int, int], None]
 """Called with (stage, tasks done, tasks in all, rows done)."""
 
@@ -130,9 +123,8 @@ def open_cluster(
 
     More workers than blocks of input would only cost their start.
     """
-    options = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in WORKER_ENVIRONMENT.items()}
     timeout = {"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s"}
-    with dask.config.set({**timeout, **options}), _opened(settings, num_blocks) as client:
+    with dask.config.set(timeout), _opened(settings, num_blocks) as client:
         yield Cluster(client, progress)
 
 
@@ -149,7 +141,9 @@ def _opened(settings: ClusterSettings, num_blocks: int) -> AbstractContextManage
 @contextmanager
 def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
     workers = settings.workers or min(MAX_LOCAL_WORKERS, len(os.sched_getaffinity(0)), max(1, num_blocks))
+    options = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
     with (
+        dask.config.set({"distributed.worker.multiprocessing-method": start_method(), **options}),
         tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,
         LocalCluster(
             n_workers=workers,
@@ -159,6 +153,8 @@ def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
             dashboard_address=f"{LOOPBACK}:0",
             worker_dashboard_address=f"{LOOPBACK}:0",
             local_directory=folder,
+            # One that is forked has the environment of the process it is forked from, which is older.
+            env=dict(os.environ),
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import ByteSize, Field, TypeAdapter, field_validator, model_validator
 
 from recsys_dist.config import Settings
-from recsys_dist.data.dataset import Split
 from recsys_dist.data.input_config import InputSettings, ItemsSettings
 from recsys_dist.data.paths import Paths
-from recsys_dist.data.split import describe
 from recsys_dist.data.split_config import RandomSplit, SplitRule, needs_timestamps
+
+if TYPE_CHECKING:
+    # With it come arrays and tables, which take longer to import than a command may take to say what is wrong.
+    from recsys_dist.data.dataset import Split
 
 MAX_SHARDS = 4096
 MIN_WORKER_BYTES = 128 << 20
@@ -116,10 +118,8 @@ class ClusterSettings(Settings):
     @field_validator("memory_limit")
     @classmethod
     def _is_a_size(cls, limit: str | int) -> str | int:
-        from dask.utils import parse_bytes  # noqa: PLC0415 - dask is slow to import, and only needed here
-
         try:
-            num_bytes = MIN_WORKER_BYTES if limit == "auto" else parse_bytes(limit)
+            num_bytes = MIN_WORKER_BYTES if limit == "auto" else TypeAdapter(ByteSize).validate_python(limit)
         except ValueError:
             raise ValueError(f"{limit!r} is not a size such as 4GiB, nor auto") from None
         if num_bytes < MIN_WORKER_BYTES:
@@ -212,17 +212,6 @@ class PrepareConfig(Settings):
     def drops_rare(self) -> bool:
         """Whether users and items with few ratings are left out."""
         return max(self.ratings.min_user_ratings, self.ratings.min_item_ratings) > 1
-
-
-def rules_of(config: PrepareConfig) -> dict[str, JsonValue]:
-    """The settings that decide which ratings count and for what, whatever files they are in."""
-    ratings = config.ratings.model_dump(mode="json", exclude={"max_rejected"})
-    split = config.split.model_dump(mode="json")
-    if config.split.kind == "files":
-        split = describe(config.split)
-    tree = {"ratings": ratings, "split": split}
-    rules = {f"{part}.{key}": value for part, settings in tree.items() for key, value in settings.items()}
-    return {**rules, "input.columns.timestamp": config.input.columns.timestamp is not None}
 
 
 def named_paths(config: PrepareConfig) -> Iterable[tuple[str, Split, Paths]]:

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from recsys_dist.data.collected import ShardInfo, split_fingerprint
-from recsys_dist.data.config import PrepareConfig, rules_of
+from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import SPLITS, Ancestor, Manifest, RatingStats, RowCounts, Shard, SplitInfo
 from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.rejects import Reason, Rejects
@@ -51,6 +52,17 @@ def manifest_of(
         item_shards=tuple(item_shards),
         files=tuple(files),
     )
+
+
+def rules_of(config: PrepareConfig) -> dict[str, JsonValue]:
+    """The settings that decide which ratings count and for what, whatever files they are in."""
+    ratings = config.ratings.model_dump(mode="json", exclude={"max_rejected"})
+    split = config.split.model_dump(mode="json")
+    if config.split.kind == "files":
+        split = describe(config.split)
+    tree = {"ratings": ratings, "split": split}
+    rules = {f"{part}.{key}": value for part, settings in tree.items() for key, value in settings.items()}
+    return {**rules, "input.columns.timestamp": config.input.columns.timestamp is not None}
 
 
 def write_user_table(output: Folder, scratch: Scratch, num_shards: int) -> FileRecord:

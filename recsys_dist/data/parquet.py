@@ -28,17 +28,19 @@ TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def group_ranges(file: InputFile, block_bytes: int) -> list[tuple[int, int]]:
-    """Ranges (start, stop) of row groups that can be parsed apart, of about `block_bytes` each."""
+    """Ranges (start, stop) of row groups that can be parsed apart.
+
+    Each is of about `block_bytes` and one batch of rows at most, unless a single row group is larger.
+    """
     with open_parquet(file) as parquet:
-        metadata = parquet.metadata
-        sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
-    starts, size = [0], 0
-    for group, group_bytes in enumerate(sizes):
-        if size and size + group_bytes > block_bytes:
-            starts.append(group)
-            size = 0
-        size += group_bytes
-    return list(itertools.pairwise([*starts, len(sizes)]))
+        groups = [parquet.metadata.row_group(number) for number in range(parquet.metadata.num_row_groups)]
+    starts, num_bytes, num_rows = [0], 0, 0
+    for number, group in enumerate(groups):
+        num_bytes, num_rows = num_bytes + group.total_byte_size, num_rows + group.num_rows
+        if number > starts[-1] and (num_bytes > block_bytes or num_rows > BATCH_ROWS):
+            starts.append(number)
+            num_bytes, num_rows = group.total_byte_size, group.num_rows
+    return list(itertools.pairwise([*starts, len(groups)]))
 
 
 def parse_parquet(

@@ -18,6 +18,9 @@ from recsys_dist.data.settled import Run
 from recsys_dist.data.sources import InputFile, require_unchanged
 from recsys_dist.data.vocab import merge_levels
 
+RUNS_AT_ONCE = 8
+"""In one task that numbers their items, which takes little time for each."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -72,8 +75,9 @@ class Reading:
 
     def number_items(self, runs: Sequence[Run]) -> None:
         """Let each run know the `item_code` of its items, their places among all item ids."""
-        subjects = [f"the items of {run.file} from line {run.first_line}" for run in runs]
-        calls = [(self._scratch_url, run.name) for run in runs]
+        groups = [runs[start : start + RUNS_AT_ONCE] for start in range(0, len(runs), RUNS_AT_ONCE)]
+        subjects = [f"the items of {group[0].file} from line {group[0].first_line}" for group in groups]
+        calls = [(self._scratch_url, [run.name for run in group]) for group in groups]
         self.journal.run("number items", tasks.translate, calls, subjects)
 
 

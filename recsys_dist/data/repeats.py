@@ -24,7 +24,7 @@ class Repeats:
 def settle_repeats(
     pair: NDArray[np.int64],
     role: NDArray[np.int8],
-    timestamp: NDArray[np.int64],
+    timestamp: NDArray[np.integer],
     rating: NDArray[np.float32],
     origin: NDArray[np.int64],
     keep: Literal["first", "last"],

@@ -69,11 +69,16 @@ class Rows:
     """Rows in parallel arrays; `user` counts within the users at hand, `line` within the run."""
 
     user: NDArray[np.int64]
-    item: NDArray[np.int64]
+    item: NDArray[np.integer]
     rating: NDArray[np.float32]
-    timestamp: NDArray[np.int64]
-    line: NDArray[np.int64]
-    run: NDArray[np.int64]
+    timestamp: NDArray[np.integer]
+    line: NDArray[np.integer]
+    run: NDArray[np.integer]
+
+    @property
+    def origin(self) -> NDArray[np.int64]:
+        """One number for run and line, in their order."""
+        return self.run.astype(np.int64) * RUN_LINES + self.line
 
     def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Rows:
         """Some of them, by place or by mask."""
@@ -148,7 +153,7 @@ def refuse_rows(
 ) -> Rejects:
     """Rows as rejects, their lines by run; the text is put together anew from the fields kept."""
     first_line = np.array([run.first_line for run in runs])
-    origin = rows.run * RUN_LINES + first_line[rows.run] - 1 + rows.line
+    origin = rows.origin + first_line[rows.run] - 1
     order = np.argsort(origin)
     text = pc.binary_join_element_wise(
         user_ids.take(pa.array(rows.user)),

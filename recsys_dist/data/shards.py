@@ -24,7 +24,6 @@ from recsys_dist.data.repeats import settle_repeats
 from recsys_dist.data.scratch import Arrays, Scratch, copy_texts, join_texts
 from recsys_dist.data.settled import (
     KEPT,
-    RUN_LINES,
     Buckets,
     Rows,
     Run,
@@ -175,15 +174,13 @@ def run_rows(
 ) -> dict[str, NDArray[Any]]:
     """The columns of some rows of a run, but for their users; copies."""
     item_code = scratch.load(f"{run.name}.items")["item_code"]
-    line = arrays["row.line"][rows].astype(np.int64)
+    line = arrays["row.line"][rows].copy()
     return {
-        "item": item_code[arrays["row.item"][rows]].astype(np.int64),
+        "item": item_code[arrays["row.item"][rows]],
         "rating": arrays["row.rating"][rows].copy(),
-        "timestamp": (
-            arrays["row.timestamp"][rows].astype(np.int64) if "row.timestamp" in arrays else np.zeros_like(line)
-        ),
+        "timestamp": arrays["row.timestamp"][rows].copy() if "row.timestamp" in arrays else np.zeros_like(line),
         "line": line,
-        "run": np.full(len(line), number),
+        "run": np.full(len(line), number, np.int32),
     }
 
 
@@ -205,7 +202,7 @@ def _drop_repeats(
         role=np.array([run.role for run in runs], np.int8)[part.run],
         timestamp=part.timestamp,
         rating=part.rating,
-        origin=part.run * RUN_LINES + part.line,
+        origin=part.origin,
         keep="first" if rule == "first" else "last",
     )
     if rule == "mean":

@@ -28,7 +28,7 @@ class Pairs:
     """From 0, ascending."""
     hash: NDArray[np.uint64]
     """Of seed, user and item."""
-    timestamp: NDArray[np.int64]
+    timestamp: NDArray[np.integer]
     role: NDArray[np.int8]
     """The split that the pair's file is for."""
 
@@ -84,7 +84,7 @@ def _by_user(rule: LeaveNOutSplit, pairs: Pairs) -> NDArray[np.int8]:
     return drawn
 
 
-def _by_time(timestamp: NDArray[np.int64], cutoffs: Cutoffs) -> NDArray[np.int8]:
+def _by_time(timestamp: NDArray[np.integer], cutoffs: Cutoffs) -> NDArray[np.int8]:
     drawn = np.full(len(timestamp), TRAIN, np.int8)
     drawn[timestamp > cutoffs.valid_after] = VALID
     drawn[timestamp > cutoffs.test_after] = TEST

@@ -61,9 +61,9 @@ def merge(scratch_url: str, sources: list[str], target: str) -> int:
     return merge_items(Scratch(scratch_url), sources, target)
 
 
-def translate(scratch_url: str, run: str) -> None:
-    """Number the items of one run; see `translate_items`."""
-    translate_items(Scratch(scratch_url), run)
+def translate(scratch_url: str, runs: list[str]) -> None:
+    """Number the items of some runs; see `translate_items`."""
+    translate_items(Scratch(scratch_url), runs)
 
 
 def collect(scratch_url: str, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:

@@ -42,13 +42,15 @@ def merge_levels(runs: Sequence[str], whole: str) -> list[list[tuple[list[str], 
     return levels
 
 
-def translate_items(scratch: Scratch, run: str) -> None:
-    """Write for each item of a run's own dictionary its `item_code`."""
-    all_ids = unpack_texts("item", scratch.load(ITEM_IDS))
-    own_ids = unpack_texts("item", scratch.load(f"{run}.run"))
-    codes = pc.index_in(own_ids, value_set=all_ids)
+def translate_items(scratch: Scratch, runs: Sequence[str]) -> None:
+    """Write for each item of the own dictionaries of some runs its `item_code`."""
+    own_ids = [unpack_texts("item", scratch.load(f"{run}.run")) for run in runs]
+    # All ids are hashed for each call, so that one for all runs is cheaper.
+    codes = pc.index_in(join_texts(own_ids), value_set=all_item_ids(scratch))
     assert codes.null_count == 0, "the merged items hold those of every run"
-    scratch.save(f"{run}.items", {"item_code": codes.to_numpy()})
+    stops = np.cumsum([len(ids) for ids in own_ids])
+    for run, item_code in zip(runs, np.split(codes.to_numpy(), stops[:-1]), strict=True):
+        scratch.save(f"{run}.items", {"item_code": item_code})
 
 
 def rank_items(

@@ -89,8 +89,8 @@ def test_a_shard_is_collected_from_more_runs_than_descriptors(tmp_path: Path) ->
         write_run(scratch, name, parse_text(rows, shape, RatingRules(), False))
     scratch.save_json(RUNS, [asdict(Run(name, "a.csv", 1, 0)) for name in names])
     merge_items(scratch, [f"{name}.run" for name in names], "items.ids")
-    for name in names:
-        translate_items(scratch, name)
+    translate_items(scratch, names[:3])
+    translate_items(scratch, names[3:])
     tree = {"input": {"paths": "a.csv", "columns": {"user": "u", "item": "i", "rating": "r"}}, "output": "out"}
     with few_descriptors(16):
         info = collect_shard(scratch, 0, (0, NUM_BUCKETS), PrepareConfig.model_validate(tree))

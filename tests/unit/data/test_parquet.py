@@ -2,6 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_dist.data import parquet
 from recsys_dist.data.config import RatingRules
 from recsys_dist.data.find import find_files
 from recsys_dist.data.input_config import FileSettings, RatingColumns
@@ -54,3 +55,13 @@ def test_row_groups_are_cut_into_ranges_that_cover_them_once(tmp_path):
     assert group_ranges(file, 1) == [(group, group + 1) for group in range(10)]
     assert group_ranges(file, 4 * group_bytes) == [(0, 4), (4, 8), (8, 10)]
     assert group_ranges(file, 1 << 30) == [(0, 10)]
+
+
+def test_a_range_of_row_groups_holds_one_batch_unless_a_group_is_larger(tmp_path, monkeypatch):
+    path = tmp_path / "ratings.parquet"
+    with pq.ParquetWriter(path, pa.schema([("user", pa.int64())])) as writer:
+        for num_rows in (100, 100, 300, 50, 100, 100):
+            writer.write_table(pa.table({"user": range(num_rows)}))
+    file = find_files("input.paths", [str(path)], FileSettings())[0]
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 250)
+    assert group_ranges(file, 1 << 30) == [(0, 2), (2, 3), (3, 6)]

@@ -40,6 +40,7 @@ ENVIRONMENTS = {
     # threadpoolctl is imported by cmfrec and not declared.
     "cmfrec": Environment(("cmfrec==3.5.1.post14", "threadpoolctl==3.8.0", "pandas==3.1.1", *NUMPY)),
     "duckdb": Environment(("duckdb==2.0.1",)),
+    "implicit": Environment(("implicit==0.7.3", *NUMPY)),
     "spark": Environment(("pyspark==4.3.0", *NUMPY)),
 }
 

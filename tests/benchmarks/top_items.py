@@ -31,9 +31,12 @@ from recsys_dist.inference.order import Order
 NUM_ITEMS = 10
 IMPLICIT = """
 import json
+import os
 import sys
 import time
 
+# As implicit itself asks for: its own threads share out the blocks.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse

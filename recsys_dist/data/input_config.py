@@ -104,7 +104,8 @@ class InputSettings(FileSettings):
     (T for the blank and Z at the end are allowed), all of them UTC, which become seconds since 1970; a date is its
     midnight and fractions of seconds are cut off. Dates and times of Parquet become the same."""
     block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
-    """Bytes of input that one task parses; memory per worker is about ten times as much."""
+    """Bytes of input that one task parses, and of Parquet a million rows at most where its row groups allow that;
+    memory per worker is about ten times as much."""
 
     @model_validator(mode="after")
     def _columns_fit_header(self) -> InputSettings:

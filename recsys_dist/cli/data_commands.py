@@ -47,7 +47,7 @@ def prepare(
     settings = load_settings(PrepareConfig, config, [*(overrides or ()), *added])
     if settings.cluster.kind == "local":
         start_loading()
-
+    # These take as long as what goes on meanwhile.
     from recsys_dist.cli.progress import show_stages
     from recsys_dist.cli.tables import print_dataset
     from recsys_dist.data.prepare import prepare as prepare_dataset

@@ -14,10 +14,14 @@ FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)
 GOLDEN = 0x9E3779B97F4A7C15
 CHUNK = 1 << 14
+"""Hashes that are mixed at a time."""
 
 
 def mix(hashes_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele, Lea & Flood 2014): a bijection in which each bit reaches all others."""
+    """The finalizer of splitmix64 (Steele, Lea & Flood 2014): a bijection in which each bit reaches all others.
+
+    [N] or [N, X], of which a copy comes back.
+    """
     mixed_N = hashes_N.copy()
     # Some at a time, which stay in the cache from the first step to the last.
     for start in range(0, len(mixed_N), CHUNK):

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-GAMMA = np.uint64(0x9E3779B97F4A7C15)
+from recsys_dist.data.hashing import GOLDEN, mix
+
+GAMMA = np.uint64(GOLDEN)
 
 
 def keyed_mask(key: Sequence[int], place_N: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
@@ -23,14 +25,7 @@ def keyed_mask(key: Sequence[int], place_N: NDArray[np.integer], share: float) -
     bits_N = place_N.astype(np.uint64)
     bits_N *= GAMMA
     bits_N += start
-    _mix(bits_N)
+    bits_N = mix(bits_N)
     # 53 bits, which a float64 holds exactly
     drawn: NDArray[np.bool_] = (bits_N >> np.uint64(11)) < np.uint64(round(share * 2**53))
     return drawn
-
-
-def _mix(bits_N: NDArray[np.uint64]) -> None:
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        bits_N ^= bits_N >> np.uint64(shift)
-        bits_N *= np.uint64(factor)
-    bits_N ^= bits_N >> np.uint64(31)

@@ -182,6 +182,21 @@ def test_squared_error_is_the_expectation_over_both_posteriors(noise_differs: bo
         assert float(errors[item]) == pytest.approx(expected, rel=1e-9)
 
 
+def test_squared_errors_of_float32_statistics_keep_their_digits() -> None:
+    problem = Problem(1)
+    problem.epoch()
+    statistics = problem.items.statistics(problem.users)
+    posterior = Posterior(problem.items.mean_nR, problem.items.covariance_TR, torch.zeros(9).double())
+
+    double, single = (
+        e_step.squared_errors(posterior.to(dtype), statistics.to(dtype), problem.items.layout, point=False)
+        for dtype in (torch.float64, torch.float32)
+    )
+
+    assert single.dtype == torch.float64
+    torch.testing.assert_close(single, double, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("noise_differs", [False, True])
 @pytest.mark.parametrize("weight", [None, 2.0])
 def test_the_bound_never_falls_on_a_hundred_random_problems(noise_differs: bool, weight: float | None) -> None:

@@ -3,6 +3,14 @@
 `recsys-dist COMMAND` and `python launch/COMMAND.py` are the same program.
 """
 
-from recsys_dist.cli.commands import main
+from __future__ import annotations
 
-__all__ = ["main"]
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    # Each process that such a program starts by multiprocessing imports the program's file, and runs no command.
+    from recsys_dist.cli.commands import main as run_command  # noqa: PLC0415
+
+    run_command(arguments)

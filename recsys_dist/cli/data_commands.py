@@ -38,18 +38,20 @@ def prepare(
 
     Example: recsys-dist prepare --config mine.yaml output=data/mine --append tuesday.csv
     """
-    from recsys_dist.config import load_settings
-    from recsys_dist.data.config import PrepareConfig
     from recsys_dist.data.local_workers import start_loading
 
     start = time.perf_counter()
-    added = [f"input.paths={json.dumps(append)}", "append=true"] if append else []
-    settings = load_settings(PrepareConfig, config, [*(overrides or ()), *added])
-    if settings.cluster.kind == "local":
-        start_loading()
-    # These take as long as what goes on meanwhile.
+    # What this process imports meanwhile takes about as long. Before it is known whether the cluster is local, as
+    # it mostly is: otherwise that process stands idle.
+    start_loading()
     from recsys_dist.cli.progress import show_stages
     from recsys_dist.cli.tables import print_dataset
+    from recsys_dist.config import load_settings
+    from recsys_dist.data.config import PrepareConfig
+
+    added = [f"input.paths={json.dumps(append)}", "append=true"] if append else []
+    settings = load_settings(PrepareConfig, config, [*(overrides or ()), *added])
+    # After the settings: a mistake in them is told before this has taken its second.
     from recsys_dist.data.prepare import prepare as prepare_dataset
 
     with show_stages() as progress:

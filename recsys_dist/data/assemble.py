@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.blocks import Block, write_block
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
-from recsys_dist.data.order import order_within_rows, stable_order
+from recsys_dist.data.order import stable_order
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.split import TRAIN
 from recsys_dist.data.tables import index_dtype, write_ratings
@@ -62,12 +62,12 @@ def write_user_shard(
 ) -> list[FileRecord]:
     """Write the ratings files and the block of one user shard, and leave its train ratings by item for later."""
     arrays = scratch.load(f"shard-{shard}.rows")
-    item = scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
-    num_rows = arrays["user.num_rows"]
+    num_rows, item = arrays["user.num_rows"], scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
     # The rows come sorted by (user, item_code); popularity puts the items of each user in another order.
-    order, item = order_within_rows(np.concatenate([[0], np.cumsum(num_rows)]), item, extent.num_items)
-    item = item.astype(index_dtype(extent.num_items), copy=False)
-    user = np.repeat(np.arange(extent.start, extent.stop, dtype=index_dtype(extent.num_users)), num_rows)
+    row = np.repeat(np.arange(len(num_rows)), num_rows)
+    order = stable_order(row * extent.num_items + item, len(num_rows) * extent.num_items)
+    item = item[order].astype(index_dtype(extent.num_items), copy=False)
+    user = (row + extent.start).astype(index_dtype(extent.num_users), copy=False)
     rating, split = arrays["row.rating"][order], arrays["row.split"][order]
     timestamp = arrays["row.timestamp"][order].astype(np.int64, copy=False) if has_timestamps else None
     indptr = np.concatenate([[0], np.cumsum(arrays["user.num_train"])])
@@ -81,26 +81,23 @@ def write_user_shard(
             times = timestamp[rows] if timestamp is not None else None
             ratings = (user[rows], item[rows], rating[rows], times)
             written.append(aside.submit(write_ratings, output, ratings_name(name, shard), *ratings))
-        _save_by_item(scratch, shard, block, extent)
+        _save_by_item(scratch, shard, block, user[train], extent.num_items)
     block_record, *records = (one.result() for one in written)
     return [*records, block_record]
 
 
-def _save_by_item(scratch: Scratch, shard: int, block: Block, extent: Extent) -> None:
+def _save_by_item(scratch: Scratch, shard: int, block: Block, user: NDArray[np.integer], num_items: int) -> None:
     """The block transposed: items that occur in it, where each one's entries begin, users and ratings."""
-    from scipy import sparse  # noqa: PLC0415 - slow to import, and only needed here
-
-    shape = (block.num_rows, extent.num_items)
-    by_item = sparse.csr_array((block.values, block.indices, block.indptr), shape=shape).tocsc()
-    counts = np.diff(by_item.indptr)
+    order = stable_order(block.indices, num_items)
+    counts = np.bincount(block.indices, minlength=num_items)
     items = np.flatnonzero(counts)
     scratch.save(
         f"shard-{shard}.pieces",
         {
             "item": items,
             "start": np.concatenate([[0], np.cumsum(counts[items])]),
-            "user": by_item.indices.astype(index_dtype(extent.num_users)) + block.start,
-            "rating": by_item.data,
+            "user": user[order],
+            "rating": block.values[order],
         },
     )
 

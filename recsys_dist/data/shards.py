@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.collected import ShardInfo, write_collected
 from recsys_dist.data.config import PrepareConfig
+from recsys_dist.data.order import stable_order
 from recsys_dist.data.partition import bucket_of, user_order
 from recsys_dist.data.rejects import Reason, Rejects
 from recsys_dist.data.repeats import settle_repeats
@@ -121,10 +122,11 @@ def settle_rows(
 
     Raises `DataError` where a pair repeats and the rules forbid it.
     """
-    rows = settled.rows
-    rows = rows.take(np.argsort(rows.user * len(item_ids) + rows.item, kind="stable"))
+    pair = settled.rows.user * len(item_ids) + settled.rows.item
+    order = stable_order(pair, len(settled.ids) * len(item_ids))
+    rows, pair = settled.rows.take(order), pair[order]
     settled = Settled(settled.ids, settled.hashes, rows)
-    is_repeat = (np.diff(rows.user, prepend=-1) == 0) & (np.diff(rows.item, prepend=-1) == 0)
+    is_repeat = np.concatenate([[False], pair[1:] == pair[:-1]])
     if not is_repeat.any():
         return settled, Rejects.of([])
     if config.ratings.duplicates == "error":

@@ -86,7 +86,7 @@ def write_user_shard(
     return [*records, block_record]
 
 
-def _save_by_item(scratch: Scratch, shard: int, block: Block, user: NDArray[np.integer], num_items: int) -> None:
+def _save_by_item(scratch: Scratch, shard: int, block: Block, user: NDArray[Any], num_items: int) -> None:
     """The block transposed: items that occur in it, where each one's entries begin, users and ratings."""
     order = stable_order(block.indices, num_items)
     counts = np.bincount(block.indices, minlength=num_items)

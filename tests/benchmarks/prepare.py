@@ -7,8 +7,9 @@
 `duckdb` sets `recsys-dist prepare` with 2 local workers beside DuckDB with 2 threads, in turns, on the same file:
 DuckDB reads it, numbers users and items, sorts by both and writes Parquet partitioned into as many shards. It is
 installed from PyPI into an environment under WORK_DIR. Seconds are those of the whole processes; memory is the
-peak of the sum over all processes of what is theirs, shared pages shared out (PSS). `duckdb` also tells how long
-two ranks take to open their shards and how the shards balance.
+peak of the sum over all processes of what is theirs, shared pages shared out (PSS), in a run of its own before
+those that are timed: to look at the pages of a process holds it up. `duckdb` also tells how long two ranks take to
+open their shards and how the shards balance.
 
 `growth` tells what a rating costs at each size, users growing at 45,000 items. A CSV of 270 million rows takes 7.5
 GB, and preparing it about as much again twice.
@@ -80,27 +81,38 @@ class Timed:
     seconds: list[float] = field(default_factory=list)
     peak_gb: list[float] = field(default_factory=list)
 
-    def run(self, *command: str | Path) -> None:
-        """Once more."""
+    def weigh(self, *command: str | Path) -> None:
+        """Run it for the memory it takes."""
         peak: list[int] = [0]
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        process = _start(*command)
         watcher = threading.Thread(target=_watch, args=(process, peak), daemon=True)
         watcher.start()
-        output, _ = process.communicate()
-        self.seconds.append(time.perf_counter() - start)
+        _require_success(process)
         watcher.join()
-        if process.returncode:
-            raise SystemExit(f"exit code {process.returncode}:\n{output[-4000:]}")
         self.peak_gb.append(peak[0] / GIGABYTE)
+
+    def run(self, *command: str | Path) -> None:
+        """Run it for the seconds it takes."""
+        start = time.perf_counter()
+        _require_success(_start(*command))
+        self.seconds.append(time.perf_counter() - start)
 
     def __str__(self) -> str:
         median, low, high = statistics.median(self.seconds), min(self.seconds), max(self.seconds)
         return (
             f"| {self.program} | {self.source} | {median:.1f} ({low:.1f}..{high:.1f}) | {max(self.peak_gb):.2f} |"
         )
+
+
+def _start(*command: str | Path) -> subprocess.Popen[str]:
+    words = [str(word) for word in command]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _require_success(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"exit code {process.returncode}:\n{output[-4000:]}")
 
 
 def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
@@ -153,11 +165,13 @@ def duckdb(work: Path, runs: int, generator: Path) -> None:
     for suffix in ("csv", "parquet"):
         source = ratings_file(work, 27, suffix, generator)
         ours, theirs = Timed("recsys-dist", suffix), Timed(f"DuckDB {version_of('duckdb')}", suffix)
-        for _ in range(runs):
-            shutil.rmtree(target, ignore_errors=True)
-            theirs.run(python, script, source, target)
-            shutil.rmtree(dataset, ignore_errors=True)
-            ours.run(*preparation(source, dataset))
+        for attempt in range(runs + 1):
+            for timed, output, command in (
+                (theirs, target, [python, script, source, target]),
+                (ours, dataset, preparation(source, dataset)),
+            ):
+                shutil.rmtree(output, ignore_errors=True)
+                (timed.run if attempt else timed.weigh)(*command)
         measured += [ours, theirs]
         ratio = statistics.median(ours.seconds) / statistics.median(theirs.seconds)
         print(f"{suffix}: {ratio:.2f} times the seconds of DuckDB", flush=True)
@@ -185,9 +199,9 @@ def growth(work: Path, sizes: list[float], runs: int, generator: Path) -> None:
     for millions in sizes:
         source, dataset = ratings_file(work, millions, "csv", generator), work / "dataset"
         timed = Timed("recsys-dist", f"{millions:g}m csv")
-        for _ in range(runs):
+        for attempt in range(runs + 1):
             shutil.rmtree(dataset, ignore_errors=True)
-            timed.run(*preparation(source, dataset))
+            (timed.run if attempt else timed.weigh)(*preparation(source, dataset))
         num_rows = Dataset.open(str(dataset)).manifest.rows.read
         costs.append(1e9 * statistics.median(timed.seconds) / num_rows)
         print(

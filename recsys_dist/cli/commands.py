@@ -6,6 +6,7 @@ to stop, saved its state and can be started again.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -38,13 +39,13 @@ for command in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    # At the interpreter's end all that is imported would be searched for cycles, for a quarter of a second.
+    atexit.register(gc.freeze)
     try:
         _run(arguments)
     except SystemExit as end:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             _leave(end)
-        # What is imported would be searched for cycles twice on the way out, for a quarter of a second.
-        gc.freeze()
         raise
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 
 FORKED, SPAWNED = "forkserver", "spawn"
-LOADED = ["distributed", "recsys_dist.data.tasks"]
+LOADED = ["recsys_dist.data.forked"]
 # Arrays of tens of MiB come and go: pages handed back to the system after each would have to be cleared anew.
 # Tasks run in a thread, whose own heap would give its pages back whatever the threshold: all use the main one.
 HEAP = {

@@ -41,7 +41,7 @@ from recsys_dist.data.input_blocks import InputBlock
 from recsys_dist.data.partition import RunInfo, cut_evenly
 from recsys_dist.data.publish import manifest_of, rules_of, write_item_table, write_rejects
 from recsys_dist.data.reading import Reading
-from recsys_dist.data.scratch import join_texts, pack_texts, unpack_texts
+from recsys_dist.data.scratch import join_texts, narrow, pack_texts, unpack_texts
 from recsys_dist.data.settled import Buckets, Run, Source
 from recsys_dist.data.shards import RUNS, SettledInfo
 from recsys_dist.data.split import TRAIN, Cutoffs
@@ -192,7 +192,7 @@ class Addition:
         by_number = np.concatenate([np.arange(num_known), ranked + num_known])
         item_index = np.empty(len(by_number), np.int64)
         item_index[by_number] = np.arange(len(by_number))
-        self.reading.scratch.save(ITEM_INDEX, {"item_index": item_index})
+        self.reading.scratch.save(ITEM_INDEX, {"item_index": narrow(item_index)})
         return by_number
 
     def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
@@ -241,7 +241,7 @@ class Addition:
         num_train[: base.num_users] = base.num_train("users")
         for number, (info, shard) in enumerate(zip(grown.infos, user_shards, strict=True)):
             if info.is_touched:
-                num_train[shard.start : shard.stop] = scratch.load(f"shard-{number}.rows")["user.num_train"]
+                num_train[shard.start : shard.stop] = scratch.load(f"shard-{number}.users")["user.num_train"]
 
         def parts() -> Iterator[pa.Table]:
             for start, ids in base.id_batches("users"):
@@ -249,7 +249,7 @@ class Addition:
             for number, shard in enumerate(user_shards):
                 if shard.stop > base.num_users:
                     first = max(shard.start, base.num_users)
-                    ids = unpack_texts("user", scratch.load(f"shard-{number}.rows"))[first - shard.start :]
+                    ids = unpack_texts("user", scratch.load(f"shard-{number}.users"))[first - shard.start :]
                     counts = pa.array(num_train[first : shard.stop])
                     yield pa.table([pc.cast(ids, pa.string()), counts], schema=schema)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from recsys_dist.data.blocks import Block, write_block
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
-from recsys_dist.data.order import stable_order
-from recsys_dist.data.scratch import Scratch
+from recsys_dist.data.order import sort_stably, stable_order
+from recsys_dist.data.scratch import Scratch, narrow, narrow_ratings, wide_ratings
 from recsys_dist.data.split import TRAIN
 from recsys_dist.data.tables import index_dtype, write_ratings
 from recsys_dist.storage import FileRecord, Folder
@@ -61,43 +61,67 @@ def write_user_shard(
     scratch: Scratch, output: Folder, shard: int, extent: Extent, has_timestamps: bool
 ) -> list[FileRecord]:
     """Write the ratings files and the block of one user shard, and leave its train ratings by item for later."""
-    arrays = scratch.load(f"shard-{shard}.rows")
-    num_rows, item = arrays["user.num_rows"], scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
-    # The rows come sorted by (user, item_code); popularity puts the items of each user in another order.
-    row = np.repeat(np.arange(len(num_rows)), num_rows)
-    order = stable_order(row * extent.num_items + item, len(num_rows) * extent.num_items)
-    item = item[order].astype(index_dtype(extent.num_items), copy=False)
-    user = (row + extent.start).astype(index_dtype(extent.num_users), copy=False)
-    rating, split = arrays["row.rating"][order], arrays["row.split"][order]
-    timestamp = arrays["row.timestamp"][order].astype(np.int64, copy=False) if has_timestamps else None
-    indptr = np.concatenate([[0], np.cumsum(arrays["user.num_train"])])
-    train = np.flatnonzero(split == TRAIN)
-    block = Block(extent.start, indptr, item[train], rating[train])
-    # While the disk takes one file, the next one is encoded and hashed, and the one after that put together.
+    ratings = _ranked(scratch, shard, extent, has_timestamps)
+    num_train = scratch.load(f"shard-{shard}.users")["user.num_train"]
+    parts = [ratings.of_split(code) for code in range(len(SPLITS))]
+    _, item, rating, _ = parts[TRAIN]
+    block = Block(extent.start, np.concatenate([[0], np.cumsum(num_train)]), item, rating)
+    # While the disk takes one file, the next one is encoded and hashed, and what is left for later put together.
     with ThreadPoolExecutor(2) as aside:
         written = [aside.submit(write_block, output, block_name("users", shard), block)]
-        for code, name in enumerate(SPLITS):
-            rows = np.flatnonzero(split == code)
-            times = timestamp[rows] if timestamp is not None else None
-            ratings = (user[rows], item[rows], rating[rows], times)
-            written.append(aside.submit(write_ratings, output, ratings_name(name, shard), *ratings))
-        _save_by_item(scratch, shard, block, user[train], extent.num_items)
+        for name, part in zip(SPLITS, parts, strict=True):
+            written.append(aside.submit(write_ratings, output, ratings_name(name, shard), *part))
+        _save_by_item(scratch, shard, block, extent.num_items)
     block_record, *records = (one.result() for one in written)
     return [*records, block_record]
 
 
-def _save_by_item(scratch: Scratch, shard: int, block: Block, user: NDArray[Any], num_items: int) -> None:
-    """The block transposed: items that occur in it, where each one's entries begin, users and ratings."""
+@dataclass(frozen=True)
+class _Ranked:
+    """The ratings of one user shard, sorted by (user_index, item_index)."""
+
+    user: NDArray[Any]
+    item: NDArray[Any]
+    rating: NDArray[np.float32]
+    timestamp: NDArray[np.int64] | None
+    split: NDArray[np.int8]
+
+    def of_split(self, code: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32], NDArray[Any] | None]:
+        """Users, items, ratings and timestamps of one split."""
+        rows = np.flatnonzero(self.split == code)
+        timestamp = self.timestamp[rows] if self.timestamp is not None else None
+        return self.user[rows], self.item[rows], self.rating[rows], timestamp
+
+
+def _ranked(scratch: Scratch, shard: int, extent: Extent, has_timestamps: bool) -> _Ranked:
+    """The rows of one shard, sorted by (user, item_code) before: popularity orders the items of a user anew."""
+    arrays = scratch.load(f"shard-{shard}.rows")
+    num_rows, item = arrays["user.num_rows"], scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
+    row, item_bits = np.repeat(np.arange(len(num_rows)), num_rows), extent.num_items.bit_length()
+    pair, order = sort_stably((row << item_bits) | item, len(num_rows) << item_bits)
+    return _Ranked(
+        user=(row + extent.start).astype(index_dtype(extent.num_users), copy=False),
+        item=(pair & ((1 << item_bits) - 1)).astype(index_dtype(extent.num_items), copy=False),
+        rating=wide_ratings(arrays["row.rating"][order]),
+        timestamp=arrays["row.timestamp"][order].astype(np.int64, copy=False) if has_timestamps else None,
+        split=arrays["row.split"][order],
+    )
+
+
+def _save_by_item(scratch: Scratch, shard: int, block: Block, num_items: int) -> None:
+    """The block transposed: items that occur in it, where each one's entries begin, and rows of it and ratings."""
     order = stable_order(block.indices, num_items)
     counts = np.bincount(block.indices, minlength=num_items)
     items = np.flatnonzero(counts)
+    row = np.repeat(narrow(np.arange(block.num_rows)), np.diff(block.indptr))
     scratch.save(
         f"shard-{shard}.pieces",
         {
             "item": items,
             "start": np.concatenate([[0], np.cumsum(counts[items])]),
-            "user": user[order],
-            "rating": block.values[order],
+            "row": row[order],
+            "rating": narrow_ratings(block.values)[order],
+            "first": np.array([block.start]),
         },
     )
 
@@ -150,6 +174,6 @@ def _gather(
         first, last = np.searchsorted(piece["item"], [extent.start, extent.stop])
         starts = piece["start"][first : last + 1]
         counts.append((piece["item"][first:last].copy(), np.diff(starts)))
-        users.append(piece["user"][starts[0] : starts[-1]].copy())
-        ratings.append(piece["rating"][starts[0] : starts[-1]].copy())
+        users.append(piece["row"][starts[0] : starts[-1]].astype(np.int64) + piece["first"])
+        ratings.append(wide_ratings(piece["rating"][starts[0] : starts[-1]]))
     return counts, users, ratings

@@ -28,6 +28,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I32": np.dtype("<i4"),
     "I8": np.dtype("<i1"),
     "U64": np.dtype("<u8"),
+    "U16": np.dtype("<u2"),
     "U8": np.dtype("<u1"),
     "F32": np.dtype("<f4"),
 }

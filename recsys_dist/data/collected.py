@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.dataset import SPLITS
 from recsys_dist.data.hashing import GOLDEN, mix, pair_hashes, text_hashes
 from recsys_dist.data.rejects import Rejects
-from recsys_dist.data.scratch import Scratch, narrow, pack_texts
+from recsys_dist.data.scratch import Scratch, narrow, narrow_ratings, pack_texts
 from recsys_dist.data.settled import Run, Settled
 from recsys_dist.data.split import TRAIN, Cutoffs, Pairs, draw_split, hash_seed
 from recsys_dist.data.split_config import SplitRule
@@ -87,16 +87,18 @@ def finish_shard(
 
 
 def save_rows(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.int8]) -> None:
-    """Write the rows of a shard with their splits."""
-    rows, num_users, is_train = settled.rows, len(settled.ids), split == TRAIN
+    """Write the users of a shard, and apart from them, so that they can go first, the rows with their splits."""
+    rows, num_rows = settled.rows, settled.num_rows
+    # Rows are in order of users: all train rows up to the end of each, less those up to the user before.
+    num_before = np.concatenate([[0], np.cumsum(split == TRAIN)])
+    num_train = np.diff(num_before[np.cumsum(num_rows)], prepend=0)
+    scratch.save(f"shard-{shard}.users", {**pack_texts("user", settled.ids), "user.num_train": num_train})
     scratch.save(
         f"shard-{shard}.rows",
         {
-            **pack_texts("user", settled.ids),
-            "user.num_train": np.bincount(rows.user[is_train], minlength=num_users),
-            "user.num_rows": np.bincount(rows.user, minlength=num_users),
+            "user.num_rows": num_rows,
             "row.item": narrow(rows.item),
-            "row.rating": rows.rating,
+            "row.rating": narrow_ratings(rows.rating),
             "row.timestamp": narrow(rows.timestamp),
             "row.split": split,
         },
@@ -107,18 +109,24 @@ def _describe(
     settled: Settled, split: NDArray[np.int8], pair_hash: NDArray[np.uint64], rejects: Rejects
 ) -> ShardInfo:
     train = settled.rows.rating[split == TRAIN].astype(np.float64)
-    sums = [
-        int(mix(pair_hash[split == code] + np.uint64(GOLDEN)).sum(dtype=np.uint64)) for code in range(len(SPLITS))
-    ]
+    fingerprint = [_sum(pair_hash[split == code]) for code in range(len(SPLITS)) if code != TRAIN]
+    # Sums modulo 2^64: what train has is all but the others, which are few.
+    fingerprint.insert(TRAIN, (_sum(pair_hash) - sum(fingerprint)) % 2**64)
+    num_ratings = np.bincount(split, minlength=len(SPLITS)).tolist()
     return ShardInfo(
         num_users=len(settled.ids),
-        num_ratings={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
+        num_ratings=dict(zip(SPLITS, num_ratings, strict=True)),
         rejected=rejects.counts(),
         train_sum=float(train.sum()),
         train_min=float(train.min(initial=np.inf)),
         train_max=float(train.max(initial=-np.inf)),
-        fingerprint=tuple(sums),
+        fingerprint=tuple(fingerprint),
     )
+
+
+def _sum(pair_hash: NDArray[np.uint64]) -> int:
+    """The sum modulo 2^64 of a hash of each."""
+    return int(mix(pair_hash + np.uint64(GOLDEN)).sum(dtype=np.uint64))
 
 
 def split_fingerprint(shards: Sequence[ShardInfo]) -> str:

@@ -17,12 +17,15 @@ import pyarrow.parquet as pq
 
 from recsys_dist.data.config import RatingRules
 from recsys_dist.data.input_config import Column, RatingColumns, TimestampFormat
+from recsys_dist.data.order import LONG_STRETCH
 from recsys_dist.data.ratings import ParsedBlock, check_rows
 from recsys_dist.data.rejects import Rejects, shorten
 from recsys_dist.data.sources import InputFile, open_file
 from recsys_dist.errors import DataError
 
 BATCH_ROWS = 1 << 20
+PROBE_ROWS = 4096
+"""Looked at to tell whether neighbours often hold the same."""
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of a unit make a second."""
 
@@ -116,13 +119,23 @@ def _as_text(array: pa.Array) -> pa.DictionaryArray:
     """Any column as dictionary-encoded text; a null is the empty text, which no field may be."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    encoded = array.dictionary_encode()
+    encoded = _encode(array)
     texts = pc.cast(encoded.dictionary, pa.string())
     indices = encoded.indices
     if array.null_count:
         indices = pc.fill_null(indices, len(texts))
         texts = pa.concat_arrays([texts, pa.array([""])])
     return pa.DictionaryArray.from_arrays(indices, texts)
+
+
+def _encode(array: pa.Array) -> pa.DictionaryArray:
+    """Dictionary-encode; in a file that is in order of users each stretch of one user is looked up once."""
+    if array.null_count or len(pc.run_end_encode(array[:PROBE_ROWS]).values) * LONG_STRETCH > PROBE_ROWS:
+        return array.dictionary_encode()
+    stretches = pc.run_end_encode(array)
+    values = stretches.values.dictionary_encode()
+    lengths = np.diff(stretches.run_ends.to_numpy(), prepend=0)
+    return pa.DictionaryArray.from_arrays(np.repeat(values.indices.to_numpy(), lengths), values.dictionary)
 
 
 def _as_timestamp(array: pa.Array) -> pa.Array:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.hashing import text_hashes
 from recsys_dist.data.order import stable_order
 from recsys_dist.data.ratings import ParsedBlock, Rows
-from recsys_dist.data.scratch import Arrays, Scratch, narrow, pack_texts
+from recsys_dist.data.scratch import Arrays, Scratch, narrow, narrow_ratings, pack_texts
 
 BUCKET_BITS = 16
 NUM_BUCKETS = 1 << BUCKET_BITS
@@ -76,8 +76,8 @@ def _sorted_run(rows: Rows) -> tuple[Arrays, NDArray[np.uint64], NDArray[np.int6
         "user.hash": user_hash,
         "user.start": np.concatenate([[0], np.cumsum(rows_per_user)]),
         **pack_texts("item", item_ids),
-        "row.item": item_code[by_user],
-        "row.rating": rows.rating[by_user],
+        "row.item": narrow(item_code)[by_user],
+        "row.rating": narrow_ratings(rows.rating)[by_user],
         "row.line": narrow(rows.line)[by_user],
     }
     if rows.timestamp is not None:
@@ -107,8 +107,7 @@ def user_order(ids: pa.LargeStringArray, hashes: NDArray[np.uint64]) -> NDArray[
 def _used_values(column: pa.DictionaryArray) -> tuple[pa.LargeStringArray, NDArray[np.int32]]:
     """The values that occur in the rows, and each row's place in them: refused rows leave unused values behind."""
     codes = column.indices.to_numpy()
-    is_used = np.zeros(len(column.dictionary), bool)
-    is_used[codes] = True
+    is_used = np.bincount(codes, minlength=len(column.dictionary)) > 0
     values = pc.cast(column.dictionary, pa.large_string())
     if is_used.all():
         return values, codes.astype(np.int32, copy=False)

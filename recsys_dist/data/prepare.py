@@ -37,7 +37,7 @@ from recsys_dist.data.output import Output
 from recsys_dist.data.partition import cut_evenly
 from recsys_dist.data.publish import manifest_of, write_item_table, write_rejects, write_user_table
 from recsys_dist.data.reading import Reading
-from recsys_dist.data.scratch import Scratch
+from recsys_dist.data.scratch import Scratch, narrow
 from recsys_dist.data.shards import RUNS
 from recsys_dist.data.titles import find_titles_files, read_titles
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
@@ -112,11 +112,12 @@ class _Preparation:
         self.reading.merge_items(runs, ITEM_IDS)
         self.reading.number_items(runs)
         collected = Collection(self.config, self.reading.journal, self.scratch).run(infos)
+        self.reading.discard(runs)
         shards = collected.shards
         user_shards = user_shards_of(shards)
         num_train = count_items(self.scratch, len(shards))
         by_popularity, item_index = rank_items(num_train, collected.is_kept)
-        self.scratch.save(ITEM_INDEX, {"item_index": item_index})
+        self.scratch.save(ITEM_INDEX, {"item_index": narrow(item_index)})
         item_shards = self._item_shards(num_train[by_popularity])
         files = [
             write_user_table(self.output, self.scratch, len(shards)),
@@ -142,6 +143,7 @@ class _Preparation:
         user_calls = [(*urls, number, extent, has_timestamps) for number, extent in enumerate(users)]
         subjects = [f"user shard {number}" for number in range(len(users))]
         written = journal.run("write users", tasks.write_users, user_calls, subjects, tasks.num_written)
+        self.scratch.discard(f"shard-{number}.rows" for number in range(len(users)))
         item_calls = [(*urls, number, extent, len(users)) for number, extent in enumerate(items)]
         subjects = [f"item shard {number}" for number in range(len(items))]
         blocks = journal.run("write items", tasks.write_items, item_calls, subjects, lambda file: file.rows)

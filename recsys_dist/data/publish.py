@@ -71,7 +71,7 @@ def write_user_table(output: Folder, scratch: Scratch, num_shards: int) -> FileR
 
     def parts() -> Iterator[pa.Table]:
         for shard in range(num_shards):
-            arrays = scratch.load(f"shard-{shard}.rows")
+            arrays = scratch.load(f"shard-{shard}.users")
             ids = pc.cast(unpack_texts("user", arrays), pa.string())
             yield pa.table([ids, pa.array(arrays["user.num_train"])], schema=schema)
 

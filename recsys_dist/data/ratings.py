@@ -99,8 +99,9 @@ def check_rows(
         outside = (rating < (-np.inf if low is None else low)) | (rating > (np.inf if high is None else high))
         reasons[outside] = Reason.OUT_OF_RANGE
     reasons[~np.isfinite(rating)] = Reason.NOT_A_NUMBER
-    reasons[_per_row(columns["item"], _is_empty)] = Reason.EMPTY_ITEM
-    reasons[_per_row(columns["user"], _is_empty)] = Reason.EMPTY_USER
+    for field, reason in (("item", Reason.EMPTY_ITEM), ("user", Reason.EMPTY_USER)):
+        if _is_empty(columns[field].dictionary).any():
+            reasons[_per_row(columns[field], _is_empty)] = reason
     if (reasons == FINE).all():
         return Rows(columns["user"], columns["item"], rating, timestamp, line + 1), line[:0], reasons[:0]
     good, bad = np.flatnonzero(reasons == FINE), np.flatnonzero(reasons != FINE)

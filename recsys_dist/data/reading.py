@@ -80,6 +80,10 @@ class Reading:
         calls = [(self._scratch_url, [run.name for run in group]) for group in groups]
         self.journal.run("number items", tasks.translate, calls, subjects)
 
+    def discard(self, runs: Sequence[Run]) -> None:
+        """Give up the rows of the runs, which are collected; a preparation that goes on will not ask for them."""
+        self.scratch.discard(f"{run.name}.{kind}" for run in runs for kind in ("run", "items"))
+
 
 def _num_read(parts: list[RunInfo]) -> int:
     return sum(part.num_read for part in parts)

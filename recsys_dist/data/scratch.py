@@ -7,7 +7,7 @@ Nothing is flushed to disk: what a machine wrote before it went down is not used
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 from uuid import uuid4
@@ -21,6 +21,8 @@ from recsys_dist.data.hashing import text_buffers
 from recsys_dist.storage import Folder
 
 Arrays = dict[str, NDArray[Any]]
+NARROW = (np.uint16, np.int32)
+MOST_HALVES = np.iinfo(np.uint8).max
 
 
 class Scratch:
@@ -41,6 +43,15 @@ class Scratch:
     def remove(self, name: str) -> None:
         """Remove a file that no task needs any longer."""
         self.folder.remove(name)
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Give up the room of files that no task needs any longer, at once where that costs next to nothing.
+
+        On a local disk the files to come take the memory that these had there. Elsewhere they wait for the end.
+        """
+        if self.folder.is_local:
+            for name in names:
+                self.folder.local_path(name).unlink(missing_ok=True)
 
     def save_json(self, name: str, value: Any) -> None:
         """Write a small value."""
@@ -71,9 +82,31 @@ class Scratch:
 
 
 def narrow(numbers: NDArray[np.integer]) -> NDArray[np.integer]:
-    """The numbers as int32 where all of them fit: writing half the bytes takes half the time."""
-    fits = len(numbers) == 0 or (numbers.min() >= -(2**31) and numbers.max() < 2**31)
-    return numbers.astype(np.int32) if fits else numbers
+    """The numbers in as few bytes as hold all of them: what is written is time, and so is what is read again."""
+    low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+    for kind in NARROW:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return numbers.astype(kind, copy=False)
+    return numbers
+
+
+def narrow_ratings(ratings: NDArray[np.float32]) -> NDArray[Any]:
+    """Ratings as how many halves they are, a byte each, where all are whole halves; else as they are."""
+    if len(ratings) and ratings.min() >= 0 and ratings.max() <= MOST_HALVES / 2:
+        halves = ratings * np.float32(2)
+        packed = halves.astype(np.uint8)
+        # As bits: a minus zero stays one.
+        if np.array_equal(packed.astype(np.float32).view(np.int32), halves.view(np.int32)):
+            return packed
+    return ratings
+
+
+def wide_ratings(packed: NDArray[Any]) -> NDArray[np.float32]:
+    """The ratings that `narrow_ratings` was given, as a copy."""
+    ratings = packed.astype(np.float32)
+    if packed.dtype == np.uint8:
+        ratings *= np.float32(0.5)
+    return ratings
 
 
 def pack_texts(name: str, texts: pa.LargeStringArray) -> Arrays:

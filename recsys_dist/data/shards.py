@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.collected import ShardInfo, write_collected
 from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.order import stable_order
+from recsys_dist.data.order import sort_stably
 from recsys_dist.data.partition import bucket_of, user_order
 from recsys_dist.data.rejects import Reason, Rejects
 from recsys_dist.data.repeats import settle_repeats
-from recsys_dist.data.scratch import Arrays, Scratch, copy_texts, join_texts
+from recsys_dist.data.scratch import Arrays, Scratch, copy_texts, join_texts, narrow, wide_ratings
 from recsys_dist.data.settled import (
     KEPT,
     Buckets,
@@ -122,9 +122,7 @@ def settle_rows(
 
     Raises `DataError` where a pair repeats and the rules forbid it.
     """
-    pair = settled.rows.user * len(item_ids) + settled.rows.item
-    order = stable_order(pair, len(settled.ids) * len(item_ids))
-    rows, pair = settled.rows.take(order), pair[order]
+    pair, rows = _sort_rows(settled.rows, len(settled.ids), len(item_ids))
     settled = Settled(settled.ids, settled.hashes, rows)
     is_repeat = np.concatenate([[False], pair[1:] == pair[:-1]])
     if not is_repeat.any():
@@ -132,6 +130,15 @@ def settle_rows(
     if config.ratings.duplicates == "error":
         raise DataError(_describe_repeat(rows, np.flatnonzero(is_repeat)[0], runs, settled.ids, item_ids))
     return _drop_repeats(settled, is_repeat, runs, item_ids, config)
+
+
+def _sort_rows(rows: Rows, num_users: int, num_items: int) -> tuple[NDArray[np.int64], Rows]:
+    """The rows in order of (user, item_code), equal ones as they come, and a number for the pair of each."""
+    item_bits = num_items.bit_length()
+    pair, order = sort_stably((rows.user << item_bits) | rows.item, num_users << item_bits)
+    # The pairs tell users and items without a look at the rows.
+    others = {name: column[order] for name, column in vars(rows).items() if name not in ("user", "item")}
+    return pair, Rows(user=pair >> item_bits, item=narrow(pair & ((1 << item_bits) - 1)), **others)
 
 
 def _merge(scratch: Scratch, runs: list[Run], buckets: tuple[int, int]) -> Settled:
@@ -179,10 +186,10 @@ def run_rows(
     line = arrays["row.line"][rows].copy()
     return {
         "item": item_code[arrays["row.item"][rows]],
-        "rating": arrays["row.rating"][rows].copy(),
+        "rating": wide_ratings(arrays["row.rating"][rows]),
         "timestamp": arrays["row.timestamp"][rows].copy() if "row.timestamp" in arrays else np.zeros_like(line),
         "line": line,
-        "run": np.full(len(line), number, np.int32),
+        "run": np.full(len(line), number, np.min_scalar_type(number)),
     }
 
 

@@ -57,10 +57,8 @@ def draw_split(rule: SplitRule, pairs: Pairs, cutoffs: Cutoffs | None = None) ->
 
 
 def _by_hash(hashes: NDArray[np.uint64], test: float, valid: float) -> NDArray[np.int8]:
-    drawn = np.full(len(hashes), TRAIN, np.int8)
-    drawn[_below(hashes, test + valid)] = VALID
-    drawn[_below(hashes, test)] = TEST
-    return drawn
+    # Below both is TEST, below the higher one alone VALID, below none TRAIN.
+    return _below(hashes, test + valid).astype(np.int8) + _below(hashes, test)
 
 
 def _below(hashes: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:

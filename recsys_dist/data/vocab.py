@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_dist.data.scratch import Scratch, join_texts, pack_texts, unpack_texts
+from recsys_dist.data.scratch import Scratch, join_texts, narrow, pack_texts, unpack_texts
 
 MERGE_FAN_IN = 16
 ITEM_IDS = "items.ids"
@@ -50,7 +50,7 @@ def translate_items(scratch: Scratch, runs: Sequence[str]) -> None:
     assert codes.null_count == 0, "the merged items hold those of every run"
     stops = np.cumsum([len(ids) for ids in own_ids])
     for run, item_code in zip(runs, np.split(codes.to_numpy(), stops[:-1]), strict=True):
-        scratch.save(f"{run}.items", {"item_code": item_code})
+        scratch.save(f"{run}.items", {"item_code": narrow(item_code)})
 
 
 def rank_items(

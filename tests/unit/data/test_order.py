@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recsys_dist.data.order import stable_order
+from recsys_dist.data.order import sort_stably, stable_order
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
@@ -18,3 +18,22 @@ def test_keys_too_large_to_stand_beside_their_places_are_ordered_too(bits: int) 
     keys = 2**bits - 1 - np.random.default_rng(bits).integers(0, 300, 5000)
 
     assert np.array_equal(stable_order(keys, 2**bits), np.argsort(keys, kind="stable"))
+
+
+@pytest.mark.parametrize("longest", [1, 8, 9, 100])
+def test_stretches_of_equal_keys_are_ordered_as_single_keys(longest: int) -> None:
+    """Some of the stretches are of the same key, so that their places show whether the order is stable."""
+    random = np.random.default_rng(longest)
+    keys = np.repeat(random.integers(0, 30, 400), random.integers(1, longest + 1, 400))
+
+    assert np.array_equal(stable_order(keys, 30), np.argsort(keys, kind="stable"))
+
+
+@pytest.mark.parametrize("bits", [8, 62])
+def test_sorted_keys_come_with_their_order(bits: int) -> None:
+    keys = 2**bits - 1 - np.random.default_rng(bits).integers(0, 200, 5000)
+
+    in_order, order = sort_stably(keys, 2**bits)
+
+    assert np.array_equal(in_order, np.sort(keys))
+    assert np.array_equal(keys[order], in_order)

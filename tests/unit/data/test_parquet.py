@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -65,3 +66,12 @@ def test_a_range_of_row_groups_holds_one_batch_unless_a_group_is_larger(tmp_path
     file = find_files("input.paths", [str(path)], FileSettings())[0]
     monkeypatch.setattr(parquet, "BATCH_ROWS", 250)
     assert group_ranges(file, 1 << 30) == [(0, 2), (2, 3), (3, 6)]
+
+
+@pytest.mark.parametrize("ids", [pa.array(range(100)), pa.array([f"user {n}" for n in range(100)])])
+@pytest.mark.parametrize("num_nulls", [0, 1])
+def test_stretches_of_equal_ids_are_encoded_as_single_ids(ids, num_nulls):
+    random = np.random.default_rng(0)
+    places = np.repeat(random.integers(0, 100, 500), random.integers(1, 100, 500))
+    column = ids.take(pa.array(places, mask=np.arange(len(places)) < num_nulls))
+    assert parquet._encode(column).equals(column.dictionary_encode())

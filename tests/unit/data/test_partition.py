@@ -12,7 +12,7 @@ from recsys_dist.data.hashing import mix, pair_hashes, text_hashes
 from recsys_dist.data.layout import Layout
 from recsys_dist.data.partition import cut_evenly, user_order, write_run
 from recsys_dist.data.ratings import parse_text
-from recsys_dist.data.scratch import Scratch, unpack_texts
+from recsys_dist.data.scratch import Scratch, unpack_texts, wide_ratings
 
 
 def hash_of(text):
@@ -69,7 +69,7 @@ def test_a_run_holds_each_users_rows_together_in_the_order_of_hashes(tmp_path):
     rows = {}
     for user, start, stop in zip(users, arrays["user.start"], arrays["user.start"][1:], strict=False):
         items = unpack_texts("item", arrays).take(pa.array(arrays["row.item"][start:stop])).to_pylist()
-        rows[user] = list(zip(items, arrays["row.rating"][start:stop].tolist(), strict=True))
+        rows[user] = list(zip(items, wide_ratings(arrays["row.rating"][start:stop]).tolist(), strict=True))
     assert rows == {"7": [("x", 1.0), ("y", 3.0)], "007": [("y", 2.0), ("x", 5.0)]}
     assert (info.num_read, info.num_lines, info.rejected.total()) == (6, 6, 2)
     buckets = [hash_of(user) >> (64 - partition.BUCKET_BITS) for user in users]

@@ -55,10 +55,17 @@ def test_the_process_that_workers_are_forked_from_ends_with_a_program_that_is_ki
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        children = psutil.Process(process.pid).children()
-        (server,) = [child for child in children if "forkserver" in " ".join(child.cmdline())]
+        deadline = time.monotonic() + 30
+        while (server := _forkserver_of(process.pid)) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         process.kill()
-    deadline = time.monotonic() + 30
     while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def _forkserver_of(pid: int) -> psutil.Process | None:
+    """A process that has just been started has the command line of its parent for a moment."""
+    children = psutil.Process(pid).children()
+    return next((child for child in children if "forkserver" in " ".join(child.cmdline())), None)

@@ -123,6 +123,10 @@ class AutorecSearch(BaseModel):
         trying = AutorecSearch(phase="trying", choice=candidate, best=best, error=least, tried=tried)
         return trying, f"{told}; trying {candidate}"
 
+    def finish(self) -> AutorecSearch:
+        """Nothing more to find out: a new run with the best choice so far."""
+        return AutorecSearch(phase="finishing", choice=self.best or self.choice)
+
     def to_json(self) -> dict[str, JsonValue]:
         """The state as plain values."""
         return self.model_dump(mode="json")

@@ -373,7 +373,10 @@ class AutorecTrainer:
 
     @torch.no_grad()
     def load_state(self, reader: StateReader) -> None:
-        """Continue from a state written by any number of ranks; exactly, where their number is the same."""
+        """Continue from a state written by any number of ranks; exactly, where their number is the same.
+
+        Where it is of another run, there is no optimizer in it, and there may be fewer columns.
+        """
         values = reader.values
         if "optimizer" not in values:
             raise CheckpointError(
@@ -381,12 +384,14 @@ class AutorecTrainer:
                 "run_dir, or go on with that version"
             )
         self._take_search(values)
-        self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
+        is_same_run = values["optimizer"] is not None
+        if is_same_run:
+            self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
         for name, parameters in self._parameters().items():
             rows = self._shares.columns if name == "columns" else (0, len(next(iter(parameters.values()))))
             _copy(reader.read_rows(name, *rows), parameters)
             moments = self._optimizer.moments_of(parameters)
-            if moments:
+            if moments and is_same_run:
                 _copy(reader.read_rows(f"optimizer_{name}", *rows), moments)
             if self._settled is not None:
                 _copy(reader.read_rows(f"settled_{name}", *rows), self._settled_like(parameters))
@@ -439,4 +444,4 @@ def _error_sums(sums: torch.Tensor) -> ErrorSums:
 
 def _copy(saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
     for name, tensor in own.items():
-        tensor.copy_(saved[name])
+        tensor[: len(saved[name])].copy_(saved[name])

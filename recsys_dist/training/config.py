@@ -184,16 +184,11 @@ class TrainConfig(Settings):
     run_dir: str
     start_from: str | None = None
     """RUN_DIR of an earlier run on this dataset or on one that it has grown from (prepare --append): the new run
-    begins with what that one has learnt, and rows that were not there begin at the priors. For mf."""
+    begins with what that one has learnt. Users and items that were not there begin at the priors, or in an AutoRec
+    where they do in any training."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     model: Annotated[MfSettings | AutorecSettings, Field(discriminator="kind")]
     training: TrainingSettings = TrainingSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
-
-    @model_validator(mode="after")
-    def _starts_from_what_it_can(self) -> TrainConfig:
-        if self.start_from is not None and self.model.kind != "mf":
-            raise ValueError("start_from: only model.kind: mf can begin with another run; leave it null")
-        return self

@@ -1,14 +1,16 @@
 """A new run that begins with what another has learnt, on its dataset or on one that has grown from it.
 
-In: the best checkpoint of the other run. Out: a state to load in which users and items that were not there yet
-stand at the priors learnt, the search for the form of the model is over and no epoch is done.
+In: the best checkpoint of the other run. Out: a state to load in which the search for the form of the model is
+over and no epoch is done. Users and items that were not there yet stand at the priors learnt by a matrix
+factorization, and in an AutoRec where training begins anyhow.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from pydantic import JsonValue
@@ -18,23 +20,43 @@ from recsys_dist.config import parse_settings
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.errors import ConfigError
 from recsys_dist.storage import Folder
-from recsys_dist.training.config import MfSettings, TrainConfig
+from recsys_dist.training.autorec_search import AutorecSearch
+from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.em_search import Search
 
 
 @dataclass(frozen=True)
-class WarmStart:
-    """A `StateReader` of matrix factorization for the users and items of a dataset that may have grown."""
+class WarmStart(ABC):
+    """A `StateReader` for the users and items of a dataset that may have grown."""
 
     checkpoint: Checkpoint
-    is_point: bool
-    """Whether the posterior has no covariances."""
 
     @property
     def details(self) -> Mapping[str, JsonValue]:
         """What is noted of the new run, in which nothing has happened yet."""
         return {"early_stopping": EarlyStopping().to_json()}
+
+    @property
+    @abstractmethod
+    def values(self) -> Mapping[str, JsonValue]:
+        """Those of a run that begins."""
+
+    @abstractmethod
+    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
+        """Rows of the checkpoint, where it has them."""
+
+    def _known(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
+        num_known = self.checkpoint.tables[table].num_rows
+        return self.checkpoint.read_rows(table, min(start, num_known), min(stop, num_known))
+
+
+@dataclass(frozen=True)
+class FactorStart(WarmStart):
+    """Of matrix factorization."""
+
+    is_point: bool
+    """Whether the posterior has no covariances."""
 
     @property
     def values(self) -> Mapping[str, JsonValue]:
@@ -45,9 +67,8 @@ class WarmStart:
 
     def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
         """Rows of the checkpoint, and prior ones behind them."""
-        num_known = self.checkpoint.tables[table].num_rows
-        known = self.checkpoint.read_rows(table, min(start, num_known), min(stop, num_known))
-        num_new = max(0, stop - max(start, num_known))
+        num_new = max(0, stop - max(start, self.checkpoint.tables[table].num_rows))
+        known = self._known(table, start, stop)
         return {name: torch.cat([rows, self._new(table, name, rows, num_new)]) for name, rows in known.items()}
 
     def _new(self, table: str, name: str, like: torch.Tensor, num_new: int) -> torch.Tensor:
@@ -69,6 +90,22 @@ class WarmStart:
         return row.to(like.dtype).expand(num_new, *like.shape[1:])
 
 
+@dataclass(frozen=True)
+class AutorecStart(WarmStart):
+    """Of an AutoRec: parameters, and settings that were found out; its optimizer remembers nothing."""
+
+    @property
+    def values(self) -> Mapping[str, JsonValue]:
+        """No sums, no steps, and the search over with what is best so far."""
+        values, saved = self.checkpoint.values, self.checkpoint.values.get("search")
+        search = None if saved is None else AutorecSearch.from_json(saved).finish().to_json()
+        return {**values, "epoch": 0, "step": 0, "sums": [[0.0, 0.0, 0.0]], "optimizer": None, "search": search}
+
+    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
+        """Rows of the checkpoint alone, so perhaps fewer than asked for: the others stay as they are."""
+        return self._known(table, start, stop)
+
+
 def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
     """The state that `config.start_from` names; None where it names none.
 
@@ -83,8 +120,13 @@ def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
         if old != new:
             raise ConfigError(f"model.{key} is {new!r}, but {config.start_from} was trained with {old!r}")
     _require_ancestor(checkpoint, config, dataset)
-    assert isinstance(config.model, MfSettings), "the settings allow start_from for mf alone"
-    return WarmStart(checkpoint, config.model.posterior == "point")
+    match config.model:
+        case MfSettings() as settings:
+            return FactorStart(checkpoint, settings.posterior == "point")
+        case AutorecSettings():
+            return AutorecStart(checkpoint)
+        case _ as unknown:
+            assert_never(unknown)
 
 
 def _require_ancestor(checkpoint: Checkpoint, config: TrainConfig, dataset: Dataset) -> None:

@@ -1,6 +1,7 @@
 """A run that begins with what another has learnt, on a dataset that has grown meanwhile."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.errors import ConfigError
 from recsys_dist.storage import Folder
 from recsys_dist.training import run
-from recsys_dist.training.config import TrainConfig
-from recsys_dist.training.warm_start import warm_start
+from recsys_dist.training.autorec_search import AutorecSearch, Choice, first_choice
+from recsys_dist.training.config import AutorecSettings, TrainConfig
+from recsys_dist.training.warm_start import AutorecStart, warm_start
 from tests.prepared import low_rank_ratings, write_dataset
 from tests.states import single_collectives
 
@@ -88,15 +90,72 @@ def test_a_grown_dataset_is_trained_on_from_where_the_other_run_stood(datasets, 
     )
 
 
+def autorec(folder, dataset, run_dir, epochs, **keys):
+    model = {"kind": "autorec", "hidden": [6], "batch_size": 16, **keys.pop("model", {})}
+    tree = {"dataset": str(folder / dataset), "run_dir": str(run_dir), "model": model, **keys}
+    return TrainConfig.model_validate({**tree, "training": {"epochs": epochs, "patience": None}})
+
+
+@pytest.mark.parametrize("orientation", ["users", "items"])
+def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others(datasets, tmp_path, orientation):
+    folder, _ = datasets
+    given = {"orientation": orientation, "regularization": 5.0, "input_dropout": 0.0, "presence": 1.0}
+    first = train(autorec(folder, "base", tmp_path / "first", 30, model=given))
+    start = {"start_from": str(tmp_path / "first"), "model": given}
+    settings = autorec(folder, "grown", tmp_path / "second", 3, **start)
+    trainer = run.build_trainer(settings, Dataset.open(settings.dataset), single_collectives())
+    fresh = trainer.state()
+    begun = {name: tensor.clone() for name, tensor in fresh.tables["columns"].tensors.items()}
+    trainer.load_state(warm_start(settings, Dataset.open(settings.dataset)))
+    state = trainer.state()
+    known = KNOWN[0 if orientation == "items" else 1]
+    old = first.read_rows("columns", 0, known)
+    for name in ("encoder", "decoder", "output_bias"):
+        assert torch.equal(state.tables["columns"].tensors[name][:known], old[name])
+        assert torch.equal(state.tables["columns"].tensors[name][known:], begun[name][known:])
+    assert torch.equal(state.tables["hidden"].tensors["bias"], first.read_rows("hidden", 0, 6)["bias"])
+    assert (state.values["epoch"], state.values["step"], state.values["optimizer"]) == (0, 0, {"steps": 0})
+    assert not any(tensor.any() for tensor in state.tables["optimizer_columns"].tensors.values())
+    train(settings)
+    train(autorec(folder, "grown", tmp_path / "scratch", 3, model=given))
+    losses = [
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])["train_rmse"]
+        for name in ("second", "scratch")
+    ]
+    assert losses[0] < losses[1]
+
+
+def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
+    folder, _ = datasets
+    first = train(autorec(folder, "base", tmp_path / "first", 1))
+    found = Choice(regularization=50.0, input_dropout=0.8, presence=4.0)
+    search = AutorecSearch(phase="trying", choice=first_choice(AutorecSettings(kind="autorec")), best=found)
+    searched = SimpleNamespace(
+        values={**first.values, "search": search.to_json()}, tables=first.tables, read_rows=first.read_rows
+    )
+    settings = autorec(folder, "grown", tmp_path / "second", 1, start_from="first")
+    trainer = run.build_trainer(settings, Dataset.open(settings.dataset), single_collectives())
+    trainer.load_state(AutorecStart(searched))
+    values = trainer.state().values
+    assert not trainer.is_searching
+    assert (values["regularization"], values["presence"]) == (found.regularization, found.presence)
+
+
+def test_of_a_search_that_is_not_over_the_best_so_far_is_kept():
+    settings = AutorecSettings(kind="autorec")
+    search, _ = AutorecSearch.start(settings, 60, can_judge=True).after_stage(1.0, settings, 57, 60)
+    assert search.finish() == AutorecSearch(phase="finishing", choice=search.choice)
+    trial, _ = search.after_stage(0.9, settings, 54, 60)
+    worse, _ = trial.after_stage(0.95, settings, 51, 60)
+    assert worse.finish().choice == search.choice != worse.choice
+
+
 def test_what_does_not_fit_is_told(datasets, tmp_path):
     folder, leaky = datasets
     train(config(folder, "base", tmp_path / "first", epochs=1))
     start = {"start_from": str(tmp_path / "first")}
     with pytest.raises(ConfigError, match=r"model\.factors is 5, but .*first was trained with 4"):
         train(config(folder, "grown", tmp_path / "run", model={"factors": 5}, **start))
-    autorec = {"dataset": "d", "run_dir": "r", "model": {"kind": "autorec"}, **start}
-    with pytest.raises(ValueError, match=r"only model\.kind: mf can begin with another run"):
-        TrainConfig.model_validate(autorec)
     train(config(folder, "grown", tmp_path / "other", epochs=1))
     with pytest.raises(ConfigError, match=r"was trained on a dataset that .*base has not grown from"):
         train(config(folder, "base", tmp_path / "run", start_from=str(tmp_path / "other")))

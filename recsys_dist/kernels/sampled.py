@@ -10,7 +10,9 @@ result has the same bits each time.
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +78,12 @@ class Pattern:
         return _bag(self.indptr, self.indices, weights_N, table_CX)
 
     def columns_sum(self, weights_N: torch.Tensor, table_BX: torch.Tensor) -> torch.Tensor:
-        """(weights at the pattern)^T x table: [B, X] -> [C, X]."""
-        return _bag(self.columns_indptr, self.columns_rows, weights_N[self.columns_order], table_BX)
+        """(weights at the pattern, column by column)^T x table: [B, X] -> [C, X]."""
+        return _bag(self.columns_indptr, self.columns_rows, weights_N, table_BX)
+
+    def by_column(self, weights_N: torch.Tensor) -> torch.Tensor:
+        """Weights at the pattern row by row, column by column: [N]."""
+        return weights_N.index_select(0, self.columns_order)
 
     def products(self, rows_BX: torch.Tensor, columns_CX: torch.Tensor) -> torch.Tensor:
         """The product of its row and its column at each entry: [B, X], [C, X] -> [N], without a gradient.
@@ -89,17 +95,51 @@ class Pattern:
         return product_N.scatter_(0, self.columns_order, by_column_N)
 
 
-def weighted_rows(pattern: Pattern, values_N: torch.Tensor, table_CH: torch.Tensor) -> torch.Tensor:
-    """X V with X the values at the pattern: [C, H] -> [B, H]. Differentiable in the table only."""
-    product: torch.Tensor = _WeightedRows.apply(table_CH, values_N, pattern)
+@dataclass(frozen=True)
+class ColumnProduct:
+    """X^T Y with X the weights at a pattern [B, C] and Y a table [B, H]: [C, H], a few of its rows at a time."""
+
+    pattern: Pattern
+    weights_N: torch.Tensor
+    """Column by column."""
+    table_BH: torch.Tensor
+
+    def blocks(self, num_columns: int) -> Iterator[torch.Tensor]:
+        """Rows of the product, so many at a time and the rest at last; the same bits as all at once."""
+        pattern, weights_N = self.pattern, self.weights_N
+        edges = [*range(0, max(1, pattern.num_columns), num_columns), pattern.num_columns]
+        # One transfer from the device for all of them.
+        firsts = pattern.columns_indptr[edges].tolist()
+        for (start, stop), (first, last) in zip(
+            itertools.pairwise(edges), itertools.pairwise(firsts), strict=True
+        ):
+            indptr = pattern.columns_indptr[start : stop + 1] - first
+            yield _bag(indptr, pattern.columns_rows[first:last], weights_N[first:last], self.table_BH)
+
+
+def weighted_rows(
+    pattern: Pattern, values_N: torch.Tensor, table_CH: torch.Tensor, later: list[ColumnProduct] | None = None
+) -> torch.Tensor:
+    """X V with X the values at the pattern: [C, H] -> [B, H]. Differentiable in the table only.
+
+    Its gradient goes to the end of `later`, where that is given, and not to the table.
+    """
+    product: torch.Tensor = _WeightedRows.apply(table_CH, values_N, pattern, later)
     return product
 
 
 def sampled_product(
-    pattern: Pattern, hidden_BH: torch.Tensor, decoder_CH: torch.Tensor, bias_C: torch.Tensor
+    pattern: Pattern,
+    hidden_BH: torch.Tensor,
+    decoder_CH: torch.Tensor,
+    bias_C: torch.Tensor,
+    later: list[ColumnProduct] | None = None,
 ) -> torch.Tensor:
-    """h_b . W_c + b_c at each entry (b, c) of the pattern: [B, H], [C, H], [C] -> [N]. Differentiable in all."""
-    product: torch.Tensor = _SampledProduct.apply(hidden_BH, decoder_CH, bias_C, pattern)
+    """h_b . W_c + b_c at each entry (b, c) of the pattern: [B, H], [C, H], [C] -> [N]. Differentiable in all.
+
+    The gradient of W goes to the end of `later`, where that is given, and not to W.
+    """
+    product: torch.Tensor = _SampledProduct.apply(hidden_BH, decoder_CH, bias_C, pattern, later)
     return product
 
 
@@ -125,8 +165,14 @@ class _WeightedRows(torch.autograd.Function):
     """X V and its gradient X^T dY."""
 
     @staticmethod
-    def forward(ctx: Any, table_CH: torch.Tensor, values_N: torch.Tensor, pattern: Pattern) -> torch.Tensor:
-        ctx.pattern = pattern
+    def forward(
+        ctx: Any,
+        table_CH: torch.Tensor,
+        values_N: torch.Tensor,
+        pattern: Pattern,
+        later: list[ColumnProduct] | None,
+    ) -> torch.Tensor:
+        ctx.pattern, ctx.later = pattern, later
         ctx.save_for_backward(values_N)
         return pattern.rows_sum(values_N, table_CH)
 
@@ -134,7 +180,8 @@ class _WeightedRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (values_N,) = ctx.saved_tensors
         # dV = X^T dY
-        return ctx.pattern.columns_sum(values_N, gradients[0].contiguous()), None, None
+        product = ColumnProduct(ctx.pattern, ctx.pattern.by_column(values_N), gradients[0].contiguous())
+        return _now_or_later(product, ctx.later), None, None, None
 
 
 class _SampledProduct(torch.autograd.Function):
@@ -142,11 +189,16 @@ class _SampledProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_BH: torch.Tensor, decoder_CH: torch.Tensor, bias_C: torch.Tensor, pattern: Pattern
+        ctx: Any,
+        hidden_BH: torch.Tensor,
+        decoder_CH: torch.Tensor,
+        bias_C: torch.Tensor,
+        pattern: Pattern,
+        later: list[ColumnProduct] | None,
     ) -> torch.Tensor:
-        ctx.pattern = pattern
+        ctx.pattern, ctx.later = pattern, later
         ctx.save_for_backward(hidden_BH, decoder_CH)
-        return pattern.products(hidden_BH, decoder_CH).add_(bias_C[pattern.indices.long()])
+        return pattern.products(hidden_BH, decoder_CH).add_(bias_C.index_select(0, pattern.indices))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -154,12 +206,21 @@ class _SampledProduct(torch.autograd.Function):
         pattern, gradient_N = ctx.pattern, gradients[0].contiguous()
         # dh = D W;  dW = D^T h;  db = D^T 1
         ones_B1 = torch.ones((pattern.num_rows, 1), dtype=hidden_BH.dtype, device=hidden_BH.device)
+        by_column_N = pattern.by_column(gradient_N)
         return (
             pattern.rows_sum(gradient_N, decoder_CH),
-            pattern.columns_sum(gradient_N, hidden_BH),
-            pattern.columns_sum(gradient_N, ones_B1).squeeze(1),
+            _now_or_later(ColumnProduct(pattern, by_column_N, hidden_BH), ctx.later),
+            pattern.columns_sum(by_column_N, ones_B1).squeeze(1),
+            None,
             None,
         )
+
+
+def _now_or_later(product: ColumnProduct, later: list[ColumnProduct] | None) -> torch.Tensor | None:
+    if later is None:
+        return product.pattern.columns_sum(product.weights_N, product.table_BH)
+    later.append(product)
+    return None
 
 
 def _bag(
@@ -167,6 +228,12 @@ def _bag(
 ) -> torch.Tensor:
     if len(indices) == 0:
         return table.new_zeros((len(indptr) - 1, table.shape[1]))
+    # Detached: for a table that wants a gradient torch would note down what its own backward pass needs.
     return F.embedding_bag(
-        indices, table, indptr, mode="sum", per_sample_weights=weights_N.to(table.dtype), include_last_offset=True
+        indices,
+        table.detach(),
+        indptr,
+        mode="sum",
+        per_sample_weights=weights_N.detach().to(table.dtype),
+        include_last_offset=True,
     )

@@ -32,7 +32,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys_dist.kernels.sampled import Pattern, sampled_entries, sampled_product, weighted_rows
+from recsys_dist.kernels.sampled import (
+    ColumnProduct,
+    Pattern,
+    sampled_entries,
+    sampled_product,
+    weighted_rows,
+)
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.biases import Biases
 from recsys_dist.models.hidden_layers import Layer, hidden_units, initial_layer
@@ -192,6 +198,13 @@ class Autorec(nn.Module):
         self.layer_weights = nn.ParameterList(layer.weight for layer in layers)
         self.layer_biases = nn.ParameterList(layer.bias for layer in layers)
         self.output_bias = nn.Parameter(baseline.column_bias_C / baseline.scale)
+        self.later: dict[nn.Parameter, list[ColumnProduct]] | None = None
+        """Where gradients of encoder and decoder go that are to be made a few columns at a time; None: nowhere."""
+
+    def leave_for_later(self) -> dict[nn.Parameter, list[ColumnProduct]]:
+        """Let backward passes leave gradients of encoder and decoder in what this returns, one after another."""
+        self.later = {table: [] for table in (self.encoder, self.decoder)}
+        return self.later
 
     @property
     def layers(self) -> list[Layer]:
@@ -200,13 +213,20 @@ class Autorec(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Predicted ratings at the entries of the batch, not clipped: [N]."""
-        entered_BH = self._exchange.sum_forward(weighted_rows(batch.input_pattern, batch.input_N, self.encoder))
+        later = self.later or {}
+        entered_BH = self._exchange.sum_forward(
+            weighted_rows(batch.input_pattern, batch.input_N, self.encoder, later.get(self.encoder))
+        )
         hidden_BH = hidden_units(entered_BH, self.hidden_bias, self.layers, self.activation)
         if batch.hidden_weight_BH is not None:
             hidden_BH = hidden_BH * batch.hidden_weight_BH
         # s = mean + a_r + scale (h W^T + d)
         score_N = sampled_product(
-            batch.pattern, self._exchange.sum_backward(hidden_BH), self.decoder, self.output_bias
+            batch.pattern,
+            self._exchange.sum_backward(hidden_BH),
+            self.decoder,
+            self.output_bias,
+            later.get(self.decoder),
         )
         return self.output.to_ratings(score_N * self.baseline.scale + (batch.row_bias_N + self.baseline.mean))
 

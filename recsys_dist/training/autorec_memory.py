@@ -14,6 +14,7 @@ from typing import NamedTuple
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
+from recsys_dist.training.autorec_optimizer import steps_by_blocks
 from recsys_dist.training.autorec_search import AutorecSearch
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
 from recsys_dist.training.config import AutorecSettings
@@ -40,18 +41,21 @@ def require_room(
     own = Room(shares.columns[1] - shares.columns[0], free_bytes(world.device, memory_limit))
     rooms = [Room(*room) for room in collectives.gather_json(own)]
     is_searching = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest)).is_searching
-    copies = num_copies(settings, is_summed=world.size > 1 and not shares.is_sharded, is_searching=is_searching)
+    is_summed = world.size > 1 and not shares.is_sharded
+    copies = num_copies(settings, is_summed, is_searching, steps_by_blocks(settings, is_summed, world.device))
     for rank, room in enumerate(rooms):
         if not _fits(room, settings, copies):
             raise ConfigError(_refusal(rank, rooms, settings, copies, shares.is_sharded))
 
 
-def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool) -> int:
-    """How many times a rank holds its parameters. `is_summed`: their gradients, over ranks."""
+def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool = False) -> int:
+    """How many times a rank holds its parameters. `is_summed`: their gradients, over ranks; `by_blocks`: without
+    gradients of all columns."""
     # Gradients of a batch lie beside those that they are added to, or travel in.
     is_added = settings.optimizer == "rprop" or settings.accumulation > 1 or is_summed
+    gradients = -1 if by_blocks else int(is_added)
     # Trials of settings begin from one start, which is kept.
-    return KEPT[settings.optimizer] + is_added + is_searching
+    return KEPT[settings.optimizer] + gradients + is_searching
 
 
 def _fits(room: Room, settings: AutorecSettings, copies: int) -> bool:

@@ -2,22 +2,34 @@
 
 Adam: Kingma & Ba 2015, the penalty as part of the gradient. Rprop: Riedmiller & Braun 1993, which the paper of
 AutoRec trains with. L-BFGS: lbfgs.py.
+
+Adam on the CPU makes the gradients of encoder and decoder a few columns at a time, where no one needs them whole,
+and takes the step of these columns at once. A gradient of all columns is then never written, kept nor read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from recsys_dist.kernels.sampled import ColumnProduct
 from recsys_dist.models.autorec import Autorec
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.lbfgs import Lbfgs
 
 MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "rprop": ("prev", "step_size")}
 """What each keeps of every parameter, in its shape."""
+
+
+BLOCK_FLOATS = 1 << 19
+"""Of a gradient that is made at a time: with its parameters and moments 8 MB, which a cache keeps (measured from
+2^15 to 2^22)."""
+VECTOR_FLOATS = 16
+"""That the processor handles at once, at most: whole ones in a block, so that its end rounds as its middle."""
 
 
 class AutorecOptimizer(Protocol):
@@ -45,6 +57,15 @@ class AutorecOptimizer(Protocol):
         """Go on from `values`, once what `moments_of` returns after this is filled."""
 
 
+def steps_by_blocks(settings: AutorecSettings, is_summed: bool, device: torch.device) -> bool:
+    """Whether gradients are made a few columns at a time; `is_summed`: ranks sum whole ones.
+
+    A norm to clip by would need all of them first, and a GPU is faster with few large calls.
+    """
+    is_adam = settings.optimizer == "adam" and settings.gradient_clip is None
+    return is_adam and not is_summed and device.type == "cpu"
+
+
 def optimizer_of(
     model: Autorec,
     settings: AutorecSettings,
@@ -52,8 +73,12 @@ def optimizer_of(
     num_ratings: int,
     column_shrinkage: float,
     sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    by_blocks: bool = False,
 ) -> AutorecOptimizer:
-    """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all."""
+    """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all.
+
+    `by_blocks`: as `steps_by_blocks` says.
+    """
     tables = [model.encoder] if settings.tied else [model.encoder, model.decoder]
     groups: list[dict[str, Any]] = [
         # d/dV lambda/2 |V|^2 = lambda V, twice that where W is V, and the loss of a step is divided by N/T
@@ -62,6 +87,9 @@ def optimizer_of(
         {"params": [model.output_bias], "weight_decay": 2 * column_shrinkage / num_ratings},
         {"params": [model.hidden_bias, *model.layer_weights, *model.layer_biases], "weight_decay": 0.0},
     ]
+    model.later = None
+    if by_blocks:
+        return BlockwiseAdam(groups, settings, model.leave_for_later())
     if settings.optimizer != "lbfgs":
         return Stepwise(groups, settings, sum_over_ranks)
     penalized = [(parameter, group["weight_decay"]) for group in groups for parameter in group["params"]]
@@ -146,3 +174,53 @@ class Stepwise:
         """Go on counting."""
         for state in self._inner.state.values():
             state["step"].fill_(values["steps"])
+
+
+class BlockwiseAdam(Stepwise):
+    """Adam that finds the gradients of some tables, the keys of `later`, as products that are still to be made."""
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        settings: AutorecSettings,
+        later: dict[nn.Parameter, list[ColumnProduct]],
+    ) -> None:
+        super().__init__(groups, settings, None)
+        self._later = later
+
+    def step(self, learning_rate: float, evaluate: Callable[[], object], loss: Callable[[], float]) -> None:
+        """One step: first of all that has a gradient, then of the tables."""
+        super().step(learning_rate, evaluate, loss)
+        for group in self._inner.param_groups:
+            for table in group["params"]:
+                if products := self._later.get(table):
+                    self._step_table(table, products, group)
+                    products.clear()
+
+    @torch.no_grad()
+    def _step_table(
+        self, table_CH: nn.Parameter, products: Sequence[ColumnProduct], group: dict[str, Any]
+    ) -> None:
+        state = self._inner.state[table_CH]
+        state["step"] += 1
+        num_columns = max(1, BLOCK_FLOATS // table_CH.shape[1] // VECTOR_FLOATS) * VECTOR_FLOATS
+        tensors = (table_CH.detach(), *(state[moment] for moment in self._moments))
+        blocks = zip(*(tensor.split(num_columns) for tensor in tensors), strict=True)
+        gradients = zip(*(product.blocks(num_columns) for product in products), strict=True)
+        for (parameter, mean, mean_square), parts in zip(blocks, gradients, strict=True):
+            # What torch.optim.Adam(fused=True) calls with whole tensors.
+            torch._fused_adam_(
+                [parameter],
+                [functools.reduce(torch.Tensor.add_, parts)],
+                [mean],
+                [mean_square],
+                [],
+                [state["step"]],
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )

@@ -36,7 +36,7 @@ from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.autorec import Autorec, ColumnExchange, OutputLink
 from recsys_dist.training.autorec_batches import AutorecBatches
-from recsys_dist.training.autorec_optimizer import optimizer_of
+from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.training.autorec_ratings import AutorecRatings, chunks, valid_blocks
 from recsys_dist.training.autorec_search import AutorecSearch, first_choice
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
@@ -120,7 +120,13 @@ class AutorecTrainer:
             self._ratings.num_ratings,
             self._ratings.column_shrinkage,
             collectives.sum_ if self._shares.is_sharded else None,
+            steps_by_blocks(settings, self._is_summed, collectives.world.device),
         )
+
+    @property
+    def _is_summed(self) -> bool:
+        """Whether ranks sum the gradients of all parameters."""
+        return not self._shares.is_sharded and self._collectives.world.size > 1
 
     def _exchange(self) -> ColumnExchange | None:
         if not self._shares.is_sharded:

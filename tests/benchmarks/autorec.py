@@ -29,6 +29,7 @@ from torch import nn
 from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import Autorec, Baseline, Batch, InputForm, OutputLink, RowFacts
+from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.training.autorec_shares import parameter_bytes
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.memory import keep_freed_memory
@@ -66,10 +67,12 @@ class Measured:
         return 1000 * statistics.median(seconds[part] for seconds in self.seconds[WARM_STEPS:])
 
 
-def starting_values(num_columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encoder and decoder, [C, H] each."""
+@torch.no_grad()
+def start(tables: tuple[torch.Tensor, torch.Tensor], num_columns: int) -> None:
+    """The same starting values for encoder and decoder, [C, H] each, of both programs."""
     generator = torch.Generator().manual_seed(0)
-    return tuple(0.01 * torch.randn(num_columns, HIDDEN, generator=generator) for _ in range(2))
+    for table in tables:
+        table.copy_(0.01 * torch.randn(num_columns, HIDDEN, generator=generator))
 
 
 def measure(step: Callable[[], tuple[float, tuple[float, ...]]], held: int) -> Measured:
@@ -97,10 +100,10 @@ def sparse_steps(matrix: sparse.csr_matrix) -> Measured:
     held, num_columns = peak_bytes(), matrix.shape[1]
     baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0, InputForm("mean"))
     model = Autorec(baseline, (HIDDEN,), "sigmoid", OutputLink("identity", 1.0, 5.0, 3.0), seed=0)
-    with torch.no_grad():
-        for parameter, values in zip((model.encoder, model.decoder), starting_values(num_columns), strict=True):
-            parameter.copy_(values)
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    start((model.encoder, model.decoder), num_columns)
+    settings = AutorecSettings(kind="autorec", hidden=(HIDDEN,))
+    by_blocks = steps_by_blocks(settings, False, CPU)
+    optimizer = optimizer_of(model, settings, 0.0, matrix.nnz, 0.0, by_blocks=by_blocks)
     facts = RowFacts(torch.zeros(ROWS), torch.from_numpy(np.diff(matrix.indptr)).float())
 
     def step() -> tuple[float, tuple[float, ...]]:
@@ -109,13 +112,17 @@ def sparse_steps(matrix: sparse.csr_matrix) -> Measured:
         pattern = Pattern.from_numpy(matrix.indptr, matrix.indices, num_columns, CPU)
         batch = Batch.of_rows(rows, pattern, baseline, facts)
         prepared = time.perf_counter()
-        optimizer.zero_grad()
-        loss = (model(batch) - batch.rating_N).square().mean()
-        loss.backward()
-        differentiated = time.perf_counter()
-        optimizer.step()
-        end = time.perf_counter()
-        return loss.item(), (prepared - begin, differentiated - prepared, end - differentiated, end - begin)
+        found: list[tuple[float, float]] = []
+
+        def evaluate() -> None:
+            model.zero_grad()
+            loss = (model(batch) - batch.rating_N).square().mean()
+            loss.backward()
+            found.append((loss.item(), time.perf_counter()))
+
+        optimizer.step(LEARNING_RATE, evaluate, lambda: 0.0)
+        ((loss, differentiated),), end = found, time.perf_counter()
+        return loss, (prepared - begin, differentiated - prepared, end - differentiated, end - begin)
 
     return measure(step, held)
 
@@ -124,10 +131,8 @@ def dense_steps(matrix: sparse.csr_matrix) -> Measured:
     """The step on dense rows, as it is written where the data is small."""
     held, num_columns = peak_bytes(), matrix.shape[1]
     encoder, decoder = nn.Linear(num_columns, HIDDEN), nn.Linear(HIDDEN, num_columns)
+    start((encoder.weight.T, decoder.weight), num_columns)
     with torch.no_grad():
-        values = starting_values(num_columns)
-        encoder.weight.copy_(values[0].T)
-        decoder.weight.copy_(values[1])
         encoder.bias.zero_()
         decoder.bias.zero_()
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE)

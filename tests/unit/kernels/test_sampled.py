@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recsys_dist.kernels.sampled import Pattern, sampled_product, weighted_rows
+from recsys_dist.kernels.sampled import ColumnProduct, Pattern, sampled_product, weighted_rows
 
 CPU = torch.device("cpu")
 
@@ -55,6 +55,30 @@ def test_gradients_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda *inputs: sampled_product(pattern, *inputs), [hidden, decoder, bias])
 
 
+@pytest.mark.parametrize("num_columns", [1, 4, 9, 20])
+def test_gradients_left_for_later_are_the_same_in_blocks(num_columns: int) -> None:
+    pattern, mask = random_pattern(6, 9, 0.4)
+    values = leaf(int(mask.sum()), seed=1).detach()
+    table, hidden, decoder, bias = leaf(9, 4, seed=3), leaf(6, 4, seed=2), leaf(9, 4, seed=4), leaf(9, seed=5)
+    of_table: list[ColumnProduct] = []
+    of_decoder: list[ColumnProduct] = []
+    weighted_rows(pattern, values, table).sin().sum().backward()
+    sampled_product(pattern, hidden, decoder, bias).sin().sum().backward()
+    expected = table.grad, decoder.grad, hidden.grad, bias.grad
+    table.grad = decoder.grad = hidden.grad = bias.grad = None
+
+    weighted_rows(pattern, values, table, of_table).sin().sum().backward()
+    sampled_product(pattern, hidden, decoder, bias, of_decoder).sin().sum().backward()
+
+    assert table.grad is None
+    assert decoder.grad is None
+    (first,), (second,) = of_table, of_decoder
+    got = *(torch.cat(list(product.blocks(num_columns))) for product in (first, second)), hidden.grad, bias.grad
+    for one, other in zip(got, expected, strict=True):
+        assert other is not None
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("rows", [0, 3])
 def test_a_batch_without_entries_gives_zero_gradients(rows: int) -> None:
     pattern = Pattern.from_numpy(np.zeros(rows + 1, np.int64), np.empty(0, np.int32), 5, CPU)
@@ -64,6 +88,8 @@ def test_a_batch_without_entries_gives_zero_gradients(rows: int) -> None:
     assert entries.shape == (0,)
     for gradient in torch.autograd.grad(entries.sum(), [table, decoder, bias]):
         assert gradient.abs().sum() == 0
+    (whole,) = ColumnProduct(pattern, nothing, torch.empty(rows, 2)).blocks(5)
+    assert torch.equal(whole, torch.zeros(5, 2))
 
 
 class LargestTensor(TorchDispatchMode):

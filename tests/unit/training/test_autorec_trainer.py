@@ -16,6 +16,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
 from recsys_dist.models.baselines import BiasModel
+from recsys_dist.training import autorec_optimizer
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
@@ -241,7 +242,9 @@ def test_l_bfgs_reaches_where_the_gradient_vanishes_and_says_so(tmp_path: Path) 
 
 def test_gradients_of_accumulated_batches_are_those_of_one(tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path / "data")
-    one, many = (trainer_of(dataset, batch_size=size, accumulation=n) for size, n in ((60, 1), (15, 4)))
+    # A bound that nothing reaches lets gradients be whole, for their norm.
+    clip = {"gradient_clip": 1e30}
+    one, many = (trainer_of(dataset, batch_size=size, accumulation=n, **clip) for size, n in ((60, 1), (15, 4)))
     for trainer in (one, many):
         trainer.train_epoch(lambda: False)
     assert one.state().values["optimizer"] == many.state().values["optimizer"] == {"steps": 1}
@@ -249,6 +252,22 @@ def test_gradients_of_accumulated_batches_are_those_of_one(tmp_path: Path) -> No
         gradient, other = parameter.grad, many._model.get_parameter(name).grad
         assert gradient is not None
         torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
+
+
+@pytest.mark.parametrize("model", [{}, {"tied": True}, {"hidden": [6, 4, 6]}, {"accumulation": 3}])
+def test_gradients_made_by_blocks_of_columns_lead_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(autorec_optimizer, "BLOCK_FLOATS", 64)
+    dataset = small_dataset(tmp_path / "data")
+    by_blocks, whole = (trainer_of(dataset, gradient_clip=clip, **model) for clip in (None, 1e30))
+    for trainer in (by_blocks, whole):
+        train(trainer, 3)
+    assert by_blocks._model.encoder.grad is None
+    assert whole._model.encoder.grad is not None
+    for name, table in whole.state().tables.items():
+        for column, tensor in table.tensors.items():
+            assert torch.equal(by_blocks.state().tables[name].tensors[column], tensor), (name, column)
 
 
 def test_clipping_bounds_what_a_step_sees(tmp_path: Path) -> None:

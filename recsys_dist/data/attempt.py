@@ -20,6 +20,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 import recsys_dist
+from recsys_dist.data import scratch
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.sources import InputFile
 
@@ -51,6 +52,7 @@ class Attempt(BaseModel):
             settings=config.model_dump(mode="json", exclude=NOT_DECIDING),
             versions={
                 "recsys_dist": recsys_dist.__version__,
+                "scratch": str(scratch.FORMAT),
                 "numpy": np.__version__,
                 "pyarrow": pa.__version__,
             },

@@ -17,6 +17,7 @@ import pytest
 from distributed import Client
 
 from recsys_dist.data import output as output_module
+from recsys_dist.data import scratch
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.data.prepare import prepare
@@ -193,6 +194,12 @@ def test_other_settings_start_anew_and_another_cluster_does_not(settings):
     break_off(settings("again"), "write users", 0)
     elsewhere = settings("again", cluster={"kind": "local", "workers": 1}, overwrite=True)
     assert set(counted(elsewhere)) == {"write users", "write items"}
+
+
+def test_what_another_version_left_in_other_files_is_not_used(settings, monkeypatch):
+    break_off(settings("out"), "write users", 0)
+    monkeypatch.setattr(scratch, "FORMAT", scratch.FORMAT + 1)
+    assert "parse" in counted(settings("out"))
 
 
 def test_a_task_that_runs_on_does_not_hinder_a_start_with_other_settings(settings, tmp_path):

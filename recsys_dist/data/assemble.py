@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.blocks import Block, write_block
 from recsys_dist.data.collected import ShardInfo
 from recsys_dist.data.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
-from recsys_dist.data.order import sort_stably, stable_order
+from recsys_dist.data.order import sort_pairs, stable_order
 from recsys_dist.data.scratch import Scratch, narrow, narrow_ratings, wide_ratings
 from recsys_dist.data.split import TRAIN
 from recsys_dist.data.tables import index_dtype, write_ratings
@@ -97,11 +97,11 @@ def _ranked(scratch: Scratch, shard: int, extent: Extent, has_timestamps: bool) 
     """The rows of one shard, sorted by (user, item_code) before: popularity orders the items of a user anew."""
     arrays = scratch.load(f"shard-{shard}.rows")
     num_rows, item = arrays["user.num_rows"], scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
-    row, item_bits = np.repeat(np.arange(len(num_rows)), num_rows), extent.num_items.bit_length()
-    pair, order = sort_stably((row << item_bits) | item, len(num_rows) << item_bits)
+    row = np.repeat(np.arange(len(num_rows)), num_rows)
+    _, row, item, order = sort_pairs(row, item, len(num_rows), extent.num_items)
     return _Ranked(
         user=(row + extent.start).astype(index_dtype(extent.num_users), copy=False),
-        item=(pair & ((1 << item_bits) - 1)).astype(index_dtype(extent.num_items), copy=False),
+        item=item.astype(index_dtype(extent.num_items), copy=False),
         rating=wide_ratings(arrays["row.rating"][order]),
         timestamp=arrays["row.timestamp"][order].astype(np.int64, copy=False) if has_timestamps else None,
         split=arrays["row.split"][order],

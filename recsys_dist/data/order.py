@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,27 @@ def sort_stably(key_N: NDArray[np.integer], num_keys: int) -> tuple[NDArray[np.i
     order_N = packed_N & ((1 << place_bits) - 1)
     packed_N >>= place_bits
     return packed_N, order_N
+
+
+class SortedPairs(NamedTuple):
+    """Pairs in order of the first and then the second, equal ones as they came."""
+
+    key_N: NDArray[np.int64]
+    """A number for each, equal for equal pairs."""
+    first_N: NDArray[np.int64]
+    second_N: NDArray[np.int64]
+    order_N: NDArray[np.int64]
+    """Where each came from."""
+
+
+def sort_pairs(
+    first_N: NDArray[np.int64], second_N: NDArray[np.integer], num_firsts: int, num_seconds: int
+) -> SortedPairs:
+    """Sort pairs of numbers from 0 to below `num_firsts` and `num_seconds`; few stand beside their like."""
+    bits = num_seconds.bit_length()
+    key_N, order_N = sort_stably((first_N << bits) | second_N, num_firsts << bits)
+    # The keys tell both without a look at what was sorted.
+    return SortedPairs(key_N, key_N >> bits, key_N & ((1 << bits) - 1), order_N)
 
 
 def _order_of_stretches(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.collected import ShardInfo, write_collected
 from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.order import sort_stably
+from recsys_dist.data.order import sort_pairs
 from recsys_dist.data.partition import bucket_of, user_order
 from recsys_dist.data.rejects import Reason, Rejects
 from recsys_dist.data.repeats import settle_repeats
@@ -134,11 +134,9 @@ def settle_rows(
 
 def _sort_rows(rows: Rows, num_users: int, num_items: int) -> tuple[NDArray[np.int64], Rows]:
     """The rows in order of (user, item_code), equal ones as they come, and a number for the pair of each."""
-    item_bits = num_items.bit_length()
-    pair, order = sort_stably((rows.user << item_bits) | rows.item, num_users << item_bits)
-    # The pairs tell users and items without a look at the rows.
-    others = {name: column[order] for name, column in vars(rows).items() if name not in ("user", "item")}
-    return pair, Rows(user=pair >> item_bits, item=narrow(pair & ((1 << item_bits) - 1)), **others)
+    pairs = sort_pairs(rows.user, rows.item, num_users, num_items)
+    others = {name: column[pairs.order_N] for name, column in vars(rows).items() if name not in ("user", "item")}
+    return pairs.key_N, Rows(user=pairs.first_N, item=narrow(pairs.second_N), **others)
 
 
 def _merge(scratch: Scratch, runs: list[Run], buckets: tuple[int, int]) -> Settled:

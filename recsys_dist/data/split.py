@@ -57,7 +57,7 @@ def draw_split(rule: SplitRule, pairs: Pairs, cutoffs: Cutoffs | None = None) ->
 
 
 def _by_hash(hashes: NDArray[np.uint64], test: float, valid: float) -> NDArray[np.int8]:
-    # Below both is TEST, below the higher one alone VALID, below none TRAIN.
+    # Below both is TEST, below the higher one alone VALID, below none TRAIN: 2, 1 and 0 as their codes.
     return _below(hashes, test + valid).astype(np.int8) + _below(hashes, test)
 
 

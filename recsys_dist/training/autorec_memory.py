@@ -21,8 +21,8 @@ from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.free_memory import free_bytes
 from recsys_dist.training.held_back import can_judge
 
-KEPT = {"adam": 4, "rprop": 4, "lbfgs": 22}
-"""Copies of all parameters: themselves, their gradients, and what the optimizer keeps."""
+KEPT = {"adam": 3, "rprop": 3, "lbfgs": 21}
+"""Copies of all parameters: themselves, and what the optimizer keeps."""
 
 
 class Room(NamedTuple):
@@ -41,19 +41,19 @@ def require_room(
     own = Room(shares.columns[1] - shares.columns[0], free_bytes(world.device, memory_limit))
     rooms = [Room(*room) for room in collectives.gather_json(own)]
     is_searching = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest)).is_searching
-    is_summed = world.size > 1 and not shares.is_sharded
-    copies = num_copies(settings, is_summed, is_searching, steps_by_blocks(settings, is_summed, world.device))
+    by_blocks = steps_by_blocks(settings, shares.sums_gradients, world.device)
+    copies = num_copies(settings, shares.sums_gradients, is_searching, by_blocks)
     for rank, room in enumerate(rooms):
         if not _fits(room, settings, copies):
             raise ConfigError(_refusal(rank, rooms, settings, copies, shares.is_sharded))
 
 
-def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool = False) -> int:
+def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool) -> int:
     """How many times a rank holds its parameters. `is_summed`: their gradients, over ranks; `by_blocks`: without
     gradients of all columns."""
     # Gradients of a batch lie beside those that they are added to, or travel in.
     is_added = settings.optimizer == "rprop" or settings.accumulation > 1 or is_summed
-    gradients = -1 if by_blocks else int(is_added)
+    gradients = 0 if by_blocks else 1 + is_added
     # Trials of settings begin from one start, which is kept.
     return KEPT[settings.optimizer] + gradients + is_searching
 

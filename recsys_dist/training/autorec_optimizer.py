@@ -23,8 +23,6 @@ from recsys_dist.training.lbfgs import Lbfgs
 
 MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "rprop": ("prev", "step_size")}
 """What each keeps of every parameter, in its shape."""
-
-
 BLOCK_FLOATS = 1 << 19
 """Of a gradient that is made at a time: with its parameters and moments 8 MB, which a cache keeps (measured from
 2^15 to 2^22)."""
@@ -77,7 +75,7 @@ def optimizer_of(
 ) -> AutorecOptimizer:
     """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all.
 
-    `by_blocks`: as `steps_by_blocks` says.
+    `by_blocks`: as `steps_by_blocks` says; backward passes of `model` then leave these gradients for later.
     """
     tables = [model.encoder] if settings.tied else [model.encoder, model.decoder]
     groups: list[dict[str, Any]] = [

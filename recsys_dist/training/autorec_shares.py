@@ -78,6 +78,11 @@ class Shares:
     columns: tuple[int, int]
     """The columns (start, stop) whose parameters this rank has: its own where they are sharded, else all."""
 
+    @property
+    def sums_gradients(self) -> bool:
+        """Whether ranks sum the gradients of all parameters."""
+        return not self.is_sharded and len(self.row_ranges) > 1
+
     @classmethod
     def of(cls, dataset: Dataset, settings: AutorecSettings, rank: int, world_size: int) -> Shares:
         """The shares of `rank`."""

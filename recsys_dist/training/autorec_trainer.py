@@ -120,13 +120,8 @@ class AutorecTrainer:
             self._ratings.num_ratings,
             self._ratings.column_shrinkage,
             collectives.sum_ if self._shares.is_sharded else None,
-            steps_by_blocks(settings, self._is_summed, collectives.world.device),
+            steps_by_blocks(settings, self._shares.sums_gradients, collectives.world.device),
         )
-
-    @property
-    def _is_summed(self) -> bool:
-        """Whether ranks sum the gradients of all parameters."""
-        return not self._shares.is_sharded and self._collectives.world.size > 1
 
     def _exchange(self) -> ColumnExchange | None:
         if not self._shares.is_sharded:

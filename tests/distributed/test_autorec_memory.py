@@ -91,7 +91,8 @@ def test_the_units_that_are_named_do_fit_and_one_more_does_not(
 
 def test_a_search_keeps_what_its_trials_begin_from() -> None:
     open_settings = AutorecSettings(kind="autorec")
-    assert autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True) == 5
+    assert autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=False) == 5
+    assert autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=True) == 4
 
 
 def test_several_layers_shrink_alike_and_a_single_unit_may_be_too_many(path: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recsys_dist.data.order import sort_stably, stable_order
+from recsys_dist.data.order import sort_pairs, sort_stably, stable_order
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
@@ -37,3 +37,16 @@ def test_sorted_keys_come_with_their_order(bits: int) -> None:
 
     assert np.array_equal(in_order, np.sort(keys))
     assert np.array_equal(keys[order], in_order)
+
+
+def test_sorted_pairs_tell_both_numbers_and_where_they_came_from() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.integers(0, 40, 2000), random.integers(0, 33, 2000).astype(np.uint16)
+
+    pairs = sort_pairs(first, second, 40, 33)
+
+    assert np.array_equal(pairs.order_N, np.lexsort([second, first]))
+    assert np.array_equal(pairs.first_N, first[pairs.order_N])
+    assert np.array_equal(pairs.second_N, second[pairs.order_N])
+    is_equal = (np.diff(pairs.first_N) == 0) & (np.diff(pairs.second_N) == 0)
+    assert np.array_equal(np.diff(pairs.key_N) == 0, is_equal)

@@ -106,10 +106,14 @@ def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others
     trainer = run.build_trainer(settings, Dataset.open(settings.dataset), single_collectives())
     fresh = trainer.state()
     begun = {name: tensor.clone() for name, tensor in fresh.tables["columns"].tensors.items()}
-    trainer.load_state(warm_start(settings, Dataset.open(settings.dataset)))
+    learnt = warm_start(settings, Dataset.open(settings.dataset))
+    trainer.load_state(learnt)
     state = trainer.state()
     known = KNOWN[0 if orientation == "items" else 1]
     old = first.read_rows("columns", 0, known)
+    # Ranks with columns of their own, of which some or all are new.
+    assert torch.equal(learnt.read_rows("columns", known - 2, known + 3)["encoder"], old["encoder"][-2:])
+    assert len(learnt.read_rows("columns", known + 1, known + 3)["encoder"]) == 0
     for name in ("encoder", "decoder", "output_bias"):
         assert torch.equal(state.tables["columns"].tensors[name][:known], old[name])
         assert torch.equal(state.tables["columns"].tensors[name][known:], begun[name][known:])

@@ -183,9 +183,12 @@ class Autorec(nn.Module):
         first_column: int = 0,
         exchange: ColumnExchange | None = None,
         tied: bool = False,
+        compute: torch.dtype = torch.float32,
     ) -> None:
+        """`compute`: of the products of the layers between, in training."""
         super().__init__()
         self.baseline, self.activation, self.output = baseline, activation, output
+        self._compute = compute
         self._exchange = exchange or ColumnExchange()
         columns, device = len(baseline.column_bias_C), baseline.column_bias_C.device
         self.encoder = nn.Parameter(initial_encoder(seed, first_column, columns, hidden[0]).to(device))
@@ -217,7 +220,7 @@ class Autorec(nn.Module):
         entered_BH = self._exchange.sum_forward(
             weighted_rows(batch.input_pattern, batch.input_N, self.encoder, later.get(self.encoder))
         )
-        hidden_BH = hidden_units(entered_BH, self.hidden_bias, self.layers, self.activation)
+        hidden_BH = hidden_units(entered_BH, self.hidden_bias, self.layers, self.activation, self._compute)
         if batch.hidden_weight_BH is not None:
             hidden_BH = hidden_BH * batch.hidden_weight_BH
         # s = mean + a_r + scale (h W^T + d)

@@ -29,13 +29,24 @@ class Layer(NamedTuple):
 
 
 def hidden_units(
-    entered_BH: torch.Tensor, bias_H: torch.Tensor, layers: Sequence[Layer], activation: str
+    entered_BH: torch.Tensor,
+    bias_H: torch.Tensor,
+    layers: Sequence[Layer],
+    activation: str,
+    compute: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """h_L from x V: [B, H_0] -> [B, H_L]"""
+    """h_L from x V: [B, H_0] -> [B, H_L], its products in `compute`, all else in the precision of x V."""
     hidden_BH = activate(entered_BH + bias_H, activation)
     for layer in layers:
-        hidden_BH = activate(nn.functional.linear(hidden_BH, layer.weight, layer.bias), activation)
+        hidden_BH = activate(_linear(hidden_BH, layer, compute), activation)
     return hidden_BH
+
+
+def _linear(hidden_BH: torch.Tensor, layer: Layer, compute: torch.dtype) -> torch.Tensor:
+    if compute == hidden_BH.dtype:
+        return nn.functional.linear(hidden_BH, layer.weight, layer.bias)
+    with torch.autocast(hidden_BH.device.type, compute):
+        return nn.functional.linear(hidden_BH, layer.weight, layer.bias).to(hidden_BH.dtype)
 
 
 def initial_layer(seed: int, number: int, before: int, units: int, device: torch.device) -> Layer:

@@ -94,6 +94,7 @@ class AutorecTrainer:
             first,
             self._exchange(),
             settings.tied,
+            getattr(torch, settings.compute),
         )
         sharded = self._shares.is_sharded
         self._replica = self._model if sharded else replicate(self._model, self._collectives)

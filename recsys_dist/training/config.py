@@ -93,6 +93,10 @@ class AutorecSettings(Settings):
     """How ranks share the work. `ddp`: each has all parameters and some rows, and gradients of all parameters
     travel. `sharded`: each has the parameters of some columns and sees all rows, and hidden units travel. `auto`
     takes what receives less."""
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """Of the products of the layers between the first and the last hidden units, in training. bfloat16 is faster
+    where the processor has it, and refused where it has not; it rounds to 3 digits, so that different numbers of
+    ranks agree to as many. All else, predictions included, stays in float32."""
     gradient_clip: float | None = Field(default=None, gt=0)
     """The largest norm of a step's gradient, which is scaled down to it; null: as it is."""
     batch_size: int = Field(default=1024, ge=1)
@@ -110,6 +114,15 @@ class AutorecSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _computes_something(self) -> AutorecSettings:
+        if self.compute != "float32" and len(self.hidden) == 1:
+            raise ValueError(
+                f"compute: {self.compute} is for the layers between several hidden ones, as in hidden: "
+                f"[500, 250, 500]; hidden is {self.hidden[0]}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_optimizer(self) -> AutorecSettings:
         if self.is_full_batch and self.accumulation > 1:
             raise ValueError(
@@ -124,6 +137,8 @@ class AutorecSettings(Settings):
                 "optimizer: lbfgs needs an objective that stays the same: set input_dropout and hidden_dropout to "
                 "0, or use rprop or adam"
             )
+        if self.compute != "float32":
+            raise ValueError(f"compute: {self.compute} is too coarse for the line search of optimizer: lbfgs")
         if self.gradient_clip is not None:
             raise ValueError("gradient_clip: set it to null with optimizer: lbfgs, whose line search bounds steps")
         return self

@@ -24,6 +24,7 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.storage import Folder
 from recsys_dist.training.autorec_memory import require_room
 from recsys_dist.training.autorec_trainer import AutorecTrainer
+from recsys_dist.training.bfloat16 import require_bfloat16
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.em_trainer import EmTrainer
@@ -74,6 +75,8 @@ def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], 
     if start is not None:
         require_same_run(start, config, facts)
     if config.model.kind == "autorec":
+        if config.model.compute == "bfloat16":
+            require_bfloat16(collectives)
         require_room(dataset, config.model, config.training.epochs, config.training.memory_bytes, collectives)
     learnt = None
     if start is None:

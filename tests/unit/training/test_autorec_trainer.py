@@ -81,6 +81,19 @@ def test_it_learns_more_than_biases_know(tmp_path: Path, orientation: str, outpu
     assert trainer.validate().count == dataset.manifest.num_ratings["valid"]
 
 
+def test_in_bfloat16_it_learns_as_well(tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path / "data", num_users=400, num_items=150, num_ratings=25_000)
+    deep: dict[str, Any] = {"hidden": [16, 12, 16], "batch_size": 32, "regularization": 30.0}
+    deep["hidden_activation"] = "tanh"
+    exact, rounded = (trainer_of(dataset, 30, **deep, compute=name) for name in ("float32", "bfloat16"))
+    biases = exact.validate().rmse
+    errors, rounded_errors = train(exact, 20), train(rounded, 20)
+    assert errors != rounded_errors
+    assert exact.validate().rmse < 0.8 * biases
+    assert rounded.validate().rmse == pytest.approx(exact.validate().rmse, rel=0.01)
+    assert {parameter.dtype for parameter in rounded._model.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("orientation", ["items", "users"])
 def test_it_starts_from_the_learnt_biases(tmp_path: Path, orientation: str) -> None:
     dataset = small_dataset(tmp_path / "data", num_users=400, num_items=150, num_ratings=4000)
@@ -110,6 +123,7 @@ DROPOUT: dict[str, Any] = {"input_dropout": 0.5, "hidden_dropout": 0.2}
         (0, 0, {"optimizer": "lbfgs"}),
         (4, 0, {"optimizer": "lbfgs"}),
         (2, 1, {"accumulation": 3}),
+        (2, 1, {"hidden": [8, 6, 8], "compute": "bfloat16"}),
     ],
 )
 def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(
@@ -185,12 +199,16 @@ def test_ratings_twice_as_wide_train_the_same_model(tmp_path: Path) -> None:
     assert errors[1] == pytest.approx(errors[0], rel=1e-6)
 
 
-def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path) -> None:
+DEEP_BFLOAT16: dict[str, Any] = {"hidden": [8, 6, 8], "compute": "bfloat16"}
+
+
+@pytest.mark.parametrize("settings", [{}, DEEP_BFLOAT16])
+def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path, settings: dict[str, Any]) -> None:
     dataset = small_dataset(tmp_path / "data")
     with torch.device("meta"):
-        trainer = trainer_of(dataset)
+        trainer = trainer_of(dataset, **settings)
         train(trainer, 1)
-        resumed = trainer_of(dataset)
+        resumed = trainer_of(dataset, **settings)
         resumed.load_state(SavedState(trainer.state()))
         assert resumed.validate().rmse == trainer.validate().rmse < 2
 

@@ -36,3 +36,16 @@ def test_extensions_of_the_prior_need_one_that_adapts(extension: dict[str, str])
     with pytest.raises(ConfigError, match="needs prior: adaptive"):
         config({"prior": "fixed", **extension})
     assert config({"prior": "fixed"}).model.kind == "mf"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"hidden": 500}, "compute: bfloat16 is for the layers between several hidden ones"),
+        ({"hidden": [8, 4], "optimizer": "lbfgs"}, "compute: bfloat16 is too coarse for the line search"),
+        ({"hidden": [8, 4], "compute": "float16"}, "compute"),
+    ],
+)
+def test_bfloat16_where_it_would_do_nothing_or_harm_is_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        config({"kind": "autorec", "compute": "bfloat16", **settings})

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import torch
 
-from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
+from recsys_dist.checkpoint.state import StateReader, TrainerState
 from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.data.loader import (
@@ -40,6 +40,7 @@ from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.training.autorec_ratings import AutorecRatings, chunks, valid_blocks
 from recsys_dist.training.autorec_search import AutorecSearch, first_choice
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
+from recsys_dist.training.autorec_tables import AutorecTables, KeptBeside
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.held_back import can_judge, share_to_hold_back
 from recsys_dist.training.trainer import EpochResult
@@ -96,7 +97,9 @@ class AutorecTrainer:
             settings.tied,
             getattr(torch, settings.compute),
         )
-        sharded = self._shares.is_sharded
+        num_columns = self._dataset.num_rows(self._columns)
+        world, sharded = self._collectives.world, self._shares.is_sharded
+        self._tables = AutorecTables(self._model, settings.tied, self._shares, num_columns, world)
         self._replica = self._model if sharded else replicate(self._model, self._collectives)
         self._begin_stage()
 
@@ -312,16 +315,6 @@ class AutorecTrainer:
     def state(self) -> TrainerState:
         """Own columns, or an even range of the rows of each replicated table, and the place in the epoch."""
         model = self._model
-        tables = {}
-        for name, parameters in self._parameters().items():
-            own = self._own_columns if name == "columns" else self._own_rows
-            also = {"column_bias": model.baseline.column_bias_C} if name == "columns" else {}
-            tables[name] = own({**parameters, **also})
-            moments = self._optimizer.moments_of(parameters)
-            if moments:
-                tables[f"optimizer_{name}"] = own(moments)
-            if self._settled is not None:
-                tables[f"settled_{name}"] = own(self._settled_like(parameters))
         values: dict[str, Any] = {
             "epoch": self.epochs_done,
             "step": self._step,
@@ -337,16 +330,12 @@ class AutorecTrainer:
             "length_power": model.baseline.form.length_power,
             "mean_length": model.baseline.form.mean_length,
         }
-        return TrainerState(tables, values)
+        return TrainerState(self._tables.to_save(self._beside()), values)
 
-    def _parameters(self) -> dict[str, dict[str, torch.Tensor]]:
-        """All parameters by the table of the state that they are in; the rows of a table are those of each."""
-        model = self._model
-        columns = {"encoder": model.encoder, "decoder": model.decoder, "output_bias": model.output_bias}
-        if self._settings.tied:
-            del columns["decoder"]
-        layers = {f"layer_{number}": layer._asdict() for number, layer in enumerate(model.layers, 1)}
-        return {"columns": columns, "hidden": {"bias": model.hidden_bias}, **layers}
+    def _beside(self) -> dict[str, KeptBeside]:
+        """What a state keeps beside the parameters."""
+        settled = {} if self._settled is None else {"settled": self._settled_like}
+        return {"optimizer": self._optimizer.moments_of, **settled}
 
     def _settled_like(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What trials start from in place of `parameters`."""
@@ -360,20 +349,6 @@ class AutorecTrainer:
             return [self._zero_sums().tolist()]
         return self._collectives.gather_json(self._sums.tolist())
 
-    def _own_columns(self, tensors: dict[str, torch.Tensor]) -> TableRows:
-        num_columns = self._dataset.num_rows(self._columns)
-        if self._shares.is_sharded:
-            own = {name: tensor.detach() for name, tensor in tensors.items()}
-            return TableRows(self._shares.columns[0], num_columns, own)
-        return self._own_rows(tensors)
-
-    def _own_rows(self, tensors: dict[str, torch.Tensor]) -> TableRows:
-        """An even range of the rows of replicated tensors."""
-        world, num_rows = self._collectives.world, len(next(iter(tensors.values())))
-        start, stop = world.rank * num_rows // world.size, (world.rank + 1) * num_rows // world.size
-        return TableRows(start, num_rows, {name: tensor.detach()[start:stop] for name, tensor in tensors.items()})
-
-    @torch.no_grad()
     def load_state(self, reader: StateReader) -> None:
         """Continue from a state written by any number of ranks; exactly, where their number is the same.
 
@@ -386,17 +361,12 @@ class AutorecTrainer:
                 "run_dir, or go on with that version"
             )
         self._take_search(values)
-        is_same_run = values["optimizer"] is not None
-        if is_same_run:
+        beside = self._beside()
+        if values["optimizer"] is None:
+            del beside["optimizer"]
+        else:
             self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
-        for name, parameters in self._parameters().items():
-            rows = self._shares.columns if name == "columns" else (0, len(next(iter(parameters.values()))))
-            _copy(reader.read_rows(name, *rows), parameters)
-            moments = self._optimizer.moments_of(parameters)
-            if moments and is_same_run:
-                _copy(reader.read_rows(f"optimizer_{name}", *rows), moments)
-            if self._settled is not None:
-                _copy(reader.read_rows(f"settled_{name}", *rows), self._settled_like(parameters))
+        self._tables.load(reader, beside)
         self._load_place(values)
 
     def _take_search(self, values: Mapping[str, Any]) -> None:
@@ -442,8 +412,3 @@ class AutorecTrainer:
 def _error_sums(sums: torch.Tensor) -> ErrorSums:
     squared, absolute, count = sums.tolist()
     return ErrorSums(squared, absolute, int(count))
-
-
-def _copy(saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
-    for name, tensor in own.items():
-        tensor[: len(saved[name])].copy_(saved[name])

@@ -22,6 +22,7 @@ from recsys_dist.kernels.keyed_random import keyed_mask
 from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import Baseline, Batch, RowFacts
+from recsys_dist.training.autorec_search import Choice
 from recsys_dist.training.config import AutorecSettings
 
 INPUT_STREAM, HIDDEN_STREAM = 2, 3
@@ -55,13 +56,13 @@ class AutorecBatches:
         columns: tuple[int, int],
         all_columns: int,
         settings: AutorecSettings,
-        input_dropout: float,
+        choice: Choice,
         seed: int,
         device: torch.device,
     ) -> None:
         """`loader` numbers the columns start .. stop from 0, of `all_columns`."""
         self._loader, self._columns, self._all_columns = loader, columns, all_columns
-        self._input_dropout = input_dropout
+        self._input_dropout, self._hidden_dropout = choice.input_dropout, choice.hidden_dropout
         self._settings, self._seed, self._device = settings, seed, device
         self._ahead: tuple[tuple[int, int], Future[_Prepared]] | None = None
 
@@ -128,7 +129,7 @@ class AutorecBatches:
 
     def _hidden_weights(self, rows: RowBatch, epoch: int) -> torch.Tensor | None:
         """0 for the hidden units that are dropped, 1 / the share that is kept for others: float32 [B, H]"""
-        dropout, hidden = self._settings.hidden_dropout, self._settings.hidden[-1]
+        dropout, hidden = self._hidden_dropout, self._settings.hidden[-1]
         if not dropout:
             return None
         place_BH = rows.rows[:, np.newaxis] * hidden + np.arange(hidden)

@@ -1,4 +1,4 @@
-"""Presence, penalty and input dropout of an AutoRec where they are not given, found out on ratings held back.
+"""Presence, penalty and dropout of an AutoRec where they are not given, found out on ratings held back.
 
 The validation split judges, or a share of the train ratings that is held back for as long as this goes on.
 Training settles first. Then each trial starts from where it settled and takes as many epochs, in which its
@@ -27,15 +27,16 @@ MOST_FACTOR = 16.0
 """Between the first penalty and the last in either direction."""
 FIRST_DROPOUT = {"items": 0.2, "users": 0.5}
 DROPOUTS = (0.8, 0.5, 0.2)
+HIDDEN_DROPOUTS = (0.2, 0.5)
 PRESENCES = (1.0, 4.0)
 SETTLING_EPOCHS, TRIAL_EPOCHS = 3, 3
 FULL_BATCH_EPOCHS = 5
 """Steps on all ratings that stand for an epoch of many steps."""
 SEARCH_SHARE = 0.5
 """Of all epochs, at most."""
-KEPT_GAIN, LOOSER_GAIN = 5e-4, 1e-2
-"""The relative fall of the squared error that a trial has to bring. Less may be chance; and with less penalty or
-dropout a short trial fits faster, whatever a whole training would make of it."""
+KEPT_GAIN, FASTER_GAIN = 5e-4, 1e-2
+"""The relative fall of the squared error that a trial has to bring. Less may be chance; and with more presence,
+less penalty or less dropout a short trial fits faster, whatever a whole training would make of it."""
 
 
 class Choice(BaseModel):
@@ -46,11 +47,13 @@ class Choice(BaseModel):
     regularization: float
     input_dropout: float
     presence: float
+    hidden_dropout: float = 0.0
 
     def __str__(self) -> str:
+        hidden = f", hidden_dropout {self.hidden_dropout:g}" if self.hidden_dropout else ""
         return (
             f"regularization {self.regularization:g}, input_dropout {self.input_dropout:g}, "
-            f"presence {self.presence:g}"
+            f"presence {self.presence:g}{hidden}"
         )
 
 
@@ -148,6 +151,7 @@ def first_choice(settings: AutorecSettings) -> Choice:
         regularization=_or(settings.regularization, FIRST_REGULARIZATION),
         input_dropout=_or(settings.input_dropout, dropout),
         presence=_or(settings.presence, 0.0),
+        hidden_dropout=_or(settings.hidden_dropout, 0.0),
     )
 
 
@@ -156,8 +160,9 @@ def _or(given: float | None, otherwise: float) -> float:
 
 
 def _gain_needed(best: Choice, candidate: Choice) -> float:
-    is_looser = candidate.regularization < best.regularization or candidate.input_dropout < best.input_dropout
-    return LOOSER_GAIN if is_looser else KEPT_GAIN
+    looser = ("regularization", "input_dropout", "hidden_dropout")
+    is_looser = any(getattr(candidate, name) < getattr(best, name) for name in looser)
+    return FASTER_GAIN if is_looser or candidate.presence > best.presence else KEPT_GAIN
 
 
 def _epochs(settings: AutorecSettings) -> int:
@@ -181,3 +186,5 @@ def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, floa
                 yield "regularization", penalty
     if settings.input_dropout is None and settings.optimizer != "lbfgs":
         yield from (("input_dropout", dropout) for dropout in DROPOUTS)
+    if settings.hidden_dropout is None and settings.optimizer != "lbfgs":
+        yield from (("hidden_dropout", dropout) for dropout in HIDDEN_DROPOUTS)

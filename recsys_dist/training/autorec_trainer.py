@@ -113,7 +113,7 @@ class AutorecTrainer:
             self._shares.columns,
             self._dataset.num_rows(self._columns),
             settings,
-            choice.input_dropout,
+            choice,
             self._seed,
             collectives.world.device,
         )

@@ -45,6 +45,7 @@ def bowl(best: Choice) -> Callable[[Choice], float]:
             1.0
             + abs(choice.presence - best.presence)
             + abs(choice.input_dropout - best.input_dropout)
+            + abs(choice.hidden_dropout - best.hidden_dropout)
             + abs(choice.regularization / best.regularization - 1)
         )
 
@@ -58,6 +59,23 @@ def test_the_best_is_found_setting_by_setting(regularization: float, dropout: fl
     best = Choice(regularization=regularization, input_dropout=dropout, presence=presence)
 
     assert searched(settings_of(), bowl(best)).choice == best
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2, 0.5])
+def test_dropout_of_hidden_units_is_tried_where_asked(dropout: float) -> None:
+    best = Choice(regularization=400.0, input_dropout=0.8, presence=4.0, hidden_dropout=dropout)
+
+    assert searched(settings_of(hidden_dropout=None), bowl(best)).choice == best
+    assert searched(settings_of(), bowl(best)).choice == best.model_copy(update={"hidden_dropout": 0.0})
+    given = searched(settings_of(hidden_dropout=0.1), bowl(best))
+    assert {choice.hidden_dropout for choice in given.tried} == {0.1}
+
+
+def test_a_search_of_before_it_had_dropout_of_hidden_units_goes_on() -> None:
+    search = AutorecSearch(phase="finishing", choice=first_choice(settings_of()))
+    saved = search.model_dump(mode="json", exclude={"choice": {"hidden_dropout"}})
+
+    assert AutorecSearch.from_json(saved) == search
 
 
 def test_what_is_given_is_obeyed() -> None:
@@ -85,21 +103,23 @@ def test_without_ratings_to_judge_by_or_epochs_the_first_choice_stands(epochs: i
     assert search.choice == first_choice(settings_of())
 
 
-def test_a_little_less_error_does_not_loosen_the_model() -> None:
+def test_a_little_less_error_does_not_make_the_model_fit_faster() -> None:
     """Short trials flatter what fits faster."""
     first = first_choice(settings_of())
 
     def error(choice: Choice) -> float:
         is_looser = choice.regularization < first.regularization or choice.input_dropout < first.input_dropout
-        return 1.0 if choice == first else 0.995 if is_looser else 1.1
+        is_faster = is_looser or choice.presence > first.presence
+        return 1.0 if choice == first else 0.995 if is_faster else 1.1
 
     assert searched(settings_of(), error).choice == first
 
 
 def test_lbfgs_has_no_dropout_to_try() -> None:
-    search = searched(settings_of(optimizer="lbfgs"), lambda choice: 1 / choice.regularization, epochs=400)
+    settings = settings_of(optimizer="lbfgs", hidden_dropout=None)
+    search = searched(settings, lambda choice: 1 / choice.regularization, epochs=400)
 
-    assert {choice.input_dropout for choice in search.tried} == {0.0}
+    assert {(choice.input_dropout, choice.hidden_dropout) for choice in search.tried} == {(0.0, 0.0)}
 
 
 def test_something_else_in_the_checkpoint_is_told() -> None:

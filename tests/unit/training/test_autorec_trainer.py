@@ -147,6 +147,20 @@ SEARCHING: dict[str, Any] = {"regularization": None, "input_dropout": None, "pre
 SEARCH_EPOCHS = 26
 
 
+def test_trials_drop_hidden_units(tmp_path: Path) -> None:
+    """Two trials that differ in that alone train differently, and the kept one is saved and goes on."""
+    user, item, rating = low_rank_ratings(400, 200, 24_000)
+    split = np.where(np.random.default_rng(1).random(len(user)) < 0.9, 0, 1)
+    dataset = write_dataset(tmp_path / "data", user, item, rating, split)
+    trainer = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
+    errors = train(trainer, 9)
+    assert [choice.hidden_dropout for choice in trainer._search.tried] == [0.0, 0.2]
+    assert errors[3:6] != errors[6:9]
+    resumed = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
+    resumed.load_state(SavedState(trainer.state()))
+    assert train(resumed, SEARCH_EPOCHS) == train(trainer, SEARCH_EPOCHS)
+
+
 @pytest.mark.parametrize("has_valid", [True, False])
 @pytest.mark.parametrize(("epoch", "step"), [(2, 1), (7, 2), (13, 0), (25, 1)])
 def test_a_search_that_is_interrupted_ends_as_an_unbroken_one(

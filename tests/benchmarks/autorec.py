@@ -2,22 +2,29 @@
 
     python tests/benchmarks/autorec.py step
     python tests/benchmarks/autorec.py columns
+    python tests/benchmarks/autorec.py lazy
+    python tests/benchmarks/autorec.py compute
 
 `step`: forward, backward and Adam on one batch of 1024 rows with 500 hidden units at 270,000 users x 45,000
 items, ours and the same on dense rows (toarray, two Linear layers, masked squared error, Adam), each in a process
 of its own: seconds, losses of the first steps, and the peak memory of the steps beyond what the process held at
-its start. `columns`: the same ratings over once and twice as many columns. Both use all cores.
+its start. `columns`: the same ratings over once and twice as many columns. `lazy`: the step of users with an Adam
+that moves all columns, as ours does, and with torch.optim.SparseAdam, which moves those alone that the batch has
+met; with the whole input, and with 80 % of it dropped. `compute`: the layers between 500, 250 and 500 hidden
+units, forward and backward, in float32 and bfloat16. All use all cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +33,13 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from recsys_dist.kernels.sampled import Pattern
+from recsys_dist.kernels.sampled import ColumnProduct, Pattern
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import Autorec, Baseline, Batch, InputForm, OutputLink, RowFacts
+from recsys_dist.models.hidden_layers import Layer, hidden_units, initial_layer
 from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.training.autorec_shares import parameter_bytes
+from recsys_dist.training.bfloat16 import has_bfloat16
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.memory import keep_freed_memory
 
@@ -94,8 +103,36 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def sparse_steps(matrix: sparse.csr_matrix) -> Measured:
-    """The step of this project, the batch prepared anew each time."""
+class LazyAdam:
+    """Adam that moves only the columns that a batch has met, as torch has it."""
+
+    def __init__(self, model: Autorec) -> None:
+        self._later = model.leave_for_later()
+        behind = [p for p in model.parameters() if p is not model.encoder and p is not model.decoder]
+        self._optimizers = [torch.optim.SparseAdam([*self._later]), torch.optim.Adam(behind, fused=True)]
+
+    def step(self, learning_rate: float, evaluate: Callable[[], object], _: Callable[[], float]) -> None:
+        evaluate()
+        for table, products in self._later.items():
+            table.grad = rows_gradient(products.pop())
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+
+
+def rows_gradient(product: ColumnProduct) -> torch.Tensor:
+    """Of the columns that have entries: sparse [C, H]."""
+    indptr = product.pattern.columns_indptr
+    met = indptr.diff().nonzero().squeeze(1)
+    alone = replace(product.pattern, columns_indptr=torch.cat([indptr[met], indptr[-1:]]))
+    values = alone.columns_sum(product.weights_N, product.table_BH)
+    size = (len(indptr) - 1, values.shape[1])
+    return torch.sparse_coo_tensor(met.unsqueeze(0), values, size, is_coalesced=True, check_invariants=False)
+
+
+def sparse_steps(matrix: sparse.csr_matrix, dropout: float = 0.0, lazy: bool = False) -> Measured:
+    """The step of this project, the batch prepared anew each time; `lazy`: with another Adam."""
     keep_freed_memory()
     held, num_columns = peak_bytes(), matrix.shape[1]
     baseline = Baseline(3.0, torch.zeros(num_columns), 1.0, 2.0, InputForm("mean"))
@@ -103,7 +140,11 @@ def sparse_steps(matrix: sparse.csr_matrix) -> Measured:
     start((model.encoder, model.decoder), num_columns)
     settings = AutorecSettings(kind="autorec", hidden=(HIDDEN,))
     by_blocks = steps_by_blocks(settings, False, CPU)
-    optimizer = optimizer_of(model, settings, 0.0, matrix.nnz, 0.0, by_blocks=by_blocks)
+    optimizer = (
+        LazyAdam(model) if lazy else optimizer_of(model, settings, 0.0, matrix.nnz, 0.0, by_blocks=by_blocks)
+    )
+    is_kept_N = np.random.default_rng(1).random(matrix.nnz) >= dropout
+    kept_indptr = np.concatenate([[0], np.cumsum(is_kept_N)])[matrix.indptr]
     facts = RowFacts(torch.zeros(ROWS), torch.from_numpy(np.diff(matrix.indptr)).float())
 
     def step() -> tuple[float, tuple[float, ...]]:
@@ -111,6 +152,9 @@ def sparse_steps(matrix: sparse.csr_matrix) -> Measured:
         rows = Csr.from_numpy(matrix.indptr, matrix.indices, matrix.data, num_columns, CPU)
         pattern = Pattern.from_numpy(matrix.indptr, matrix.indices, num_columns, CPU)
         batch = Batch.of_rows(rows, pattern, baseline, facts)
+        if dropout:
+            seen = Pattern.from_numpy(kept_indptr, matrix.indices[is_kept_N], num_columns, CPU)
+            batch = batch.with_input(torch.from_numpy(is_kept_N), seen, 1 / (1 - dropout))
         prepared = time.perf_counter()
         found: list[tuple[float, float]] = []
 
@@ -151,7 +195,7 @@ def dense_steps(matrix: sparse.csr_matrix) -> Measured:
     return measure(step, held)
 
 
-def apart(steps: Callable[[sparse.csr_matrix], Measured], matrix: sparse.csr_matrix) -> Measured:
+def apart(steps: Callable[..., Measured], matrix: sparse.csr_matrix) -> Measured:
     """Measured in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(steps, (matrix,))
@@ -163,6 +207,34 @@ def told(name: str, measured: Measured) -> str:
         f"  {name}: {whole:.0f} ms a step (batch {prepare:.0f}, forward and backward {differentiate:.0f}, "
         f"Adam {update:.0f}), {measured.peak / 1e9:.2f} GB"
     )
+
+
+def compare_lazy() -> None:
+    side, num_columns, per_row = SIDES[0]
+    matrix = ratings(num_columns, per_row)
+    met = (np.diff(matrix.tocsc().indptr) > 0).mean()
+    print(f"rows are {side}: a batch meets {100 * met:.0f} % of {num_columns:,} columns")
+    for dropout in (0.0, 0.8):
+        for lazy, name in ((False, "all columns"), (True, "columns met")):
+            measured = apart(partial(sparse_steps, dropout=dropout, lazy=lazy), matrix)
+            print(told(f"input dropout {dropout:g}, {name}", measured))
+
+
+def compare_compute() -> None:
+    entered_BH = torch.randn(ROWS, HIDDEN).requires_grad_()
+    units = (HIDDEN, HIDDEN // 2, HIDDEN)
+    layers = [
+        Layer(*(part.requires_grad_() for part in initial_layer(0, number, before, after, CPU)))
+        for number, (before, after) in enumerate(itertools.pairwise(units), 1)
+    ]
+    print(f"{ROWS} rows, layers of {units} units, bfloat16 in the processor: {has_bfloat16(CPU)}")
+    for compute in (torch.float32, torch.bfloat16):
+        seconds = []
+        for _ in range(50):
+            begin = time.perf_counter()
+            hidden_units(entered_BH, torch.zeros(HIDDEN), layers, "sigmoid", compute).sum().backward()
+            seconds.append(time.perf_counter() - begin)
+        print(f"  {compute}: {1000 * statistics.median(seconds[5:]):.1f} ms forward and backward")
 
 
 def compare_steps() -> None:
@@ -191,7 +263,12 @@ def compare_columns() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    figures: dict[str, Any] = {"step": compare_steps, "columns": compare_columns}
+    figures: dict[str, Any] = {
+        "step": compare_steps,
+        "columns": compare_columns,
+        "lazy": compare_lazy,
+        "compute": compare_compute,
+    }
     parser.add_argument("what", choices=figures)
     figures[parser.parse_args().what]()
 

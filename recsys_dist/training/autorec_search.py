@@ -34,9 +34,9 @@ FULL_BATCH_EPOCHS = 5
 """Steps on all ratings that stand for an epoch of many steps."""
 SEARCH_SHARE = 0.5
 """Of all epochs, at most."""
-KEPT_GAIN, FASTER_GAIN = 5e-4, 1e-2
-"""The relative fall of the squared error that a trial has to bring. Less may be chance; and with more presence,
-less penalty or less dropout a short trial fits faster, whatever a whole training would make of it."""
+KEPT_GAIN, LOOSER_GAIN = 5e-4, 1e-2
+"""The relative fall of the squared error that a trial has to bring. Less may be chance; and with less penalty or
+dropout a short trial fits faster, whatever a whole training would make of it."""
 
 
 class Choice(BaseModel):
@@ -162,7 +162,7 @@ def _or(given: float | None, otherwise: float) -> float:
 def _gain_needed(best: Choice, candidate: Choice) -> float:
     looser = ("regularization", "input_dropout", "hidden_dropout")
     is_looser = any(getattr(candidate, name) < getattr(best, name) for name in looser)
-    return FASTER_GAIN if is_looser or candidate.presence > best.presence else KEPT_GAIN
+    return LOOSER_GAIN if is_looser else KEPT_GAIN
 
 
 def _epochs(settings: AutorecSettings) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from recsys_dist.errors import ConfigError
 
@@ -21,6 +21,22 @@ class Settings(BaseModel):
     """Base of all settings: immutable, and a key that is not declared is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_truth_values_for_numbers(cls, tree: Any) -> Any:
+        """pydantic takes true for 1."""
+        for name, value in tree.items() if isinstance(tree, dict) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and _takes(field.annotation) == {"numbers"}:
+                raise ValueError(f"{name} takes a number, not {str(value).lower()}")
+        return tree
+
+
+def _takes(annotation: Any) -> set[str]:
+    """Which of numbers and truth values a field takes, alone or in a list."""
+    kinds = {int: {"numbers"}, float: {"numbers"}, bool: {"truth values"}}
+    return set().union(kinds.get(annotation, set()), *map(_takes, get_args(annotation)))
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

@@ -1,6 +1,7 @@
 """Whether the parameters of an AutoRec fit every rank, asked before anything is read or written.
 
     a rank needs   4 (C (H_first + H_last + 1) + ...) bytes for each copy of the parameters of its C columns
+                   4 ((H_0 + 1) H_1 + ...) bytes for each copy of the layers between
 
 What ratings, batches and gaps of the heap take beside them is not counted (a third as much with 500,000 columns of
 256 hidden units): where only they do not fit, memory.py tells.
@@ -16,13 +17,15 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
 from recsys_dist.training.autorec_optimizer import steps_by_blocks
 from recsys_dist.training.autorec_search import AutorecSearch
-from recsys_dist.training.autorec_shares import Shares, parameter_bytes
+from recsys_dist.training.autorec_shares import Shares, layer_bytes, parameter_bytes
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.free_memory import free_bytes
 from recsys_dist.training.held_back import can_judge
 
-KEPT = {"adam": 3, "rprop": 3, "lbfgs": 21}
-"""Copies of all parameters: themselves, and what the optimizer keeps."""
+KEPT = {"adam": 3, "rprop": 3, "lbfgs": 29}
+"""Copies of all parameters: themselves, and what the optimizer keeps. L-BFGS: 20 of past steps, the direction, the
+point evaluated last, the gradient as one vector, now and before, and a point and three gradients of its line
+search."""
 
 
 class Room(NamedTuple):
@@ -30,6 +33,18 @@ class Room(NamedTuple):
 
     num_columns: int
     free: int | None
+
+
+class Copies(NamedTuple):
+    """How many times a rank holds its parameters: those of its columns, and those of the layers between."""
+
+    columns: int
+    layers: int
+
+    def bytes_of(self, num_columns: int, settings: AutorecSettings) -> int:
+        """What they take together."""
+        of_layers = layer_bytes(settings)
+        return self.columns * (parameter_bytes(num_columns, settings) - of_layers) + self.layers * of_layers
 
 
 def require_room(
@@ -45,36 +60,46 @@ def require_room(
     copies = num_copies(settings, shares.sums_gradients, is_searching, by_blocks)
     for rank, room in enumerate(rooms):
         if not _fits(room, settings, copies):
-            raise ConfigError(_refusal(rank, rooms, settings, copies, shares.is_sharded))
+            raise ConfigError(_refusal(rank, rooms, settings, copies, shares.is_sharded, memory_limit))
 
 
-def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool) -> int:
-    """How many times a rank holds its parameters. `is_summed`: their gradients, over ranks; `by_blocks`: without
-    gradients of all columns."""
-    # Gradients of a batch lie beside those that they are added to, or travel in.
-    is_added = settings.optimizer == "rprop" or settings.accumulation > 1 or is_summed
-    gradients = 0 if by_blocks else 1 + is_added
+def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool) -> Copies:
+    """`is_summed`: gradients, over ranks; `by_blocks`: without those of all columns."""
     # Trials of settings begin from one start, which is kept.
-    return KEPT[settings.optimizer] + gradients + is_searching
+    kept = KEPT[settings.optimizer] + is_searching
+    # Gradients of a batch lie beside those that they are added to, or travel in.
+    gradients = 1 + (settings.optimizer == "rprop" or settings.accumulation > 1 or is_summed)
+    # In another precision their values and gradients are there as well, each half as wide.
+    rounded = settings.compute != "float32"
+    return Copies(columns=kept + (0 if by_blocks else gradients), layers=kept + gradients + rounded)
 
 
-def _fits(room: Room, settings: AutorecSettings, copies: int) -> bool:
-    return room.free is None or copies * parameter_bytes(room.num_columns, settings) <= room.free
+def _fits(room: Room, settings: AutorecSettings, copies: Copies) -> bool:
+    return room.free is None or copies.bytes_of(room.num_columns, settings) <= room.free
 
 
-def _refusal(rank: int, rooms: Sequence[Room], settings: AutorecSettings, copies: int, is_sharded: bool) -> str:
+def _refusal(
+    rank: int,
+    rooms: Sequence[Room],
+    settings: AutorecSettings,
+    copies: Copies,
+    is_sharded: bool,
+    limit: int | None,
+) -> str:
     columns, free = rooms[rank]
     assert free is not None, "a rank of unknown room is not refused"
-    needed = copies * parameter_bytes(columns, settings)
+    needed = copies.bytes_of(columns, settings)
     most = _most_hidden(rooms, settings, copies)
     fits = f"the most that fits is model.hidden: {most}" if most else "not even 1 unit fits"
     elsewhere = "more ranks" if is_sharded else "model.parallel: sharded on more ranks"
     if settings.optimizer == "lbfgs":
         elsewhere = "model.optimizer: adam"
+    room = f"{free / 1e9:.3g} GB"
+    bound = f"training.memory_limit is {room}" if free == limit else f"{room} are free"
     return (
         f"model.hidden: {_told(settings.hidden)} with optimizer: {settings.optimizer} needs {needed / 1e9:.3g} GB "
-        f"on rank {rank} for the parameters of {columns:,} columns, {copies} times over, and {free / 1e9:.3g} GB "
-        f"are free; {fits}, or use {elsewhere}"
+        f"on rank {rank} for the parameters of {columns:,} columns, {copies.columns} times over, and "
+        f"{bound}; {fits}, or use {elsewhere}"
     )
 
 
@@ -82,7 +107,7 @@ def _told(hidden: tuple[int, ...]) -> str:
     return str(hidden[0] if len(hidden) == 1 else list(hidden))
 
 
-def _most_hidden(rooms: Sequence[Room], settings: AutorecSettings, copies: int) -> str:
+def _most_hidden(rooms: Sequence[Room], settings: AutorecSettings, copies: Copies) -> str:
     """The most units that fit all ranks, of several layers in proportion; empty: not even one."""
     fits, too_many = 0, settings.hidden[0]
     while too_many - fits > 1:

@@ -120,7 +120,9 @@ class AutorecSearch(BaseModel):
         tried = (*self.tried, self.choice)
         candidate = next(_candidates(settings, best, tried), None)
         if candidate is None or epochs_left - TRIAL_EPOCHS * _epochs(settings) < epochs * (1 - SEARCH_SHARE):
-            why = "" if candidate is None else ", the last epochs are for all ratings"
+            why = (
+                "" if candidate is None else f", the last epochs are for all ratings{_left(settings, best, tried)}"
+            )
             finishing = AutorecSearch(phase="finishing", choice=best, best=best, error=least, tried=tried)
             return finishing, f"{told}; keeping {best}{why}"
         trying = AutorecSearch(phase="trying", choice=candidate, best=best, error=least, tried=tried)
@@ -165,6 +167,12 @@ def _gain_needed(best: Choice, candidate: Choice) -> float:
     return LOOSER_GAIN if is_looser else KEPT_GAIN
 
 
+def _left(settings: AutorecSettings, best: Choice, tried: tuple[Choice, ...]) -> str:
+    """The settings that no trial has changed, though they are open."""
+    left = {name for name, _ in _values(settings, best) if len({getattr(choice, name) for choice in tried}) == 1}
+    return f" ({', '.join(sorted(left))} not tried)" if left else ""
+
+
 def _epochs(settings: AutorecSettings) -> int:
     return FULL_BATCH_EPOCHS if settings.is_full_batch else 1
 
@@ -179,6 +187,9 @@ def _candidates(settings: AutorecSettings, best: Choice, tried: tuple[Choice, ..
 def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, float]]:
     if settings.presence is None:
         yield from (("presence", presence) for presence in PRESENCES)
+    # Only where it is asked for, and then not at the end, for which epochs may be too few.
+    if settings.hidden_dropout is None and settings.optimizer != "lbfgs":
+        yield from (("hidden_dropout", dropout) for dropout in HIDDEN_DROPOUTS)
     if settings.regularization is None:
         for factor in (REGULARIZATION_STEP, 1 / REGULARIZATION_STEP):
             penalty = best.regularization * factor
@@ -186,5 +197,3 @@ def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, floa
                 yield "regularization", penalty
     if settings.input_dropout is None and settings.optimizer != "lbfgs":
         yield from (("input_dropout", dropout) for dropout in DROPOUTS)
-    if settings.hidden_dropout is None and settings.optimizer != "lbfgs":
-        yield from (("hidden_dropout", dropout) for dropout in HIDDEN_DROPOUTS)

@@ -38,9 +38,13 @@ COLUMN_COST = 3
 def parameter_bytes(num_columns: int, settings: AutorecSettings) -> int:
     """Of encoder, decoder, layers and biases, as their gradients travel."""
     first, last = settings.hidden[0], settings.hidden[-1]
-    behind = sum((before + 1) * units for before, units in itertools.pairwise(settings.hidden))
     per_column = first + (0 if settings.tied else last) + 1
-    return FLOAT_BYTES * (num_columns * per_column + first + behind)
+    return FLOAT_BYTES * (num_columns * per_column + first) + layer_bytes(settings)
+
+
+def layer_bytes(settings: AutorecSettings) -> int:
+    """Of the layers between the first and the last hidden units, with their biases."""
+    return FLOAT_BYTES * sum((before + 1) * units for before, units in itertools.pairwise(settings.hidden))
 
 
 def hidden_bytes(num_rows: int, settings: AutorecSettings) -> int:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 
-HiddenUnits = Annotated[int, Field(ge=1, le=65536)]
+MOST_UNITS = 65536
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "elu"]
 
 
@@ -47,7 +47,14 @@ class MfSettings(Settings):
 
 def _as_layers(value: Any) -> Any:
     """One hidden layer may be written without the brackets of a list."""
-    return (value,) if isinstance(value, int) else value
+    layers = value if isinstance(value, list | tuple) else [value]
+    if not layers or not all(_is_number_of_units(units) for units in layers):
+        raise ValueError(f"takes units from 1 to {MOST_UNITS}, or a list such as [500, 250, 500], not {value!r}")
+    return tuple(layers)
+
+
+def _is_number_of_units(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_UNITS
 
 
 class AutorecSettings(Settings):
@@ -56,7 +63,7 @@ class AutorecSettings(Settings):
     kind: Literal["autorec"]
     orientation: Literal["items", "users"] = "items"
     """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
-    hidden: Annotated[tuple[HiddenUnits, ...], BeforeValidator(_as_layers), Field(min_length=1)] = (500,)
+    hidden: Annotated[tuple[int, ...], BeforeValidator(_as_layers)] = (500,)
     """Units of the hidden layers: a number, or a list such as [500, 250, 500] from the first to the last."""
     tied: bool = False
     """Whether the decoder is the encoder turned around, which halves the parameters; first and last hidden layer
@@ -84,7 +91,7 @@ class AutorecSettings(Settings):
     optimizer: Literal["adam", "rprop", "lbfgs"] = "adam"
     """`adam` steps after each batch; `rprop` (Riedmiller & Braun 1993) and `lbfgs` (Liu & Nocedal 1989) once an
     epoch, on the gradient of all ratings, with one exchange between ranks an epoch and no schedule. `lbfgs` takes
-    22 times the memory of the parameters, a pass more where its line search needs it, and ends by itself."""
+    30 times the memory of the parameters, a pass more where its line search needs it, and ends by itself."""
     learning_rate: float = Field(default=0.005, gt=0)
     """The highest of Adam: rises over the first tenth of the steps, then falls to 0 along half a cosine. Of Rprop
     the first step of each parameter. L-BFGS has none."""

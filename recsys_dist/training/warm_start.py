@@ -7,6 +7,7 @@ factorization, and in an AutoRec where training begins anyhow.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,9 +117,12 @@ def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
     checkpoint = find_checkpoint(Folder(config.start_from))
     saved = parse_settings(TrainConfig, checkpoint.config, source=f"the configuration of {config.start_from}")
     for key in sorted(saved.model.model_fields_set | config.model.model_fields_set):
-        old, new = getattr(saved.model, key, None), getattr(config.model, key, None)
+        old, new = (json.dumps(one.model.model_dump(mode="json").get(key)) for one in (saved, config))
         if old != new:
-            raise ConfigError(f"model.{key} is {new!r}, but {config.start_from} was trained with {old!r}")
+            raise ConfigError(
+                f"start_from: model.{key} is {new}, but {config.start_from} was trained with {old}; use that "
+                "value, or train without start_from"
+            )
     _require_ancestor(checkpoint, config, dataset)
     match config.model:
         case MfSettings() as settings:

@@ -71,7 +71,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"gradient_clip": 1.0}, 25, "4 times over"),
         ({"gradient_clip": 1.0, "accumulation": 2}, 20, "5 times over"),
         ({"optimizer": "rprop"}, 20, "optimizer: rprop needs"),
-        ({"optimizer": "lbfgs"}, 4, "or use model.optimizer: adam"),
+        ({"optimizer": "lbfgs"}, 2, "or use model.optimizer: adam"),
         # 4 (120 (H + 1) + H) bytes
         ({"tied": True}, 67, ""),
     ],
@@ -91,8 +91,21 @@ def test_the_units_that_are_named_do_fit_and_one_more_does_not(
 
 def test_a_search_keeps_what_its_trials_begin_from() -> None:
     open_settings = AutorecSettings(kind="autorec")
-    assert autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=False) == 5
-    assert autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=True) == 4
+    whole = autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=False)
+    by_blocks = autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=True)
+    assert (whole.columns, by_blocks.columns) == (5, 4)
+
+
+def test_layers_between_have_gradients_and_rounded_copies(path: Path, tmp_path: Path) -> None:
+    """Of [H, H, H] the layers take 4 * 2 (H + 1) H bytes, 4 times over, in bfloat16 5 times."""
+    alone = Collectives(World.single("cpu"))
+    for compute, units in (("float32", 26), ("bfloat16", 25)):
+        deep = {"hidden": [500, 500, 500], "compute": compute}
+        told = outcome(alone, path, tmp_path / "run", "100KB", **deep)
+        named = re.search(r"the most that fits is model\.hidden: \[(\d+), ", told)
+        assert named is not None, told
+        assert int(named[1]) == units
+        assert "and training.memory_limit is 0.0001 GB; the most" in told
 
 
 def test_several_layers_shrink_alike_and_a_single_unit_may_be_too_many(path: Path, tmp_path: Path) -> None:

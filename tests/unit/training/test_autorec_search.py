@@ -71,6 +71,15 @@ def test_dropout_of_hidden_units_is_tried_where_asked(dropout: float) -> None:
     assert {choice.hidden_dropout for choice in given.tried} == {0.1}
 
 
+def test_what_there_was_no_time_for_is_told() -> None:
+    settings, epochs = settings_of(hidden_dropout=None), 30
+    search, told, done = AutorecSearch.start(settings, epochs, can_judge=True), "", 0
+    while search.is_searching:
+        done += search.length(settings, epochs - done)
+        search, told = search.after_stage(1.0, settings, epochs - done, epochs)
+    assert told.endswith("the last epochs are for all ratings (input_dropout, regularization not tried)")
+
+
 def test_a_search_of_before_it_had_dropout_of_hidden_units_goes_on() -> None:
     search = AutorecSearch(phase="finishing", choice=first_choice(settings_of()))
     saved = search.model_dump(mode="json", exclude={"choice": {"hidden_dropout"}})

@@ -49,3 +49,19 @@ def test_extensions_of_the_prior_need_one_that_adapts(extension: dict[str, str])
 def test_bfloat16_where_it_would_do_nothing_or_harm_is_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         config({"kind": "autorec", "compute": "bfloat16", **settings})
+
+
+@pytest.mark.parametrize("hidden", [None, 0, 65537, 5.0, "8,4", [], [8, 0], ["5", "5"], {"a": 1}])
+def test_hidden_units_that_are_none_are_refused_by_what_would_be_right(hidden: Any) -> None:
+    with pytest.raises(ConfigError, match=r"model\.hidden: takes units from 1 to 65536, or a list"):
+        config({"kind": "autorec", "hidden": hidden})
+
+
+def test_a_truth_value_is_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"training: epochs takes a number, not true"):
+        config({}, epochs=True)
+    with pytest.raises(ConfigError, match=r"model: gradient_clip takes a number, not false"):
+        config({"kind": "autorec", "gradient_clip": False})
+    with pytest.raises(ConfigError, match=r"model: hidden takes a number, not true"):
+        config({"kind": "autorec", "hidden": True})
+    assert config({"kind": "autorec", "tied": True}, tensorboard=True).training.tensorboard

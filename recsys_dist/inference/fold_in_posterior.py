@@ -1,4 +1,6 @@
-"""A new user of a matrix factorization: one E step of training, in float64, from the ratings alone.
+"""A new user of a matrix factorization: the E step of training, in float64, from the ratings alone.
+
+Where noise differs, training takes a step of the precision an epoch, and this as many as it takes to stand still.
 
     r_ui ~ Normal(mu + a_u . z_i, sigma^2 / (alpha_u beta_i))          a_u = (p_u, b_u, 1), z_i = (q_i, 1, c_i)
     x_u = (p_u, b_u) ~ Normal(m_U + sum of w_i / sqrt(N), Lambda^-1)   alpha_u ~ Gamma(nu / 2, rate nu / 2)

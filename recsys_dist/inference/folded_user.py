@@ -126,6 +126,8 @@ def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:
         rating_N = np.atleast_1d(np.asarray(ratings, np.float32))
     except (TypeError, ValueError):
         raise DataError("ratings must be numbers") from None
+    if rating_N.ndim > 1:
+        raise DataError(f"ratings must be one-dimensional, not of shape {rating_N.shape}")
     wrong = ~((rating_N >= low) & (rating_N <= high))
     if wrong.any():
         raise DataError(f"rating {rating_N[wrong][0]:g} is outside the range of the data, {low:g} to {high:g}")

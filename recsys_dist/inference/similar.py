@@ -27,8 +27,10 @@ class Similar(NamedTuple):
 def nearest(factors: Factors, row: int, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The n rows with the highest cosine, without the row itself and those without a train rating.
 
-    Equal cosines go by row. Raises `ConfigError` where n is below 1.
+    Equal cosines go by row. Raises `ConfigError` where n is below 1 or vectors have no entries.
     """
+    if factors.width == 0:
+        raise ConfigError("the model has no factors (model.factors: 0), by which anything could be similar")
     if n < 1:
         raise ConfigError(f"a list of {n} cannot be made; ask for 1 or more")
     vector_RK = factors.vector_RK[:-1]

@@ -40,6 +40,8 @@ INITIAL_VARIANCE = 0.2
 """Of the factors and of their priors before the first epoch, in units of the ratings."""
 LEAST_NOISE = 1e-6
 """Of the variance of the ratings: float32 moments resolve no smaller error, and no data is known that exactly."""
+LARGEST_RATING = 1e15
+"""Beyond it sums of squares of many ratings come near what float32 can hold."""
 LEAST_VARIANCE = 1e-7
 """Of a prior, in units of the ratings."""
 
@@ -167,9 +169,25 @@ class Factorization(ABC, Generic[SideT]):
         failed = [row for row in self._collectives.gather_json(side.failed_row) if row is not None]
         where = f"{name} {min(failed)}" if failed else f"the {name}s"
         raise TrainingError(
-            f"the numbers of {where} are not finite (noise variance {self.noise_variance:g}); use posterior: full "
-            "with prior: adaptive, or raise model.regularization"
+            f"the numbers of {where} are not finite (noise variance {self.noise_variance:g}); {self._remedy()}"
         )
+
+    def _remedy(self) -> str:
+        """What may help where numbers are not finite."""
+        rating, settings = self._dataset.manifest.rating, self._settings
+        if not math.isfinite(self.noise_variance) or max(abs(rating.min), abs(rating.max)) > LARGEST_RATING:
+            return (
+                f"ratings from {rating.min:g} to {rating.max:g} are too large for sums of squares in float32: "
+                "rescale them, or leave out the largest by ratings.min and ratings.max of prepare"
+            )
+        if settings.constrained_regularization is not None:
+            return f"set model.constrained_regularization (now {settings.constrained_regularization:g}) to null"
+        if settings.posterior != "full" or settings.prior == "fixed":
+            return (
+                "use posterior: full with prior: adaptive, or raise model.regularization "
+                f"(now {settings.regularization:g})"
+            )
+        return "use model.constrained: none and model.noise: shared"
 
     @property
     def squared_error(self) -> float:
@@ -269,8 +287,11 @@ class Factorization(ABC, Generic[SideT]):
         """The likelihood bound over the rated users and items, after `solve_items`.
 
         With `posterior: full` and one form of the model no epoch lowers it by more than the rounding of float32
-        statistics, about 1e-7 of it; with `point` it is no bound.
+        statistics, about 1e-7 of it. With `point` it is no bound, but with `prior: fixed` what alternating ridge
+        raises likewise.
         """
+        if self._settings.posterior == "point" and self._settings.prior == "fixed":
+            return self._ridge_gain()
         bound = m_step.log_likelihood(self.squared_error, self.num_ratings, self.noise_variance)
         for side, sums in ((self.users, self.user_sums), (self.items, self.item_sums)):
             bound -= m_step.divergence(sums, side.prior, side.layout.num_own)
@@ -278,6 +299,16 @@ class Factorization(ABC, Generic[SideT]):
                 # The pattern's own prior: -1/2 trace(Lambda lambda W^T W), up to a constant.
                 bound -= 0.5 * float((side.prior.precision_nn * side.pattern_nn).sum())
         return bound
+
+    def _ridge_gain(self) -> float:
+        """-N/2 log(J / N) with J = sum of (r~ - a . z)^2 + lambda (|x|^2 + |y|^2), over N ratings.
+
+        A log likelihood up to a constant; it rises by x for each rating where J falls by the share 2 x.
+        """
+        squares = self._over_users(self.users.mean_nR.T.square()).sum()
+        squares += self._over_items(self.items.mean_nR.T.square()).sum()
+        penalised = self.squared_error + self._settings.regularization * float(squares)
+        return -0.5 * self.num_ratings * math.log(penalised / self.num_ratings)
 
     def errors(self, pairs_of: Callable[[int], RatingPairs]) -> ErrorSums:
         """Errors over the pairs that `pairs_of` names for each own shard, summed over all ranks in shard order."""

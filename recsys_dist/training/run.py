@@ -45,7 +45,7 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
 
     Continues from the latest checkpoint of RUN_DIR. Raises a `RecsysDistError` with one line for a person.
     """
-    if config.model.kind == "autorec" or config.training.memory_limit is None:
+    if config.training.memory_limit is None or not _keeps_large_pieces(config):
         # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
         keep_freed_memory()
     world = world or World.from_environment(config.device)
@@ -55,6 +55,11 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
         open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
     ):
         return run_training(config, collectives, preempted)
+
+
+def _keeps_large_pieces(config: TrainConfig) -> bool:
+    """Whether much of what is held comes and goes: tables of mf, past steps of L-BFGS."""
+    return config.model.kind == "mf" or config.model.optimizer == "lbfgs"
 
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:

@@ -328,6 +328,30 @@ def test_point_and_fixed_is_alternating_ridge(tmp_path: Path) -> None:
         np.testing.assert_allclose(x[user], solution, rtol=2e-4, atol=2e-5)
 
 
+def test_alternating_ridge_trains_until_it_stands_still(tmp_path: Path) -> None:
+    small_dataset(tmp_path / "data", num_users=400, num_items=150, num_ratings=20_000)
+    ridge: dict[str, Any] = {"factors": 4, "posterior": "point", "prior": "fixed", "regularization": 3.0}
+    trainer = new_trainer(Collectives(World.single()), tmp_path / "data", seed=0, **ridge)
+    results = []
+    while not trainer.has_converged:
+        results.append(trainer.train_epoch(lambda: False))
+    bounds = [result.extra["bound"] / trainer._model.num_ratings for result in results]
+    assert all(after > before for before, after in itertools.pairwise(bounds))
+    assert bounds[-1] - bounds[-2] < 1e-4 <= bounds[-2] - bounds[-3]
+    further = [trainer.train_epoch(lambda: False).train.rmse for _ in range(10)]
+    assert further[-1] == pytest.approx(results[-1].train.rmse, rel=5e-3)
+
+
+def test_numbers_that_are_not_finite_end_in_what_would_help(tmp_path: Path) -> None:
+    user, item, rating = low_rank_ratings(60, 40, 800)
+    huge = np.where(rating > np.median(rating), 1e38, 1.0).astype(np.float32)
+    dataset = write_dataset(tmp_path / "huge", user, item, huge, np.zeros(len(user), int))
+    assert dataset.manifest.rating.max == pytest.approx(1e38)
+    trainer = new_trainer(Collectives(World.single()), tmp_path / "huge", seed=0, factors=2)
+    with pytest.raises(TrainingError, match=r"ratings from 1 to 1e\+38 are too large .* ratings\.max of prepare"):
+        trainer.train_epoch(lambda: False)
+
+
 def test_the_bound_of_the_trainer_falls_by_no_more_than_rounding(tmp_path: Path) -> None:
     small_dataset(tmp_path / "data")
     for form in ({}, {"prior": "fixed"}, EVERYTHING, {"posterior": "diagonal"}, DIAGONAL):

@@ -275,9 +275,12 @@ def test_the_last_rating_of_an_item_counts(tmp_path, dataset):
     assert twice.rated.tolist() == [3, 9]
 
 
-@pytest.mark.parametrize("ratings", [[9.0], [np.nan], [np.inf], ["good"], [3.0, 3.0]])
+@pytest.mark.parametrize("ratings", [[9.0], [np.nan], [np.inf], ["good"], [3.0, 3.0], [[3.0]]])
 def test_ratings_that_cannot_be_are_refused(tmp_path, dataset, ratings):
     write_merged(mf_run(dataset), dataset, tmp_path / "model")
 
-    with pytest.raises(DataError, match=r"outside the range of the data, 1 to 5|must be numbers|differ in length"):
+    wrong = (
+        r"outside the range of the data, 1 to 5|must be numbers|differ in length|must be one-dimensional, not of"
+    )
+    with pytest.raises(DataError, match=wrong):
         load_model(str(tmp_path / "model")).fold_in(["i1"], ratings)

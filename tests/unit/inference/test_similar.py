@@ -56,7 +56,8 @@ def test_what_nothing_is_known_of_is_like_nothing(model):
         model.similar_items("i3", 0)
 
 
-def test_without_factors_all_cosines_are_nought(tmp_path, dataset):
+def test_without_factors_nothing_is_similar(tmp_path, dataset):
     write_merged(mf_run(dataset, factors=0), dataset, tmp_path / "model")
 
-    assert load_model(str(tmp_path / "model")).similar_items("i3", 2).cosines.tolist() == [0, 0]
+    with pytest.raises(ConfigError, match=r"no factors \(model\.factors: 0\)"):
+        load_model(str(tmp_path / "model")).similar_items("i3", 2)

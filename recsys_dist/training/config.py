@@ -34,8 +34,8 @@ class MfSettings(Settings):
     noise: Literal["auto", "shared", "users", "both"] = "auto"
     """Whose ratings scatter differently: a precision of its own for each user, or each user and item."""
     tolerance: float = Field(default=1e-4, ge=0)
-    """Training is over once an epoch raises the likelihood bound by less than this much per rating, or with
-    `posterior: point` and `prior: fixed` lowers the penalised squared error by a lesser share; 0: never."""
+    """Training is over once an epoch raises the likelihood bound by less than this much per rating; 0: never. With
+    `posterior: point` and `prior: fixed`: lowers the penalised squared error by less than twice this share."""
 
     @model_validator(mode="after")
     def _extensions_need_an_adaptive_prior(self) -> MfSettings:

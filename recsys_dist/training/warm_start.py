@@ -116,8 +116,9 @@ def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
         return None
     checkpoint = find_checkpoint(Folder(config.start_from))
     saved = parse_settings(TrainConfig, checkpoint.config, source=f"the configuration of {config.start_from}")
+    trees = [one.model.model_dump(mode="json") for one in (saved, config)]
     for key in sorted(saved.model.model_fields_set | config.model.model_fields_set):
-        old, new = (json.dumps(one.model.model_dump(mode="json").get(key)) for one in (saved, config))
+        old, new = (json.dumps(tree.get(key)) for tree in trees)
         if old != new:
             raise ConfigError(
                 f"start_from: model.{key} is {new}, but {config.start_from} was trained with {old}; use that "

@@ -351,6 +351,11 @@ def test_numbers_that_are_not_finite_end_in_what_would_help(tmp_path: Path) -> N
     with pytest.raises(TrainingError, match=r"ratings from 1 to 1e\+38 are too large .* ratings\.max of prepare"):
         trainer.train_epoch(lambda: False)
 
+    small_dataset(tmp_path / "data")
+    absurd: dict[str, Any] = {"constrained": "both", "constrained_regularization": 1e300}
+    with pytest.raises(TrainingError, match=r"set model\.constrained_regularization \(now 1e\+300\) to null"):
+        trained(Collectives(World.single()), tmp_path / "data", 3, factors=2, **absurd)
+
 
 def test_the_bound_of_the_trainer_falls_by_no_more_than_rounding(tmp_path: Path) -> None:
     small_dataset(tmp_path / "data")

@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_told(datasets, tmp_path):
     folder, leaky = datasets
     train(config(folder, "base", tmp_path / "first", epochs=1))
     start = {"start_from": str(tmp_path / "first")}
-    with pytest.raises(ConfigError, match=r"model\.factors is 5, but .*first was trained with 4"):
+    with pytest.raises(ConfigError, match=r"model\.factors is 5, but .*first was trained with 4; use that"):
         train(config(folder, "grown", tmp_path / "run", model={"factors": 5}, **start))
     train(config(folder, "grown", tmp_path / "other", epochs=1))
     with pytest.raises(ConfigError, match=r"was trained on a dataset that .*base has not grown from"):

@@ -22,11 +22,6 @@ from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.free_memory import free_bytes
 from recsys_dist.training.held_back import can_judge
 
-KEPT = {"adam": 3, "rprop": 3, "lbfgs": 29}
-"""Copies of all parameters: themselves, and what the optimizer keeps. L-BFGS: 20 of past steps, the direction, the
-point evaluated last, the gradient as one vector, now and before, and a point and three gradients of its line
-search."""
-
 
 class Room(NamedTuple):
     """What one rank has: its columns, and the bytes that it may still take; None where that is not known."""
@@ -45,6 +40,17 @@ class Copies(NamedTuple):
         """What they take together."""
         of_layers = layer_bytes(settings)
         return self.columns * (parameter_bytes(num_columns, settings) - of_layers) + self.layers * of_layers
+
+
+KEPT = {
+    "adam": Copies(columns=3, layers=3),
+    "rowwise_rmsprop": Copies(columns=1, layers=3),
+    "rprop": Copies(columns=3, layers=3),
+    "lbfgs": Copies(columns=29, layers=29),
+}
+"""The parameters themselves, and what the optimizer keeps of each. L-BFGS: 20 of past steps, the direction, the
+point evaluated last, the gradient as one vector, now and before, and a point and three gradients of its line
+search."""
 
 
 def require_room(
@@ -66,12 +72,12 @@ def require_room(
 def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool) -> Copies:
     """`is_summed`: gradients, over ranks; `by_blocks`: without those of all columns."""
     # Trials of settings begin from one start, which is kept.
-    kept = KEPT[settings.optimizer] + is_searching
+    kept = Copies(*(copies + is_searching for copies in KEPT[settings.optimizer]))
     # Gradients of a batch lie beside those that they are added to, or travel in.
     gradients = 1 + (settings.optimizer == "rprop" or settings.accumulation > 1 or is_summed)
     # In another precision their values and gradients are there as well, each half as wide.
     rounded = settings.compute != "float32"
-    return Copies(columns=kept + (0 if by_blocks else gradients), layers=kept + gradients + rounded)
+    return Copies(columns=kept.columns + (0 if by_blocks else gradients), layers=kept.layers + gradients + rounded)
 
 
 def _fits(room: Room, settings: AutorecSettings, copies: Copies) -> bool:
@@ -94,6 +100,8 @@ def _refusal(
     elsewhere = "more ranks" if is_sharded else "model.parallel: sharded on more ranks"
     if settings.optimizer == "lbfgs":
         elsewhere = "model.optimizer: adam"
+    elif settings.optimizer == "adam":
+        elsewhere = f"model.optimizer: rowwise_rmsprop, or {elsewhere}"
     room = f"{free / 1e9:.3g} GB"
     bound = f"training.memory_limit is {room}" if free == limit else f"{room} are free"
     return (

@@ -1,16 +1,18 @@
 """The optimizer of an AutoRec in training: penalties, clipping, and its state by name.
 
 Adam: Kingma & Ba 2015, the penalty as part of the gradient. Rprop: Riedmiller & Braun 1993, which the paper of
-AutoRec trains with. L-BFGS: lbfgs.py.
+AutoRec trains with. L-BFGS: lbfgs.py. Row-wise RMSprop: rowwise_rmsprop.py, for encoder and decoder, and Adam for
+the rest, which is small.
 
-Adam on the CPU makes the gradients of encoder and decoder a few columns at a time, where no one needs them whole,
-and takes the step of these columns at once. A gradient of all columns is then never written, kept nor read.
+On the CPU Adam and row-wise RMSprop make the gradients of encoder and decoder a few columns at a time, where no
+one needs them whole, and take the step of these columns at once. A gradient of all columns is then never written,
+kept nor read.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -20,9 +22,9 @@ from recsys_dist.kernels.sampled import ColumnProduct
 from recsys_dist.models.autorec import Autorec
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.lbfgs import Lbfgs
+from recsys_dist.training.rowwise_rmsprop import rowwise_rmsprop_
 
-MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "rprop": ("prev", "step_size")}
-"""What each keeps of every parameter, in its shape."""
+ADAM_MOMENTS = ("exp_avg", "exp_avg_sq")
 BLOCK_FLOATS = 1 << 19
 """Of a gradient that is made at a time: with its parameters and moments 8 MB, which a cache keeps (measured from
 2^15 to 2^22)."""
@@ -60,8 +62,8 @@ def steps_by_blocks(settings: AutorecSettings, is_summed: bool, device: torch.de
 
     A norm to clip by would need all of them first, and a GPU is faster with few large calls.
     """
-    is_adam = settings.optimizer == "adam" and settings.gradient_clip is None
-    return is_adam and not is_summed and device.type == "cpu"
+    needs_whole = settings.is_full_batch or settings.gradient_clip is not None or is_summed
+    return not needs_whole and device.type == "cpu"
 
 
 def optimizer_of(
@@ -86,8 +88,9 @@ def optimizer_of(
         {"params": [model.hidden_bias, *model.layer_weights, *model.layer_biases], "weight_decay": 0.0},
     ]
     model.later = None
-    if by_blocks:
-        return BlockwiseAdam(groups, settings, model.leave_for_later())
+    if by_blocks or settings.optimizer == "rowwise_rmsprop":
+        later = model.leave_for_later() if by_blocks else None
+        return ByColumns(groups, settings, sum_over_ranks, later)
     if settings.optimizer != "lbfgs":
         return Stepwise(groups, settings, sum_over_ranks)
     penalized = [(parameter, group["weight_decay"]) for group in groups for parameter in group["params"]]
@@ -104,18 +107,20 @@ class Stepwise:
         sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None,
     ) -> None:
         self._settings, self._sum_over_ranks = settings, sum_over_ranks
-        self._moments = MOMENTS[settings.optimizer]
-        if settings.optimizer == "adam":
-            self._inner: torch.optim.Optimizer = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
+        if settings.optimizer == "rprop":
+            self._inner: torch.optim.Optimizer = torch.optim.Rprop(groups, lr=settings.learning_rate)
         else:
-            self._inner = torch.optim.Rprop(groups, lr=settings.learning_rate)
+            self._inner = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
         for parameter in [parameter for group in groups for parameter in group["params"]]:
-            self._inner.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-                **{moment: torch.zeros_like(parameter) for moment in self._moments},
-            }
-            if settings.optimizer == "rprop":
-                self._inner.state[parameter]["step_size"].fill_(settings.learning_rate)
+            step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            self._inner.state[parameter] = {"step": step, **self._first_moments(parameter)}
+
+    def _first_moments(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
+        """What is kept of a parameter, before the first step."""
+        if self._settings.optimizer == "rprop":
+            step_size = torch.full_like(parameter, self._settings.learning_rate, requires_grad=False)
+            return {"prev": torch.zeros_like(parameter, requires_grad=False), "step_size": step_size}
+        return {moment: torch.zeros_like(parameter, requires_grad=False) for moment in ADAM_MOMENTS}
 
     @property
     def has_converged(self) -> bool:
@@ -137,8 +142,12 @@ class Stepwise:
         evaluate()
         if self._settings.gradient_clip is not None:
             self._clip(self._settings.gradient_clip)
+        self._move(learning_rate)
+
+    def _move(self, learning_rate: float) -> None:
+        """Move all parameters that have a gradient."""
         for group in self._inner.param_groups:
-            if self._settings.optimizer == "adam":
+            if self._settings.optimizer != "rprop":
                 group["lr"] = learning_rate
                 continue
             for parameter in group["params"]:
@@ -159,9 +168,10 @@ class Stepwise:
     def moments_of(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What is kept of each parameter, named after it."""
         return {
-            f"{name}_{moment}": self._inner.state[parameter][moment]
+            f"{name}_{moment}": kept
             for name, parameter in parameters.items()
-            for moment in self._moments
+            for moment, kept in self._inner.state[parameter].items()
+            if moment != "step"
         }
 
     def values(self) -> dict[str, Any]:
@@ -174,51 +184,92 @@ class Stepwise:
             state["step"].fill_(values["steps"])
 
 
-class BlockwiseAdam(Stepwise):
-    """Adam that finds the gradients of some tables, the keys of `later`, as products that are still to be made."""
+class ByColumns(Stepwise):
+    """Adam or row-wise RMSprop, which move encoder and decoder a few columns at a time; Adam moves the rest."""
 
     def __init__(
         self,
         groups: list[dict[str, Any]],
         settings: AutorecSettings,
-        later: dict[nn.Parameter, list[ColumnProduct]],
+        sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None,
+        later: dict[nn.Parameter, list[ColumnProduct]] | None,
     ) -> None:
-        super().__init__(groups, settings, None)
-        self._later = later
+        """The tables are those of `groups[0]`, whose gradients backward passes leave in `later`; None: in them."""
+        self._tables, self._later = groups[0]["params"], later
+        super().__init__(groups, settings, sum_over_ranks)
 
-    def step(self, learning_rate: float, evaluate: Callable[[], object], loss: Callable[[], float]) -> None:
-        """One step: first of all that has a gradient, then of the tables."""
-        super().step(learning_rate, evaluate, loss)
-        for group in self._inner.param_groups:
-            for table in group["params"]:
-                if products := self._later.get(table):
-                    self._step_table(table, products, group)
-                    products.clear()
+    def _first_moments(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
+        if self._is_rowwise and any(parameter is table for table in self._tables):
+            return {"mean_square": torch.zeros(len(parameter), device=parameter.device)}
+        return super()._first_moments(parameter)
+
+    @property
+    def _is_rowwise(self) -> bool:
+        return self._settings.optimizer == "rowwise_rmsprop"
+
+    def _move(self, learning_rate: float) -> None:
+        """First all that Adam finds a gradient of, then the tables."""
+        gradients = [table.grad for table in self._tables]
+        for table in self._tables:
+            table.grad = None
+        super()._move(learning_rate)
+        for table, gradient in zip(self._tables, gradients, strict=True):
+            self._move_table(table, gradient)
 
     @torch.no_grad()
-    def _step_table(
-        self, table_CH: nn.Parameter, products: Sequence[ColumnProduct], group: dict[str, Any]
-    ) -> None:
-        state = self._inner.state[table_CH]
+    def _move_table(self, table_CH: nn.Parameter, gradient_CH: torch.Tensor | None) -> None:
+        group, state = self._inner.param_groups[0], self._inner.state[table_CH]
         state["step"] += 1
-        num_columns = max(1, BLOCK_FLOATS // table_CH.shape[1] // VECTOR_FLOATS) * VECTOR_FLOATS
-        tensors = (table_CH.detach(), *(state[moment] for moment in self._moments))
-        blocks = zip(*(tensor.split(num_columns) for tensor in tensors), strict=True)
-        gradients = zip(*(product.blocks(num_columns) for product in products), strict=True)
-        for (parameter, mean, mean_square), parts in zip(blocks, gradients, strict=True):
-            # What torch.optim.Adam(fused=True) calls with whole tensors.
-            torch._fused_adam_(
-                [parameter],
-                [functools.reduce(torch.Tensor.add_, parts)],
-                [mean],
-                [mean_square],
-                [],
-                [state["step"]],
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                amsgrad=False,
-                maximize=False,
-            )
+        num_columns = columns_at_once(table_CH)
+        moments = [kept for moment, kept in state.items() if moment != "step"]
+        blocks = zip(*(tensor.split(num_columns) for tensor in (table_CH.detach(), *moments)), strict=True)
+        gradients = self._gradients(table_CH, gradient_CH, num_columns)
+        update = rowwise_rmsprop_ if self._is_rowwise else _adam_
+        for (parameter, *kept), gradient in zip(blocks, gradients, strict=True):
+            update(parameter, gradient, state["step"], group, *kept)
+
+    def _gradients(
+        self, table_CH: nn.Parameter, gradient_CH: torch.Tensor | None, num_columns: int
+    ) -> Iterator[torch.Tensor]:
+        """So many columns at a time: of the whole gradient, or made from what the backward passes left."""
+        if self._later is None:
+            assert gradient_CH is not None, "a step comes after a backward pass"
+            yield from gradient_CH.split(num_columns)
+            return
+        products = self._later[table_CH]
+        for parts in zip(*(product.blocks(num_columns) for product in products), strict=True):
+            yield functools.reduce(torch.Tensor.add_, parts)
+        products.clear()
+
+
+def columns_at_once(table_CH: torch.Tensor) -> int:
+    """Whose parameters move together: what a cache keeps, or all on a GPU, which is faster with one call."""
+    if table_CH.device.type != "cpu":
+        return max(1, len(table_CH))
+    return max(1, BLOCK_FLOATS // table_CH.shape[1] // VECTOR_FLOATS) * VECTOR_FLOATS
+
+
+def _adam_(
+    parameter: torch.Tensor,
+    gradient: torch.Tensor,
+    step: torch.Tensor,
+    group: Mapping[str, Any],
+    mean: torch.Tensor,
+    mean_square: torch.Tensor,
+) -> None:
+    """What torch.optim.Adam(fused=True) calls with whole tensors."""
+    torch._fused_adam_(
+        [parameter],
+        [gradient],
+        [mean],
+        [mean_square],
+        [],
+        [step],
+        lr=group["lr"],
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        amsgrad=False,
+        maximize=False,
+    )

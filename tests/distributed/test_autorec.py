@@ -24,13 +24,14 @@ from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.ranks import run_ranks
 
 EPOCHS = 8
-RESUMED = ("items", "sharded", "lbfgs", "sharded tied")
+RESUMED = ("items", "sharded", "lbfgs", "sharded tied", "sharded rowwise")
 VARIANTS: dict[str, dict[str, object]] = {
     "items": {},
     "users": {"orientation": "users"},
     "dropout": {"input_dropout": 0.5, "hidden_dropout": 0.2},
     "full batch": {"optimizer": "rprop", "gradient_clip": 0.5},
     "lbfgs": {"optimizer": "lbfgs"},
+    "rowwise": {"optimizer": "rowwise_rmsprop"},
     "accumulated": {"batch_size": 8, "accumulation": 2},
     "deep": {"hidden": [8, 5, 6], "hidden_activation": "tanh"},
     "tied": {"hidden": [8, 5, 8], "hidden_activation": "tanh", "tied": True},
@@ -39,6 +40,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "sharded tied": {"hidden": [8, 5, 8], "hidden_activation": "tanh", "tied": True, "parallel": "sharded"},
     "sharded users": {"orientation": "users", "parallel": "sharded"},
     "sharded dropout": {"input_dropout": 0.5, "hidden_dropout": 0.2, "parallel": "sharded"},
+    "sharded rowwise": {"optimizer": "rowwise_rmsprop", "gradient_clip": 0.5, "parallel": "sharded"},
     "sharded full batch": {"optimizer": "rprop", "gradient_clip": 0.5, "parallel": "sharded"},
 }
 

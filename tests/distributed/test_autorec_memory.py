@@ -65,7 +65,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("settings", "units", "remedy"),
     [
         # 3 copies of 4 (120 (2 H + 1) + H) bytes in 100 kB
-        ({}, 34, "or use model.parallel: sharded on more ranks"),
+        ({}, 34, "or use model.optimizer: rowwise_rmsprop, or model.parallel: sharded on more ranks"),
+        # 1 copy
+        ({"optimizer": "rowwise_rmsprop"}, 103, "or use model.parallel: sharded on more ranks"),
+        ({"optimizer": "rowwise_rmsprop", "gradient_clip": 1.0}, 51, "2 times over"),
         ({"accumulation": 2}, 34, "3 times over"),
         # whole gradients; those of a batch lie beside their sum
         ({"gradient_clip": 1.0}, 25, "4 times over"),
@@ -124,11 +127,11 @@ def test_every_rank_refuses_with_the_same_line(path: Path, tmp_path: Path, paral
     refused, (fitting, one_more) = ranks[0]
     if parallel == "ddp":
         assert most(refused) == 20
-        assert refused.endswith("or use model.parallel: sharded on more ranks")
+        assert refused.endswith("or model.parallel: sharded on more ranks")
     else:
         # A rank has its share of the columns alone.
         assert 27 * size < most(refused) <= 34 * size
-        assert refused.endswith("or use more ranks")
+        assert refused.endswith("rowwise_rmsprop, or more ranks")
     assert fitting == "FINISHED"
     assert most(one_more) == most(refused)
     assert [folder.name for folder in (tmp_path / "run").iterdir()] == ["0"]

@@ -15,6 +15,7 @@ from functools import partial
 from pydantic import JsonValue
 
 from recsys_dist.checkpoint.checkpoint import Checkpoint
+from recsys_dist.checkpoint.state import TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
@@ -61,7 +62,8 @@ def fit(
         started = time.monotonic()
         result = trainer.train_epoch(should_stop)
         if not result.finished:
-            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping), whole_epoch=False)
+            state = _sound_state(trainer, collectives)
+            store.save(state, trainer.epochs_done, _details(noted, stopping), whole_epoch=False)
             return Outcome.PREEMPTED
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
@@ -72,7 +74,7 @@ def fit(
         stop = should_stop()
         if stop or _is_due(trainer, stopping, config):
             details = _details(noted, stopping, valid_rmse, trainer.has_converged)
-            store.save(trainer.state(), trainer.epochs_done, details)
+            store.save(_sound_state(trainer, collectives), trainer.epochs_done, details)
         if stop and not _is_over(trainer, stopping, config):
             return Outcome.PREEMPTED
     return _outcome(trainer, config)
@@ -127,6 +129,25 @@ def _log(tracker: Tracker, epoch: int, result: EpochResult, valid_rmse: float | 
 def _require_finite(sums: ErrorSums, when: str) -> None:
     if not math.isfinite(sums.squared):
         raise TrainingError(f"{when}: the sum of squared errors is {sums.squared}: the training diverged")
+
+
+def _sound_state(trainer: Trainer, collectives: Collectives) -> TrainerState:
+    """What is to be saved; raises on all ranks where a number in it is not finite on any.
+
+    The errors of an epoch are those before its last step, which no later one would tell of.
+    """
+    state = trainer.state()
+
+    def require_finite() -> None:
+        for table, rows in state.tables.items():
+            if (place := rows.not_finite()) is not None:
+                raise TrainingError(
+                    f"after epoch {trainer.epochs_done} table {table} is not finite, {place}: the training diverged, "
+                    "and nothing of it is saved"
+                )
+
+    collectives.together("saving", require_finite)
+    return state
 
 
 def _details(

@@ -116,3 +116,20 @@ def test_errors_that_are_not_finite_end_the_run_and_save_nothing(squared, tmp_pa
         start_fit(tmp_path, trainer=trainer)
     assert saved(tmp_path) == ["step-00000001"]
     assert logged_epochs(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.inf])
+def test_a_state_that_is_not_finite_is_not_saved_even_after_the_last_step(number, tmp_path):
+    trainer = FakeTrainer(single_collectives())
+    one_state = trainer.state
+
+    def diverged():
+        state = one_state()
+        if trainer.epochs_done == 2:
+            next(iter(next(iter(state.tables.values())).tensors.values()))[3] = number
+        return state
+
+    trainer.state = diverged
+    with pytest.raises(TrainingError, match=r"after epoch 2 table rows is not finite, .* in row 3"):
+        start_fit(tmp_path, trainer=trainer, training={"epochs": 2})
+    assert saved(tmp_path) == ["step-00000001"]

@@ -142,8 +142,8 @@ def _sound_state(trainer: Trainer, collectives: Collectives) -> TrainerState:
         for table, rows in state.tables.items():
             if (place := rows.not_finite()) is not None:
                 raise TrainingError(
-                    f"after epoch {trainer.epochs_done} table {table} is not finite, {place}: the training diverged, "
-                    "and nothing of it is saved"
+                    f"after epoch {trainer.epochs_done} table {table} is not finite, {place}: the training "
+                    "diverged, and nothing of it is saved"
                 )
 
     collectives.together("saving", require_finite)

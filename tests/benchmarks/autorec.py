@@ -8,11 +8,11 @@
 `step`: forward, backward and optimizer on one batch of 1024 rows with 500 hidden units at 270,000 users x 45,000
 items: on dense rows (toarray, two Linear layers, masked squared error, Adam), and ours with Adam and with row-wise
 RMSprop, each in a process of its own: seconds, how far the losses of the steps (of the first, which no optimizer
-has moved, and of the others) are from the dense ones, and the peak memory of the steps beyond what the process held
-at its start. `columns`: the same ratings over once and twice as many columns. `lazy`: the step of users with an Adam
-that moves all columns, as ours does, and with torch.optim.SparseAdam, which moves those alone that the batch has
-met; with the whole input, and with 80 % of it dropped. `compute`: the layers between 500, 250 and 500 hidden
-units, forward and backward, in float32 and bfloat16. All use all cores.
+has moved, and of the others) are from the dense ones, and the peak memory of the steps beyond what the process
+held at its start. `columns`: the same ratings over once and twice as many columns. `lazy`: the step of users with
+an Adam that moves all columns, as ours does, and with torch.optim.SparseAdam, which moves those alone that the
+batch has met; with the whole input, and with 80 % of it dropped. `compute`: the layers between 500, 250 and 500
+hidden units, forward and backward, in float32 and bfloat16. All use all cores.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def _open_step(checkpoints: Folder, names: list[CheckpointName], step: int) -> C
 
 
 def _preference(checkpoint: Checkpoint) -> tuple[float, int, int]:
-    """Lowest validation RMSE first, of equals the earliest; those without one last, of these the newest first."""
+    """Lowest validation RMSE first, those without one last; of equals the newest first."""
     rmse = checkpoint.valid_rmse
     step, part = checkpoint.name
-    return (rmse, step, part) if rmse is not None else (math.inf, -step, -part)
+    return (math.inf if rmse is None else rmse, -step, -part)

@@ -28,15 +28,6 @@ class TableRows:
         """One past the last row."""
         return self.start + len(next(iter(self.tensors.values())))
 
-    def not_finite(self) -> str | None:
-        """The first tensor with a NaN or an infinity, and where; None: all numbers are finite."""
-        for name, tensor in self.tensors.items():
-            # One pass that copies nothing; the row is looked for only where there is one.
-            if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
-                row = int((~tensor.isfinite()).reshape(len(tensor), -1).any(1).nonzero()[0]) + self.start
-                return f"{name} in row {row}"
-        return None
-
 
 @dataclass(frozen=True)
 class TrainerState:

@@ -171,7 +171,8 @@ class CheckpointStore:
         try:
             names = committed_names(self._checkpoints)
             rated = {name: rmse for name in names if (rmse := self._valid_rmse(name)) is not None}
-            kept = {*names[-self._keep :], *sorted(rated, key=lambda name: (rated[name], name))[:1]}
+            best = sorted(rated, key=lambda name: (rated[name], -name.step, -name.part))[:1]
+            kept = {*names[-self._keep :], *best}
             for name in names:
                 if name not in kept:
                     _discard(self._checkpoints.child(str(name)))

@@ -17,6 +17,7 @@ column without ratings has the bias 0: `mean` is learnt as the rating of an unkn
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,8 +34,11 @@ SWEEPS = 12
 FIRST_SHRINKAGE = 10.0
 """Where the sweeps start from; the last ones do not remember it."""
 
-SMALLEST_VARIANCE = 1e-12
-"""Of the noise, where biases explain all ratings."""
+SMALLEST_SHARE = 1e-12
+"""Of what the ratings vary around their mean, which is noise: where it is less, biases explain all of them."""
+
+RESOLUTION = 1e-8
+"""Of ratings, against their mean, below what float32 can tell apart."""
 
 SMALLEST_RATIO = 1e-6
 """Variance of biases over that of the noise, where the ratings show no bias."""
@@ -49,11 +53,14 @@ class Biases:
     row_shrinkage: float = FIRST_SHRINKAGE
     column_shrinkage: float = FIRST_SHRINKAGE
     noise_variance: float = 0.0
+    smallest_variance: float | None = None
+    """What counts as no noise at all, in the scale of the ratings, which the first sweep finds."""
 
     @property
     def noise_std(self) -> float:
         """sigma; 1 where biases explain the ratings wholly, which leaves no unit to measure in."""
-        return math.sqrt(self.noise_variance) if self.noise_variance > SMALLEST_VARIANCE else 1.0
+        is_explained = self.noise_variance <= (self.smallest_variance or 0.0)
+        return 1.0 if is_explained else math.sqrt(self.noise_variance)
 
     def of_rows(self, block: Block) -> Floats:
         """The biases of the rows of a block, given those of the columns: [B]."""
@@ -93,7 +100,10 @@ class Biases:
         bias_C = bias_C - column_mean * share_C
         # sigma^2 = (squared errors + sum of n_r Var[a_r] + sum of n_c Var[b_c]) / N,   n_r Var[a_r] = sigma^2 w_r
         noise = (squared_error + self.noise_variance * (row_shares + column_shares)) / float(count_C.sum())
-        noise = max(noise, SMALLEST_VARIANCE)
+        smallest = self.smallest_variance
+        if smallest is None:
+            smallest = max(SMALLEST_SHARE * noise, (RESOLUTION * self.mean) ** 2, sys.float_info.min)
+        noise = max(noise, smallest)
         # tau_a^2 = sum of a_r^2 / sum of w_r
         return Biases(
             self.mean + row_sum / row_shares + column_mean,
@@ -101,6 +111,7 @@ class Biases:
             _shrinkage(noise, row_squares / row_shares),
             _shrinkage(noise, float(bias_C @ bias_C) / column_shares),
             noise,
+            smallest,
         )
 
     def _of_rows(self, block: Block) -> tuple[Floats, Floats, Floats]:

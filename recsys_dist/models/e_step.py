@@ -53,6 +53,13 @@ class Statistics:
     prior_mean_nB: torch.Tensor
     """m_u"""
 
+    def padded(self, padding_B: torch.Tensor, layout: Layout) -> Statistics:
+        """The same with what the rows gathered of the square of each own entry raised by a share `padding_B`."""
+        squares_n = layout.bordered_pairs_nm.view(layout.num_own, -1).diagonal()
+        gram_WB = self.gram_WB.clone()
+        gram_WB[squares_n] *= 1 + padding_B
+        return replace(self, gram_WB=gram_WB)
+
     def to(self, dtype: torch.dtype) -> Statistics:
         """The same with what enters the solves in another precision."""
         return replace(

@@ -15,6 +15,8 @@ from recsys_dist.models.factors import Layout, packed_size
 from recsys_dist.models.prior import Prior
 
 LEAST_DOF, LARGEST_DOF = 0.1, 1e6
+ROUNDING = 1e-6
+"""Of the largest variance: what sums of products in float32 may have rounded away, some 6e-8 each."""
 
 
 class RowPosterior(Protocol):
@@ -106,12 +108,17 @@ def adapted_prior(sums: SideSums, prior: Prior, pattern_nn: torch.Tensor | None,
     """M step of a prior: the mean and the full covariance of the rated rows around what the pattern explains.
 
     `pattern_nn` is lambda W^T W, the price of the pattern's weights under their prior. `least_variance` is added
-    in every direction, so that a prior on which all rows agree can still be inverted.
+    in every direction, so that a prior on which all rows agree can still be inverted. Where rows differ so much
+    more in one direction than in another that float32 rounds the latter away, what it may round is added as well.
     """
     shift_n = sums.first_n / sums.count
     second_nn = sums.second_nn if pattern_nn is None else sums.second_nn + pattern_nn
     covariance_nn = second_nn / sums.count - torch.outer(shift_n, shift_n)
     covariance_nn.diagonal().add_(least_variance)
+    with one_thread():
+        failed = torch.linalg.cholesky_ex(covariance_nn).info
+    if failed:
+        covariance_nn.diagonal().add_(ROUNDING * covariance_nn.diagonal().max())
     return Prior(prior.mean_n + shift_n, covariance_nn)
 
 

@@ -34,7 +34,7 @@ from recsys_dist.distributed.data_parallel import replicate, without_averaging
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.models.autorec import Autorec, ColumnExchange, OutputLink
+from recsys_dist.models.autorec import Autorec, Batch, ColumnExchange, OutputLink
 from recsys_dist.training.autorec_batches import AutorecBatches
 from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.training.autorec_ratings import AutorecRatings, chunks, valid_blocks
@@ -72,6 +72,8 @@ class AutorecTrainer:
         """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
         self._diverged_at: int | None = None
         """The first batch of the epoch whose error on this rank was not finite."""
+        self._last_batch: Batch | None = None
+        """Of this rank, that was computed last."""
         self._valid_blocks: list[Block] | None = None
 
     def _read_ratings(self) -> None:
@@ -167,9 +169,13 @@ class AutorecTrainer:
             self._train_step(range(self._step, min(self._step + self._batches_at_once, self._steps)))
         result = self._result(received, finished=True)
         self._require_sense(result.train.rmse)
+        if self.epochs_done + 1 == self._epochs:
+            self._require_sense(self._rmse_after_all())
         self.epochs_done += 1
         self._step = 0
-        self._sums = self._zero_sums()
+        if not self._settings.is_full_batch:
+            # Those of a full batch stand until it is evaluated anew, which one that stands still is not.
+            self._sums = self._zero_sums()
         self._search = self._search.after_epoch()
         return result if not self._is_stage_over else replace(result, note=self._decide())
 
@@ -229,11 +235,21 @@ class AutorecTrainer:
         A trial of the search that goes wrong is taken back.
         """
         rating = self._dataset.manifest.rating
-        if rmse > rating.max - rating.min > 0 and not self.is_searching:
+        if not rmse <= rating.max - rating.min and rating.max > rating.min and not self.is_searching:
             raise TrainingError(
                 f"training diverges: after epoch {self.epochs_done + 1} the train RMSE is {rmse:.4g}, where all "
                 f"ratings lie between {rating.min:g} and {rating.max:g}; {self._remedy()}"
             )
+
+    @torch.no_grad()
+    def _rmse_after_all(self) -> float:
+        """Of the last batch, after the step that came of it: errors of an epoch are those before each step."""
+        assert self._last_batch is not None, "an epoch ends with a batch"
+        error_N = (self._model(self._last_batch) - self._last_batch.rating_N).double()
+        squared, count = self._collectives.sum_(
+            torch.stack([error_N.square().sum(), torch.ones_like(error_N).sum()])
+        ).tolist()
+        return math.sqrt(squared / count) if count else 0.0
 
     def _evaluate(self, batches: range) -> None:
         """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""
@@ -256,6 +272,7 @@ class AutorecTrainer:
 
     def _add_gradients(self, number: int, share: float) -> None:
         batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._ratings.row_facts)
+        self._last_batch = batch
         error_N = self._replica(batch) - batch.rating_N
         # The average over ranks of world x local sum is the sum over the global batch; N/T is its mean length.
         # Sharded columns have gradients of their own, which nobody averages.

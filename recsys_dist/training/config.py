@@ -91,10 +91,10 @@ class AutorecSettings(Settings):
     beside input dropout it has brought nothing where it was measured (ML-1M: RMSE less by .0002 and .0004)."""
     optimizer: Literal["adam", "rowwise_rmsprop", "rprop", "lbfgs"] = "adam"
     """`adam` and `rowwise_rmsprop` step after each batch. `rowwise_rmsprop` keeps one number a column in place of
-    Adam's moments, a third of the memory, and steps faster; as accurate on many ratings, less so on few. `rprop`
-    (Riedmiller & Braun 1993) and `lbfgs` (Liu & Nocedal 1989) step once an epoch, on the gradient of all ratings,
-    with one exchange between ranks an epoch and no schedule. `lbfgs` takes 30 times the memory of the parameters,
-    a pass more where its line search needs it, and ends by itself."""
+    Adam's moments, a third of the memory; as accurate on many ratings, less so on few. `rprop` (Riedmiller & Braun
+    1993) and `lbfgs` (Liu & Nocedal 1989) step once an epoch, on the gradient of all ratings, with one exchange
+    between ranks an epoch and no schedule. `lbfgs` takes 30 times the memory of the parameters, a pass more where
+    its line search needs it, and ends by itself."""
     learning_rate: float = Field(default=0.005, gt=0)
     """The highest of Adam and row-wise RMSprop: rises over the first tenth of the steps, then falls to 0 along
     half a cosine. Of Rprop the first step of each parameter. L-BFGS has none."""

@@ -8,7 +8,7 @@ from recsys_dist.errors import CheckpointError
 
 
 class EarlyStopping(BaseModel):
-    """The best validation RMSE so far, and the epochs in a row since without a better one."""
+    """The best validation RMSE so far, and the epochs in a row since that were worse."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -19,7 +19,7 @@ class EarlyStopping(BaseModel):
         """The state after one more epoch; without validation nothing changes."""
         if rmse is None:
             return self
-        if self.best_rmse is None or rmse < self.best_rmse:
+        if self.best_rmse is None or rmse <= self.best_rmse:
             return EarlyStopping(best_rmse=rmse)
         return EarlyStopping(best_rmse=self.best_rmse, epochs_without_gain=self.epochs_without_gain + 1)
 

@@ -35,6 +35,9 @@ SETTLED_GAIN = 2e-3
 """A relative fall of the judged squared error by an epoch below which the next candidate is tried."""
 STILL_GAIN = 4e-4
 """The same below which the search is over."""
+EXACT_ERROR = 1e-4
+"""A judged squared error, in variances of the ratings, that leaves nothing to find out. What remains is rounding,
+which precisions that follow it would only amplify."""
 LEAST_POLISHING = 3
 """Epochs with all ratings after the search."""
 
@@ -94,9 +97,14 @@ class Search(BaseModel):
         """Whether ratings are held back."""
         return self.phase in {"settling", "trying"}
 
-    def after_search_epoch(self, error: float, settings: MfSettings) -> tuple[Search, str | None]:
-        """The state after one more epoch that ended with this squared error, and what there is to tell."""
-        gain = None if self.error is None else 1 - error / self.error
+    def after_search_epoch(self, error: float, variance: float, settings: MfSettings) -> tuple[Search, str | None]:
+        """The state after one more epoch that ended with this squared error, and what there is to tell.
+
+        `variance` is that of the ratings.
+        """
+        if self.phase == "settling" and error <= EXACT_ERROR * variance:
+            return self.polish(), f"keeping {self.form}, by which all but nothing is left unexplained"
+        gain = 1 - error / self.error if self.error else None
         first_error = error if self.first_error is None else self.first_error
         here = self.model_copy(update={"epochs": self.epochs + 1, "error": error, "first_error": first_error})
         if self.phase == "trying":

@@ -43,6 +43,8 @@ class Side:
         """What a row adds to the prior means of those of the other side that it is rated with; None: nothing."""
         self.pattern_nn: torch.Tensor | None = None
         """lambda W^T W of the other side's pattern, which moves the prior means of this side."""
+        self.least_error = 0.0
+        """Squared error of a rating that float32 moments still resolve: precisions follow no smaller one."""
         self.failed_row: int | None = None
         """The first row that could not be solved."""
 
@@ -99,7 +101,8 @@ class Side:
         precision_B, count_B = None, self.count_R[batch]
         if self.precision_R is not None:
             assert error_B is not None
-            precision_B = updated_precision(error_B, count_B, self.dof, noise_variance)
+            resolved_B = error_B.maximum(self.least_error * count_B)
+            precision_B = updated_precision(resolved_B, count_B, self.dof, noise_variance)
             self.precision_R[batch] = precision_B.float()
         return m_step.row_sums(posterior, prior_mean_nB, count_B, error_B, precision_B, self.dof, self.layout)
 

@@ -134,7 +134,9 @@ class EmTrainer:
         else:
             held_back = self._shards.held_back_pairs
             errors = self._model.errors(held_back) if self._shards.held_back else self.validate()
-            search, note = self._search.after_search_epoch(errors.squared / errors.count, self._settings)
+            search, note = self._search.after_search_epoch(
+                errors.squared / errors.count, self._model.unit_variance, self._settings
+            )
         self._change_to(search)
         return note
 

@@ -42,6 +42,8 @@ LEAST_NOISE = 1e-6
 """Of the variance of the ratings: float32 moments resolve no smaller error, and no data is known that exactly."""
 LARGEST_RATING = 1e15
 """Beyond it sums of squares of many ratings come near what float32 can hold."""
+LEAST_RANGE = 1e-15
+"""Of ratings that differ: squares of less come near what float32 rounds to 0."""
 LEAST_VARIANCE = 1e-7
 """Of a prior, in units of the ratings."""
 
@@ -92,6 +94,16 @@ class Factorization(ABC, Generic[SideT]):
     def _make_side(self, layout: Layout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool) -> SideT:
         """Rows of one side before the first epoch."""
 
+    @property
+    def unit_variance(self) -> float:
+        """Of the ratings."""
+        return self._unit_variance
+
+    @unit_variance.setter
+    def unit_variance(self, variance: float) -> None:
+        self._unit_variance = variance
+        self.users.least_error = self.items.least_error = LEAST_NOISE * variance
+
     def count(self, shards: Shards) -> None:
         """Count the ratings of each row, their squares and all of them, over some shards."""
         ones_I1, ones_U1 = (
@@ -113,6 +125,12 @@ class Factorization(ABC, Generic[SideT]):
 
     def start(self, seed: int) -> None:
         """Starting values: item factors keyed by (seed, block), priors in units of the ratings."""
+        rating = self._dataset.manifest.rating
+        if 0 < rating.max - rating.min < LEAST_RANGE:
+            raise TrainingError(
+                f"ratings from {rating.min:g} to {rating.max:g} are too close to each other for their squares in "
+                "float32: rescale them"
+            )
         std = math.sqrt(self._square_sum / self.num_ratings) or 1.0
         self.noise_variance = self.unit_variance = std**2
         n = self.items.layout.num_own

@@ -15,7 +15,6 @@ from functools import partial
 from pydantic import JsonValue
 
 from recsys_dist.checkpoint.checkpoint import Checkpoint
-from recsys_dist.checkpoint.state import TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
@@ -62,8 +61,7 @@ def fit(
         started = time.monotonic()
         result = trainer.train_epoch(should_stop)
         if not result.finished:
-            state = _sound_state(trainer, collectives)
-            store.save(state, trainer.epochs_done, _details(noted, stopping), whole_epoch=False)
+            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping), whole_epoch=False)
             return Outcome.PREEMPTED
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
@@ -73,8 +71,10 @@ def fit(
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop = should_stop()
         if stop or _is_due(trainer, stopping, config):
-            details = _details(noted, stopping, valid_rmse, trainer.has_converged)
-            store.save(_sound_state(trainer, collectives), trainer.epochs_done, details)
+            # What a search tries out is judged by it, and is not what the run comes to.
+            judged = None if trainer.is_searching else valid_rmse
+            details = _details(noted, stopping, judged, trainer.has_converged)
+            store.save(trainer.state(), trainer.epochs_done, details)
         if stop and not _is_over(trainer, stopping, config):
             return Outcome.PREEMPTED
     return _outcome(trainer, config)
@@ -129,25 +129,6 @@ def _log(tracker: Tracker, epoch: int, result: EpochResult, valid_rmse: float | 
 def _require_finite(sums: ErrorSums, when: str) -> None:
     if not math.isfinite(sums.squared):
         raise TrainingError(f"{when}: the sum of squared errors is {sums.squared}: the training diverged")
-
-
-def _sound_state(trainer: Trainer, collectives: Collectives) -> TrainerState:
-    """What is to be saved; raises on all ranks where a number in it is not finite on any.
-
-    The errors of an epoch are those before its last step, which no later one would tell of.
-    """
-    state = trainer.state()
-
-    def require_finite() -> None:
-        for table, rows in state.tables.items():
-            if (place := rows.not_finite()) is not None:
-                raise TrainingError(
-                    f"after epoch {trainer.epochs_done} table {table} is not finite, {place}: the training "
-                    "diverged, and nothing of it is saved"
-                )
-
-    collectives.together("saving", require_finite)
-    return state
 
 
 def _details(

@@ -16,6 +16,10 @@ from recsys_dist.models.factors import Layout, packed_size
 from recsys_dist.models.prior import Prior
 from recsys_dist.training.em_side import Side
 
+PADDING = 1e-6
+"""Times n the share of a gathered sum of squares that rounding may hide: n numbers that are each off by some of
+float32's 6e-8, against the smallest eigenvalue."""
+
 
 class FullSide(Side):
     """The rows of one side on this rank."""
@@ -68,9 +72,15 @@ class FullSide(Side):
         posterior = e_step.update(single, self.prior, noise_variance, self.layout)
         if posterior.is_finite:
             return posterior
-        # A precision that rounding of float32 has made indefinite.
+        # A precision that rounding of float32 has made indefinite: as it was solved, or else as it was gathered.
         double = statistics.to(torch.float64)
-        return e_step.update(double, self.prior, noise_variance, self.layout).to(torch.float32)
+        posterior = e_step.update(double, self.prior, noise_variance, self.layout)
+        if not posterior.is_finite:
+            padding_B = (~posterior.log_determinant_B.isfinite()).double() * (PADDING * self.layout.num_own)
+            posterior = e_step.update(
+                double.padded(padding_B, self.layout), self.prior, noise_variance, self.layout
+            )
+        return posterior.to(torch.float32)
 
     def tables(self, rows: slice) -> Tables:
         """What the other side gathers of some rows: moments (panels) and pattern; vectors; precisions."""

@@ -17,6 +17,9 @@ HISTORY = 10
 """Past steps that stand for the curvature; each takes two vectors of all parameters."""
 MOST_EVALUATIONS = 25
 """Of one iteration."""
+FIRST_GAIN = 0.1
+"""The share of the objective by which the first step would lower it, were it a straight line. From the shortest
+step, which is torch's choice, a line search on what is nearly one goes where rounding sends it."""
 STILL_GAIN = 1e-5
 """A relative fall of the objective by an iteration below which training is over."""
 
@@ -63,14 +66,26 @@ class Lbfgs:
         loss: Callable[[], float],
     ) -> None:
         """One iteration."""
+        if not self.steps_done:
+            self._inner.param_groups[0]["lr"] = self._first_rate(self._objective(evaluate, loss))
         before, steps_done = self._state.get("prev_loss"), self.steps_done
         start = float(self._inner.step(lambda: self._objective(evaluate, loss)))
+        self._inner.param_groups[0]["lr"] = 1.0
         if self.steps_done == steps_done:
             # The gradient is 0, so that torch takes no step.
             self._gain = 0.0
         elif before is not None:
             # What the iteration before gained. The last loss may be of a point that the line search did not take.
             self._gain = (before - start) / abs(before) if before else 0.0
+
+    def _first_rate(self, objective: float) -> float:
+        """What makes t = FIRST_GAIN f / |g|^2 of torch's first step, rate x min(1, 1 / |g|_1) along -g."""
+        gradients = [_gradient(parameter) for parameter in self._parameters]
+        square, absolute = (
+            sum(float(gradient.pow(power).abs().sum(dtype=torch.float64)) for gradient in gradients)
+            for power in (2, 1)
+        )
+        return FIRST_GAIN * objective / square * max(1.0, absolute) if square else 1.0
 
     def _objective(self, evaluate: Callable[[], object], loss: Callable[[], float]) -> float:
         if self._point is not None and all(map(torch.equal, self._parameters, self._point)):

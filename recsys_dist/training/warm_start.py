@@ -26,6 +26,20 @@ from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.em_search import Search
 
+FREE: dict[str, set[str]] = {
+    "mf": {"tolerance"},
+    "autorec": {
+        "optimizer",
+        "learning_rate",
+        "accumulation",
+        "parallel",
+        "compute",
+        "gradient_clip",
+        "batch_size",
+    },
+}
+"""Settings of how a model is trained, not of what it is: need not be those of the run that is gone on from."""
+
 
 @dataclass(frozen=True)
 class WarmStart(ABC):
@@ -117,7 +131,7 @@ def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
     checkpoint = find_checkpoint(Folder(config.start_from))
     saved = parse_settings(TrainConfig, checkpoint.config, source=f"the configuration of {config.start_from}")
     trees = [one.model.model_dump(mode="json") for one in (saved, config)]
-    for key in sorted(saved.model.model_fields_set | config.model.model_fields_set):
+    for key in sorted((saved.model.model_fields_set | config.model.model_fields_set) - FREE[config.model.kind]):
         old, new = (json.dumps(tree.get(key)) for tree in trees)
         if old != new:
             raise ConfigError(

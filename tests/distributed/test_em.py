@@ -92,6 +92,29 @@ def test_one_to_four_ranks_give_the_same_bits(tmp_path: Path, settings: dict[str
     assert len(set(outcomes)) == 1, outcomes
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"constrained": "auto", "noise": "auto", "factors": 32},
+        {"constrained": "auto", "noise": "auto", "factors": 5},
+        {"constrained": "none", "noise": "shared", "factors": 5},
+    ],
+)
+def test_ratings_without_noise_are_learnt_to_the_end(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Errors of rounding alone are left then, in sums that it has made indefinite."""
+    rng = np.random.default_rng(1)
+    user = np.repeat(np.arange(400), 40)
+    item = np.concatenate([rng.choice(80, 40, replace=False) for _ in range(400)])
+    rating = np.where(user % 2, 5.0, 1.0 + item % 5)
+    write_dataset(tmp_path / "data", user, item, rating, (rng.random(len(user)) < 0.1).astype(int))
+    trainer = new_trainer(Collectives(World.single()), tmp_path / "data", 3, **settings)
+    for _ in range(60):
+        trainer.train_epoch(lambda: False)
+    for table in trainer.state().tables.values():
+        assert all(tensor.isfinite().all() for tensor in table.tensors.values())
+    assert trainer.validate().rmse < 0.1
+
+
 def test_more_ranks_than_shards_leaves_some_without_rows_and_changes_nothing(tmp_path: Path) -> None:
     small_dataset(tmp_path / "data", num_shards=2)
 

@@ -100,6 +100,16 @@ def test_where_nothing_varies_the_biases_vanish() -> None:
     assert not fitted.column_bias_C.any()
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_the_scale_of_the_ratings_does_not_matter(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    row, column = np.divmod(np.arange(200), 10)
+    rating = rng.normal(3.0, 1.0, 200)
+    plain, scaled = (fit(csr_block(row, column, factor * rating, 20), 10) for factor in (1.0, scale))
+    assert scaled.noise_std == pytest.approx(scale * plain.noise_std, rel=1e-4)
+    assert scaled.row_shrinkage == pytest.approx(plain.row_shrinkage, rel=1e-3)
+
+
 def test_without_ratings_there_is_nothing_to_learn() -> None:
     nothing = Block(0, np.zeros(4, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
     start = Biases(3.0, np.zeros(2))

@@ -243,6 +243,24 @@ def test_divergence_to_numbers_that_are_finite_ends_training_after_the_epoch(tmp
         train(trainer)
 
 
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "rprop"}])
+def test_divergence_in_the_very_last_step_is_noticed(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Its errors are those before the step, and no later epoch tells."""
+    trainer = trainer_of(small_dataset(tmp_path / "data"), 1, batch_size=1000, learning_rate=1e6, **settings)
+    with pytest.raises(TrainingError, match=r"diverges: after epoch 1 the train RMSE is .*; lower"):
+        train(trainer, 1)
+
+
+def test_an_epoch_that_stands_still_has_the_errors_of_where_it_stands(tmp_path: Path) -> None:
+    """Without a gradient L-BFGS evaluates nothing anew."""
+    row, column = np.divmod(np.arange(60), 10)
+    dataset = write_dataset(tmp_path / "data", row, column, np.full(60, 4.0), np.zeros(60, np.int64))
+    trainer = trainer_of(dataset, optimizer="lbfgs", regularization=0.0)
+    for _ in range(3):
+        found = trainer.train_epoch(lambda: False).train
+        assert (found.rmse, found.count) == (0.0, 60)
+
+
 def test_a_full_batch_step_is_that_of_the_whole_objective(tmp_path: Path) -> None:
     """Batches of 7 rows or of all rows add up to the same gradient."""
     dataset = small_dataset(tmp_path / "data")

@@ -25,7 +25,7 @@ def searched(chosen: MfSettings, limit_of: Callable[[Form], float]) -> tuple[Sea
             return search, notes
         limit = limit_of(search.form)
         error = limit + (error - limit) / 2
-        search, note = search.after_search_epoch(error, chosen)
+        search, note = search.after_search_epoch(error, 1.0, chosen)
         notes += [note] if note else []
     raise AssertionError(notes)
 
@@ -42,6 +42,16 @@ def limit_with(
         return 1.0 - gained
 
     return limit
+
+
+def test_nothing_is_tried_where_all_but_nothing_is_left_unexplained() -> None:
+    search, _ = Search.start(settings(), can_judge=True).after_search_epoch(0.5, 4.0, settings())
+    going_on, note = search.after_search_epoch(5e-4, 4.0, settings())
+    assert (going_on.is_searching, note) == (True, None)
+    for error in (3e-4, 0.0):
+        over, note = search.after_search_epoch(error, 4.0, settings())
+        assert (over.phase, over.form) == ("polishing", PLAIN)
+        assert note == f"keeping {PLAIN}, by which all but nothing is left unexplained"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +80,7 @@ def test_a_change_must_beat_what_further_epochs_alone_would_have_gained() -> Non
     notes: list[str] = []
     while not any("taken back" in note for note in notes):
         error *= 1 - 0.0019
-        search, note = search.after_search_epoch(error, settings(noise="shared"))
+        search, note = search.after_search_epoch(error, 1.0, settings(noise="shared"))
         notes += [note] if note else []
         assert not any("kept" in note for note in notes)
 
@@ -105,7 +115,7 @@ def test_an_error_that_rises_in_the_end_leaves_only_the_least_polishing() -> Non
     overfitting, error, told = Search.start(settings(noise="shared"), can_judge=True), 1.0, ""
     while overfitting.is_searching:
         error *= 1.0005
-        overfitting, note = overfitting.after_search_epoch(error, settings(noise="shared"))
+        overfitting, note = overfitting.after_search_epoch(error, 1.0, settings(noise="shared"))
         told = note or told
 
     assert "ending soon" in told
@@ -121,7 +131,7 @@ def test_an_error_that_rises_in_the_end_leaves_only_the_least_polishing() -> Non
 def test_the_end_of_the_epochs_takes_an_unfinished_trial_back() -> None:
     search, error = Search.start(settings(), can_judge=True), 1.0
     while search.phase != "trying":
-        search, _ = search.after_search_epoch(error, settings())
+        search, _ = search.after_search_epoch(error, 1.0, settings())
 
     assert search.form.constrained == "both"
     assert search.polish().form == PLAIN
@@ -142,7 +152,7 @@ def test_polishing_ends_once_the_bound_stands_still_and_not_before_its_least_epo
 def test_the_state_survives_json_in_the_middle_of_a_trial() -> None:
     search, error = Search.start(settings(), can_judge=True), 1.0
     for _ in range(2 + TRIAL_EPOCHS // 2):
-        search, _ = search.after_search_epoch(error, settings())
+        search, _ = search.after_search_epoch(error, 1.0, settings())
 
     assert search.phase == "trying"
     assert Search.from_json(search.to_json()) == search

@@ -122,6 +122,15 @@ def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others
     assert not any(tensor.any() for tensor in state.tables["optimizer_columns"].tensors.values())
     train(settings)
     train(autorec(folder, "grown", tmp_path / "scratch", 3, model=given))
+    # How it is trained may change from one run to the next, what it is may not.
+    other = {"learning_rate": 0.001, "batch_size": 8, "optimizer": "rowwise_rmsprop"}
+    train(autorec(folder, "grown", tmp_path / "third", 1, start_from=start["start_from"], model=given | other))
+    with pytest.raises(ConfigError, match=r"model\.tied is true, but .*first was trained with false"):
+        train(
+            autorec(
+                folder, "grown", tmp_path / "no", 1, start_from=start["start_from"], model=given | {"tied": True}
+            )
+        )
     losses = [
         json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])["train_rmse"]
         for name in ("second", "scratch")

@@ -9,10 +9,11 @@
 items: on dense rows (toarray, two Linear layers, masked squared error, Adam), and ours with Adam and with row-wise
 RMSprop, each in a process of its own: seconds, how far the losses of the steps (of the first, which no optimizer
 has moved, and of the others) are from the dense ones, and the peak memory of the steps beyond what the process
-held at its start. `columns`: the same ratings over once and twice as many columns. `lazy`: the step of users with
-an Adam that moves all columns, as ours does, and with torch.optim.SparseAdam, which moves those alone that the
-batch has met; with the whole input, and with 80 % of it dropped. `compute`: the layers between 500, 250 and 500
-hidden units, forward and backward, in float32 and bfloat16. All use all cores.
+held at its start. `columns`: the same ratings with twice as many columns, half of which have none, or all of which
+have half as many. `lazy`: the step of users with an Adam that moves all columns, as ours does, and with
+torch.optim.SparseAdam, which moves those alone that the batch has met; with the whole input, and with 80 % of it
+dropped. `compute`: the layers between 500, 250 and 500 hidden units, forward and backward, in float32 and in
+bfloat16. All use all cores.
 """
 
 from __future__ import annotations
@@ -51,13 +52,14 @@ STEPS, WARM_STEPS = 7, 2
 OptimizerName = Literal["adam", "rowwise_rmsprop"]
 
 
-def ratings(num_columns: int, per_row: int, spread: int = 1) -> sparse.csr_matrix:
-    """Ratings from 1 to 5 of ROWS rows, popular columns first, dealt out to `spread` times as many columns."""
+def ratings(num_columns: int, per_row: int, spread: int = 1, dealt: int = 1) -> sparse.csr_matrix:
+    """Ratings from 1 to 5 of ROWS rows, popular columns first, over `spread` times as many columns.
+
+    Those of one column are dealt out to the first `dealt` of the `spread` that are in its place.
+    """
     rng = np.random.default_rng(0)
     row = np.repeat(np.arange(ROWS), rng.multinomial(ROWS * per_row, np.full(ROWS, 1 / ROWS)))
-    column = (rng.random(len(row)) ** 3 * num_columns).astype(np.int64) * spread + rng.integers(
-        0, spread, len(row)
-    )
+    column = (rng.random(len(row)) ** 3 * num_columns).astype(np.int64) * spread + rng.integers(0, dealt, len(row))
     shape = (ROWS, num_columns * spread)
     matrix = sparse.csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=shape)
     matrix.data = rng.integers(1, 6, matrix.nnz).astype(np.float32)
@@ -258,10 +260,12 @@ def compare_steps() -> None:
 
 def compare_columns() -> None:
     for side, num_columns, per_row in SIDES:
-        once, twice = (apart(sparse_steps, ratings(num_columns, per_row, spread)) for spread in (1, 2))
+        once = apart(sparse_steps, ratings(num_columns, per_row))
         print(told(f"rows are {side}, {num_columns:,} columns", once))
-        print(told(f"the same ratings over {2 * num_columns:,}", twice))
-        print(f"    forward and backward cost {twice.median(1) / once.median(1):.2f} x")
+        for dealt, how in ((1, "half of which nobody rates"), (2, "all of them rated half as often")):
+            twice = apart(sparse_steps, ratings(num_columns, per_row, spread=2, dealt=dealt))
+            print(told(f"{2 * num_columns:,}, {how}", twice))
+            print(f"    forward and backward cost {twice.median(1) / once.median(1):.2f} x")
 
 
 def main() -> None:

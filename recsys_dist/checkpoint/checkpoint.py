@@ -165,7 +165,7 @@ def find_checkpoint(run_dir: Folder, step: int | None = None) -> Checkpoint:
     if step is not None:
         return _open_step(checkpoints, names, step)
     found = open_sound(checkpoints, names, verify=False)
-    for checkpoint in sorted(found, key=_preference):
+    for checkpoint in sorted(found, key=lambda checkpoint: preference(checkpoint.valid_rmse, checkpoint.name)):
         if open_sound(checkpoints, [checkpoint.name], verify=True):
             return checkpoint
     what = "only damaged checkpoints" if names else "no complete checkpoint"
@@ -206,8 +206,6 @@ def _open_step(checkpoints: Folder, names: list[CheckpointName], step: int) -> C
     return Checkpoint.open(checkpoints.child(str(whole if whole in of_step else of_step[-1])))
 
 
-def _preference(checkpoint: Checkpoint) -> tuple[float, int, int]:
-    """Lowest validation RMSE first, those without one last; of equals the newest first."""
-    rmse = checkpoint.valid_rmse
-    step, part = checkpoint.name
-    return (math.inf if rmse is None else rmse, -step, -part)
+def preference(valid_rmse: float | None, name: CheckpointName) -> tuple[float, int, int]:
+    """What sorts the best first: the lowest validation RMSE, those without one last; of equals the newest."""
+    return (math.inf if valid_rmse is None else valid_rmse, -name.step, -name.part)

@@ -19,7 +19,13 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import save as to_safetensors
 
-from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names, storage_failed
+from recsys_dist.checkpoint.checkpoint import (
+    CHECKPOINTS,
+    Checkpoint,
+    committed_names,
+    preference,
+    storage_failed,
+)
 from recsys_dist.checkpoint.manifest import (
     COMMITTED,
     MANIFEST,
@@ -171,7 +177,7 @@ class CheckpointStore:
         try:
             names = committed_names(self._checkpoints)
             rated = {name: rmse for name in names if (rmse := self._valid_rmse(name)) is not None}
-            best = sorted(rated, key=lambda name: (rated[name], -name.step, -name.part))[:1]
+            best = sorted(rated, key=lambda name: preference(rated[name], name))[:1]
             kept = {*names[-self._keep :], *best}
             for name in names:
                 if name not in kept:

@@ -414,7 +414,7 @@ class AutorecTrainer:
         """Errors over all ranks."""
         train = _error_sums(self._collectives.sum_(self._sums.clone()))
         received_mb = (self._collectives.received_bytes - received) / 1e6
-        rate = {"learning_rate": self._learning_rate()} if not self._settings.is_full_batch else {}
+        rate = {} if self._settings.is_full_batch else {"learning_rate": self._learning_rate()}
         return EpochResult(train, {**rate, "received_mb": received_mb}, finished)
 
     def _remedy(self) -> str:

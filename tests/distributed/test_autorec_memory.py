@@ -99,6 +99,12 @@ def test_a_search_keeps_what_its_trials_begin_from() -> None:
     assert (whole.columns, by_blocks.columns) == (5, 4)
 
 
+def test_of_row_wise_rmsprop_the_layers_between_have_the_moments_of_adam() -> None:
+    settings = AutorecSettings(kind="autorec", optimizer="rowwise_rmsprop")
+    copies = autorec_memory.num_copies(settings, is_summed=False, is_searching=False, by_blocks=True)
+    assert copies == autorec_memory.Copies(columns=1, layers=4)
+
+
 def test_layers_between_have_gradients_and_rounded_copies(path: Path, tmp_path: Path) -> None:
     """Of [H, H, H] the layers take 4 * 2 (H + 1) H bytes, 4 times over, in bfloat16 5 times."""
     alone = Collectives(World.single("cpu"))

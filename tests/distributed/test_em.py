@@ -97,7 +97,10 @@ def test_one_to_four_ranks_give_the_same_bits(tmp_path: Path, settings: dict[str
     [
         {"constrained": "auto", "noise": "auto", "factors": 32},
         {"constrained": "auto", "noise": "auto", "factors": 5},
-        {"constrained": "none", "noise": "shared", "factors": 5},
+        {"constrained": "none", "noise": "users", "factors": 5},
+        {"constrained": "none", "noise": "both", "factors": 5},
+        {"constrained": "none", "noise": "both", "factors": 32},
+        {**EVERYTHING, "factors": 32},
     ],
 )
 def test_ratings_without_noise_are_learnt_to_the_end(tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -108,7 +111,7 @@ def test_ratings_without_noise_are_learnt_to_the_end(tmp_path: Path, settings: d
     rating = np.where(user % 2, 5.0, 1.0 + item % 5)
     write_dataset(tmp_path / "data", user, item, rating, (rng.random(len(user)) < 0.1).astype(int))
     trainer = new_trainer(Collectives(World.single()), tmp_path / "data", 3, **settings)
-    for _ in range(60):
+    for _ in range(30):
         trainer.train_epoch(lambda: False)
     for table in trainer.state().tables.values():
         assert all(tensor.isfinite().all() for tensor in table.tensors.values())

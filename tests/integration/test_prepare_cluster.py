@@ -56,31 +56,32 @@ def listening_hosts():
     return hosts
 
 
-def scratch_folders():
-    return set(Path(tempfile.gettempdir()).glob("recsys-dist-*"))
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """MovieTweetings, prepared by a local cluster that is watched meanwhile."""
     output = tmp_path_factory.mktemp("local") / "dataset"
-    hosts, stages = [], {}
-    before = scratch_folders()
+    hosts, stages, scratch = [], {}, []
+    # Of its own: other clusters of this machine have their scratch folders in the usual one.
+    temporary = tmp_path_factory.mktemp("temporary")
 
     def watch(stage, done, total, _rows):
         if stage == "collect users" and done == 0:
             hosts.extend(listening_hosts())
+            scratch.extend(temporary.glob("recsys-dist-*"))
         stages[stage] = (done, total)
 
-    prepare(movietweetings(output, "cluster.workers=2", "cluster.memory_limit=1GiB"), watch)
-    return Dataset.open(str(output), verify=True), hosts, stages, scratch_folders() - before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        prepare(movietweetings(output, "cluster.workers=2", "cluster.memory_limit=1GiB"), watch)
+    assert len(scratch) == 1
+    return Dataset.open(str(output), verify=True), hosts, stages, list(temporary.glob("recsys-dist-*"))
 
 
 def test_a_local_cluster_listens_on_loopback_alone_and_leaves_nothing(dataset):
     _, hosts, stages, left = dataset
     assert len(hosts) >= 4
     assert set(hosts) == {"127.0.0.1"}
-    assert left == set()
+    assert left == []
     assert not [command for command in processes().values() if b"multiprocessing.spawn" in command]
     assert list(stages) == ["parse", "merge items", "number items", "collect users", "write users", "write items"]
     assert all(done == total for done, total in stages.values())

@@ -228,7 +228,7 @@ class Model:
         is shorter than n where fewer items are unseen. `rank_by` is `mean` (the predicted rating), `lower` (the
         bound that the expected rating exceeds with probability `confidence`) or `thompson` (one draw from the
         posteriors of the user and of all items, always the same for a `seed`). Raises `ConfigError` where n is
-        below 1, or where the order needs an uncertainty that the model does not know.
+        no whole number from 1 on, or where the order needs an uncertainty that the model does not know.
         """
         order = Order(rank_by, confidence, seed)
         return recommend(self, texts(user_ids), n, include_seen, also_seen, order)

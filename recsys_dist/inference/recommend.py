@@ -12,12 +12,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.errors import ConfigError
 from recsys_dist.inference.factors import on_device
 from recsys_dist.inference.lists import Recommendations
 from recsys_dist.inference.order import Asked, Order, scorer
 from recsys_dist.inference.seen import DatasetRatings, Pairs
-from recsys_dist.inference.top import top_items, users_per_block
+from recsys_dist.inference.top import require_list_length, top_items, users_per_block
 
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
 def best_items(score_BI: torch.Tensor, n: int, seen: list[Pairs]) -> tuple[torch.Tensor, torch.Tensor]:
     """The n best items of each of B users, see `top_items`; what is `seen` is scored -inf, in place.
 
-    Raises `ConfigError` where n is below 1.
+    Raises `ConfigError` where n is no length of a list.
     """
-    if n < 1:
-        raise ConfigError(f"a list of {n} items cannot be made; ask for 1 or more")
+    require_list_length(n)
     for position_N, item_N in seen:
         score_BI[on_device(position_N, score_BI.device), on_device(item_N, score_BI.device)] = -torch.inf
     return top_items(score_BI, n)

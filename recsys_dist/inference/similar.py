@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.factors import Factors
-from recsys_dist.inference.top import top_items
+from recsys_dist.inference.top import require_list_length, top_items
 
 
 class Similar(NamedTuple):
@@ -27,12 +27,11 @@ class Similar(NamedTuple):
 def nearest(factors: Factors, row: int, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The n rows with the highest cosine, without the row itself and those without a train rating.
 
-    Equal cosines go by row. Raises `ConfigError` where n is below 1 or vectors have no entries.
+    Equal cosines go by row. Raises `ConfigError` where n is no length of a list or vectors have no entries.
     """
     if factors.width == 0:
         raise ConfigError("the model has no factors (model.factors: 0), by which anything could be similar")
-    if n < 1:
-        raise ConfigError(f"a list of {n} cannot be made; ask for 1 or more")
+    require_list_length(n)
     vector_RK = factors.vector_RK[:-1]
     # A vector of nothing is like nothing.
     norm_R = vector_RK.norm(dim=1).clamp_min_(torch.finfo(vector_RK.dtype).tiny)

@@ -5,7 +5,11 @@ B users of a block, I items, n items wanted
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
+
+from recsys_dist.errors import ConfigError
 
 SCORE_BLOCK_FLOATS = 1 << 25
 """Scores held at once: 128 MiB."""
@@ -16,6 +20,12 @@ GROUP = 64
 def users_per_block(num_items: int) -> int:
     """B, so that the scores of a block stay within `SCORE_BLOCK_FLOATS`."""
     return max(1, SCORE_BLOCK_FLOATS // num_items)
+
+
+def require_list_length(n: int) -> None:
+    """Raise `ConfigError` where no list can have n entries."""
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+        raise ConfigError(f"a list of {n} cannot be made; ask for a whole number, 1 or more")
 
 
 def top_items(score_BI: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,21 +23,17 @@ import torch
 from recsys_dist.checkpoint.state import StateReader, TrainerState
 from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Dataset
-from recsys_dist.data.loader import (
-    RowBatch,
-    other_side,
-    slice_rows,
-)
+from recsys_dist.data.loader import other_side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
 from recsys_dist.distributed.data_parallel import replicate, without_averaging
 from recsys_dist.errors import CheckpointError, TrainingError
-from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.autorec import Autorec, Batch, ColumnExchange, OutputLink
 from recsys_dist.training.autorec_batches import AutorecBatches
+from recsys_dist.training.autorec_errors import error_sums, prediction_errors
 from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
-from recsys_dist.training.autorec_ratings import AutorecRatings, chunks, valid_blocks
+from recsys_dist.training.autorec_ratings import AutorecRatings, valid_blocks
 from recsys_dist.training.autorec_search import AutorecSearch, first_choice
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
 from recsys_dist.training.autorec_tables import AutorecTables, KeptBeside
@@ -168,9 +164,9 @@ class AutorecTrainer:
                 return self._result(received, finished=False)
             self._train_step(range(self._step, min(self._step + self._batches_at_once, self._steps)))
         result = self._result(received, finished=True)
-        self._require_sense(result.train.rmse)
+        self._require_sense("train RMSE", result.train.rmse)
         if self.epochs_done + 1 == self._epochs:
-            self._require_sense(self._rmse_after_all())
+            self._require_sense("RMSE of its last batch", self._rmse_after_all())
         self.epochs_done += 1
         self._step = 0
         if not self._settings.is_full_batch:
@@ -229,7 +225,7 @@ class AutorecTrainer:
             f"{self._steps}, on rank {rank} of {self._collectives.world.size}; {self._remedy()}"
         )
 
-    def _require_sense(self, rmse: float) -> None:
+    def _require_sense(self, what: str, rmse: float) -> None:
         """Raise, on every rank alike, where an epoch is further from the ratings than any of these from another.
 
         A trial of the search that goes wrong is taken back.
@@ -237,7 +233,7 @@ class AutorecTrainer:
         rating = self._dataset.manifest.rating
         if not rmse <= rating.max - rating.min and rating.max > rating.min and not self.is_searching:
             raise TrainingError(
-                f"training diverges: after epoch {self.epochs_done + 1} the train RMSE is {rmse:.4g}, where all "
+                f"training diverges: after epoch {self.epochs_done + 1} the {what} is {rmse:.4g}, where all "
                 f"ratings lie between {rating.min:g} and {rating.max:g}; {self._remedy()}"
             )
 
@@ -295,10 +291,6 @@ class AutorecTrainer:
         rise = min(1.0, done / WARM_UP)
         return self._settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
-    def _csr(self, rows: RowBatch) -> Csr:
-        device = self._collectives.world.device
-        return Csr.from_numpy(rows.indptr, rows.indices, rows.values, len(self._model.decoder), device)
-
     def validate(self) -> ErrorSums:
         """Errors over the valid split."""
         if self._valid_blocks is None:
@@ -309,25 +301,9 @@ class AutorecTrainer:
         return self._errors(self._valid_blocks)
 
     def _errors(self, pairs_of_blocks: Sequence[Block]) -> ErrorSums:
-        """Over all ranks; each predicts the pairs of its own rows or columns, by blocks."""
-        sums = ErrorSums()
-        for block, pairs in zip(self._ratings.loader.blocks, pairs_of_blocks, strict=True):
-            for start, stop in chunks(block, self._shares.is_sharded):
-                sums += self._chunk_errors(slice_rows(block, start, stop), slice_rows(pairs, start, stop))
-        local = torch.tensor(
-            [sums.squared, sums.absolute, sums.count],
-            dtype=torch.float64,
-            device=self._collectives.world.device,
+        return prediction_errors(
+            self._model, self._ratings, pairs_of_blocks, self._shares.is_sharded, self._collectives
         )
-        return _error_sums(self._collectives.sum_(local))
-
-    def _chunk_errors(self, rows: RowBatch, pairs: RowBatch) -> ErrorSums:
-        if len(pairs.values) == 0 and not self._shares.is_sharded:
-            return ErrorSums()
-        first = int(rows.rows[0]) - self._ratings.loader.first_row
-        facts = self._ratings.row_facts.at(slice(first, first + len(rows.rows)))
-        predicted_N = self._model.predict(self._csr(rows), facts, self._csr(pairs))
-        return ErrorSums.of(predicted_N.cpu().numpy(), pairs.values)
 
     def state(self) -> TrainerState:
         """Own columns, or an even range of the rows of each replicated table, and the place in the epoch."""
@@ -412,7 +388,7 @@ class AutorecTrainer:
 
     def _result(self, received: int, finished: bool) -> EpochResult:
         """Errors over all ranks."""
-        train = _error_sums(self._collectives.sum_(self._sums.clone()))
+        train = error_sums(self._collectives.sum_(self._sums.clone()))
         received_mb = (self._collectives.received_bytes - received) / 1e6
         rate = {} if self._settings.is_full_batch else {"learning_rate": self._learning_rate()}
         return EpochResult(train, {**rate, "received_mb": received_mb}, finished)
@@ -424,8 +400,3 @@ class AutorecTrainer:
 
     def _zero_sums(self) -> torch.Tensor:
         return torch.zeros(3, dtype=torch.float64, device=self._collectives.world.device)
-
-
-def _error_sums(sums: torch.Tensor) -> ErrorSums:
-    squared, absolute, count = sums.tolist()
-    return ErrorSums(squared, absolute, int(count))

@@ -119,7 +119,8 @@ def build_trainer(config: TrainConfig, dataset: Dataset, collectives: Collective
 def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str, JsonValue]) -> None:
     """Raise `ConfigError` where `config` differs from that of the checkpoint in what changes the result.
 
-    The number of epochs, the device, time limits and what is saved may change from one start to the next.
+    The number of epochs, the device, time limits, what is saved and how ranks share the work may change from one
+    start to the next.
     """
     saved = parse_settings(TrainConfig, start.config, source=f"the configuration of {start.folder.url}")
     if start.details.get("dataset_digest") != facts["dataset_digest"]:
@@ -140,6 +141,8 @@ def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str,
 def _result_keys(config: TrainConfig) -> dict[str, JsonValue]:
     """The settings that a resumed run must share with its beginning, by their dotted names."""
     tree = config.model_dump(mode="json")
+    # It changes rounding alone, as the number of ranks does.
+    tree["model"].pop("parallel", None)
     return {**{f"model.{key}": value for key, value in tree["model"].items()}, "seed": tree["seed"]}
 
 

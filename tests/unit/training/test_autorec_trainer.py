@@ -247,7 +247,7 @@ def test_divergence_to_numbers_that_are_finite_ends_training_after_the_epoch(tmp
 def test_divergence_in_the_very_last_step_is_noticed(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Its errors are those before the step, and no later epoch tells."""
     trainer = trainer_of(small_dataset(tmp_path / "data"), 1, batch_size=1000, learning_rate=1e6, **settings)
-    with pytest.raises(TrainingError, match=r"diverges: after epoch 1 the train RMSE is .*; lower"):
+    with pytest.raises(TrainingError, match=r"diverges: after epoch 1 the RMSE of its last batch is .*; lower"):
         train(trainer, 1)
 
 

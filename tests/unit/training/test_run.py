@@ -117,6 +117,14 @@ def test_what_leaves_the_result_alone_may_change(dataset, tmp_path):
 
 
 @pytest.mark.usefixtures("trained")
+def test_how_ranks_share_the_work_may_change(dataset, tmp_path):
+    for epochs, parallel in enumerate(("auto", "ddp", "sharded"), 2):
+        model = {"kind": "autorec", "hidden": 8, "parallel": parallel}
+        assert train(tmp_path, dataset, model=model, training={"epochs": epochs}) is Outcome.FINISHED
+    assert status(tmp_path)["step"] == 4
+
+
+@pytest.mark.usefixtures("trained")
 def test_tensorboard_on_object_storage_is_refused_before_any_work(dataset, tmp_path):
     run_dir = f"memory://run-{tmp_path.name}"
     with pytest.raises(ConfigError, match=r"training\.tensorboard writes to a local run_dir only"):

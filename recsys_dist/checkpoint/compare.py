@@ -28,9 +28,9 @@ BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 class Difference:
     """One tensor (`table.tensor`) or replicated value (`values.name`) that two checkpoints do not share.
 
-    `relative` is the largest |a - b| over the largest magnitude in the tensor: entries near zero carry the
-    rounding of their neighbours. It is infinite where the difference is none of rounding: shapes, integers,
-    missing parts.
+    `relative` is |a - b| / max(|a|, |b|) by the Euclidean norm of whole tensors: an entry whose gradients all but
+    cancel is moved by their rounding, and is no other model. It is infinite where the difference is none of
+    rounding: shapes, integers, missing parts.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Difference:
     relative: float
 
     def __str__(self) -> str:
-        size = "" if math.isinf(self.relative) else f", largest relative difference {self.relative:.2g}"
+        size = "" if math.isinf(self.relative) else f", relative difference {self.relative:.2g}"
         return f"{self.name}: {self.told}{size}"
 
 
@@ -120,33 +120,37 @@ class _Tally:
         self.num_differing = 0
         self._num_entries = 0
         self._first_row = -1
-        self._largest_gap = 0.0
-        self._largest = 0.0
+        self._gap = 0.0
+        self._left = self._right = 0.0
+        """Sums of squares."""
 
     def add(self, start: int, left: torch.Tensor, right: torch.Tensor) -> None:
         """Count the rows from `start` on; both tensors are of one shape and dtype."""
         differs = left.view(BITS[left.itemsize]) != right.view(BITS[right.itemsize])
         self._num_entries += differs.numel()
-        if left.is_floating_point() and left.numel():
-            self._largest = max(self._largest, float(left.abs().max()), float(right.abs().max()))
+        if left.is_floating_point():
+            self._left += float(left.double().square().sum())
+            self._right += float(right.double().square().sum())
         if differs.any():
             if not self.num_differing:
                 self._first_row = start + int(differs.nonzero()[0, 0])
             self.num_differing += int(differs.sum())
-            self._largest_gap = max(self._largest_gap, _gap(left, right))
+            self._gap += _gap(left, right)
 
     def difference(self, name: str) -> Difference:
         """The tensor's account, where anything was counted."""
         told = f"first at row {self._first_row}, {self.num_differing:,} of {self._num_entries:,} entries differ"
-        return Difference(name, told, _relative(self._largest_gap, self._largest))
+        return Difference(name, told, _relative(self._gap, max(self._left, self._right)))
 
 
 def _gap(left: torch.Tensor, right: torch.Tensor) -> float:
-    return float((left.double() - right.double()).abs().max()) if left.is_floating_point() else math.inf
+    """Sum of squares of the differences."""
+    return float((left.double() - right.double()).square().sum()) if left.is_floating_point() else math.inf
 
 
-def _relative(gap: float, largest: float) -> float:
-    return gap / largest if 0 < gap < math.inf else gap
+def _relative(gap: float, whole: float) -> float:
+    """From sums of squares."""
+    return math.sqrt(gap / whole) if 0 < gap < math.inf else gap
 
 
 def _value_difference(name: str, left: JsonValue, right: JsonValue) -> Difference:
@@ -155,8 +159,8 @@ def _value_difference(name: str, left: JsonValue, right: JsonValue) -> Differenc
         return Difference(name, f"{_short(left)} against {_short(right)}", math.inf)
     pairs = list(zip(ours, theirs, strict=True))
     told = f"{sum(_text(a) != _text(b) for a, b in pairs):,} of {len(pairs):,} numbers differ"
-    gap = max(abs(a - b) for a, b in pairs)
-    return Difference(name, told, _relative(gap, max(map(abs, ours + theirs))))
+    gap, left, right = (sum(x * x for x in numbers) for numbers in ([a - b for a, b in pairs], ours, theirs))
+    return Difference(name, told, _relative(gap, max(left, right)))
 
 
 def _floats(value: JsonValue) -> list[float] | None:

@@ -31,5 +31,5 @@ def _verdict(run: ParityRun, tolerance: float) -> str:
     beyond = run.beyond(tolerance)
     if beyond:
         return f"differs: {beyond[0].name}"
-    largest = max(difference.relative for difference in run.differences)
+    largest = max((difference.relative for difference in run.of_model), default=0.0)
     return f"equal up to {largest:.2g}"

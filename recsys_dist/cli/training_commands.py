@@ -107,7 +107,11 @@ def verify_parity(
     ] = "1,2,4",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 2,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Relative difference of a tensor that counts as equal; 0: every bit.")
+        float,
+        typer.Option(
+            min=0,
+            help="Relative difference of a tensor of the model, by its norm, that counts as equal; 0: every bit.",
+        ),
     ] = 0.0,
 ) -> None:
     """Train on several numbers of ranks of this machine, and check that the model is the same on all of them.

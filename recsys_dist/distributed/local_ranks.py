@@ -130,7 +130,18 @@ def _explain(failed: _Rank, num_ranks: int) -> str:
 
 
 def _one_rank(plan: _Plan, number: int, tell: Connection) -> None:
-    """The life of one spawned process."""
+    """The life of one spawned process. It ends with its work, without the interpreter's own end.
+
+    That one ends threads of C++ which are just letting go of their tensors, and with them aborts the process (seen
+    with torch 2.13 after some of a hundred trainings): a rank that has done its work would count as failed.
+    """
+    exit_code = _work(plan, number, tell)
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def _work(plan: _Plan, number: int, tell: Connection) -> int:
+    """Do it; returns the exit code."""
     _prepare_process(plan.num_threads)
     world = World(rank=number, size=plan.num_ranks, device=torch.device("cpu"))
     try:
@@ -142,10 +153,11 @@ def _one_rank(plan: _Plan, number: int, tell: Connection) -> None:
             plan.work(collectives)
     except (RecsysDistError, OSError, MemoryError) as error:
         tell.send((str(error) or error.__class__.__name__)[:LONGEST_REASON])
-        sys.exit(1)
+        return 1
     except Exception as error:
         tell.send(f"{error.__class__.__name__}: {error}"[:LONGEST_REASON])
         raise
+    return 0
 
 
 def _prepare_process(num_threads: int | None) -> None:

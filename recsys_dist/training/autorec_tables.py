@@ -19,6 +19,8 @@ from recsys_dist.models.autorec import Autorec
 from recsys_dist.training.autorec_shares import Shares
 
 COLUMNS = "columns"
+OPTIMIZER = "optimizer"
+"""What an optimizer keeps is beside the parameters under this name."""
 
 Tensors = Mapping[str, torch.Tensor]
 KeptBeside = Callable[[Tensors], dict[str, torch.Tensor]]

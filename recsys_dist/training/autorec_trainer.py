@@ -36,7 +36,7 @@ from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.training.autorec_ratings import AutorecRatings, valid_blocks
 from recsys_dist.training.autorec_search import AutorecSearch, first_choice
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
-from recsys_dist.training.autorec_tables import AutorecTables, KeptBeside
+from recsys_dist.training.autorec_tables import OPTIMIZER, AutorecTables, KeptBeside
 from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.held_back import can_judge, share_to_hold_back
 from recsys_dist.training.trainer import EpochResult
@@ -328,7 +328,7 @@ class AutorecTrainer:
     def _beside(self) -> dict[str, KeptBeside]:
         """What a state keeps beside the parameters."""
         settled = {} if self._settled is None else {"settled": self._settled_like}
-        return {"optimizer": self._optimizer.moments_of, **settled}
+        return {OPTIMIZER: self._optimizer.moments_of, **settled}
 
     def _settled_like(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What trials start from in place of `parameters`."""
@@ -356,7 +356,7 @@ class AutorecTrainer:
         self._take_search(values)
         beside = self._beside()
         if values["optimizer"] is None:
-            del beside["optimizer"]
+            del beside[OPTIMIZER]
         else:
             self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
         self._tables.load(reader, beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import subprocess
@@ -35,6 +36,15 @@ def test_ranks_meet_and_compute_with_their_threads(tmp_path: Path, capfd: pytest
     assert first == second
     assert first.startswith("[[0, 3, ")
     assert "not to be seen" not in capfd.readouterr().out
+
+
+def leaves_what_aborts(collectives: Collectives) -> None:
+    collectives.any_rank(False)
+    atexit.register(os.abort)
+
+
+def test_what_would_abort_at_the_end_of_the_interpreter_fails_no_rank() -> None:
+    run_local_ranks(leaves_what_aborts, 2, timeout_s=60)
 
 
 def fails(collectives: Collectives) -> None:

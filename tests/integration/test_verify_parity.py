@@ -23,11 +23,12 @@ COMMAND = Path(sys.executable).parent / "recsys-dist"
 
 
 @contextmanager
-def verify_parity(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def verify_parity(folder: Path, *arguments: str, kind: str = "mf") -> Iterator[subprocess.Popen[str]]:
     """The running command; what it leaves in its temporary folder is `folder/tmp`."""
     small_dataset(folder / "dataset")
     (folder / "tmp").mkdir()
-    told = ["--config", "configs/mf.yaml", f"dataset={folder / 'dataset'}", "model.factors=4", *arguments]
+    told = ["--config", f"configs/{kind}.yaml", f"dataset={folder / 'dataset'}", *arguments]
+    told += ["model.factors=4"] if kind == "mf" else []
     with subprocess.Popen(
         [str(COMMAND), "verify-parity", *told],
         stdout=subprocess.PIPE,
@@ -64,6 +65,16 @@ def test_one_and_two_ranks_give_the_same_model(tmp_path: Path) -> None:
     assert len(rows[0][2]) == 16
     assert not (tmp_path / "run").exists()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "sharded"])
+def test_autorec_gives_the_same_model_within_the_tolerance_that_is_advised(tmp_path: Path, parallel: str) -> None:
+    asked = ["--ranks", "1,2", "--tolerance", "1e-3", f"model.parallel={parallel}", "model.hidden=8"]
+    with verify_parity(tmp_path, *asked, kind="autorec_user") as process:
+        out, err = process.communicate(timeout=240)
+
+    assert process.returncode == 0, out + err
+    assert "equal up to " in out
 
 
 def test_a_killed_rank_ends_the_command_with_its_name(tmp_path: Path) -> None:

@@ -10,9 +10,19 @@ import torch
 from scipy import sparse
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from recsys_dist.kernels import sampled
 from recsys_dist.kernels.sampled import ColumnProduct, Pattern, sampled_product, weighted_rows
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[1, 2, 4], ids="tiles of {}".format, autouse=True)
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables read whole, as their few columns would be, or in tiles of so many columns."""
+    if request.param > 1:
+        monkeypatch.setattr(sampled, "TILE_COLUMNS", request.param)
+        monkeypatch.setattr(sampled, "TILE_ENTRIES", 1)
+        monkeypatch.setattr(sampled, "LEAST_TILES", 2)
 
 
 def random_pattern(rows: int, columns: int, density: float, seed: int = 0):

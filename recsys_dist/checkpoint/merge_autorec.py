@@ -7,10 +7,11 @@ H hidden units, R rows of a piece, C columns. Rows are items in an item-AutoRec,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from recsys_dist.checkpoint.model_folder import ModelWriter
@@ -20,8 +21,11 @@ from recsys_dist.data.dataset import Dataset, Side
 from recsys_dist.data.loader import slice_rows
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import RowEncoder, column_factors
+from recsys_dist.models.short_rows import ShortRows, fit_short_rows
 
 ROWS_AT_ONCE = 4096
+ROWS_FITTED, COLUMNS_FITTED = 1000, 256
+"""About so many show what becomes of short rows."""
 CPU = torch.device("cpu")
 StageProgress = Callable[[str, int, int], None]
 
@@ -33,14 +37,20 @@ def write_autorec(
     rows: Side = settings["orientation"]
     columns: Side = "users" if rows == "items" else "items"
     _write_columns(run, columns, dataset, writer, progress)
-    _write_rows(run, settings, rows, dataset, writer, progress)
+    encoding = _Encoding.of(run, settings, dataset.num_rows(columns))
+    average = _write_rows(encoding.encoder, rows, dataset, writer, progress)
     if rows == "users":
         _write_encoder(run, dataset.num_items, layer_sizes(settings), writer)
         names = ("mean", "scale", "row_shrinkage", "presence", "length_power", "mean_length")
         # Runs from before the last three could be anything but 0 do not name them.
         numbers = {name: run.values[name] for name in names if name in run.values}
-        fold_in = {"kind": "encode", "hidden_activation": settings["hidden_activation"], **numbers}
-        fold_in["centring"] = _centring(settings)
+        fold_in: dict[str, Any] = {
+            "kind": "encode",
+            "hidden_activation": settings["hidden_activation"],
+            **numbers,
+        }
+        short = encoding.short_rows(average, dataset)
+        fold_in |= {"centring": _centring(settings), "short_length": short.length, "short_pull": short.pull}
     else:
         shrinkage = run.values["column_shrinkage"]
         # What training has chosen, or what it was told; runs from before there was a choice name the latter alone.
@@ -80,9 +90,11 @@ class _Average:
             total = tensor[is_rated_R].double().sum(0)
             self.totals[name] = self.totals[name] + total if name in self.totals else total
 
-    def append_mean(self) -> None:
-        """End the table with the mean row."""
-        self.table.append({name: (total / self.count).float()[None] for name, total in self.totals.items()})
+    def append_mean(self) -> dict[str, torch.Tensor]:
+        """End the table with the mean row, and return it."""
+        mean = {name: (total / self.count).float() for name, total in self.totals.items()}
+        self.table.append({name: row[None] for name, row in mean.items()})
+        return mean
 
 
 def _write_columns(
@@ -100,25 +112,56 @@ def _write_columns(
         average.append_mean()
 
 
+@dataclass(frozen=True)
+class _Encoding:
+    """What makes hidden states of rows, and the vectors of columns [C, H] that they meet."""
+
+    encoder: RowEncoder
+    vector_CH: torch.Tensor
+
+    @classmethod
+    def of(cls, run: StateReader, settings: Mapping[str, Any], num_columns: int) -> _Encoding:
+        columns = run.read_rows("columns", 0, num_columns)
+        encoder = RowEncoder.from_state(
+            columns,
+            run.read_rows("hidden", 0, layer_sizes(settings)[0]),
+            _layers(run, layer_sizes(settings)),
+            run.values,
+            settings["hidden_activation"],
+            _centring(settings),
+        )
+        return cls(encoder, column_factors(columns, float(str(run.values["scale"])))[0])
+
+    def short_rows(self, average: Mapping[str, torch.Tensor], dataset: Dataset) -> ShortRows:
+        """How far users of few ratings are believed, from the first ones of each block."""
+        popularity_C = dataset.num_train("items").astype(np.float64)
+        some_c = np.random.default_rng(0).choice(
+            len(popularity_C), COLUMNS_FITTED, p=popularity_C / popularity_C.sum()
+        )
+        return fit_short_rows(
+            self.encoder,
+            self.vector_CH[torch.from_numpy(some_c)],
+            average["vector"],
+            average["bias"],
+            _first_rows(dataset, len(self.vector_CH)),
+            dataset.num_train("users"),
+        )
+
+
+def _first_rows(dataset: Dataset, num_columns: int) -> Iterator[Csr]:
+    """Of the users of each block."""
+    num_blocks = len(dataset.block_files("users"))
+    for shard in range(num_blocks):
+        block = dataset.block("users", shard)
+        part = slice_rows(block, 0, min(block.num_rows, -(-ROWS_FITTED // num_blocks)))
+        yield Csr.from_numpy(part.indptr, part.indices, part.values, num_columns, CPU)
+
+
 def _write_rows(
-    run: StateReader,
-    settings: Mapping[str, Any],
-    side: Side,
-    dataset: Dataset,
-    writer: ModelWriter,
-    progress: StageProgress,
-) -> None:
-    """Encode all rows, block by block, a few thousand at once."""
-    num_rows = dataset.num_rows(side)
-    num_columns = dataset.num_items if side == "users" else dataset.num_users
-    encoder = RowEncoder.from_state(
-        run.read_rows("columns", 0, num_columns),
-        run.read_rows("hidden", 0, layer_sizes(settings)[0]),
-        _layers(run, layer_sizes(settings)),
-        run.values,
-        settings["hidden_activation"],
-        _centring(settings),
-    )
+    encoder: RowEncoder, side: Side, dataset: Dataset, writer: ModelWriter, progress: StageProgress
+) -> dict[str, torch.Tensor]:
+    """Encode all rows, block by block, a few thousand at once; returns the mean row."""
+    num_rows, num_columns = dataset.num_rows(side), len(encoder.encoder_CH)
     with writer.table(side) as table:
         average = _Average(table)
         for shard, record in enumerate(dataset.block_files(side)):
@@ -130,7 +173,7 @@ def _write_rows(
                 hidden_RH, bias_R = encoder.encode(rows)
                 average.append({"vector": hidden_RH, "bias": bias_R}, rows.indptr.diff() > 0)
             progress(f"encoding {side}", block.stop, num_rows)
-        average.append_mean()
+        return average.append_mean()
 
 
 def _layers(run: StateReader, sizes: list[int]) -> list[dict[str, torch.Tensor]]:

@@ -82,6 +82,9 @@ class EncodeFoldIn(_Part):
     presence: float = 0.0
     length_power: float = 0.0
     mean_length: float = Field(default=1.0, gt=0)
+    short_length: float = Field(default=0.0, ge=0)
+    """With fewer ratings a user is drawn to the average one: models/short_rows.py"""
+    short_pull: float = Field(default=0.0, ge=0)
 
 
 class RidgeFoldIn(_Part):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys_dist.checkpoint.model_folder import EncodeFoldIn, ModelFolder, RidgeFoldIn
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import RowEncoder
+from recsys_dist.models.short_rows import ShortRows
 
 SMALLEST_PULL = 1e-6
 
@@ -61,9 +62,10 @@ def fold_in_encode(
     folder: ModelFolder,
     item_N: NDArray[np.int64],
     rating_N: NDArray[np.float32],
-    device: torch.device,
+    average: NewUser,
 ) -> NewUser:
-    """The hidden state and bias of a new row of a user-AutoRec."""
+    """The hidden state and bias of a new row of a user-AutoRec; one of few ratings is drawn to the average."""
+    device = average.vector_K.device
     # The row over the rated items alone, so that only their N rows of the encoder are read.
     row = Csr.from_numpy(np.array([0, len(item_N)]), np.arange(len(item_N)), rating_N, len(item_N), device)
     columns = folder.table("encoder").take(torch.from_numpy(item_N))
@@ -76,7 +78,8 @@ def fold_in_encode(
         spec.centring,
     )
     hidden_1H, bias_1 = encoder.encode(row)
-    return NewUser(hidden_1H[0], bias_1[0])
+    share = ShortRows(spec.short_length, spec.short_pull).share(len(item_N))
+    return NewUser(torch.lerp(average.vector_K, hidden_1H[0], share), torch.lerp(average.bias, bias_1[0], share))
 
 
 def _layers(folder: ModelFolder, device: torch.device) -> list[dict[str, torch.Tensor]]:

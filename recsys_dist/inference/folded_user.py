@@ -136,13 +136,13 @@ def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:
 
 def _new_user(model: Model, item_N: NDArray[np.int64], rating_N: Floats) -> NewUser:
     spec, rating = model.manifest.fold_in, torch.from_numpy(rating_N).to(model.device)
+    average = NewUser(model.users.vector_RK[-1], model.users.bias_R[-1])
     if isinstance(spec, EncodeFoldIn):
-        return fold_in_encode(spec, model.folder, item_N, rating_N, model.device)
+        return fold_in_encode(spec, model.folder, item_N, rating_N, average)
     residual_N = rating.double() - model.manifest.offset
     if isinstance(spec, PosteriorFoldIn):
         return _posterior(model, spec, item_N, residual_N) if len(item_N) else _prior(model, spec)
     index_N = on_device(item_N, model.device)
-    average = NewUser(model.users.vector_RK[-1], model.users.bias_R[-1])
     return fold_in_ridge(spec, model.items.vector_RK[index_N], residual_N - model.items.bias_R[index_N], average)
 
 

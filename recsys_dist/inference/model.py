@@ -237,7 +237,8 @@ class Model:
         """A user whom training never saw, from ratings alone. Items that the model does not know are passed over.
 
         With `user_id`, the ratings are added to those that this user gave in training; a new rating of an item
-        replaces the old one. Matrix factorization: the posterior given the ratings. User-AutoRec: encoded.
+        replaces the old one. Matrix factorization: the posterior given the ratings. User-AutoRec: encoded,
+        and drawn to the average user where the ratings are fewer than it has learnt from (models/short_rows.py).
         Item-AutoRec: a new row of the decoder by ridge regression. Of several ratings of one item the last counts.
         Raises `DataError` for ratings outside the range of the data and for an unknown `user_id`.
         """

@@ -237,9 +237,11 @@ def test_item_autorec_folds_in_by_ridge_around_the_average_user(tmp_path, datase
         assert loss(found + step) > loss(found)
 
 
-@pytest.mark.parametrize("kind", ["full", "diagonal", "point", "items"])
+@pytest.mark.parametrize("kind", ["full", "diagonal", "point", "items", "users"])
 def test_without_a_known_item_a_new_user_is_the_unknown_user(tmp_path, dataset, kind):
-    run = autorec_run(dataset, kind) if kind == "items" else mf_run(dataset, posterior=kind, noise="both")
+    run = (
+        autorec_run(dataset, kind) if kind in {"items", "users"} else mf_run(dataset, posterior=kind, noise="both")
+    )
     write_merged(run, dataset, tmp_path / "model")
     model = load_model(str(tmp_path / "model"))
     everything = [f"i{item}" for item in range(dataset.num_items)]

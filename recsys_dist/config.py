@@ -162,12 +162,13 @@ def _wants_text(kind: type[BaseModel], tree: dict[str, Any]) -> set[str]:
 
 
 def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
+    unknown: dict[tuple[str, ...], list[str]] = {}
     for problem in error.errors(include_url=False):
         keys, beside = _locate(kind, problem["loc"])
         key = ".".join(keys) or "configuration"
         match problem["type"]:
             case "extra_forbidden":
-                yield f"unknown key {key!r}" + (f"; allowed here: {', '.join(beside)}" if beside else "")
+                unknown.setdefault(tuple(beside), []).append(key)
             case "missing":
                 yield f"key {key!r} is required; give it in the file or as {key}=VALUE"
             case "union_tag_not_found":
@@ -176,6 +177,9 @@ def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
                 yield f"{key}.kind: {problem['ctx']['tag']!r} is not one of {problem['ctx']['expected_tags']}"
             case _:
                 yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+    for allowed, found in unknown.items():
+        told = f"unknown key{'s' * (len(found) > 1)} {', '.join(map(repr, found))}"
+        yield told + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
 
 
 def _locate(kind: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:

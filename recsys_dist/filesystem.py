@@ -12,7 +12,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from recsys_dist.errors import DataError, RecsysDistError, StorageError
+from recsys_dist.errors import ConfigError, DataError, RecsysDistError, StorageError
 from recsys_dist.remote import ATTEMPTS, connection_options, masked, refuse_credentials
 
 STAMPS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
@@ -29,6 +29,8 @@ class Filesystem:
 
     def __init__(self, url: str) -> None:
         refuse_credentials(url)
+        if not url.strip():
+            raise ConfigError("a path is empty where a folder or file has to be named")
         self.url = url
         self.path = ""
         self.is_local = False

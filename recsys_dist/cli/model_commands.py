@@ -157,7 +157,7 @@ def _recommend_to(
 
     model.require_users(users)
     lists = model.recommend(users, top, include_seen, dataset, order.by, order.confidence, order.seed)
-    print_recommendations(lists)
+    print_recommendations(lists, order.by)
     if output is not None:
         write_lists(lists, output)
 

@@ -16,7 +16,7 @@ Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
     typer.Argument(
         metavar="[KEY.SUB=VALUE]...",
-        help="Settings that replace those of the file, e.g. model.factors=32 output=s3://bucket/dataset.",
+        help="Settings that replace those of the file, e.g. model.factors=32 seed=7.",
         show_default=False,
     ),
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recsys_dist.checkpoint.model_folder import ModelManifest
     from recsys_dist.data.dataset import Manifest
     from recsys_dist.inference.lists import Recommendations
+    from recsys_dist.inference.order import RankBy
     from recsys_dist.inference.similar import Similar
 
 
@@ -126,11 +127,15 @@ def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) 
     new_console().print(told, soft_wrap=True)
 
 
-def print_recommendations(lists: Sequence[Recommendations]) -> None:
+RANKED_BY = {"mean": "", "lower": ", by what the taste surely exceeds", "thompson": ", by a draw"}
+
+
+def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "mean") -> None:
     """One table per user: rank, title, item id, predicted rating."""
     console = new_console()
     for recommended in lists:
-        table = Table(title=f"User {printable(recommended.user_id)}", title_justify="left")
+        title = f"User {printable(recommended.user_id)}{RANKED_BY[rank_by]}"
+        table = Table(title=title, title_justify="left")
         table.add_column("#", justify="right", no_wrap=True)
         table.add_column("title", overflow="fold")
         table.add_column("item", overflow="fold")

@@ -61,7 +61,7 @@ def merge(
 ) -> None:
     """Merge the sharded checkpoint of a run into one model folder that needs nothing else.
 
-    The folder is the same, byte for byte, whatever number of ranks trained the model.
+    The tables of kind mf are the same, byte for byte, whatever number of ranks trained the model.
 
     Example: recsys-dist merge runs/ml1m --output models/ml1m
     """

@@ -209,14 +209,17 @@ class Collectives:
             failure = lack or str(error) or error.__class__.__name__
             if self.world.size == 1 and isinstance(error, RecsysDistError):
                 raise
-        failures = [
-            f"{f'rank {rank}: ' if self.world.size > 1 else ''}{reason}"
-            for rank, reason in enumerate(self.gather_json(failure))
-            if reason is not None
-        ]
+        failures: dict[str, list[str]] = {}
+        for rank, reason in enumerate(self.gather_json(failure)):
+            if reason is not None:
+                failures.setdefault(reason, []).append(f"rank {rank}")
         if failures:
-            raise TrainingError(f"{doing} failed: " + "; ".join(failures))
+            raise TrainingError(f"{doing} failed: " + "; ".join(self._told(*one) for one in failures.items()))
         return result
+
+    def _told(self, reason: str, ranks: list[str]) -> str:
+        """What all have met is no matter of ranks."""
+        return reason if len(ranks) == self.world.size else f"{', '.join(ranks)}: {reason}"
 
     def require_same(self, facts: Mapping[str, str]) -> None:
         """Raise on every rank where any of `facts` differs between ranks, naming what and who."""

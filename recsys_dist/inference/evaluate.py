@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.blocks import Block
 from recsys_dist.data.dataset import Dataset, Ratings
+from recsys_dist.errors import ConfigError
 from recsys_dist.inference.calibration import CalibrationSums
 from recsys_dist.inference.held_out import HeldOut
 from recsys_dist.inference.lists import write_whole
@@ -63,8 +64,11 @@ def evaluate(
     for at most `ranking_users` users. `verify` checks the hash of every model file first. Ratings of pairs that
     the model was trained on, which another dataset may hold, are left out of all figures and reported apart; a
     dataset with another split needs `allow_other_split`. `allow_train` goes with the split `train`, all of whose
-    ratings count. Raises `DataError` where the split is empty or damaged.
+    ratings count. Raises `DataError` where the split is empty or damaged, `ConfigError` where `relevant_from` is
+    not finite.
     """
+    if relevant_from is not None and not math.isfinite(relevant_from):
+        raise ConfigError(f"relevant_from {relevant_from} is no rating; use a finite number")
     start = time.perf_counter()
     model, dataset = load_model(model_dir, device, verify), Dataset.open(dataset_url)
     held_out = HeldOut(model, dataset, split, allow_train, allow_other_split)

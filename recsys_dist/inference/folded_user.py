@@ -123,9 +123,13 @@ def fold_in(model: Model, item_ids: ArrayLike, ratings: ArrayLike, user_id: str 
 
 def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:
     try:
-        rating_N = np.atleast_1d(np.asarray(ratings, np.float32))
-    except (TypeError, ValueError):
-        raise DataError("ratings must be numbers") from None
+        given_N = np.atleast_1d(np.asarray(ratings))
+        # Of text, truth values and dates NumPy would make numbers.
+        rating_N = given_N.astype(np.float32) if given_N.dtype.kind in "iufO" else None
+    except (TypeError, ValueError, OverflowError):
+        rating_N = None
+    if rating_N is None:
+        raise DataError("ratings must be numbers")
     if rating_N.ndim > 1:
         raise DataError(f"ratings must be one-dimensional, not of shape {rating_N.shape}")
     wrong = ~((rating_N >= low) & (rating_N <= high))

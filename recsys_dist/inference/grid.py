@@ -8,6 +8,7 @@ N predictions, C grid values
 
 from __future__ import annotations
 
+from numbers import Real
 from statistics import NormalDist
 
 import numpy as np
@@ -71,7 +72,7 @@ def central_interval(
 
     Raises `ConfigError` where `coverage` is not between 0 and 1.
     """
-    if not 0 < coverage < 1:
-        raise ConfigError(f"coverage {coverage:g} is not between 0 and 1, such as 0.9")
+    if not isinstance(coverage, Real) or not 0 < coverage < 1 or (1 + coverage) / 2 == 1:
+        raise ConfigError(f"coverage {coverage} is not a number between 0 and 1, such as 0.9")
     half_N = NormalDist().inv_cdf((1 + coverage) / 2) * std_N
     return np.clip(mean_N - half_N, low, high), np.clip(mean_N + half_N, low, high)

@@ -53,7 +53,7 @@ def _as_array(ids: ArrayLike | pa.Array) -> pa.StringArray:
     if isinstance(ids, pa.Array | pa.ChunkedArray):
         array: Any = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     else:
-        array = _from_numpy(np.atleast_1d(np.asarray(ids)))
+        array = _from_numpy(_one_kind(ids))
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
@@ -62,11 +62,22 @@ def _as_array(ids: ArrayLike | pa.Array) -> pa.StringArray:
     return array.cast(pa.string())
 
 
+def _one_kind(ids: ArrayLike) -> NDArray[Any]:
+    """As an array; of several kinds as objects, where NumPy would make text or numbers of all."""
+    is_mixed = isinstance(ids, list | tuple) and len(set(map(type, ids))) > 1
+    try:
+        return np.atleast_1d(np.asarray(ids, object if is_mixed else None))
+    except ValueError:
+        raise DataError("ids must be one-dimensional, not lists of several lengths") from None
+
+
 def _from_numpy(ids: NDArray[Any]) -> pa.Array:
     if ids.ndim != 1:
         raise DataError(f"ids must be one-dimensional, not of shape {ids.shape}")
     if ids.dtype == object:
         return pa.array([None if one is None else _text(one) for one in ids], pa.string())
+    if ids.dtype.kind == "c":
+        raise DataError("ids must be text or whole numbers, not complex numbers")
     return pa.array(ids)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -41,11 +41,11 @@ class Recommendations:
     scores: NDArray[np.float32]
     stds: NDArray[np.float32] | None
 
-    def rows(self) -> Iterator[RecommendedItem]:
+    def rows(self) -> list[RecommendedItem]:
         """Line by line, figures to four decimals."""
         scores = [round(score, 4) for score in self.scores.tolist()]
         stds = [None] * len(scores) if self.stds is None else [round(std, 4) for std in self.stds.tolist()]
-        return map(RecommendedItem, self.item_ids, self.titles, scores, stds)
+        return list(map(RecommendedItem, self.item_ids, self.titles, scores, stds))
 
 
 def check_list_file(path: Path) -> None:

@@ -53,7 +53,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
         is_usable = device.type in {"cpu", "cuda"}
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         is_usable = False
     if not is_usable:
         raise ConfigError(f"device {name!r} is not available; use cpu, cuda or cuda:N")
@@ -228,8 +228,11 @@ class Model:
         is shorter than n where fewer items are unseen. `rank_by` is `mean` (the predicted rating), `lower` (the
         bound that the expected rating exceeds with probability `confidence`) or `thompson` (one draw from the
         posteriors of the user and of all items, always the same for a `seed`). Raises `ConfigError` where n is
-        no whole number from 1 on, or where the order needs an uncertainty that the model does not know.
+        no whole number from 1 on, where `include_seen` and `also_seen` contradict each other, or where the order
+        needs an uncertainty that the model does not know.
         """
+        if include_seen and also_seen is not None:
+            raise ConfigError("include_seen and also_seen contradict each other; give one of them")
         order = Order(rank_by, confidence, seed)
         return recommend(self, texts(user_ids), n, include_seen, also_seen, order)
 
@@ -247,15 +250,22 @@ class Model:
     def similar_items(self, item_id: str | int, n: int = 10) -> Similar:
         """The n items most like one by the cosine of their factors: ids, titles, cosines, best first.
 
+        Those of an AutoRec are taken less the average.
         Items without a train rating are left out. Raises `DataError` where the item is unknown or is one of them.
         """
-        row_n, cosine_n = nearest(self.items, self._known_row("item", self.item_ids, self.items, item_id), n)
+        row = self._known_row("item", self.item_ids, self.items, item_id)
+        row_n, cosine_n = nearest(self.items, row, n, self._has_hidden_states)
         return Similar(*describe(self, row_n), cosine_n)
 
     def similar_users(self, user_id: str | int, n: int = 10) -> Similar:
         """The n users most like one, see `similar_items`; they have no titles."""
-        row_n, cosine_n = nearest(self.users, self._known_row("user", self.user_ids, self.users, user_id), n)
+        row = self._known_row("user", self.user_ids, self.users, user_id)
+        row_n, cosine_n = nearest(self.users, row, n, self._has_hidden_states)
         return Similar(self.user_ids.take(row_n), [None] * len(row_n), cosine_n)
+
+    @property
+    def _has_hidden_states(self) -> bool:
+        return self.manifest.kind == "autorec"
 
     def _known_row(self, what: str, ids: IdIndex, factors: Factors, raw_id: str | int) -> int:
         """The dense index of one raw id. Raises `DataError` where nothing is known of it."""

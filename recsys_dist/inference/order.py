@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -53,10 +54,10 @@ class Order:
 
     def __post_init__(self) -> None:
         parse_rank_by(self.by)
-        if not 0 < self.confidence < 1:
-            raise ConfigError(f"confidence {self.confidence:g} is not between 0 and 1, such as 0.9")
-        if self.seed < 0:
-            raise ConfigError(f"seed {self.seed} is negative; use 0 or more")
+        if not isinstance(self.confidence, Real) or not 0 < self.confidence < 1:
+            raise ConfigError(f"confidence {self.confidence} is not a number between 0 and 1, such as 0.9")
+        if not isinstance(self.seed, Integral) or isinstance(self.seed, bool) or self.seed < 0:
+            raise ConfigError(f"seed {self.seed} is not a whole number, 0 or more")
 
     @property
     def needs_beliefs(self) -> bool:

@@ -24,15 +24,21 @@ class Similar(NamedTuple):
     cosines: NDArray[np.float32]
 
 
-def nearest(factors: Factors, row: int, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def nearest(
+    factors: Factors, row: int, n: int, less_average: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The n rows with the highest cosine, without the row itself and those without a train rating.
 
+    `less_average`: of how the vectors differ from the average one. Hidden states are all positive where their
+    activation is, and so all alike.
     Equal cosines go by row. Raises `ConfigError` where n is no length of a list or vectors have no entries.
     """
     if factors.width == 0:
         raise ConfigError("the model has no factors (model.factors: 0), by which anything could be similar")
     require_list_length(n)
     vector_RK = factors.vector_RK[:-1]
+    if less_average:
+        vector_RK = vector_RK - factors.vector_RK[-1]
     # A vector of nothing is like nothing.
     norm_R = vector_RK.norm(dim=1).clamp_min_(torch.finfo(vector_RK.dtype).tiny)
     cosine_R = (vector_RK @ (vector_RK[row] / norm_R[row])) / norm_R

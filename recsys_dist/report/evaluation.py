@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.report.record import Record
 from recsys_dist.training.config import TrainConfig
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes the model, by dotted names."""
+    return {**{f"model.{key}": value for key, value in config["model"].items()}, "seed": config["seed"]}
 
 
 class Errors(Record):
@@ -88,11 +95,12 @@ class Evaluation(Record):
         except OSError as error:
             raise DataError(f"cannot read the evaluation {path}: {error.strerror}") from None
         mine, theirs = config.model_dump(mode="json"), evaluation.model.config
-        for key in ("model", "seed"):
+        mine, theirs = _settings(mine), _settings(theirs)
+        for key in mine:
             if theirs.get(key) != mine[key]:
                 raise ConfigError(
                     f"{path} evaluates another model than that of {config.run_dir}: "
-                    f"{key} is {theirs.get(key)}, not {mine[key]}"
+                    f"{key} is {json.dumps(theirs.get(key))}, not {json.dumps(mine[key])}"
                 )
         return evaluation
 

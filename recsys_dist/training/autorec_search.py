@@ -13,6 +13,7 @@ A small immutable state: it travels with the checkpoints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -76,12 +77,8 @@ class AutorecSearch(BaseModel):
     def start(cls, settings: AutorecSettings, epochs: int, can_judge: bool) -> AutorecSearch:
         """The search that `settings` leave open; finishing alone where that is nothing, or nothing can judge."""
         choice = first_choice(settings)
-        is_short = epochs * SEARCH_SHARE < (SETTLING_EPOCHS + 2 * TRIAL_EPOCHS) * _epochs(settings)
-        is_settled = next(_candidates(settings, choice, ()), None) is None
-        phase: Literal["settling", "finishing"] = (
-            "finishing" if is_settled or is_short or not can_judge else "settling"
-        )
-        return cls(phase=phase, choice=choice)
+        is_open = leaves_open(settings) and obstacle(settings, epochs, can_judge) is None
+        return cls(phase="settling" if is_open else "finishing", choice=choice)
 
     @property
     def is_searching(self) -> bool:
@@ -112,11 +109,12 @@ class AutorecSearch(BaseModel):
         best, least = self.best, self.error
         if best is None or least is None:
             best, least = self.choice, error
-        elif error < least * (1 - _gain_needed(best, self.choice)):
+        elif error < least * (1 - (needed := _gain_needed(best, self.choice))):
             told += f", below {least:.5f}: kept"
             best, least = self.choice, error
         else:
-            told += f", {least:.5f} with {best}: taken back"
+            short = f" (to be kept it has to be {needed:.2%} lower)" if error < least else ""
+            told += f", {least:.5f} with {best}: taken back{short}"
         tried = (*self.tried, self.choice)
         candidate = next(_candidates(settings, best, tried), None)
         if candidate is None or epochs_left - TRIAL_EPOCHS * _epochs(settings) < epochs * (1 - SEARCH_SHARE):
@@ -143,6 +141,19 @@ class AutorecSearch(BaseModel):
             return cls.model_validate(value)
         except ValidationError:
             raise CheckpointError(f"the checkpoint holds no state of the search but {value!r}") from None
+
+
+def leaves_open(settings: AutorecSettings) -> bool:
+    """Whether there is anything to find out."""
+    return next(_candidates(settings, first_choice(settings), ()), None) is not None
+
+
+def obstacle(settings: AutorecSettings, epochs: int, can_judge: bool) -> str | None:
+    """Why nothing can be tried out in a training of so many epochs; None: it can."""
+    least = math.ceil((SETTLING_EPOCHS + 2 * TRIAL_EPOCHS) * _epochs(settings) / SEARCH_SHARE)
+    if epochs < least:
+        return f"that takes {least} epochs at the start of a training"
+    return None if can_judge else "there are too few ratings to judge by"
 
 
 def first_choice(settings: AutorecSettings) -> Choice:

@@ -34,7 +34,7 @@ from recsys_dist.training.autorec_batches import AutorecBatches
 from recsys_dist.training.autorec_errors import error_sums, prediction_errors
 from recsys_dist.training.autorec_optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.training.autorec_ratings import AutorecRatings, valid_blocks
-from recsys_dist.training.autorec_search import AutorecSearch, first_choice
+from recsys_dist.training.autorec_search import AutorecSearch, first_choice, leaves_open, obstacle
 from recsys_dist.training.autorec_shares import Shares, parameter_bytes
 from recsys_dist.training.autorec_tables import OPTIMIZER, AutorecTables, KeptBeside
 from recsys_dist.training.config import AutorecSettings
@@ -173,7 +173,14 @@ class AutorecTrainer:
             # Those of a full batch stand until it is evaluated anew, which one that stands still is not.
             self._sums = self._zero_sums()
         self._search = self._search.after_epoch()
-        return result if not self._is_stage_over else replace(result, note=self._decide())
+        return replace(result, note=self._decide() if self._is_stage_over else self._untried())
+
+    def _untried(self) -> str | None:
+        """After the first epoch: what the settings are that were left open, where nothing is tried."""
+        if self.epochs_done > 1 or self.is_searching or not leaves_open(self._settings):
+            return None
+        why = obstacle(self._settings, self._epochs, can_judge(self._dataset.manifest))
+        return None if why is None else f"{self._search.choice}: nothing else is tried, {why}"
 
     @property
     def _is_stage_over(self) -> bool:

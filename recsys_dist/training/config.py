@@ -158,13 +158,16 @@ class AutorecSettings(Settings):
         return self
 
 
+MOST_SECONDS = 30 * 24 * 3600.0
+
+
 class TrainingSettings(Settings):
     """How long to train, and what to tell meanwhile."""
 
     epochs: int = Field(default=20, ge=1)
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many epochs in a row without a better validation RMSE; null trains all epochs."""
-    timeout_s: float = Field(default=600.0, gt=0)
+    timeout_s: float = Field(default=600.0, gt=0, le=MOST_SECONDS)
     """How long a rank waits for the others before it gives up."""
     memory_limit: str | None = None
     """What one rank may take for ratings and for tables of others, such as 4GiB. Past it mf reads the ratings anew
@@ -209,8 +212,8 @@ class CheckpointSettings(Settings):
 class TrainConfig(Settings):
     """The whole file."""
 
-    dataset: str
-    run_dir: str
+    dataset: str = Field(min_length=1)
+    run_dir: str = Field(min_length=1)
     start_from: str | None = None
     """RUN_DIR of an earlier run on this dataset or on one that it has grown from (prepare --append): the new run
     begins with what that one has learnt. Users and items that were not there begin at the priors, or in an AutoRec

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from typing import assert_never
 
@@ -15,9 +17,10 @@ from pydantic import JsonValue
 
 import recsys_dist
 from recsys_dist.checkpoint.checkpoint import Checkpoint
+from recsys_dist.checkpoint.model_folder import MODEL_FILE
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.config import parse_settings
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
@@ -31,7 +34,7 @@ from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory
 from recsys_dist.training.preempt import watch_for_preemption
-from recsys_dist.training.run_folder import CONFIG, STATUS
+from recsys_dist.training.run_folder import CONFIG, STATUS, lock
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
@@ -71,6 +74,7 @@ def run_training(config: TrainConfig, collectives: Collectives, preempted: Calla
 def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
     folder = Folder(config.run_dir)
     scalars = collectives.together("opening TensorBoard", lambda: _scalars(folder, config, collectives.world))
+    collectives.together("opening the run folder", lambda: _require_no_other_folder(folder))
     dataset = collectives.together("opening the dataset", lambda: Dataset.open(config.dataset))
     facts = _facts(dataset)
     collectives.require_same({"the configuration": _digest(config), **{k: str(v) for k, v in facts.items()}})
@@ -87,12 +91,14 @@ def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], 
     if start is None:
         learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
     tracker = Tracker(folder, config.training.epochs, collectives.world.is_first, scalars=scalars)
-    collectives.together("preparing the run folder", lambda: _announce(folder, config, start, collectives.world))
-    trainer = build_trainer(config, dataset, collectives)
-    with tracker:
-        tracker.say(_opening(folder, start, config, dataset))
-        outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
-    collectives.together("writing the status", lambda: _report(folder, outcome, trainer, collectives.world))
+    with ExitStack() as until:
+        announce = partial(_announce, folder, config, start, collectives.world, until)
+        collectives.together("preparing the run folder", announce)
+        trainer = build_trainer(config, dataset, collectives)
+        with tracker:
+            tracker.say(_opening(folder, start, config, dataset))
+            outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
+        collectives.together("writing the status", lambda: _report(folder, outcome, trainer, collectives.world))
     return outcome
 
 
@@ -143,11 +149,18 @@ def _result_keys(config: TrainConfig) -> dict[str, JsonValue]:
     tree = config.model_dump(mode="json")
     # It changes rounding alone, as the number of ranks does.
     tree["model"].pop("parallel", None)
-    return {**{f"model.{key}": value for key, value in tree["model"].items()}, "seed": tree["seed"]}
+    of_model = {f"model.{key}": value for key, value in tree["model"].items()}
+    return {**of_model, "seed": tree["seed"], "start_from": tree["start_from"]}
 
 
 def _told(settings: dict[str, JsonValue], key: str) -> str:
     return json.dumps(settings[key]) if key in settings else "absent"
+
+
+def _require_no_other_folder(folder: Folder) -> None:
+    for file, what in {MANIFEST: "a dataset", MODEL_FILE: "a model"}.items():
+        if folder.exists(file):
+            raise ConfigError(f"run_dir: {folder.url} is {what}; give a run a folder of its own")
 
 
 def _facts(dataset: Dataset) -> dict[str, JsonValue]:
@@ -199,8 +212,11 @@ def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | N
     return ScalarLog(folder) if config.training.tensorboard and world.is_first else None
 
 
-def _announce(folder: Folder, config: TrainConfig, start: Checkpoint | None, world: World) -> None:
+def _announce(
+    folder: Folder, config: TrainConfig, start: Checkpoint | None, world: World, until: ExitStack
+) -> None:
     if world.is_first:
+        lock(folder, until)
         tree = config.model_dump(mode="json")
         folder.write_bytes(CONFIG, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
         _write_status(folder, "running", start.step if start is not None else 0, None)

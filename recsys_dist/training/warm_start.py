@@ -131,7 +131,8 @@ def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
     checkpoint = find_checkpoint(Folder(config.start_from))
     saved = parse_settings(TrainConfig, checkpoint.config, source=f"the configuration of {config.start_from}")
     trees = [one.model.model_dump(mode="json") for one in (saved, config)]
-    for key in sorted((saved.model.model_fields_set | config.model.model_fields_set) - FREE[config.model.kind]):
+    keys = (saved.model.model_fields_set | config.model.model_fields_set) - FREE[config.model.kind]
+    for key in sorted(keys, key=lambda key: (key != "kind", key)):
         old, new = (json.dumps(tree.get(key)) for tree in trees)
         if old != new:
             raise ConfigError(

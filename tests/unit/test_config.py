@@ -160,6 +160,18 @@ def test_a_wrong_override_names_its_key(tmp_path: Path, override: str, message: 
     assert "\n" not in str(caught.value)
 
 
+def test_all_unknown_keys_of_a_place_are_told_together(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "output: a\nmodel: {kind: red}\n", "a=1", "model.width=1", "b=2", "titles.path=x")
+
+    told = str(caught.value).partition("job.yaml: ")[2].split("; ")
+    assert told == [
+        *("unknown key 'model.width'", "allowed here: kind, depth"),
+        *("unknown key 'titles.path'", "allowed here: paths, column"),
+        *("unknown keys 'a', 'b'", "allowed here: output, model, titles"),
+    ]
+
+
 def test_a_required_key_says_how_to_give_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"job\.yaml: key 'output' is required; .* output=VALUE"):
         load(tmp_path, "")

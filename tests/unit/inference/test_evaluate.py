@@ -286,6 +286,12 @@ def test_damaged_held_out_ratings_are_refused(tmp_path):
         evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"))
 
 
+@pytest.mark.parametrize("rating", [float("nan"), float("inf")])
+def test_what_is_no_rating_is_relevant_from_nowhere(path, dataset, rating):
+    with pytest.raises(ConfigError, match="is no rating; use a finite number"):
+        evaluate(path, dataset.folder.url, relevant_from=rating)
+
+
 def test_the_report_is_json_with_null_where_nothing_was_counted(tmp_path):
     dataset = small_dataset(tmp_path / "dataset")
     write_merged(mf_run(dataset), dataset, tmp_path / "model")

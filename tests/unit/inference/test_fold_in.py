@@ -277,7 +277,10 @@ def test_the_last_rating_of_an_item_counts(tmp_path, dataset):
     assert twice.rated.tolist() == [3, 9]
 
 
-@pytest.mark.parametrize("ratings", [[9.0], [np.nan], [np.inf], ["good"], [3.0, 3.0], [[3.0]]])
+@pytest.mark.parametrize(
+    "ratings",
+    [[9.0], [np.nan], [np.inf], ["good"], ["3"], [True], np.array([0], "M8[D]"), [10**400], [3.0, 3.0], [[3.0]]],
+)
 def test_ratings_that_cannot_be_are_refused(tmp_path, dataset, ratings):
     write_merged(mf_run(dataset), dataset, tmp_path / "model")
 

@@ -116,8 +116,10 @@ def test_covariances_that_rounding_made_indefinite_can_be_drawn_from():
     ("wrong", "reason"),
     [
         ({"rank_by": "best"}, "rank_by 'best' is unknown; use mean, lower, thompson"),
-        ({"rank_by": "lower", "confidence": 1.0}, "confidence 1 is not between 0 and 1"),
-        ({"rank_by": "thompson", "seed": -1}, "seed -1 is negative"),
+        ({"rank_by": "lower", "confidence": 1.0}, r"confidence 1\.0 is not a number between 0 and 1"),
+        ({"rank_by": "lower", "confidence": "0.9"}, r"confidence 0\.9 is not a number between 0 and 1"),
+        ({"rank_by": "thompson", "seed": -1}, "seed -1 is not a whole number, 0 or more"),
+        ({"rank_by": "thompson", "seed": 1.5}, r"seed 1\.5 is not a whole number"),
     ],
 )
 def test_an_order_that_cannot_be_is_refused(model, wrong, reason):

@@ -172,3 +172,8 @@ def test_lists_are_written_as_json_and_csv(tmp_path, model):
 def test_blocks_of_users_bound_the_scores():
     assert top.users_per_block(45_000) * 45_000 <= top.SCORE_BLOCK_FLOATS
     assert top.users_per_block(10**9) == 1
+
+
+def test_seen_items_are_either_wanted_or_not(model, dataset):
+    with pytest.raises(ConfigError, match="include_seen and also_seen contradict each other"):
+        model.recommend("u1", include_seen=True, also_seen=dataset.folder.url)

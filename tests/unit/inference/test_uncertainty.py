@@ -102,9 +102,9 @@ def test_intervals_hold_what_they_say_and_stay_in_the_range(model):
     np.testing.assert_allclose((high - low)[inside], 2 * 1.6448536 * std[inside], rtol=1e-5)
 
 
-@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, np.nan])
+@pytest.mark.parametrize("coverage", [0.0, 1.0, 1 - 2**-53, -0.5, np.nan, "0.9", None])
 def test_an_interval_that_cannot_be_is_refused(model, coverage):
-    with pytest.raises(ConfigError, match="is not between 0 and 1"):
+    with pytest.raises(ConfigError, match="is not a number between 0 and 1"):
         model.predict_interval("u1", "i1", coverage)
 
 

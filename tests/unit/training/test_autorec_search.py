@@ -9,11 +9,14 @@ import pytest
 
 from recsys_dist.errors import CheckpointError
 from recsys_dist.training.autorec_search import (
+    FULL_BATCH_EPOCHS,
     SEARCH_SHARE,
     SETTLING_EPOCHS,
     AutorecSearch,
     Choice,
     first_choice,
+    leaves_open,
+    obstacle,
 )
 from recsys_dist.training.config import AutorecSettings
 
@@ -110,6 +113,24 @@ def test_without_ratings_to_judge_by_or_epochs_the_first_choice_stands(epochs: i
 
     assert not search.is_searching
     assert search.choice == first_choice(settings_of())
+    assert leaves_open(settings_of())
+    told = "takes 18 epochs" if can_judge else "too few ratings to judge by"
+    assert told in (obstacle(settings_of(), epochs, can_judge) or "")
+
+
+@pytest.mark.parametrize("factor", [1, FULL_BATCH_EPOCHS])
+def test_the_epochs_that_are_said_to_suffice_do(factor: int) -> None:
+    settings = settings_of(optimizer="adam" if factor == 1 else "rprop")
+    assert AutorecSearch.start(settings, 18 * factor, can_judge=True).is_searching
+    assert not AutorecSearch.start(settings, 18 * factor - 1, can_judge=True).is_searching
+    assert obstacle(settings, 18 * factor, can_judge=True) is None
+
+
+def test_a_lower_error_that_does_not_suffice_is_said_to_be_too_little() -> None:
+    trying = AutorecSearch(phase="trying", choice=first_choice(settings_of()))
+    trying, _ = trying.after_stage(1.0, settings_of(), 57, 60)
+    _, told = trying.after_stage(0.9999, settings_of(), 54, 60)
+    assert "taken back (to be kept it has to be 0.05% lower)" in told
 
 
 def test_a_little_less_error_does_not_loosen_the_model() -> None:

@@ -1,13 +1,18 @@
 import json
+import os
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 import yaml
 
+from recsys_dist.config import parse_settings
 from recsys_dist.errors import ConfigError, DataError, TrainingError
 from recsys_dist.storage import Folder
 from recsys_dist.training import run
+from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.fit import Outcome
+from recsys_dist.training.run_folder import lock
 from tests.fake_trainer import FakeTrainer, fake_config
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.states import single_collectives
@@ -84,6 +89,7 @@ def test_a_run_that_fails_does_not_look_saved(dataset, tmp_path, monkeypatch):
     [
         ({"seed": 7}, r"seed is 7, but .* was started with 0; use that value, or another run_dir"),
         ({"model": {"kind": "mf", "factors": 9}}, r"model\.factors is 9, but .* was started with 32"),
+        ({"start_from": "runs/a"}, r'start_from is "runs/a", but .* was started with null'),
         ({"model": {"kind": "autorec"}}, r'model\.kind is "autorec", but .* was started with "mf"'),
     ],
 )
@@ -92,6 +98,39 @@ def test_a_change_that_alters_the_result_is_refused_by_its_key(sections, told, d
     with pytest.raises(ConfigError, match=told):
         train(tmp_path, dataset, **sections)
     assert status(tmp_path)["state"] == "finished"
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_run_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch):
+    def meets_another(*_arguments, **_keywords):
+        with pytest.raises(
+            ConfigError, match=rf"another training \(process {os.getpid()} on .*\) is writing to .*run"
+        ):
+            train(tmp_path / "run", dataset, seed=7)
+        return Outcome.FINISHED
+
+    monkeypatch.setattr(run, "fit", meets_another)
+    assert train(tmp_path / "run", dataset) is Outcome.FINISHED
+    monkeypatch.undo()
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["seed"] == 0
+    with ExitStack() as until:
+        lock(Folder(str(tmp_path / "run")), until)
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(("file", "what"), [("manifest.json", "a dataset"), ("model.json", "a model")])
+def test_a_folder_that_is_something_else_is_no_run_folder(dataset, tmp_path, file, what):
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(ConfigError, match=rf"run_dir: .* is {what}; give a run a folder of its own"):
+        train(tmp_path, dataset)
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("key", ["dataset", "run_dir"])
+def test_a_path_that_is_empty_is_named_by_its_key(key):
+    tree = {"dataset": "d", "run_dir": "r", "model": {"kind": "mf"}, key: ""}
+    with pytest.raises(ConfigError, match=f"{key}: String should have at least 1 character"):
+        parse_settings(TrainConfig, tree, source="test")
 
 
 @pytest.mark.usefixtures("trained")

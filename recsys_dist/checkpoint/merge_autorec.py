@@ -37,8 +37,8 @@ def write_autorec(
     rows: Side = settings["orientation"]
     columns: Side = "users" if rows == "items" else "items"
     _write_columns(run, columns, dataset, writer, progress)
-    encoding = _Encoding.of(run, settings, dataset.num_rows(columns))
-    average = _write_rows(encoding.encoder, rows, dataset, writer, progress)
+    encoder = _encoder(run, settings, dataset.num_rows(columns))
+    average = _write_rows(encoder, rows, dataset, writer, progress)
     if rows == "users":
         _write_encoder(run, dataset.num_items, layer_sizes(settings), writer)
         names = ("mean", "scale", "row_shrinkage", "presence", "length_power", "mean_length")
@@ -49,7 +49,7 @@ def write_autorec(
             "hidden_activation": settings["hidden_activation"],
             **numbers,
         }
-        short = encoding.short_rows(average, dataset)
+        short = _short_users(run, encoder, average, dataset)
         fold_in |= {"centring": _centring(settings), "short_length": short.length, "short_pull": short.pull}
     else:
         shrinkage = run.values["column_shrinkage"]
@@ -112,45 +112,40 @@ def _write_columns(
         average.append_mean()
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    """What makes hidden states of rows, and the vectors of columns [C, H] that they meet."""
-
-    encoder: RowEncoder
-    vector_CH: torch.Tensor
-
-    @classmethod
-    def of(cls, run: StateReader, settings: Mapping[str, Any], num_columns: int) -> _Encoding:
-        columns = run.read_rows("columns", 0, num_columns)
-        encoder = RowEncoder.from_state(
-            columns,
-            run.read_rows("hidden", 0, layer_sizes(settings)[0]),
-            _layers(run, layer_sizes(settings)),
-            run.values,
-            settings["hidden_activation"],
-            _centring(settings),
-        )
-        return cls(encoder, column_factors(columns, float(str(run.values["scale"])))[0])
-
-    def short_rows(self, average: Mapping[str, torch.Tensor], dataset: Dataset) -> ShortRows:
-        """How far users of few ratings are believed, from the first ones of each block."""
-        popularity_C = dataset.num_train("items").astype(np.float64)
-        some_c = np.random.default_rng(0).choice(
-            len(popularity_C), COLUMNS_FITTED, p=popularity_C / popularity_C.sum()
-        )
-        return fit_short_rows(
-            self.encoder,
-            self.vector_CH[torch.from_numpy(some_c)],
-            average["vector"],
-            average["bias"],
-            _first_rows(dataset, len(self.vector_CH)),
-            dataset.num_train("users"),
-        )
+def _encoder(run: StateReader, settings: Mapping[str, Any], num_columns: int) -> RowEncoder:
+    return RowEncoder.from_state(
+        run.read_rows("columns", 0, num_columns),
+        run.read_rows("hidden", 0, layer_sizes(settings)[0]),
+        _layers(run, layer_sizes(settings)),
+        run.values,
+        settings["hidden_activation"],
+        _centring(settings),
+    )
 
 
-def _first_rows(dataset: Dataset, num_columns: int) -> Iterator[Csr]:
+def _short_users(
+    run: StateReader, encoder: RowEncoder, average: Mapping[str, torch.Tensor], dataset: Dataset
+) -> ShortRows:
+    """How far users of few ratings are believed: by the first of each block, on items that many have rated."""
+    popularity_C = dataset.num_train("items").astype(np.float64)
+    chosen_c = np.random.default_rng(0).choice(
+        dataset.num_items, COLUMNS_FITTED, p=popularity_C / popularity_C.sum()
+    )
+    rows = (run.read_rows("columns", column, column + 1) for column in chosen_c.tolist())
+    vectors = [column_factors(row, float(str(run.values["scale"])))[0] for row in rows]
+    return fit_short_rows(
+        encoder,
+        torch.cat(vectors),
+        average["vector"],
+        average["bias"],
+        _first_rows(dataset),
+        dataset.num_train("users"),
+    )
+
+
+def _first_rows(dataset: Dataset) -> Iterator[Csr]:
     """Of the users of each block."""
-    num_blocks = len(dataset.block_files("users"))
+    num_blocks, num_columns = len(dataset.block_files("users")), dataset.num_items
     for shard in range(num_blocks):
         block = dataset.block("users", shard)
         part = slice_rows(block, 0, min(block.num_rows, -(-ROWS_FITTED // num_blocks)))

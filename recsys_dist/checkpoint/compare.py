@@ -154,23 +154,33 @@ def _relative(gap: float, whole: float) -> float:
 
 
 def _value_difference(name: str, left: JsonValue, right: JsonValue) -> Difference:
-    ours, theirs = _floats(left), _floats(right)
-    if not ours or not theirs or len(ours) != len(theirs):
+    ours: list[float] = []
+    theirs: list[float] = []
+    if not _collect_floats(left, right, ours, theirs) or not ours:
         return Difference(name, f"{_short(left)} against {_short(right)}", math.inf)
     pairs = list(zip(ours, theirs, strict=True))
     told = f"{sum(_text(a) != _text(b) for a, b in pairs):,} of {len(pairs):,} numbers differ"
-    gap, left, right = (sum(x * x for x in numbers) for numbers in ([a - b for a, b in pairs], ours, theirs))
-    return Difference(name, told, _relative(gap, max(left, right)))
+    gaps = [a - b for a, b in pairs]
+    return Difference(name, told, _relative(_squares(gaps), max(_squares(ours), _squares(theirs))))
 
 
-def _floats(value: JsonValue) -> list[float] | None:
-    """The numbers of nested lists of floats in order; None where anything else is among them."""
-    if isinstance(value, float):
-        return [value]
-    if not isinstance(value, list):
-        return None
-    parts = [_floats(part) for part in value]
-    return None if None in parts else [number for part in parts if part is not None for number in part]
+def _squares(numbers: list[float]) -> float:
+    return sum(number**2 for number in numbers)
+
+
+def _collect_floats(left: JsonValue, right: JsonValue, ours: list[float], theirs: list[float]) -> bool:
+    """Add the floats of two trees to `ours` and `theirs`; returns whether the rest of both is the same."""
+    if isinstance(left, float) and isinstance(right, float):
+        ours.append(left)
+        theirs.append(right)
+        return True
+    if isinstance(left, dict) and isinstance(right, dict):
+        has_same_keys = left.keys() == right.keys()
+        return has_same_keys and all(_collect_floats(left[key], right[key], ours, theirs) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        pairs = zip(left, right, strict=False)
+        return len(left) == len(right) and all(_collect_floats(*pair, ours, theirs) for pair in pairs)
+    return left == right
 
 
 def _short(value: JsonValue) -> str:

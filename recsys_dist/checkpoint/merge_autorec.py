@@ -7,12 +7,13 @@ H hidden units, R rows of a piece, C columns. Rows are items in an item-AutoRec,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.model_folder import ModelWriter
 from recsys_dist.checkpoint.state import StateReader
@@ -21,7 +22,7 @@ from recsys_dist.data.dataset import Dataset, Side
 from recsys_dist.data.loader import slice_rows
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import RowEncoder, column_factors
-from recsys_dist.models.short_rows import ShortRows, fit_short_rows
+from recsys_dist.models.short_rows import fit_short_rows
 
 ROWS_AT_ONCE = 4096
 ROWS_FITTED, COLUMNS_FITTED = 1000, 256
@@ -36,9 +37,10 @@ def write_autorec(
     """Write the tables of an AutoRec; returns what model.json says of it."""
     rows: Side = settings["orientation"]
     columns: Side = "users" if rows == "items" else "items"
-    _write_columns(run, columns, dataset, writer, progress)
+    popular_c = _popular(dataset, columns)
+    vector_cH = _write_columns(run, columns, popular_c, dataset, writer, progress)
     encoder = _encoder(run, settings, dataset.num_rows(columns))
-    average = _write_rows(encoder, rows, dataset, writer, progress)
+    average, some_rows = _write_rows(encoder, rows, dataset, writer, progress)
     if rows == "users":
         _write_encoder(run, dataset.num_items, layer_sizes(settings), writer)
         names = ("mean", "scale", "row_shrinkage", "presence", "length_power", "mean_length")
@@ -49,7 +51,9 @@ def write_autorec(
             "hidden_activation": settings["hidden_activation"],
             **numbers,
         }
-        short = _short_users(run, encoder, average, dataset)
+        short = fit_short_rows(
+            encoder, vector_cH, average["vector"], average["bias"], some_rows, dataset.num_train("users")
+        )
         fold_in |= {"centring": _centring(settings), "short_length": short.length, "short_pull": short.pull}
     else:
         shrinkage = run.values["column_shrinkage"]
@@ -97,9 +101,22 @@ class _Average:
         return mean
 
 
+def _popular(dataset: Dataset, side: Side) -> NDArray[np.int64]:
+    """A few columns drawn by their ratings, in order."""
+    share_C = dataset.num_train(side) / dataset.num_train(side).sum()
+    return np.sort(np.random.default_rng(0).choice(len(share_C), COLUMNS_FITTED, p=share_C))
+
+
 def _write_columns(
-    run: StateReader, side: Side, dataset: Dataset, writer: ModelWriter, progress: StageProgress
-) -> None:
+    run: StateReader,
+    side: Side,
+    wanted_c: NDArray[np.int64],
+    dataset: Dataset,
+    writer: ModelWriter,
+    progress: StageProgress,
+) -> torch.Tensor:
+    """All vectors and biases; returns the vectors of those wanted."""
+    wanted = []
     num_columns, scale = dataset.num_rows(side), float(str(run.values["scale"]))
     is_rated = torch.from_numpy(dataset.num_train(side) > 0)
     with writer.table(side) as table:
@@ -108,8 +125,11 @@ def _write_columns(
             stop = min(start + CHUNK_ROWS, num_columns)
             vector_RH, bias_R = column_factors(run.read_rows("columns", start, stop), scale)
             average.append({"vector": vector_RH, "bias": bias_R}, is_rated[start:stop])
+            here_c = wanted_c[(wanted_c >= start) & (wanted_c < stop)] - start
+            wanted.append(vector_RH[torch.from_numpy(here_c)])
             progress(f"merging {side}", stop, num_columns)
         average.append_mean()
+    return torch.cat(wanted)
 
 
 def _encoder(run: StateReader, settings: Mapping[str, Any], num_columns: int) -> RowEncoder:
@@ -123,40 +143,12 @@ def _encoder(run: StateReader, settings: Mapping[str, Any], num_columns: int) ->
     )
 
 
-def _short_users(
-    run: StateReader, encoder: RowEncoder, average: Mapping[str, torch.Tensor], dataset: Dataset
-) -> ShortRows:
-    """How far users of few ratings are believed: by the first of each block, on items that many have rated."""
-    popularity_C = dataset.num_train("items").astype(np.float64)
-    chosen_c = np.random.default_rng(0).choice(
-        dataset.num_items, COLUMNS_FITTED, p=popularity_C / popularity_C.sum()
-    )
-    rows = (run.read_rows("columns", column, column + 1) for column in chosen_c.tolist())
-    vectors = [column_factors(row, float(str(run.values["scale"])))[0] for row in rows]
-    return fit_short_rows(
-        encoder,
-        torch.cat(vectors),
-        average["vector"],
-        average["bias"],
-        _first_rows(dataset),
-        dataset.num_train("users"),
-    )
-
-
-def _first_rows(dataset: Dataset) -> Iterator[Csr]:
-    """Of the users of each block."""
-    num_blocks, num_columns = len(dataset.block_files("users")), dataset.num_items
-    for shard in range(num_blocks):
-        block = dataset.block("users", shard)
-        part = slice_rows(block, 0, min(block.num_rows, -(-ROWS_FITTED // num_blocks)))
-        yield Csr.from_numpy(part.indptr, part.indices, part.values, num_columns, CPU)
-
-
 def _write_rows(
     encoder: RowEncoder, side: Side, dataset: Dataset, writer: ModelWriter, progress: StageProgress
-) -> dict[str, torch.Tensor]:
-    """Encode all rows, block by block, a few thousand at once; returns the mean row."""
+) -> tuple[dict[str, torch.Tensor], list[Csr]]:
+    """Encode all rows, block by block, a few thousand at once; returns the mean row and the first rows."""
     num_rows, num_columns = dataset.num_rows(side), len(encoder.encoder_CH)
+    first_rows, num_first = [], -(-ROWS_FITTED // len(dataset.block_files(side)))
     with writer.table(side) as table:
         average = _Average(table)
         for shard, record in enumerate(dataset.block_files(side)):
@@ -165,10 +157,12 @@ def _write_rows(
             for start in range(0, block.num_rows, ROWS_AT_ONCE):
                 part = slice_rows(block, start, min(start + ROWS_AT_ONCE, block.num_rows))
                 rows = Csr.from_numpy(part.indptr, part.indices, part.values, num_columns, CPU)
+                if start == 0:
+                    first_rows.append(rows.rows(0, min(num_first, rows.num_rows)))
                 hidden_RH, bias_R = encoder.encode(rows)
                 average.append({"vector": hidden_RH, "bias": bias_R}, rows.indptr.diff() > 0)
             progress(f"encoding {side}", block.stop, num_rows)
-        return average.append_mean()
+        return average.append_mean(), first_rows
 
 
 def _layers(run: StateReader, sizes: list[int]) -> list[dict[str, torch.Tensor]]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from recsys_dist.checkpoint.model_folder import EncodeFoldIn, ModelFolder, RidgeFoldIn
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import RowEncoder
-from recsys_dist.models.short_rows import ShortRows
 
 SMALLEST_PULL = 1e-6
 
@@ -63,8 +62,9 @@ def fold_in_encode(
     item_N: NDArray[np.int64],
     rating_N: NDArray[np.float32],
     average: NewUser,
+    share: float,
 ) -> NewUser:
-    """The hidden state and bias of a new row of a user-AutoRec; one of few ratings is drawn to the average."""
+    """The hidden state and bias of a new row of a user-AutoRec: this share of them, the rest is the average's."""
     device = average.vector_K.device
     # The row over the rated items alone, so that only their N rows of the encoder are read.
     row = Csr.from_numpy(np.array([0, len(item_N)]), np.arange(len(item_N)), rating_N, len(item_N), device)
@@ -78,7 +78,6 @@ def fold_in_encode(
         spec.centring,
     )
     hidden_1H, bias_1 = encoder.encode(row)
-    share = ShortRows(spec.short_length, spec.short_pull).share(len(item_N))
     return NewUser(torch.lerp(average.vector_K, hidden_1H[0], share), torch.lerp(average.bias, bias_1[0], share))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
@@ -21,6 +22,7 @@ from recsys_dist.inference.noise import expected_inverse
 from recsys_dist.inference.order import Asked, Order, RankBy, scorer
 from recsys_dist.inference.recommend import best_items, describe
 from recsys_dist.inference.uncertainty import Belief
+from recsys_dist.models.short_rows import ShortRows
 
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model
@@ -118,18 +120,13 @@ def fold_in(model: Model, item_ids: ArrayLike, ratings: ArrayLike, user_id: str 
     # In the order of the items, so that the sums do not depend on the order of the arguments; from behind, so that
     # the last rating of an item counts.
     item_N, place_N = np.unique(item_N[::-1], return_index=True)
-    return FoldedUser(model, _new_user(model, item_N, rating_N[::-1][place_N]), item_N, user)
+    # Training has seen how few ratings a known user has.
+    is_new = user_id is None or model.users.is_cold_R[user].item()
+    return FoldedUser(model, _new_user(model, item_N, rating_N[::-1][place_N], bool(is_new)), item_N, user)
 
 
 def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:
-    try:
-        given_N = np.atleast_1d(np.asarray(ratings))
-        # Of text, truth values and dates NumPy would make numbers.
-        rating_N = given_N.astype(np.float32) if given_N.dtype.kind in "iufO" else None
-    except (TypeError, ValueError, OverflowError):
-        rating_N = None
-    if rating_N is None:
-        raise DataError("ratings must be numbers")
+    rating_N = _as_numbers(ratings)
     if rating_N.ndim > 1:
         raise DataError(f"ratings must be one-dimensional, not of shape {rating_N.shape}")
     wrong = ~((rating_N >= low) & (rating_N <= high))
@@ -138,11 +135,29 @@ def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:
     return rating_N
 
 
-def _new_user(model: Model, item_N: NDArray[np.int64], rating_N: Floats) -> NewUser:
+def _as_numbers(ratings: ArrayLike) -> Floats:
+    """Of text, truth values and dates NumPy would make numbers."""
+    try:
+        # In a list of several kinds each rating stays what it is.
+        given_N = np.atleast_1d(np.asarray(ratings, object if isinstance(ratings, list | tuple) else None))
+        if given_N.dtype == object:
+            is_right = all(isinstance(one, Real) and not isinstance(one, bool) for one in given_N.flat)
+        else:
+            is_right = given_N.dtype.kind in "iuf"
+        rating_N = given_N.astype(np.float32) if is_right else None
+    except (TypeError, ValueError, OverflowError):
+        rating_N = None
+    if rating_N is None:
+        raise DataError("ratings must be numbers")
+    return rating_N
+
+
+def _new_user(model: Model, item_N: NDArray[np.int64], rating_N: Floats, is_new: bool) -> NewUser:
     spec, rating = model.manifest.fold_in, torch.from_numpy(rating_N).to(model.device)
     average = NewUser(model.users.vector_RK[-1], model.users.bias_R[-1])
     if isinstance(spec, EncodeFoldIn):
-        return fold_in_encode(spec, model.folder, item_N, rating_N, average)
+        share = ShortRows(spec.short_length, spec.short_pull).share(len(item_N)) if is_new else 1.0
+        return fold_in_encode(spec, model.folder, item_N, rating_N, average, share)
     residual_N = rating.double() - model.manifest.offset
     if isinstance(spec, PosteriorFoldIn):
         return _posterior(model, spec, item_N, residual_N) if len(item_N) else _prior(model, spec)

@@ -254,17 +254,18 @@ class Model:
         Items without a train rating are left out. Raises `DataError` where the item is unknown or is one of them.
         """
         row = self._known_row("item", self.item_ids, self.items, item_id)
-        row_n, cosine_n = nearest(self.items, row, n, self._has_hidden_states)
+        row_n, cosine_n = nearest(self.items, row, n, self._compares_less_average)
         return Similar(*describe(self, row_n), cosine_n)
 
     def similar_users(self, user_id: str | int, n: int = 10) -> Similar:
         """The n users most like one, see `similar_items`; they have no titles."""
         row = self._known_row("user", self.user_ids, self.users, user_id)
-        row_n, cosine_n = nearest(self.users, row, n, self._has_hidden_states)
+        row_n, cosine_n = nearest(self.users, row, n, self._compares_less_average)
         return Similar(self.user_ids.take(row_n), [None] * len(row_n), cosine_n)
 
     @property
-    def _has_hidden_states(self) -> bool:
+    def _compares_less_average(self) -> bool:
+        """See `nearest`."""
         return self.manifest.kind == "autorec"
 
     def _known_row(self, what: str, ids: IdIndex, factors: Factors, raw_id: str | int) -> int:

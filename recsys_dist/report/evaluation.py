@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.report.record import Record
-from recsys_dist.training.config import TrainConfig
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes the model, by dotted names."""
-    return {**{f"model.{key}": value for key, value in config["model"].items()}, "seed": config["seed"]}
+from recsys_dist.training.config import TrainConfig, result_settings
 
 
 class Errors(Record):
@@ -94,8 +88,7 @@ class Evaluation(Record):
             evaluation = cls.parse(path.read_bytes(), str(path))
         except OSError as error:
             raise DataError(f"cannot read the evaluation {path}: {error.strerror}") from None
-        mine, theirs = config.model_dump(mode="json"), evaluation.model.config
-        mine, theirs = _settings(mine), _settings(theirs)
+        mine, theirs = map(result_settings, (config.model_dump(mode="json"), evaluation.model.config))
         for key in mine:
             if theirs.get(key) != mine[key]:
                 raise ConfigError(

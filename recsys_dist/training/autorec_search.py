@@ -152,7 +152,7 @@ def obstacle(settings: AutorecSettings, epochs: int, can_judge: bool) -> str | N
     """Why nothing can be tried out in a training of so many epochs; None: it can."""
     least = math.ceil((SETTLING_EPOCHS + 2 * TRIAL_EPOCHS) * _epochs(settings) / SEARCH_SHARE)
     if epochs < least:
-        return f"that takes {least} epochs at the start of a training"
+        return f"that needs a training of {least} epochs or more, from its start"
     return None if can_judge else "there are too few ratings to judge by"
 
 

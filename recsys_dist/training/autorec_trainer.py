@@ -68,6 +68,8 @@ class AutorecTrainer:
         """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
         self._diverged_at: int | None = None
         """The first batch of the epoch whose error on this rank was not finite."""
+        self._is_warm = False
+        """Whether the search is another run's, which this one began with."""
         self._last_batch: Batch | None = None
         """Of this rank, that was computed last."""
         self._valid_blocks: list[Block] | None = None
@@ -177,10 +179,11 @@ class AutorecTrainer:
 
     def _untried(self) -> str | None:
         """After the first epoch: what the settings are that were left open, where nothing is tried."""
-        if self.epochs_done > 1 or self.is_searching or not leaves_open(self._settings):
+        is_first = self.epochs_done == 1 and not self._is_warm
+        if not is_first or self.is_searching or not leaves_open(self._settings):
             return None
         why = obstacle(self._settings, self._epochs, can_judge(self._dataset.manifest))
-        return None if why is None else f"{self._search.choice}: nothing else is tried, {why}"
+        return None if why is None else f"{self._search.choice}: nothing else is tried; {why}"
 
     @property
     def _is_stage_over(self) -> bool:
@@ -362,7 +365,8 @@ class AutorecTrainer:
             )
         self._take_search(values)
         beside = self._beside()
-        if values["optimizer"] is None:
+        self._is_warm = values["optimizer"] is None
+        if self._is_warm:
             del beside[OPTIMIZER]
         else:
             self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))

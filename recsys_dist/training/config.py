@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -224,3 +225,14 @@ class TrainConfig(Settings):
     model: Annotated[MfSettings | AutorecSettings, Field(discriminator="kind")]
     training: TrainingSettings = TrainingSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+
+
+def result_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration, as plain values, says of the model that comes of it, by dotted names."""
+    model = dict(tree.get("model") or {})
+    # It changes rounding alone, as the number of ranks does.
+    model.pop("parallel", None)
+    return {
+        **{f"model.{key}": value for key, value in model.items()},
+        **{key: tree.get(key) for key in ("seed", "start_from")},
+    }

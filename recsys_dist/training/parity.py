@@ -50,7 +50,8 @@ class ParityRun:
     @property
     def of_model(self) -> list[Difference]:
         """Without what an optimizer remembers, where rounding is much of what little gradients have left."""
-        return [one for one in self.differences if not one.name.startswith(f"{OPTIMIZER}_")]
+        beside = (f"{OPTIMIZER}_", f"values.{OPTIMIZER}")
+        return [one for one in self.differences if not one.name.startswith(beside)]
 
     def beyond(self, tolerance: float) -> list[Difference]:
         """The differences of the model larger than `tolerance`; at tolerance 0 all, for then every bit counts."""

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from typing import assert_never
@@ -28,13 +27,13 @@ from recsys_dist.storage import Folder
 from recsys_dist.training.autorec_memory import require_room
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.bfloat16 import require_bfloat16
-from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
+from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig, result_settings
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory
 from recsys_dist.training.preempt import watch_for_preemption
-from recsys_dist.training.run_folder import CONFIG, STATUS, lock
+from recsys_dist.training.run_folder import CONFIG, STATUS, RunLock
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
@@ -73,8 +72,15 @@ def run_training(config: TrainConfig, collectives: Collectives, preempted: Calla
 
 def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
     folder = Folder(config.run_dir)
+    with RunLock(folder) as lock:
+        return _run_in(folder, lock, config, collectives, preempted)
+
+
+def _run_in(
+    folder: Folder, lock: RunLock, config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]
+) -> Outcome:
+    collectives.together("opening the run folder", lambda: _open(folder, lock, collectives.world))
     scalars = collectives.together("opening TensorBoard", lambda: _scalars(folder, config, collectives.world))
-    collectives.together("opening the run folder", lambda: _require_no_other_folder(folder))
     dataset = collectives.together("opening the dataset", lambda: Dataset.open(config.dataset))
     facts = _facts(dataset)
     collectives.require_same({"the configuration": _digest(config), **{k: str(v) for k, v in facts.items()}})
@@ -91,14 +97,13 @@ def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], 
     if start is None:
         learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
     tracker = Tracker(folder, config.training.epochs, collectives.world.is_first, scalars=scalars)
-    with ExitStack() as until:
-        announce = partial(_announce, folder, config, start, collectives.world, until)
-        collectives.together("preparing the run folder", announce)
-        trainer = build_trainer(config, dataset, collectives)
-        with tracker:
-            tracker.say(_opening(folder, start, config, dataset))
-            outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
-        collectives.together("writing the status", lambda: _report(folder, outcome, trainer, collectives.world))
+    announce = partial(_announce, folder, lock, config, start, collectives.world)
+    collectives.together("preparing the run folder", announce)
+    trainer = build_trainer(config, dataset, collectives)
+    with tracker:
+        tracker.say(_opening(folder, start, config, dataset))
+        outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
+    collectives.together("writing the status", lambda: _report(folder, outcome, trainer, collectives.world))
     return outcome
 
 
@@ -135,7 +140,7 @@ def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str,
             f"dataset: {config.dataset} is not the one that {config.run_dir} was trained on ({saved.dataset}, "
             f"{'another split' if has_other_split else 'other content'}); use that one, or another run_dir"
         )
-    old, new = _result_keys(saved), _result_keys(config)
+    old, new = (result_settings(one.model_dump(mode="json")) for one in (saved, config))
     for key in chain(old, new):
         if old.get(key) != new.get(key):
             raise ConfigError(
@@ -144,23 +149,17 @@ def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str,
             )
 
 
-def _result_keys(config: TrainConfig) -> dict[str, JsonValue]:
-    """The settings that a resumed run must share with its beginning, by their dotted names."""
-    tree = config.model_dump(mode="json")
-    # It changes rounding alone, as the number of ranks does.
-    tree["model"].pop("parallel", None)
-    of_model = {f"model.{key}": value for key, value in tree["model"].items()}
-    return {**of_model, "seed": tree["seed"], "start_from": tree["start_from"]}
-
-
 def _told(settings: dict[str, JsonValue], key: str) -> str:
     return json.dumps(settings[key]) if key in settings else "absent"
 
 
-def _require_no_other_folder(folder: Folder) -> None:
+def _open(folder: Folder, lock: RunLock, world: World) -> None:
+    """Lock a run folder that is there, before its checkpoints are read; a new one is made once all is checked."""
     for file, what in {MANIFEST: "a dataset", MODEL_FILE: "a model"}.items():
         if folder.exists(file):
             raise ConfigError(f"run_dir: {folder.url} is {what}; give a run a folder of its own")
+    if world.is_first and folder.exists():
+        lock.take()
 
 
 def _facts(dataset: Dataset) -> dict[str, JsonValue]:
@@ -212,11 +211,10 @@ def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | N
     return ScalarLog(folder) if config.training.tensorboard and world.is_first else None
 
 
-def _announce(
-    folder: Folder, config: TrainConfig, start: Checkpoint | None, world: World, until: ExitStack
-) -> None:
+def _announce(folder: Folder, lock: RunLock, config: TrainConfig, start: Checkpoint | None, world: World) -> None:
     if world.is_first:
-        lock(folder, until)
+        folder.make()
+        lock.take()
         tree = config.model_dump(mode="json")
         folder.write_bytes(CONFIG, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
         _write_status(folder, "running", start.step if start is not None else 0, None)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from contextlib import ExitStack
+from types import TracebackType
+from typing import IO
 
 from recsys_dist.errors import ConfigError
 from recsys_dist.storage import Folder
@@ -26,26 +27,40 @@ TENSORBOARD = "tensorboard"
 LOCK = ".lock"
 
 
-def lock(folder: Folder, until: ExitStack) -> None:
-    """Keep other trainings out of a local run folder `until` its end, or that of this process, however it comes.
+class RunLock:
+    """Keeps other trainings out of a local run folder, until its end or that of this process, however it comes.
 
-    Raises `ConfigError` where another one has it. Behind a URL, and on a disk that knows no locks, nothing is kept
-    out.
+    Behind a URL, and on a disk that knows no locks, nothing is kept out.
     """
-    if not folder.is_local:
-        return
-    folder.make()
-    file = until.enter_context(folder.local_path(LOCK).open("a+"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        raise ConfigError(
-            f"run_dir: another training ({file.read().strip()}) is writing to {folder.url}; wait for its end, or "
-            "use another run_dir"
-        ) from None
-    except OSError:
-        return
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def take(self) -> None:
+        """Lock the folder, which is there, if that is not done yet. Raises `ConfigError` where another has it."""
+        if self._file is not None or not self._folder.is_local:
+            return
+        self._file = self._folder.local_path(LOCK).open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            raise ConfigError(
+                f"run_dir: another training ({self._file.read().strip()}) is writing to {self._folder.url}; wait "
+                "for its end, or use another run_dir"
+            ) from None
+        except OSError:
+            return
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()

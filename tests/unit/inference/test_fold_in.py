@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -216,6 +218,31 @@ def test_user_autorec_folds_in_as_it_encodes(tmp_path, dataset, ratings):
     np.testing.assert_allclose(folded.predict(everything), model.predict("u17", everything), atol=1e-5)
 
 
+def test_a_new_user_of_few_ratings_is_drawn_to_the_average_and_a_known_one_is_not(tmp_path, dataset):
+    write_merged(autorec_run(dataset, "users"), dataset, tmp_path / "model")
+    told = json.loads((tmp_path / "model/model.json").read_text())
+    num_train = dataset.num_train("users")
+    assert told["fold_in"]["short_length"] == np.quantile(num_train[num_train > 0], 0.05)
+    told["fold_in"] |= {"short_length": 8.0, "short_pull": 8.0}
+    (tmp_path / "model/model.json").write_text(json.dumps(told))
+    model = load_model(str(tmp_path / "model"))
+    few = ["i3", "i9", "i4"], [5.0, 1.0, 2.5]
+    told["fold_in"] |= {"short_length": 0.0}
+    (tmp_path / "model/model.json").write_text(json.dumps(told))
+    as_encoded = load_model(str(tmp_path / "model")).fold_in(*few).user
+
+    user = model.fold_in(*few).user
+
+    share = 3 / (3 + 8) * (8 + 8) / 8
+    expected = share * as_encoded.vector_K + (1 - share) * model.users.vector_RK[-1]
+    torch.testing.assert_close(user.vector_K, expected)
+    torch.testing.assert_close(user.bias, share * as_encoded.bias + (1 - share) * model.users.bias_R[-1])
+    everything = [f"i{item}" for item in range(dataset.num_items)]
+    for known in np.argsort(num_train + 1000 * (num_train == 0))[:3]:
+        folded = model.fold_in([], [], user_id=f"u{known}")
+        np.testing.assert_allclose(folded.predict(everything), model.predict(f"u{known}", everything), atol=1e-5)
+
+
 def test_item_autorec_folds_in_by_ridge_around_the_average_user(tmp_path, dataset, ratings):
     run = autorec_run(dataset, "items", regularization=3.0)
     write_merged(run, dataset, tmp_path / "model")
@@ -279,7 +306,21 @@ def test_the_last_rating_of_an_item_counts(tmp_path, dataset):
 
 @pytest.mark.parametrize(
     "ratings",
-    [[9.0], [np.nan], [np.inf], ["good"], ["3"], [True], np.array([0], "M8[D]"), [10**400], [3.0, 3.0], [[3.0]]],
+    [
+        [9.0],
+        [np.nan],
+        [np.inf],
+        ["good"],
+        ["3"],
+        [True],
+        [True, 3.0],
+        ["3", 4.0],
+        np.array(["3"], object),
+        np.array([0], "M8[D]"),
+        [10**400],
+        [3.0, 3.0],
+        [[3.0]],
+    ],
 )
 def test_ratings_that_cannot_be_are_refused(tmp_path, dataset, ratings):
     write_merged(mf_run(dataset), dataset, tmp_path / "model")

@@ -57,6 +57,26 @@ def test_products_equal_the_dense_formulas_and_their_gradients() -> None:
         torch.testing.assert_close(got, want)
 
 
+def test_tiles_add_up_to_the_whole_where_some_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled, "TILE_COLUMNS", 5)
+    monkeypatch.setattr(sampled, "TILE_ENTRIES", 1)
+    rng = np.random.default_rng(3)
+    mask = rng.random((7, 33)) < 0.8
+    mask[:, :6] = mask[:, 12:18] = mask[4] = False
+    csr = sparse.csr_matrix(mask)
+    pattern = Pattern.from_numpy(csr.indptr, csr.indices, 33, CPU)
+    weights, table = leaf(csr.nnz, seed=1).detach(), leaf(33, 3, seed=2).detach()
+
+    assert pattern.tiles is not None
+    assert list(pattern.tiles.lengths) == [int(mask[:, start : start + 6].sum()) for start in range(0, 33, 6)]
+    dense = torch.zeros(7, 33, dtype=torch.float64).index_put(
+        torch.from_numpy(mask).nonzero(as_tuple=True), weights
+    )
+    torch.testing.assert_close(pattern.rows_sum(weights, table), dense @ table)
+    monkeypatch.setattr(sampled, "LEAST_TILES", 7)
+    assert Pattern.from_numpy(csr.indptr, csr.indices, 33, CPU).tiles is None
+
+
 def test_gradients_agree_with_finite_differences() -> None:
     pattern, mask = random_pattern(5, 7, 0.5, seed=1)
     values = leaf(int(mask.sum()), seed=1).detach()

@@ -114,7 +114,7 @@ def test_without_ratings_to_judge_by_or_epochs_the_first_choice_stands(epochs: i
     assert not search.is_searching
     assert search.choice == first_choice(settings_of())
     assert leaves_open(settings_of())
-    told = "takes 18 epochs" if can_judge else "too few ratings to judge by"
+    told = "a training of 18 epochs or more" if can_judge else "too few ratings to judge by"
     assert told in (obstacle(settings_of(), epochs, can_judge) or "")
 
 

@@ -1,6 +1,5 @@
 import json
 import os
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from recsys_dist.storage import Folder
 from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.fit import Outcome
-from recsys_dist.training.run_folder import lock
+from recsys_dist.training.run_folder import RunLock
 from tests.fake_trainer import FakeTrainer, fake_config
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.states import single_collectives
@@ -113,8 +112,8 @@ def test_a_run_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch)
     assert train(tmp_path / "run", dataset) is Outcome.FINISHED
     monkeypatch.undo()
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["seed"] == 0
-    with ExitStack() as until:
-        lock(Folder(str(tmp_path / "run")), until)
+    with RunLock(Folder(str(tmp_path / "run"))) as lock:
+        lock.take()
 
 
 @pytest.mark.usefixtures("trained")

@@ -123,6 +123,7 @@ def recommend(
     from recsys_dist.inference.lists import check_list_file
     from recsys_dist.inference.model import load_model
     from recsys_dist.inference.order import Order, parse_rank_by
+    from recsys_dist.training.memory import keep_freed_memory
 
     if include_seen and dataset is not None:
         raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
@@ -131,6 +132,8 @@ def recommend(
         if user or dataset is not None or output is None:
             raise ConfigError("--all-users goes without --user and --dataset, and needs --output FILE.parquet")
         check_lists_file(output)
+        # Block after block of scores takes the place of the one before.
+        keep_freed_memory()
     elif not user:
         raise ConfigError("give --user ID, once or more, or --all-users")
     elif output is not None:

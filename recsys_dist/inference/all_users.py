@@ -23,8 +23,9 @@ from recsys_dist.storage import Folder
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model
 
-BLOCK_FLOATS = 1 << 23
-"""Scores held at once, 32 MiB: few enough to stay near the caches until the best of them are found."""
+BLOCK_FLOATS = 1 << 24
+"""Scores held at once, 64 MiB: few enough to stay near the caches until the best of them are found, and rows
+enough for a product of matrices (measured from 2^22 to 2^25)."""
 GROUP_ROWS = 1 << 20
 """Lines that are written together."""
 SCHEMA = pa.schema(

@@ -140,7 +140,8 @@ class _Tally:
     def difference(self, name: str) -> Difference:
         """The tensor's account, where anything was counted."""
         told = f"first at row {self._first_row}, {self.num_differing:,} of {self._num_entries:,} entries differ"
-        return Difference(name, told, _relative(self._gap, max(self._left, self._right)))
+        norm = math.sqrt(max(self._left, self._right))
+        return Difference(name, told, _relative(math.sqrt(self._gap), norm))
 
 
 def _gap(left: torch.Tensor, right: torch.Tensor) -> float:
@@ -148,9 +149,8 @@ def _gap(left: torch.Tensor, right: torch.Tensor) -> float:
     return float((left.double() - right.double()).square().sum()) if left.is_floating_point() else math.inf
 
 
-def _relative(gap: float, whole: float) -> float:
-    """From sums of squares."""
-    return math.sqrt(gap / whole) if 0 < gap < math.inf else gap
+def _relative(gap: float, norm: float) -> float:
+    return gap / norm if 0 < gap < math.inf else gap
 
 
 def _value_difference(name: str, left: JsonValue, right: JsonValue) -> Difference:
@@ -160,12 +160,8 @@ def _value_difference(name: str, left: JsonValue, right: JsonValue) -> Differenc
         return Difference(name, f"{_short(left)} against {_short(right)}", math.inf)
     pairs = list(zip(ours, theirs, strict=True))
     told = f"{sum(_text(a) != _text(b) for a, b in pairs):,} of {len(pairs):,} numbers differ"
-    gaps = [a - b for a, b in pairs]
-    return Difference(name, told, _relative(_squares(gaps), max(_squares(ours), _squares(theirs))))
-
-
-def _squares(numbers: list[float]) -> float:
-    return sum(number**2 for number in numbers)
+    gap, *norms = (math.hypot(*numbers) for numbers in ([a - b for a, b in pairs], ours, theirs))
+    return Difference(name, told, _relative(gap, max(norms)))
 
 
 def _collect_floats(left: JsonValue, right: JsonValue, ours: list[float], theirs: list[float]) -> bool:

@@ -119,8 +119,6 @@ def recommend(
 
     Example: recsys-dist recommend models/ml1m --all-users --output lists.parquet
     """
-    from recsys_dist.inference.all_users import check_lists_file
-    from recsys_dist.inference.lists import check_list_file
     from recsys_dist.inference.model import load_model
     from recsys_dist.inference.order import Order, parse_rank_by
     from recsys_dist.training.memory import keep_freed_memory
@@ -128,22 +126,31 @@ def recommend(
     if include_seen and dataset is not None:
         raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
     require_writable(output)
+    _require_clear_wish(user, all_users, dataset, output)
+    order = Order(parse_rank_by(rank_by), confidence, seed)
     if all_users:
-        if user or dataset is not None or output is None:
-            raise ConfigError("--all-users goes without --user and --dataset, and needs --output FILE.parquet")
-        check_lists_file(output)
         # Block after block of scores takes the place of the one before.
         keep_freed_memory()
-    elif not user:
-        raise ConfigError("give --user ID, once or more, or --all-users")
-    elif output is not None:
-        check_list_file(output)
-    order = Order(parse_rank_by(rank_by), confidence, seed)
     model = load_model(model_dir, device, verify)
     if user:
         _recommend_to(model, user, output, top, include_seen, order, dataset)
     elif output is not None:
         _recommend_to_all(model, output, top, include_seen, order)
+
+
+def _require_clear_wish(user: list[str] | None, all_users: bool, dataset: str | None, output: Path | None) -> None:
+    """Raise `ConfigError` where it is not clear who wants lists, or in which form."""
+    from recsys_dist.inference.all_users import check_lists_file
+    from recsys_dist.inference.lists import check_list_file
+
+    if all_users:
+        if user or dataset is not None or output is None:
+            raise ConfigError("--all-users goes without --user and --dataset, and needs --output FILE.parquet")
+        check_lists_file(output)
+    elif not user:
+        raise ConfigError("give --user ID, once or more, or --all-users")
+    elif output is not None:
+        check_list_file(output)
 
 
 def _recommend_to(

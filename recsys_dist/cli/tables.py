@@ -128,6 +128,7 @@ def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) 
 
 
 RANKED_BY = {"mean": "", "lower": ", by what the taste surely exceeds", "thompson": ", by a draw"}
+"""What the title of a list says of its order, which the predicted ratings do not show."""
 
 
 def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "mean") -> None:

@@ -121,8 +121,8 @@ def fold_in(model: Model, item_ids: ArrayLike, ratings: ArrayLike, user_id: str 
     # the last rating of an item counts.
     item_N, place_N = np.unique(item_N[::-1], return_index=True)
     # Training has seen how few ratings a known user has.
-    is_new = user_id is None or model.users.is_cold_R[user].item()
-    return FoldedUser(model, _new_user(model, item_N, rating_N[::-1][place_N], bool(is_new)), item_N, user)
+    is_new = user_id is None or bool(model.users.is_cold_R[user])
+    return FoldedUser(model, _new_user(model, item_N, rating_N[::-1][place_N], is_new), item_N, user)
 
 
 def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:

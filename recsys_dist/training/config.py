@@ -160,6 +160,7 @@ class AutorecSettings(Settings):
 
 
 MOST_SECONDS = 30 * 24 * 3600.0
+"""A month: longer than anyone waits, and what timeouts of sockets can hold."""
 
 
 class TrainingSettings(Settings):

@@ -38,13 +38,16 @@ def test_ranks_meet_and_compute_with_their_threads(tmp_path: Path, capfd: pytest
     assert "not to be seen" not in capfd.readouterr().out
 
 
-def leaves_what_aborts(collectives: Collectives) -> None:
+def leaves_what_aborts(folder: Path, collectives: Collectives) -> None:
     collectives.any_rank(False)
     atexit.register(os.abort)
+    (folder / f"{collectives.world.rank}").touch()
 
 
-def test_what_would_abort_at_the_end_of_the_interpreter_fails_no_rank() -> None:
-    run_local_ranks(leaves_what_aborts, 2, timeout_s=60)
+def test_what_would_abort_at_the_end_of_the_interpreter_fails_no_rank(tmp_path: Path) -> None:
+    run_local_ranks(functools.partial(leaves_what_aborts, tmp_path), 2, timeout_s=60)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
 def fails(collectives: Collectives) -> None:

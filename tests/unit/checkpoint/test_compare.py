@@ -104,6 +104,7 @@ def test_the_sign_of_a_zero_counts_and_measures_nothing(tmp_path: Path) -> None:
         ("prior", [[1.0, 2.0], [3.0, 4.0 + 4e-8]], "1 of 4 numbers differ", 4e-8 / 30**0.5),
         ("noise", math.nextafter(0.1 + 0.2, 1), "1 of 1 numbers differ", 2**-52 / 0.6 / 2),
         ("epoch", 4, "3 against 4", math.inf),
+        ("search", {**SEARCH, "error": 1e300}, "1 of 2 numbers differ", 1.0),
         ("search", {**SEARCH, "error": 2.0 + 1e-7}, "1 of 2 numbers differ", 1e-7 / 2.5),
         (
             "search",

@@ -202,6 +202,29 @@ def test_what_a_search_holds_back_is_given_back(tmp_path: Path) -> None:
     assert notes[-1].endswith("the last epochs are for all ratings") or "keeping" in notes[-1]
 
 
+def test_a_training_too_short_to_try_anything_says_once_what_it_takes(tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path / "data")
+    trainer = trainer_of(dataset, presence=None, regularization=None)
+    notes = [trainer.train_epoch(lambda: False).note for _ in range(2)]
+    assert notes[0] == (
+        "regularization 200, input_dropout 0, presence 0: nothing else is tried; that needs a training of 18 "
+        "epochs or more, from its start"
+    )
+    assert notes[1] is None
+    assert trainer_of(dataset).train_epoch(lambda: False).note is None, "all is given"
+
+
+def test_what_another_run_has_found_out_is_not_said_to_be_untried(tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path / "data")
+    first = trainer_of(dataset, presence=None)
+    train(first, 1)
+    state = first.state()
+    begun = {**state.values, "epoch": 0, "optimizer": None}
+    second = trainer_of(dataset, presence=None)
+    second.load_state(SavedState(TrainerState(state.tables, begun)))
+    assert second.train_epoch(lambda: False).note is None
+
+
 def test_ratings_twice_as_wide_train_the_same_model(tmp_path: Path) -> None:
     user, item, rating = low_rank_ratings(120, 60, 3000)
     split = np.where(np.random.default_rng(1).random(len(user)) < 0.8, 0, 1)

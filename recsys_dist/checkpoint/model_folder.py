@@ -40,10 +40,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from recsys_dist.arrow import read_parquet
 from recsys_dist.checkpoint.tables import Table, TableWriter
 from recsys_dist.data.blocks import Block, read_block
 from recsys_dist.data.dataset import Dataset, RatingStats, Shard, Side
@@ -255,7 +255,7 @@ class ModelFolder:
             # Always checked, as a wrong id or title looks as good as a right one, and these files are small.
             if hashlib.sha256(content).hexdigest() != record.sha256:
                 raise DataError("it is damaged: its sha256 differs from the recorded one")
-            table = pq.read_table(pa.BufferReader(content))
+            table = read_parquet(content)
         except (pa.ArrowException, OSError, DataError) as error:
             raise CheckpointError(f"{self.folder.url}/{record.name} cannot be read: {error}") from None
         num_rows = self.num_rows(side)

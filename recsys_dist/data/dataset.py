@@ -28,10 +28,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from recsys_dist.arrow import open_parquet, read_parquet
 from recsys_dist.data.blocks import Block, read_block
 from recsys_dist.errors import DataError
 from recsys_dist.storage import FileRecord, Folder
@@ -283,8 +283,8 @@ class Dataset:
     def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
         """All raw ids in parts, each with the dense index of its first."""
         column, start = f"{side[:-1]}_id", 0
-        with pq.ParquetFile(self.folder.local_copy(self.id_file(side))) as file:
-            for batch in file.iter_batches(columns=[column]):
+        with open_parquet(self.folder.local_copy(self.id_file(side))) as file:
+            for batch in file.iter_batches(columns=[column], use_threads=False):
                 yield start, batch[column]
                 start += len(batch)
 
@@ -332,9 +332,8 @@ class Dataset:
     def _table(self, name: str, columns: list[str] | None) -> Any:
         path = self.folder.local_copy(self._record(name))
         try:
-            with path.open("rb") as stream:
-                return pq.read_table(stream, columns=columns)
-        except (pa.ArrowException, OSError, KeyError) as error:
+            return read_parquet(path, columns)
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.folder.url}/{name} cannot be read: {' '.join(str(error).split())}") from None
 
 

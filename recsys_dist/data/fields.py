@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+from recsys_dist.arrow import own_memory
 from recsys_dist.data.item_lines import ItemLines
 from recsys_dist.data.layout import Layout, split_line
 from recsys_dist.data.lines import FINE, Lines
@@ -106,7 +107,7 @@ def _read(data: bytes, layout: Layout, separator: str, quote: str | None) -> pa.
         return pa.table({name: pa.array([], kind) for name, kind in used.items()})
     names = [str(position) for position in range(layout.num_fields)]
     return pa_csv.read_csv(
-        pa.py_buffer(data),
+        own_memory(data),
         pa_csv.ReadOptions(column_names=names, block_size=len(data) + 1, use_threads=False),
         pa_csv.ParseOptions(delimiter=separator, quote_char=quote or False, double_quote=quote is not None),
         pa_csv.ConvertOptions(

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys_dist import arrow
 from recsys_dist.data.config import RatingRules
 from recsys_dist.data.input_config import Column, RatingColumns, TimestampFormat
 from recsys_dist.data.order import LONG_STRETCH
@@ -71,7 +72,7 @@ def open_parquet(file: InputFile) -> Iterator[Any]:
     """Open a Parquet file for reading. Raises `DataError` naming it where it cannot be read."""
     with open_file(file) as stream:
         try:
-            yield pq.ParquetFile(stream)
+            yield arrow.open_parquet(stream)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file.name} is not a usable Parquet file: {' '.join(str(error).split())}") from error
 

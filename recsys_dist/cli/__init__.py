@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recsys_dist.threads import wait_asleep
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    wait_asleep()
     # Each process that such a program starts by multiprocessing imports the program's file, and runs no command.
     from recsys_dist.cli.commands import main as run_command  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from recsys_dist.data.input_config import Column, FileSettings
-from recsys_dist.data.packing import MAGIC
+from recsys_dist.data.kinds import check_begins_as_text
 from recsys_dist.data.sources import MAX_LINE_BYTES, InputFile, first_bytes
 from recsys_dist.errors import DataError
 
@@ -87,7 +87,7 @@ def split_line(line: str, separator: str, quote: str | None, max_fields: int | N
 def _first_lines(file: InputFile, encoding: str) -> list[str]:
     data = first_bytes(file, SAMPLE_BYTES)
     is_whole = len(data) < SAMPLE_BYTES
-    check_begins_as_text(file.name, data)
+    check_begins_as_text(file, data)
     if encoding == "utf-8":
         data = data.removeprefix(UTF8_BOM)
     if not data.strip():
@@ -96,13 +96,6 @@ def _first_lines(file: InputFile, encoding: str) -> list[str]:
     if not is_whole:
         lines = lines[:-1] or [data[:MAX_LINE_BYTES]]
     return [line.removesuffix(b"\r").decode(encoding, errors="replace") for line in lines]
-
-
-def check_begins_as_text(name: str, data: bytes) -> None:
-    """Raise `DataError` with the name of a file that begins as one of another kind does."""
-    for magic, kind in MAGIC.items():
-        if data.startswith(magic):
-            raise DataError(f"{name} is {kind}")
 
 
 def _usual_fields(lines: list[str], settings: FileSettings) -> int:

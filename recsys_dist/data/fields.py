@@ -17,10 +17,12 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from recsys_dist.arrow import own_memory
+from recsys_dist.data.hive import repeated
 from recsys_dist.data.item_lines import ItemLines
 from recsys_dist.data.layout import Layout, split_line
 from recsys_dist.data.lines import FINE, Lines
 from recsys_dist.data.rejects import Reason
+from recsys_dist.data.text_checks import refusals
 from recsys_dist.errors import DataError
 
 _SPARE_SEPARATORS = "\x1f\x1e\x1d\x1c\x1b\x1a\x01\x02\x03\x04\x05\x06\x07"
@@ -57,6 +59,9 @@ def cut_fields(lines: Lines, layout: Layout, is_first: bool, item_above: str | N
     if items is not None:
         is_row &= ~items.is_name
         items.refuse(is_row, reasons)
+    in_folders = {name: repeated(value, 1) for name, value in layout.folder_values.items()}
+    if in_folders:
+        reasons[is_row & (reasons == FINE)] = refusals(list(in_folders.values()))[0]
     is_good = is_row & (reasons == FINE)
     table = _read_plain(lines.select(is_good), layout, int(is_good.sum()))
     if table is None:
@@ -68,6 +73,9 @@ def cut_fields(lines: Lines, layout: Layout, is_first: bool, item_above: str | N
     rows, refused = np.flatnonzero(is_good), np.flatnonzero(is_row & ~is_good)
     if items is not None:
         columns["item"] = items.column(rows)
+    for name, value in in_folders.items():
+        column = value.take(pa.array(np.zeros(len(rows), np.int32)))
+        columns[name] = column.dictionary_decode() if name == "timestamp" else column
     return Fields(columns, rows, refused, reasons[refused], items.below if items is not None else None)
 
 

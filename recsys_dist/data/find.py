@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -39,9 +39,9 @@ def find_files(
     for pattern in patterns:
         for file in _Search(key, pattern, settings, role).files():
             place = (file.url, file.member)
-            # A file that is named itself is no part of anything, however it is found besides.
-            if place not in found or not file.is_part:
-                found[place] = file
+            # What is named itself is no mere part, however it is found besides.
+            is_part = file.is_part and (place not in found or found[place].is_part)
+            found[place] = replace(file, is_part=is_part)
     return sorted(found.values(), key=lambda file: file.name)
 
 

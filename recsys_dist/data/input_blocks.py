@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from recsys_dist.data.config import PrepareConfig, named_paths
+from recsys_dist.data.empty_parts import without_empty
 from recsys_dist.data.find import find_files
 from recsys_dist.data.item_lines import LastItem
 from recsys_dist.data.layout import Layout, read_layout
@@ -40,7 +41,9 @@ class InputBlock:
 def find_blocks(config: PrepareConfig) -> list[InputBlock]:
     """The parts of the input to parse, sorted by full name of the file and place. Looks at the head of each."""
     files = [
-        file for key, role, paths in named_paths(config) for file in find_files(key, paths, config.input, role)
+        file
+        for key, role, paths in named_paths(config)
+        for file in without_empty(key, find_files(key, paths, config.input, role))
     ]
     places = Counter((file.url, file.member) for file in files)
     repeated = [file.name for file in files if places[file.url, file.member] > 1]

@@ -80,7 +80,11 @@ class FileSettings(Settings):
 
 
 class RatingColumns(Settings):
-    """Where the fields of a rating are: names where there is a header, else positions from 0."""
+    """Where the fields of a rating are: names where there is a header, else positions from 0.
+
+    A name may also be the key of folders on the path of the files, as `year` of `year=2020/ratings.csv`; a column
+    of that name in the file itself comes first.
+    """
 
     user: Column
     item: Column | None = None
@@ -165,6 +169,8 @@ def _check_columns(settings: FileSettings, columns: dict[str, Column | None], ke
     if settings.format == "parquet":
         return
     wanted, hint = (str, "header: true needs names") if settings.header else (int, "header: false needs positions")
-    for name, column in given.items():
-        if not isinstance(column, wanted):
-            raise ValueError(f"{key}.{name} is {column!r}, but {hint}")
+    strangers = {name: column for name, column in given.items() if not isinstance(column, wanted)}
+    # Beside positions a name may be that of a folder, which is seen when the files are.
+    if strangers and (settings.header or len(strangers) == len(given)):
+        name, column = next(iter(strangers.items()))
+        raise ValueError(f"{key}.{name} is {column!r}, but {hint}")

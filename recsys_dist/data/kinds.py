@@ -1,6 +1,6 @@
 """What a file is where it is no table of text: told by how it begins, whatever its name says.
 
-In: the first bytes of an input file, unpacked. Out: what people call such a file and what to do with it, or nothing.
+In: the first bytes of an input file, unpacked. Out: what people call such a file and what to do with it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ KINDS = (
     (rb"(\xff\xfe\0\0|\0\0\xfe\xff)", f"UTF-32 text, {UTF_8}"),
     (rb"(\xff\xfe|\xfe\xff)", f"UTF-16 text, {UTF_8}"),
 )
-"""How files begin that are not the text they are taken for, and what to say of them; the first that fits counts."""
+"""How files begin that are not the text they are taken for, and what to say of them; the first match counts."""
 TAR = "a tar archive, which is not read; unpack it and name its folder or the files in it"
 TAR_NAME = re.compile(r"\.(tar(\.\w+)?|t(gz|az|bz|bz2|xz|zst|lz))$", re.IGNORECASE)
 TAR_BLOCK, TAR_CHECKSUM = 512, slice(148, 156)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import codecs
 import csv
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from recsys_dist.data.hive import folder_values, wanted_values
 from recsys_dist.data.input_config import Column, FileSettings
 from recsys_dist.data.kinds import check_begins_as_text
 from recsys_dist.data.sources import MAX_LINE_BYTES, InputFile, first_bytes
@@ -34,6 +36,8 @@ class Layout:
     """Whether lines of their own name the item of the rows below them."""
     max_fields: int | None = None
     """Where the last field keeps further separators, how many fields a line has at most."""
+    folder_values: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """The fields that the folders on the file's path tell for all lines."""
 
 
 def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
@@ -51,10 +55,13 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
                 f"{file.name} line 1 holds a carriage return; a line must end in a line feed or in both"
             )
         names = split_line(lines[0], settings.separator, settings.quote_sign, settings.field_limit) or [lines[0]]
-        num_fields, positions = len(names), _find(file, names, wanted, key)
+        in_folders = wanted_values(file, wanted, names)
+        in_lines = {name: column for name, column in wanted.items() if name not in in_folders}
+        num_fields, positions = len(names), _find(file, names, in_lines, key)
     else:
         num_fields = _usual_fields(lines, settings)
-        positions = {name: int(column) for name, column in wanted.items()}
+        in_folders = wanted_values(file, wanted, ())
+        positions = _positions(file, {name: wanted[name] for name in wanted if name not in in_folders}, key)
         for name, position in positions.items():
             if position >= num_fields:
                 raise DataError(
@@ -70,6 +77,7 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
         positions,
         settings.has_item_lines,
         settings.field_limit,
+        folder_values=in_folders,
     )
 
 
@@ -112,7 +120,20 @@ def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: 
     for field, column in wanted.items():
         if names.count(str(column)) != 1:
             problem = "more than one column" if column in names else "no column"
-            shown = ", ".join(names)[:200]
+            shown = ", ".join([*names, *folder_values(file)])[:200]
             raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
         positions[field] = names.index(str(column))
+    return positions
+
+
+def _positions(file: InputFile, wanted: Mapping[str, Column], key: str) -> dict[str, int]:
+    """Where columns of lines without a header are, which have no names."""
+    positions = {}
+    for name, column in wanted.items():
+        if isinstance(column, str):
+            raise DataError(
+                f"{key}.columns.{name} is {column!r}, but header: false needs positions, and no folder on the "
+                f"path of {file.name} is {column}=..."
+            )
+        positions[name] = column
     return positions

@@ -36,6 +36,7 @@ class Reason(IntEnum):
     DATE = 14
     FEW_OF_USER = 15
     FEW_OF_ITEM = 16
+    LINE_FEED = 17
 
     @property
     def label(self) -> str:
@@ -61,6 +62,7 @@ _LABELS = {
     Reason.DATE: "timestamp is not a date",
     Reason.FEW_OF_USER: "too few ratings of the user",
     Reason.FEW_OF_ITEM: "too few ratings of the item",
+    Reason.LINE_FEED: "line feed inside a field",
 }
 
 

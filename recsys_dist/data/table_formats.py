@@ -1,7 +1,7 @@
 """Tables of many Parquet files of which only a log says which ones count: Delta Lake, Iceberg, Hudi, Paimon.
 
-Deleted and superseded rows stay in files that the log has given up, so that to read all files is to read wrong rows.
-Such a table is refused by name wherever it is met: as a folder, below one, or by a path that leads into it.
+Deleted and superseded rows stay in files that the log has given up, so that to read all files is to read wrong
+rows. Such a table is refused by name wherever it is met: as a folder, below one, or by a path that leads into it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TableGuard:
     _cleared: set[str] = field(default_factory=set)
 
     def check_above(self, path: str, name: str) -> None:
-        """Raise `DataError` where `path` is the folder of a table or lies below one; `name` is what people call it."""
+        """Raise `DataError` where the folder `path` is a table or lies below one; people call it `name`."""
         if self.fs.url.startswith(NO_FOLDERS):
             return
         for folder in _folders(path):

@@ -17,9 +17,11 @@ from recsys_dist.data.input_config import InputSettings
 from recsys_dist.data.layout import read_layout
 from recsys_dist.data.lines import Lines
 from recsys_dist.data.parquet import open_parquet, parse_parquet
+from recsys_dist.data.parquet_types import decoded
 from recsys_dist.data.ratings import ParsedBlock, parse_text
 from recsys_dist.data.sample import Sample, take_sample
 from recsys_dist.data.sources import InputFile
+from recsys_dist.data.text_checks import is_utf8, readable
 from recsys_dist.data.text_shape import TextShape, from_first_item, guess_shape
 from recsys_dist.errors import DataError
 
@@ -163,10 +165,9 @@ def _text_columns(shape: TextShape, pieces: list[Lines]) -> Iterator[ColumnFacts
 
 
 def _as_text(array: pa.Array) -> pa.StringArray:
-    """Any column as text; what no text can be made of is empty."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    """Any column as text; what no text can be made of is empty, and bytes that are no UTF-8 are spelt out."""
     try:
-        return pc.fill_null(pc.cast(array, pa.string()), "")
+        texts = pc.fill_null(pc.cast(decoded(array), pa.string()), "")
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         return pa.array([""] * len(array), pa.string())
+    return texts if is_utf8(texts).all() else pa.array(map(readable, texts), pa.string())

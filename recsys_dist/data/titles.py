@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_dist.data.empty_parts import without_empty
 from recsys_dist.data.fields import cut_fields
 from recsys_dist.data.find import find_files
 from recsys_dist.data.input_config import Column, ItemsSettings
 from recsys_dist.data.layout import read_layout
-from recsys_dist.data.lines import Lines
-from recsys_dist.data.parquet import column_name, open_parquet
+from recsys_dist.data.lines import FINE, Lines
+from recsys_dist.data.parquet_titles import read_title_rows
 from recsys_dist.data.rejects import Reason
 from recsys_dist.data.sources import InputFile, read_blocks
 from recsys_dist.errors import DataError
@@ -22,7 +23,9 @@ BLOCK_BYTES = 32 << 20
 
 def find_titles_files(settings: ItemsSettings | None) -> list[InputFile]:
     """The files with titles, none where none are named."""
-    return find_files("items.paths", settings.paths, settings) if settings is not None else []
+    if settings is None:
+        return []
+    return without_empty("items.paths", find_files("items.paths", settings.paths, settings))
 
 
 def read_titles(files: Sequence[InputFile], settings: ItemsSettings | None) -> pa.Table | None:
@@ -71,8 +74,5 @@ def _plain(column: pa.DictionaryArray) -> pa.Array:
 
 
 def _read_parquet(file: InputFile, columns: Mapping[str, Column]) -> pa.Table:
-    with open_parquet(file) as parquet:
-        names = {field: column_name(file, parquet, f"items.columns.{field}", columns[field]) for field in columns}
-        table = parquet.read(columns=list(names.values()), use_threads=False)
-        found = {field: pc.cast(table[name], pa.large_string()) for field, name in names.items()}
-    return pa.table(found)
+    table, unfit = read_title_rows(file, columns, "items")
+    return table.filter(pa.array(unfit == FINE))

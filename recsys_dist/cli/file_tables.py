@@ -43,7 +43,7 @@ def _file(sniffed: Sniffed) -> Table:
     if sniffed.num_files > 1:
         table.add_row("files in all", f"{sniffed.num_files:,}, of which the largest was looked at")
     if sniffed.num_empty:
-        table.add_row("empty files", f"{sniffed.num_empty:,}, which are skipped")
+        table.add_row("empty files besides", f"{sniffed.num_empty:,}, skipped")
     table.add_row("looked at", sniffed.table.extent)
     table.add_row("packing", " in ".join(part for part in (file.packing, file.member and "zip") if part) or "none")
     table.add_row("format", "Parquet" if sniffed.table.shape is None else "text")

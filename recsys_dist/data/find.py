@@ -17,6 +17,7 @@ from typing import Literal
 from recsys_dist.data.archives import ARCHIVES, check_member, is_hidden, list_members
 from recsys_dist.data.dataset import Split
 from recsys_dist.data.input_config import FileFormat, FileSettings
+from recsys_dist.data.kinds import EXPORT
 from recsys_dist.data.packing import packing_of, without_packing
 from recsys_dist.data.sources import InputFile, stamp_of
 from recsys_dist.data.table_formats import TableGuard
@@ -24,6 +25,7 @@ from recsys_dist.errors import DataError, StorageError
 from recsys_dist.filesystem import Filesystem, reason
 
 PARQUET_NAMES = (".parquet", ".pq")
+OFFICE_MEMBER = "[Content_Types].xml"
 GLOB_SIGNS = "*?["
 
 
@@ -118,6 +120,8 @@ class _Search:
         _, stamp = stamp_of(fs, path)
         with fs.reader(path, name) as stream:
             members = list_members(stream, name, self.settings.max_bytes)
+        if any(member.filename == OFFICE_MEMBER for member in members):
+            raise DataError(f"{name} is an Office document such as xlsx, {EXPORT}")
         chosen = [member for member in members if _is_wanted(member.filename, wanted)]
         if not chosen:
             shown = ", ".join(member.filename for member in members)[:200]

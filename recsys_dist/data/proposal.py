@@ -40,7 +40,8 @@ def _columns(sniffed: Sniffed) -> Iterator[str]:
         comment = "a guess" if role.is_guess else ""
         yield _commented(f"    {field}: {_scalar(role.column.reference)}", comment)
     taken = {role.column.position for role in sniffed.roles.values()}
-    rest = ", ".join(_scalar(one.reference) for one in sniffed.columns if one.position not in taken)
+    references = [column.reference for column in sniffed.columns if column.position not in taken]
+    rest = ", ".join(_scalar(reference) for reference in references if references.count(reference) == 1)
     for field in sniffed.missing:
         yield f"    # {field}: choose" + (f" one of {rest}" if rest else ", but no column is left")
 

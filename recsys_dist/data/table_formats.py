@@ -65,7 +65,7 @@ class TableGuard:
             *above, log, file = ["", *path.split("/")]
             for table in FORMATS:
                 if log == table.log and fnmatchcase(file, table.files):
-                    self._refuse(table, posixpath.join(name, *above), "")
+                    self._refuse(table, "/".join([name, *above[1:]]), "")
 
     def _names(self, folder: str) -> list[str]:
         """The names in a folder; none where there is none, or nobody may look."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from recsys_dist.data.column_facts import ColumnFacts, describe
 from recsys_dist.data.config import RatingRules
 from recsys_dist.data.fields import cut_fields
+from recsys_dist.data.hive import folder_values
 from recsys_dist.data.input_config import InputSettings
 from recsys_dist.data.layout import read_layout
 from recsys_dist.data.lines import Lines
@@ -69,7 +70,7 @@ class TextTable:
     def read(cls, file: InputFile) -> TextTable:
         """Take a sample and guess its shape. Raises `DataError` naming a file that is no text or no table."""
         sample = take_sample(file)
-        shape = guess_shape(file.name, sample.pieces)
+        shape = guess_shape(file.name, sample.pieces, len(folder_values(file)))
         if shape.has_item_lines:
             pieces = [sample.pieces[0], *map(from_first_item, sample.pieces[1:])]
             sample = Sample(tuple(filter(None, pieces)), sample.is_whole)

@@ -63,8 +63,11 @@ class _Cut:
     share: float
 
 
-def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
-    """Guess from the pieces of a sample. Raises `DataError` naming the file where no separator fits."""
+def guess_shape(name: str, pieces: Sequence[bytes], num_elsewhere: int = 0) -> TextShape:
+    """Guess from the pieces of a sample. Raises `DataError` naming the file where no separator fits.
+
+    `num_elsewhere` fields of a rating may be missing in the lines, as the names of folders may tell them.
+    """
     encoding = _encoding(pieces)
     lines = _lines(pieces, encoding)
     if not lines:
@@ -72,7 +75,7 @@ def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
     has_item_lines = ITEM_LINE.fullmatch(lines[0]) is not None
     if has_item_lines:
         lines = [line for line in lines if not ITEM_LINE.fullmatch(line)]
-    cut = _best_cut(name, lines, least=2 if has_item_lines else 3)
+    cut = _best_cut(name, lines, least=max(2, 3 - has_item_lines - num_elsewhere))
     header = None if has_item_lines else _header(cut)
     return TextShape(
         encoding,

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from recsys_dist.config import parse_settings
 from recsys_dist.data.column_facts import ColumnFacts, describe
-from recsys_dist.data.column_roles import Role, guess_roles, is_known_name
+from recsys_dist.data.column_roles import Role, guess_roles
 from recsys_dist.data.empty_parts import set_aside_empty
 from recsys_dist.data.find import find_files
 from recsys_dist.data.hive import folder_values
@@ -68,9 +68,7 @@ def sniff(key: str, pattern: str) -> Sniffed:
     table = _largest_table(files)
     folder_columns = tuple(_folder_columns(files, table))
     fields = _fields(table)
-    # Other folders may be anything: guessed by their values they would be taken for ratings.
-    named = [column for column in folder_columns if is_known_name(column.name or "")]
-    roles = guess_roles([*table.columns, *named], fields)
+    roles = guess_roles([*table.columns, *_telling(folder_columns, table.columns, fields)], fields)
     missing = tuple(field for field in fields if field not in roles and field != "timestamp")
     tree, remarks = _tree(pattern, table, roles), tuple(_doubts(table, roles))
     if missing:
@@ -106,6 +104,22 @@ def _folder_columns(files: Sequence[InputFile], table: TextTable | ParquetTable)
     for position, key in enumerate(keys, start=len(table.columns)):
         texts = [readable(pa.scalar(here[key], pa.binary())) for here in values if key in here]
         yield describe(position, key, pa.array(texts, pa.string()))
+
+
+def _telling(
+    folder_columns: Sequence[ColumnFacts], columns: Sequence[ColumnFacts], fields: Sequence[str]
+) -> list[ColumnFacts]:
+    """The columns of folders whose names tell a role that the name of no column in the file does.
+
+    Guessed by their values they would be taken for ratings, of which folders have few as well.
+    """
+    told = {_named_role(column, fields) for column in columns} | {None}
+    return [column for column in folder_columns if _named_role(column, fields) not in told]
+
+
+def _named_role(column: ColumnFacts, fields: Sequence[str]) -> str | None:
+    roles = guess_roles([column], fields)
+    return next((field for field, role in roles.items() if not role.is_guess), None)
 
 
 def _names(table: TextTable | ParquetTable) -> tuple[str, ...]:

@@ -183,6 +183,20 @@ def test_inspect_offers_the_keys_with_the_values_of_all_files(tmp_path, kind):
     assert {row[0] for row in read_rows} == {"u1", "u2", "u3"}
 
 
+def test_a_name_in_the_file_tells_more_than_that_of_a_folder(tmp_path, kind):
+    names = [f"u{n % 7}" for n in range(40)]
+    rows = {
+        "reviewer": names,
+        "item": names,
+        "stars": [n % 5 + 0.5 for n in range(40)],
+        "created": [1_500_000_000] * 40,
+    }
+    write(tmp_path, kind, "date=2020-01-01/user=x/rating=3/part-0", **rows)
+    found = sniffed(tmp_path)
+    assert found.tree["columns"] == {"user": "reviewer", "item": "item", "rating": "stars", "timestamp": "created"}
+    assert [column.name for column in found.folder_columns] == ["date", "user", "rating"]
+
+
 def test_inspect_shows_a_key_without_a_role_and_names_it_where_one_is_missing(tmp_path, kind):
     write(tmp_path, kind, "bucket=3/part-0", item=[f"i{n}" for n in range(40)], rating=[n / 8 for n in range(40)])
     found = sniffed(tmp_path)

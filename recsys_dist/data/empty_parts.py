@@ -22,10 +22,13 @@ def set_aside_empty(key: str, files: Sequence[InputFile]) -> tuple[list[InputFil
 
     Raises `DataError` with the settings' `key` where all are empty parts.
     """
-    empty = [file for file in files if file.is_part and _is_empty(file)]
-    if empty and len(empty) == len(files):
+    kept: list[InputFile] = []
+    empty: list[InputFile] = []
+    for file in files:
+        (empty if file.is_part and _is_empty(file) else kept).append(file)
+    if empty and not kept:
         raise DataError(f"{key}: {_count(empty, files)} empty; the first is {empty[0].name}")
-    return [file for file in files if file not in empty], empty
+    return kept, empty
 
 
 def without_empty(key: str, files: Sequence[InputFile]) -> list[InputFile]:

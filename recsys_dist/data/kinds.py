@@ -35,6 +35,7 @@ KINDS = (
     (rb"(\x04\x22\x4d|\x02\x21\x4c)\x18", "an lz4 file", UNPACK),
     (rb"\xff\x06\0\0sNaPpY", "a Snappy file", UNPACK),
     (rb"\x1f[\x9d\xa0]", "a file of compress (.Z)", UNPACK),
+    (rb"\x78[\x9c\xda]", "a zlib file", UNPACK),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     (rb"Rar!\x1a\x07", "a rar archive", UNPACK),
     (rb"MSCF\0\0\0\0", "a cabinet archive", UNPACK),
@@ -67,6 +68,8 @@ KINDS = (
 """How files begin that are not the text they are taken for, what people call them and what to do with them."""
 TAR = "a tar archive, which is not read; unpack it and name its folder or the files in it"
 TAR_NAME = re.compile(r"\.(tar(\.\w+)?|t(gz|az|bz|bz2|xz|zst|lz))$", re.IGNORECASE)
+PACKED_NAME = re.compile(r"\.(br|deflate|lzo|lzo_deflate|snappy)$")
+"""Packings that have no beginning of their own."""
 TAR_BLOCK, TAR_CHECKSUM = 512, slice(148, 156)
 PROBE_BYTES = 1 << 12
 
@@ -79,9 +82,14 @@ def check_begins_as_text(file: InputFile, data: bytes) -> None:
 
 
 def kind_of(file: InputFile) -> str | None:
-    """What a file is by how it begins, and what to do with it; None where it is Parquet, text or unknown."""
+    """What a file named as Parquet is by how it begins, and what to do with it; None where nothing tells."""
     data = first_bytes(file, PROBE_BYTES)
-    return None if data.startswith(b"PAR1") else _kind(file, data)
+    if not data or data.startswith(b"PAR1"):
+        return None
+    is_text = min(data) >= ord("\t")
+    return (
+        _kind(file, data) or json_kind(file.name, data) or ("text, which needs another name" if is_text else None)
+    )
 
 
 def _kind(file: InputFile, data: bytes) -> str | None:
@@ -96,7 +104,7 @@ def _kind(file: InputFile, data: bytes) -> str | None:
         if packing is not None and advice.startswith(NAMED):
             return f"{kind} packed by {packing}; unpack it first"
         return f"{kind}, {advice}"
-    return None
+    return f"a packed file, {UNPACK}" if PACKED_NAME.search(file.name) else None
 
 
 def _is_tar(data: bytes) -> bool:

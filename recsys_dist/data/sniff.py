@@ -169,7 +169,7 @@ def _doubts(table: TextTable | ParquetTable, roles: dict[str, Role]) -> Iterator
     if "rating" in roles and roles["rating"].column.kind == "decimal commas":
         yield "the ratings do not parse: they have decimal commas, and must be written with a point"
     for name, count in Counter(_names(table)).items():
-        if count > 1:
+        if count > 1 and name:
             yield f"{count} columns are named {name!r}, so that none of them can be chosen by name: rename them"
     guessed = ", ".join(field for field, role in roles.items() if role.is_guess)
     if guessed:

@@ -11,6 +11,7 @@ import pickle
 import sqlite3
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,9 @@ FILES: dict[str, tuple[bytes, str]] = {
     "a.csv.lz4": (packed("lz4"), f"an lz4 file, which is not read; {UNPACK}"),
     "a.csv.sz": (b"\xff\x06\0\0sNaPpY" + ROWS, f"a Snappy file, which is not read; {UNPACK}"),
     "a.csv.Z": (b"\x1f\x9d\x90" + ROWS, f"a file of compress (.Z), which is not read; {UNPACK}"),
+    "a.csv.deflate": (zlib.compress(ROWS), f"a zlib file, which is not read; {UNPACK}"),
+    "part.csv.snappy": (b"\0\0\x12\x34\0\0" + ROWS, f"a packed file, which is not read; {UNPACK}"),
+    "a.csv.br": (b"\x1b\x0f\x01\xf8" + ROWS[:99], f"a packed file, which is not read; {UNPACK}"),
     "a.7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(99), f"a 7z archive, which is not read; {UNPACK}"),
     "a.rar": (b"Rar!\x1a\x07\x01\0" + bytes(99), f"a rar archive, which is not read; {UNPACK}"),
     "7z.csv": (b"7z\xbc\xaf\x27\x1c\0\4" + ROWS, "a 7z archive"),
@@ -218,6 +222,13 @@ def test_what_is_named_parquet_and_is_not_is_told_by_its_content(tmp_path, name)
     assert told_of(tmp_path / "a.parquet").startswith(
         f"{tmp_path}/a.parquet is not a usable Parquet file: it is {kind.split(',')[0]}"
     )
+
+
+def test_text_that_is_named_parquet_is_told(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(ROWS)
+    (tmp_path / "b.parquet").write_bytes(b'{"user": "u", "item": "i"}\n')
+    assert told_of(tmp_path / "a.parquet").endswith("a usable Parquet file: it is text, which needs another name")
+    assert "b.parquet is not a usable Parquet file: it is JSON Lines" in told_of(tmp_path / "b.parquet")
 
 
 def test_parquet_of_another_name_is_read_where_the_settings_say_so(tmp_path):

@@ -183,6 +183,17 @@ def test_inspect_offers_the_keys_with_the_values_of_all_files(tmp_path, kind):
     assert {row[0] for row in read_rows} == {"u1", "u2", "u3"}
 
 
+def test_inspect_of_lines_without_a_header_under_folders(tmp_path):
+    for user in ("u1", "u2"):
+        (tmp_path / f"user={user}").mkdir()
+        lines = "".join(f"i{n},{n % 5 + 0.5}\n" for n in range(40))
+        (tmp_path / f"user={user}" / "part-0.csv").write_text(lines)
+    found = sniffed(tmp_path)
+    assert (found.tree["header"], found.tree["columns"]) == (False, {"user": "user", "item": 0, "rating": 1})
+    config = parse_settings(PrepareConfig, {**yaml.safe_load(to_yaml(found)), "output": "o"}, source="proposed")
+    assert [len(part) for part in read(config)] == [80, 0]
+
+
 def test_a_name_in_the_file_tells_more_than_that_of_a_folder(tmp_path, kind):
     names = [f"u{n % 7}" for n in range(40)]
     rows = {

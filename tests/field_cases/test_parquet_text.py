@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_dist.data.input_blocks import find_blocks
 from recsys_dist.data.input_config import ItemsSettings
 from recsys_dist.data.sources import MAX_LINE_BYTES
+from recsys_dist.data.tasks import parse_block
 from recsys_dist.data.titles import find_titles, find_titles_files, read_titles
 from recsys_dist.errors import DataError
 from tests.field_cases.reading import CASES, configure, read, sniffed
@@ -136,6 +138,22 @@ def test_texts_as_ratings_and_timestamps_are_checked(tmp_path):
     rows, rejects = read(configure(path, columns))
     assert rows == [("u0", "i", 3.0)]
     assert rejects == [(2, ENCODING), (3, ENCODING), (4, NUL), (5, FEED)]
+
+
+def test_rows_none_of_which_is_text_are_all_set_aside(tmp_path):
+    path = write(tmp_path / "a.parquet", user=texts([b"\xff"] * 3, KINDS[-1]), item=texts([b"\0"] * 3))
+    assert read_file(path) == ([], [(1, NUL), (2, NUL), (3, NUL)])
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(38, 0), pa.string_view(), pa.large_string()], ids=str)
+def test_timestamps_of_the_types_of_whole_numbers_and_text(tmp_path, kind):
+    times = pa.array(["5", "1500000000"])
+    column = times.cast(pa.int64()).cast(kind) if pa.types.is_decimal(kind) else times.cast(kind)
+    path = write(tmp_path / "a.parquet", time=column)
+    config = configure(path, {"user": "user", "item": "item", "rating": "rating", "timestamp": "time"})
+    (block,) = find_blocks(config)
+    (parsed,) = parse_block(block, config)
+    assert parsed.rows.timestamp.tolist() == [5, 1_500_000_000]
 
 
 DECIMALS = [pa.decimal32(9, 0), pa.decimal64(18, 0), pa.decimal128(38, 0), pa.decimal256(60, 0)]

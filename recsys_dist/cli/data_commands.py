@@ -95,7 +95,8 @@ def inspect(
     finds a file that is missing or damaged: the error names the first.
 
     Of a file, from a sample: packing, separator, columns and their likely roles, rows that could not be used, and
-    a configuration for `prepare` to begin with.
+    a configuration for `prepare` to begin with. Of a folder, an archive or a glob the largest file is looked at,
+    and the beginnings of others are held against it; folders named KEY=VALUE are columns.
 
     Example: recsys-dist inspect data/ml1m --verify --plot ml1m.html
 

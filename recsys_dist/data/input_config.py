@@ -99,7 +99,9 @@ class InputSettings(FileSettings):
 
     paths: Paths = ()
     """Files, folders (all files below but those whose names begin with . or _), archives, one file of an archive
-    as archive.zip/name, globs, URLs of any of these. With `split.kind: files` they are named there instead."""
+    as archive.zip/name, globs, URLs of any of these; what holds nothing in a folder, in an archive or of a glob is
+    skipped. Tables of Delta, Iceberg, Hudi and Paimon are refused. With `split.kind: files` files are named there
+    instead."""
     layout: Literal["plain", "netflix"] = "plain"
     """`plain`: a line is a rating. `netflix`: a line `ITEM:` names the item of the lines below it."""
     columns: RatingColumns

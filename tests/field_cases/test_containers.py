@@ -298,6 +298,16 @@ def test_texts_that_begin_alike_are_read(tmp_path, name):
     assert read(config) == (rows, [])
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "separator"), [("x\xda", "latin-1", ","), ("ORCID", "utf-8", "\x01")]
+)
+def test_texts_of_other_encodings_and_separators_that_begin_alike_are_read(tmp_path, text, encoding, separator):
+    (tmp_path / "a.csv").write_text(f"{text}{separator}i{separator}3\n" * 2, encoding=encoding)
+    columns = {"user": 0, "item": 1, "rating": 2}
+    config = configure(tmp_path / "a.csv", columns, header=False, separator=separator, encoding=encoding)
+    assert read(config) == ([(text, "i", 3.0)] * 2, [])
+
+
 def test_names_that_stand_twice_in_a_header_are_said(tmp_path):
     (tmp_path / "a.csv").write_text("user,item,rating,user\n" + "u,i,3,v\n" * 20)
     with pytest.raises(

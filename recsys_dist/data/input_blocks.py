@@ -52,8 +52,7 @@ def find_blocks(config: PrepareConfig) -> list[InputBlock]:
     layouts = {file: _layout(file, config) for file in files}
     ranges: list[tuple[InputFile, int, int]] = []
     for file in sorted(files, key=_place):
-        cut = group_ranges if file.format == "parquet" else InputFile.blocks
-        ranges += [(file, start, stop) for start, stop in cut(file, config.input.block_bytes)]
+        ranges += [(file, start, stop) for start, stop in _cut(file, config)]
     return [
         InputBlock(file, layouts[file], number, start, stop) for number, (file, start, stop) in enumerate(ranges)
     ]
@@ -62,6 +61,12 @@ def find_blocks(config: PrepareConfig) -> list[InputBlock]:
 def _place(file: InputFile) -> tuple[str, str]:
     """Orders files the same way however each was named: by the whole path, without detours."""
     return posixpath.normpath(file.url), file.name
+
+
+def _cut(file: InputFile, config: PrepareConfig) -> list[tuple[int, int]]:
+    if file.format == "parquet":
+        return group_ranges(file, config.input.block_bytes, config.input.columns)
+    return file.blocks(config.input.block_bytes)
 
 
 def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:

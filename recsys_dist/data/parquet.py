@@ -38,12 +38,15 @@ TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """How many of a unit make a second."""
 
 
-def group_ranges(file: InputFile, block_bytes: int) -> list[tuple[int, int]]:
+def group_ranges(file: InputFile, block_bytes: int, columns: RatingColumns | None = None) -> list[tuple[int, int]]:
     """Ranges (start, stop) of row groups that can be parsed apart.
 
-    Each is of about `block_bytes` and one batch of rows at most, unless a single row group is larger.
+    Each is of about `block_bytes` and one batch of rows at most, unless a single row group is larger. Raises
+    `DataError` where the file has not the `columns`.
     """
     with open_parquet(file) as parquet:
+        if columns is not None:
+            rating_columns(file, parquet, columns)
         groups = [parquet.metadata.row_group(number) for number in range(parquet.metadata.num_row_groups)]
     starts, num_bytes, num_rows = [0], 0, 0
     for number, group in enumerate(groups):

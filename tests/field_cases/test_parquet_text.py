@@ -292,6 +292,13 @@ def test_a_name_that_stands_twice_is_said():
     assert "2 columns are named 'user'" in found.remarks[0]
 
 
+def test_columns_of_all_parts_are_looked_at_before_any_is_read(tmp_path):
+    write(tmp_path / "a.parquet")
+    write(tmp_path / "b.parquet", user=[1.5, 2.5])
+    with pytest.raises(DataError, match=r"columns\.user: 'user' of .*b\.parquet is double; it must hold whole"):
+        find_blocks(configure(tmp_path))
+
+
 def test_a_name_that_stands_twice_elsewhere_does_no_harm(tmp_path):
     columns = [["u"], ["i"], [3.0], [1], [2]]
     table = pa.table([pa.array(column) for column in columns], names=["user", "item", "rating", "x", "x"])

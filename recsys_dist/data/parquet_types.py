@@ -28,17 +28,14 @@ def is_number(kind: Any) -> bool:
 
 
 def value_type(kind: Any) -> Any:
-    """The type of the values, however they are encoded."""
-    while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        kind = kind.value_type
-    return kind
+    """The type of the values, whether or not they are dictionary-encoded."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def decoded(array: pa.Array) -> pa.Array:
     """The values one by one, of types that Arrow can encode and compare: decimals and views become strings."""
-    while pa.types.is_dictionary(array.type) or pa.types.is_run_end_encoded(array.type):
-        is_dictionary = pa.types.is_dictionary(array.type)
-        array = array.dictionary_decode() if is_dictionary else pc.run_end_decode(array)
+    if pa.types.is_dictionary(array.type):
+        return pa.DictionaryArray.from_arrays(array.indices, decoded(array.dictionary)).dictionary_decode()
     if pa.types.is_decimal(array.type) or pa.types.is_string_view(array.type):
         return pc.cast(array, pa.string())
     return array

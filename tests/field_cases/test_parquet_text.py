@@ -13,6 +13,7 @@ import pytest
 
 from recsys_dist.data.input_blocks import find_blocks
 from recsys_dist.data.input_config import ItemsSettings
+from recsys_dist.data.parquet_types import decoded, is_text, is_whole, value_type
 from recsys_dist.data.sources import MAX_LINE_BYTES
 from recsys_dist.data.tasks import parse_block
 from recsys_dist.data.titles import find_titles, find_titles_files, read_titles
@@ -169,6 +170,16 @@ def test_decimals_without_fractions_are_ids_as_in_csv(tmp_path, kind):
     assert rejects == [(5, "empty user id")]
 
 
+@pytest.mark.parametrize("kind", [*KINDS[:3], *DECIMALS, pa.int8()], ids=str)
+def test_values_come_out_of_dictionaries_of_any_type(kind):
+    # Other writers make dictionaries of types of which Arrow itself writes none.
+    texts = kind in KINDS
+    values = pa.array(["7", "5"] if texts else [decimal.Decimal(7), decimal.Decimal(5)]).cast(kind)
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 0, None, 1], pa.int8()), values)
+    assert (is_text(value_type(column.type)), is_whole(value_type(column.type))) == (texts, not texts)
+    assert decoded(column).cast(pa.string()).to_pylist() == ["7", "7", None, "5"]
+
+
 def test_decimal_ids_are_exact_beyond_64_bits(tmp_path):
     large = 10**37 + 1
     column = pa.array([decimal.Decimal(large), decimal.Decimal(large + 1)], pa.decimal128(38, 0))
@@ -227,8 +238,8 @@ def test_what_is_neither_text_nor_a_number_is_one_line_with_what_to_do(tmp_path,
     assert told.startswith(f"input.columns.{field}: {field!r} of {path} is ")
     assert told.endswith(f"; it must hold {allowed} or text: cast it when the file is written")
     assert "\n" not in told
-    # `inspect` says it too, and ends.
-    sniffed(path)
+    # `inspect` proposes the column by its name, and says the same of it.
+    assert f"the file is not readable as proposed: {told}" in sniffed(path).remarks
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.int8(), pa.uint64()], ids=str)

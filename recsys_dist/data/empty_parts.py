@@ -1,6 +1,7 @@
-"""Parts of an input that hold nothing, as Spark writes one for each task without rows: set aside and counted.
+"""Empty parts of an input: set aside and counted. Spark writes one for each task without rows.
 
-A file that is named itself is no such part: that it is empty is a mistake to tell.
+In: the files that the settings stand for. Out: those to read, and the parts that hold nothing. A file that is
+named itself is read even so, to tell its user that it is empty.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def set_aside_empty(key: str, files: Sequence[InputFile]) -> tuple[list[InputFile], list[InputFile]]:
-    """The files that hold something, or are named themselves, and the empty parts.
+    """The files to read, and the empty parts.
 
     Raises `DataError` with the settings' `key` where all are empty parts.
     """

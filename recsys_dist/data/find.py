@@ -41,7 +41,7 @@ def find_files(
     for pattern in patterns:
         for file in _Search(key, pattern, settings, role).files():
             place = (file.url, file.member)
-            # What is named itself is no mere part, however it is found besides.
+            # A file that is named itself is no part, even where a folder that is named holds it too.
             is_part = file.is_part and (place not in found or found[place].is_part)
             found[place] = replace(file, is_part=is_part)
     return sorted(found.values(), key=lambda file: file.name)
@@ -157,7 +157,7 @@ def _file_above(fs: Filesystem) -> str:
     above = next((folder for folder in Path(fs.path).parents if folder.exists()), None) if fs.is_local else None
     if above is None or not above.is_file():
         return ""
-    return f": {above} is a file, and files in zip archives alone can be named"
+    return f": {above} is a file, and only files within a zip archive can be named"
 
 
 def _split_archive(path: str) -> tuple[str, str | None]:

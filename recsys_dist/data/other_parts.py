@@ -1,6 +1,6 @@
-"""The other files of an input, held against the settings that were guessed from one of them.
+"""The other files of an input, compared with the one that the settings were guessed from.
 
-In: files and settings. Out: why a file cannot be read by these settings, and what is unlike the one looked at.
+In: files and settings. Out: why a file cannot be read by these settings, and how its columns and rows differ.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def compare(files: Sequence[InputFile], sniffed: InputFile, settings: InputSetti
 
 
 def disagreements(parts: Sequence[Part], sniffed: InputFile, names: tuple[str, ...]) -> Iterator[str]:
-    """What to mind of files that can be read, but are not like the one looked at, whose columns are `names`."""
+    """How readable files differ from the one looked at, whose columns are `names`."""
     other = [part for part in parts if part.names != names]
     if other:
         instead = f"{_shown(other[0].names)} in place of {_shown(names)}"

@@ -42,7 +42,7 @@ def group_ranges(file: InputFile, block_bytes: int, columns: RatingColumns | Non
     """Ranges (start, stop) of row groups that can be parsed apart.
 
     Each is of about `block_bytes` and one batch of rows at most, unless a single row group is larger. Raises
-    `DataError` where the file has not the `columns`.
+    `DataError` where the file lacks one of the `columns`.
     """
     with open_parquet(file) as parquet:
         if columns is not None:

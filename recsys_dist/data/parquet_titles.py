@@ -1,7 +1,7 @@
 """Ids and titles of items from Parquet, with the checks that ratings get.
 
-A row whose id or title no line of a text file could hold has a reason, as rejected ratings have; titles may be of
-any type that has a text.
+Each row has a reason, as a rejected rating has, where no line of a text file could hold its id and title. Titles
+may be of any type that has a text.
 """
 
 from __future__ import annotations
@@ -40,5 +40,11 @@ def read_title_rows(file: InputFile, columns: Mapping[str, Column], key: str) ->
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Raises ArrowNotImplementedError for a type that has no text, as of lists."""
-    chunks = [pc.cast(decoded(chunk), pa.large_string()) for chunk in column.chunks]
-    return pa.chunked_array(chunks, pa.large_string())
+    return pa.chunked_array([_text(decoded(chunk)) for chunk in column.chunks], pa.large_string())
+
+
+def _text(array: pa.Array) -> pa.Array:
+    if any(test(array.type) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)):
+        # As they are: whether they are text is checked row by row.
+        return pc.cast(array, pa.large_binary()).view(pa.large_string())
+    return pc.cast(array, pa.large_string())

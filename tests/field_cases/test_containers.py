@@ -194,7 +194,9 @@ def test_the_field_case_of_tar_loses_no_first_rows(capsys):
 
 def test_a_path_into_a_tar_archive_is_told(tmp_path):
     (tmp_path / "a.tar").write_bytes(tar())
-    with pytest.raises(DataError, match=r"no file .*a\.tar/0/ratings\.csv: .*a\.tar is a file, and files in zip"):
+    with pytest.raises(
+        DataError, match=r"no file .*a\.tar/0/ratings\.csv: .*a\.tar is a file, and only files within a zip"
+    ):
         find_files("input.paths", [str(tmp_path / "a.tar/0/ratings.csv")], FileSettings())
 
 

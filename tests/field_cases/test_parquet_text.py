@@ -271,7 +271,7 @@ def known_titles(path: Path, ids: list[str]) -> list[str | None]:
     return find_titles(known, pa.array(ids, pa.large_string())).to_pylist()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", [*KINDS, pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
 def test_a_title_that_is_no_text_is_null_and_the_others_stay(tmp_path, kind):
     path = tmp_path / "titles.parquet"
     names = texts([b"Heat", b"Am\xe9lie", b"A\0B", b"two\nlines", b"M", None], kind)

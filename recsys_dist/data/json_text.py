@@ -1,6 +1,7 @@
-"""Whether a text is JSON, which has columns of its own and is no table of separated fields.
+"""Tells JSON, and lines of Python dictionaries, from tables of separated fields.
 
-A CSV may begin with a brace or a bracket too: JSON is what a whole line is, or what can be nothing else.
+A CSV may begin with a brace or a bracket as well. A text is JSON where a value takes up its whole first line, or
+where a value that was not looked at to its end can be nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def json_kind(name: str, data: bytes) -> str | None:
     text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="replace").lstrip()
     if text[:1] not in {"{", "["}:
         return None
-    if PYTHON_OBJECT.match(text):
+    if PYTHON_OBJECT.match(text) and text.partition("\n")[0].rstrip().endswith("}"):
         return "Python dictionaries line by line, which are not read; convert them to CSV or Parquet"
     try:
         value, stop = json.JSONDecoder().raw_decode(text)

@@ -6,13 +6,13 @@ With a header the columns are found by name; without one the number of fields is
 from __future__ import annotations
 
 import codecs
-import csv
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from recsys_dist.data.input_config import Column, FileSettings
 from recsys_dist.data.packing import MAGIC
+from recsys_dist.data.quoted_line import split_quoted
 from recsys_dist.data.sources import MAX_LINE_BYTES, InputFile, first_bytes
 from recsys_dist.errors import DataError
 
@@ -34,6 +34,11 @@ class Layout:
     """Whether lines of their own name the item of the rows below them."""
     max_fields: int | None = None
     """Where the last field keeps further separators, how many fields a line has at most."""
+    escape: str | None = None
+
+    def split(self, line: str) -> list[str] | None:
+        """The fields of one line; None where its quotes or escapes are wrong."""
+        return split_line(line, self.separator, self.quote, self.max_fields, self.escape)
 
 
 def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
@@ -50,7 +55,7 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
             raise DataError(
                 f"{file.name} line 1 holds a carriage return; a line must end in a line feed or in both"
             )
-        names = split_line(lines[0], settings.separator, settings.quote_sign, settings.field_limit) or [lines[0]]
+        names = _split(lines[0], settings) or [lines[0]]
         num_fields, positions = len(names), _find(file, names, wanted, key)
     else:
         num_fields = _usual_fields(lines, settings)
@@ -70,18 +75,23 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
         positions,
         settings.has_item_lines,
         settings.field_limit,
+        settings.escape,
     )
 
 
-def split_line(line: str, separator: str, quote: str | None, max_fields: int | None = None) -> list[str] | None:
-    """The fields of one line; None where a quote is left open. `max_fields` goes with no quotes."""
-    # Longer lines are refused in any case, and the reader of quoted fields gives up on them.
+def split_line(
+    line: str, separator: str, quote: str | None, max_fields: int | None = None, escape: str | None = None
+) -> list[str] | None:
+    """The fields of one line; None where its quotes or escapes are wrong. `max_fields` goes with neither."""
+    # Longer lines are refused in any case.
     line = line[:MAX_LINE_BYTES]
-    if quote is None or quote not in line:
-        return line.split(separator, -1 if max_fields is None else max_fields - 1)
-    # A second line shows whether the first one ended: an open quote swallows the line end.
-    fields = next(csv.reader([line + "\n", "\n"], delimiter=separator, quotechar=quote))
-    return None if any("\n" in field for field in fields) else fields
+    if any(sign is not None and sign in line for sign in (quote, escape)):
+        return split_quoted(line, separator, quote, escape)
+    return line.split(separator, -1 if max_fields is None else max_fields - 1)
+
+
+def _split(line: str, settings: FileSettings) -> list[str] | None:
+    return split_line(line, settings.separator, settings.quote_sign, settings.field_limit, settings.escape)
 
 
 def _first_lines(file: InputFile, encoding: str) -> list[str]:
@@ -107,9 +117,7 @@ def check_begins_as_text(name: str, data: bytes) -> None:
 
 def _usual_fields(lines: list[str], settings: FileSettings) -> int:
     """The commonest number of fields; of equally common ones the largest."""
-    cut = (
-        split_line(line, settings.separator, settings.quote_sign, settings.field_limit) for line in lines if line
-    )
+    cut = (_split(line, settings) for line in lines if line)
     counts = Counter(len(fields) for fields in cut if fields is not None)
     return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
 

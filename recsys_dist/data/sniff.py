@@ -80,6 +80,8 @@ def _tree(pattern: str, table: TextTable | ParquetTable, roles: dict[str, Role])
     if table.shape is not None:
         shape = table.shape
         tree |= {"separator": shape.separator, "quote": shape.quote, "header": shape.header is not None}
+        if shape.escape is not None:
+            tree["escape"] = shape.escape
         tree |= {"encoding": shape.encoding, "layout": "netflix" if shape.has_item_lines else "plain"}
     tree["columns"] = {field: roles[field].column.reference for field in _fields(table) if field in roles}
     has_dates = "timestamp" in roles and roles["timestamp"].column.kind == "dates"

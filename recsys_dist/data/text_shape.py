@@ -19,6 +19,7 @@ from recsys_dist.errors import DataError
 SEPARATORS = {"::": "::", "\t": "tab", ",": ",", ";": ";", "|": "|", " ": "blank"}
 """The separators that are tried, and what people call them; of equally good ones the first counts."""
 QUOTE = '"'
+ESCAPE = "\\"
 ITEM_LINE = re.compile(r"[^,;|\s]+:")
 SHAPE_LINES = 4000
 """So many lines from the beginning of each piece of the sample are cut by every separator."""
@@ -41,6 +42,7 @@ class TextShape:
     num_fields: int
     share: float
     """The fraction of the lines that have this number of fields."""
+    escape: str | None = None
 
     @property
     def layout(self) -> Layout:
@@ -50,6 +52,7 @@ class TextShape:
         return Layout(
             *(self.separator, self.quote, self.encoding, has_header, self.num_fields, positions),
             has_item_lines=self.has_item_lines,
+            escape=self.escape,
         )
 
 
@@ -61,6 +64,7 @@ class _Cut:
     rows: list[list[str] | None]
     num_fields: int
     share: float
+    escape: str | None = None
 
 
 def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
@@ -84,6 +88,7 @@ def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
         has_item_lines,
         cut.num_fields,
         cut.share,
+        cut.escape,
     )
 
 
@@ -123,11 +128,21 @@ def _best_cut(name: str, lines: Sequence[str], least: int) -> _Cut:
 
 
 def _cut(separator: str, lines: Sequence[str]) -> _Cut:
+    """By the separator and, where more lines are cut alike with it, by an escape before quotes and separators."""
+    cut = _cut_by(separator, None, lines)
+    marks = (ESCAPE + QUOTE, ESCAPE + separator)
+    if len(separator) > 1 or not any(mark in line for line in lines for mark in marks):
+        return cut
+    escaped = _cut_by(separator, ESCAPE, lines)
+    return escaped if escaped.share > cut.share else cut
+
+
+def _cut_by(separator: str, escape: str | None, lines: Sequence[str]) -> _Cut:
     quote = QUOTE if len(separator) == 1 else None
-    rows = [split_line(line, separator, quote) for line in lines]
+    rows = [split_line(line, separator, quote, escape=escape) for line in lines]
     counts = Counter(len(row) for row in rows if row is not None)
     num_fields, num_lines = max(counts.items(), key=lambda counted: counted[::-1], default=(0, 0))
-    return _Cut(separator, rows, num_fields, num_lines / max(len(lines), 1))
+    return _Cut(separator, rows, num_fields, num_lines / max(len(lines), 1), escape)
 
 
 def _quote(separator: str, lines: Sequence[str]) -> str | None:

@@ -199,8 +199,8 @@ SEPARATORS = [
     Case(
         "line_end_in_quotes.csv",
         HEADER + b'"a\nb",i,3\nv,j,4\n',
-        [(3, 'b"', "i", 3.0), (4, "v", "j", 4.0)],
-        [(2, "quote not closed")],
+        [(4, "v", "j", 4.0)],
+        [(2, "quote not closed"), (3, "stray quote in a field")],
     ),
     Case("quotes_that_are_none.csv", HEADER + b'"u,i,3\n', [(2, '"u', "i", 3.0)], input={"quote": None}),
     Case("windows_line_ends.csv", GOOD.replace(b"\n", b"\r\n"), GOOD_ROWS),

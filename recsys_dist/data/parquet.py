@@ -21,13 +21,12 @@ from recsys_dist.data.order import LONG_STRETCH
 from recsys_dist.data.ratings import ParsedBlock, check_rows
 from recsys_dist.data.rejects import Rejects, shorten
 from recsys_dist.data.sources import InputFile, open_file
+from recsys_dist.data.timestamps import parse_timestamps, tells_moments
 from recsys_dist.errors import DataError
 
 BATCH_ROWS = 1 << 20
 PROBE_ROWS = 4096
 """Looked at to tell whether neighbours often hold the same."""
-TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""How many of a unit make a second."""
 
 
 def group_ranges(file: InputFile, block_bytes: int) -> list[tuple[int, int]]:
@@ -81,9 +80,9 @@ def _rating_column(file: InputFile, parquet: pq.ParquetFile, field: str, column:
     kind = parquet.schema_arrow.field(name).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_number = pa.types.is_integer(kind) or (field == "rating" and pa.types.is_floating(kind))
-    is_moment = field == "timestamp" and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+    is_moment = field == "timestamp" and tells_moments(kind)
     if not (is_number or is_moment or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        allowed = {"rating": "numbers", "timestamp": "whole numbers, dates"}.get(field, "whole numbers")
+        allowed = {"rating": "numbers", "timestamp": "numbers, dates and times"}.get(field, "whole numbers")
         raise DataError(
             f"input.columns.{field}: {name!r} of {file.name} is {kind}; it must hold {allowed} or text"
         )
@@ -104,10 +103,11 @@ def column_name(file: InputFile, parquet: pq.ParquetFile, key: str, column: Colu
 def _parse_batch(batch: dict[str, pa.Array], rules: RatingRules, timestamp_format: TimestampFormat) -> ParsedBlock:
     columns = {field: _as_text(array) for field, array in batch.items() if field != "timestamp"}
     if "timestamp" in batch:
-        columns["timestamp"] = _as_timestamp(batch["timestamp"])
+        columns["timestamp"] = _decoded(batch["timestamp"])
     num_rows = len(columns["user"])
     rows, refused, reasons = check_rows(columns, np.arange(num_rows), rules, timestamp_format)
-    texts = (",".join(str(column[int(row)].as_py()) for column in columns.values()) for row in refused)
+    shown = {field: _readable(column.take(pa.array(refused))) for field, column in columns.items()}
+    texts = (",".join(map(str, values)) for values in zip(*shown.values(), strict=True))
     rejects = Rejects.of(
         (int(row) + 1, int(reason), shorten(text))
         for row, reason, text in zip(refused, reasons, texts, strict=True)
@@ -138,20 +138,13 @@ def _encode(array: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(np.repeat(values.indices.to_numpy(), lengths), values.dictionary)
 
 
-def _as_timestamp(array: pa.Array) -> pa.Array:
-    """Integers that fit int64 as they are, dates and times as seconds since 1970, all else as text."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
-        return _as_seconds(array)
-    if pa.types.is_integer(array.type) and array.type != pa.uint64():
-        return array
-    return pc.fill_null(pc.cast(array, pa.string()), "")
+def _decoded(array: pa.Array) -> pa.Array:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _as_seconds(moments: pa.Array) -> pa.Array:
-    """Dates and times as whole seconds since 1970, what is below a second cut off."""
-    if pa.types.is_date(moments.type):
-        moments = pc.cast(moments, pa.timestamp("s"), safe=False)
-    ticks = pc.fill_null(pc.cast(moments, pa.int64()), 0).to_numpy()
-    return pa.array(ticks // TICKS[moments.type.unit], mask=moments.is_null().to_numpy(zero_copy_only=False))
+def _readable(column: pa.Array) -> list[object]:
+    """Values for people; moments as whole seconds, which Python has no type for in all cases."""
+    if not pa.types.is_temporal(column.type):
+        return list(column.to_pylist())
+    moments, is_bad = parse_timestamps(column, "number")
+    return [None if bad else second for second, bad in zip(moments.whole.tolist(), is_bad.tolist(), strict=True)]

@@ -29,7 +29,9 @@ def _grammar(separator: str, quote: str | None, escape: str | None) -> tuple[re.
     end, sign, mark = re.escape(separator), re.escape(quote or ""), re.escape(escape or "")
     escaped = rf"{mark}." if escape else r"(?!)"
     doubled = sign * 2 if quote else r"(?!)"
-    quoted = rf"{sign}(?P<quoted>(?:[^{sign}{mark}]|{doubled}|{escaped})*+){sign}" if quote else r"(?P<quoted>(?!))"
+    quoted = (
+        rf"{sign}(?P<quoted>(?:[^{sign}{mark}]|{doubled}|{escaped})*+){sign}" if quote else r"(?P<quoted>(?!))"
+    )
     plain = rf"(?P<plain>(?:[^{end}{sign}{mark}]|{escaped})*+)"
     field = re.compile(rf"(?:{quoted}|{plain})(?P<end>{end}|\Z)", re.DOTALL)
     return field, re.compile(rf"{doubled}|{escaped}", re.DOTALL)

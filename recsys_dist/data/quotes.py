@@ -37,7 +37,8 @@ def _escapes(places: NDArray[np.intp]) -> NDArray[np.intp]:
     number = np.arange(len(places))
     is_first = np.diff(places, prepend=-2) != 1
     first = np.maximum.accumulate(np.where(is_first, number, 0))
-    return places[(number - first) % 2 == 0]
+    acting: NDArray[np.intp] = places[(number - first) % 2 == 0]
+    return acting
 
 
 def _misplaced(

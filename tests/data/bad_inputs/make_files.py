@@ -251,7 +251,7 @@ NUMBERS = [
     ),
     Case(
         "timestamps.csv",
-        b"user,item,rating,time\nu,i,3,1.5\nu,j,3,\nu,k,3,9223372036854775808\nu,l,3,-9223372036854775808\n",
+        b"user,item,rating,time\nu,i,3,1.5s\nu,j,3,\nu,k,3,9223372036854775808\nu,l,3,-9223372036854775808\n",
         [(5, "u", "l", 3.0, -(2**63))],
         [(line, TIME) for line in (2, 3, 4)],
         input=TIMED,

@@ -14,8 +14,8 @@ from recsys_dist.data.layout import Layout, read_layout
 from recsys_dist.data.ratings import parse_text
 from recsys_dist.data.rejects import Reason
 from recsys_dist.data.sources import MAX_LINE_BYTES, read_blocks
-from tests.quoted import fields_of
 from recsys_dist.errors import DataError
+from tests.quoted import fields_of
 
 RULES = RatingRules(min=0.5, max=5)
 POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
@@ -72,7 +72,7 @@ BAD_ROWS = [
     (b"u,i,-4,1", Reason.OUT_OF_RANGE),
     (b"u,i,0.49999999999,1", None),
     (b"u,i,4,", Reason.TIMESTAMP),
-    (b"u,i,4,1.5", Reason.TIMESTAMP),
+    (b"u,i,4,1.5s", Reason.TIMESTAMP),
     (b"u,i,4,9223372036854775808", Reason.TIMESTAMP),
     (b"u,i,4," + b"9" * 5000, Reason.TIMESTAMP),
     (b"u,i,4,0x1F", Reason.TIMESTAMP),

@@ -47,6 +47,7 @@ from recsys_dist.data.settled import Buckets, Run, Source
 from recsys_dist.data.shards import RUNS, SettledInfo
 from recsys_dist.data.split import TRAIN, Cutoffs
 from recsys_dist.data.tables import id_schema, write_table
+from recsys_dist.data.timestamps import Moments
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.storage import FileRecord, Folder
@@ -86,6 +87,7 @@ class Addition:
     def run(self, blocks: list[InputBlock]) -> Manifest:
         """Write the files of the new dataset and return its manifest."""
         infos, added = self.reading.parse(blocks)
+        self.reading.tell_units(infos, added, self._base_times())
         ticks = max(self.base.manifest.timestamp_ticks, *(info.ticks for info in infos))
         runs = [replace(run, ticks=ticks) for run in (*base_runs(self.base, self._roles()), *added)]
         self.reading.scratch.save_json(RUNS, [asdict(run) for run in runs])
@@ -119,6 +121,14 @@ class Addition:
             )
         if _num_ratings(manifest) == _num_ratings(self.base.manifest):
             logger.warning("append: every pair of %s was rated in %s before; what is new are ratings", names, url)
+
+    def _base_times(self) -> list[tuple[str, tuple[int, int]]]:
+        """The span of some timestamps of the dataset, in whole units, with its name."""
+        if self.config.input.columns.timestamp is None:
+            return []
+        _, times = self.base.timed_ratings("train", 0)
+        span = Moments(times // self.base.manifest.timestamp_ticks).span
+        return [(self.base.folder.url, span)] if span is not None else []
 
     def _roles(self) -> list[int]:
         """What the splits of the dataset count as: where files make the split, as rows of those files."""

@@ -105,7 +105,7 @@ class RatingColumns(Settings):
     """null with `layout: netflix` alone."""
     rating: Column
     timestamp: Column | None = None
-    """By convention seconds since 1970; null where the files have none."""
+    """Numbers, by convention seconds since 1970, or dates; null where the files have none."""
 
 
 class InputSettings(FileSettings):
@@ -118,9 +118,12 @@ class InputSettings(FileSettings):
     """`plain`: a line is a rating. `netflix`: a line `ITEM:` names the item of the lines below it."""
     columns: RatingColumns
     timestamp_format: TimestampFormat = "number"
-    """`number`: whole numbers, kept as they are. `iso`: dates as 2005-09-06, or with a time as 2005-09-06 23:59:59
-    (T for the blank and Z at the end are allowed), all of them UTC, which become seconds since 1970; a date is its
-    midnight and fractions of seconds are cut off. Dates and times of Parquet become the same."""
+    """`number`: numbers such as 1126051199 or 1126051199.5, kept as they are. `iso`: dates as 2005-09-06, or with
+    a time as 2005-09-06 23:59:59.5 (or T for the blank) and with the offset from UTC, such as Z or +02:00, if it
+    is not UTC; they become seconds since 1970, a date its midnight. Dates and times of Parquet become the same.
+    Digits behind the point count: a dataset keeps all of its timestamps in units, thousandths, millionths or
+    billionths, the coarsest that holds them exactly; `split.test_from` and `valid_from` count units all the same.
+    """
     block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
     """Bytes of input that one task parses, and of Parquet a million rows at most where its row groups allow that;
     memory per worker is about ten times as much."""

@@ -119,6 +119,9 @@ def _usual_fields(lines: list[str], settings: FileSettings) -> int:
     """The commonest number of fields; of equally common ones the largest."""
     cut = (_split(line, settings) for line in lines if line)
     counts = Counter(len(fields) for fields in cut if fields is not None)
+    if not counts:
+        # All lines are going to be refused for their quotes, which says more than that they have no fields.
+        counts = Counter(len(line.split(settings.separator)) for line in lines if line)
     return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
 
 

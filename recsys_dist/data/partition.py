@@ -42,6 +42,8 @@ class RunInfo:
     bucket_rows: NDArray[np.int64]
     ticks: int = 1
     """The parts of a unit that hold all timestamps as whole numbers."""
+    times: tuple[int, int] | None = None
+    """The smallest and the largest timestamp in whole units; None without any."""
 
 
 def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
@@ -52,7 +54,7 @@ def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
         scratch.save(f"{name}.rejects", block.rejects.arrays())
     buckets, position = np.unique(bucket_of(hashes), return_inverse=True)
     bucket_rows = np.bincount(position, rows_per_user, len(buckets)).astype(np.int64)
-    timestamp = block.rows.timestamp
+    moments = Moments(block.rows.timestamp, block.rows.nanos) if block.rows.timestamp is not None else None
     return RunInfo(
         name=name,
         num_lines=block.num_lines,
@@ -61,7 +63,8 @@ def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
         first_reject=block.rejects.first(),
         buckets=buckets,
         bucket_rows=bucket_rows,
-        ticks=1 if timestamp is None else Moments(timestamp, block.rows.nanos).ticks,
+        ticks=moments.ticks if moments is not None else 1,
+        times=moments.span if moments is not None else None,
     )
 
 

@@ -78,7 +78,7 @@ def prepare(
             open_cluster(config.cluster, len(blocks), progress) as cluster,
             output.writing(),
         ):
-            reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files)
+            reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files, tell)
             if base is not None:
                 manifest = Addition(reading, base, work.dataset, table).run(blocks)
             else:
@@ -126,6 +126,7 @@ class _Preparation:
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
         infos, runs = self.reading.parse(blocks)
+        self.reading.tell_units(infos, runs)
         ticks = max(info.ticks for info in infos)
         runs = [replace(run, ticks=ticks) for run in runs]
         self.scratch.save_json(RUNS, [asdict(run) for run in runs])

@@ -65,7 +65,7 @@ def _strangers(dataset: Dataset, told: pa.ChunkedArray) -> Iterator[str]:
     if stranger is None or num_titled >= FEW * min(dataset.num_items, len(told)):
         return
     how_many = f"only {num_titled:,} of {dataset.num_items:,} items" if num_titled else "no item"
-    have = "have" if num_titled else "has"
+    have = "have" if num_titled > 1 else "has"
     unused = told.filter(pc.invert(pc.is_in(told, value_set=pc.cast(dataset.ids("items"), told.type))))
     yield (
         f"{how_many} of the ratings {have} a title: ids in items.paths look like {_quoted(unused[0].as_py())}, "

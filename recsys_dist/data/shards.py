@@ -207,7 +207,7 @@ def timestamps_of(run: Run, moments: Moments, line: NDArray[np.integer]) -> NDAr
         place = error.args[0]
         raise DataError(
             f"{run.file} line {run.first_line - 1 + line[place]}: timestamp {moments.whole[place]} is too large "
-            f"to be kept in parts of 1/{run.ticks:,}, which others need; correct it, or give the others fewer digits"
+            f"to be kept in parts of 1/{run.ticks:,}, which others need; correct it or leave out digits of those"
         ) from None
 
 

@@ -20,6 +20,7 @@ from recsys_dist.data.layout import read_layout
 from recsys_dist.data.sources import InputFile
 from recsys_dist.data.table_sample import ParquetTable, ParsedSample, TextTable, read_table
 from recsys_dist.data.text_shape import GOOD_SHARE
+from recsys_dist.data.time_columns import doubts_of_size, doubts_of_unused
 from recsys_dist.errors import DataError
 
 MAX_COMPARED = 50
@@ -124,8 +125,16 @@ def _doubts(table: TextTable | ParquetTable, roles: dict[str, Role]) -> Iterator
         yield "the encoding is a guess: the file is not UTF-8, and every file is valid latin-1"
     if shape is not None and shape.share < GOOD_SHARE:
         yield f"the separator is a guess: {shape.share:.1%} of the lines have {shape.num_fields} fields by it"
+    if shape is not None and shape.quote is not None and shape.num_misquoted:
+        yield (
+            f"{shape.num_misquoted:,} of the lines looked at have a quote inside a field or text behind a closing "
+            "one, and are refused; set quote to null if quotes are text like any other"
+        )
     if "rating" in roles and roles["rating"].column.kind == "decimal commas":
         yield "the ratings do not parse: they have decimal commas, and must be written with a point"
+    if "timestamp" in roles:
+        yield from doubts_of_size(roles["timestamp"].column)
+    yield from doubts_of_unused(table.columns, {field: role.column.position for field, role in roles.items()})
     guessed = ", ".join(field for field, role in roles.items() if role.is_guess)
     if guessed:
         yield f"the roles of columns that their names do not tell are guesses: {guessed}"

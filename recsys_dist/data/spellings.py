@@ -46,8 +46,9 @@ def find_spellings(batches: Callable[[], Iterable[pa.StringArray]]) -> Spellings
     several = counts.filter(pc.greater(counts["text_count"], 1))["form"]
     if not len(several):
         return None
-    first = table.filter(pc.equal(table["form"], pc.min(several)))["text"].to_pylist()
-    one, other, *_ = sorted(first, key=lambda text: (len(text), text))
+    form = pc.min(several)
+    first = table.filter(pc.equal(table["form"], form))["text"].to_pylist()
+    one, other, *_ = sorted(first, key=lambda text: (text != form.as_py(), len(text), text))
     return Spellings(len(several), (one, other))
 
 

@@ -166,6 +166,9 @@ def _as_text(array: pa.Array) -> pa.StringArray:
     """Any column as text; what no text can be made of is empty."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if pa.types.is_timestamp(array.type):
+        # Instants as times of UTC, for which no table of time zones is needed.
+        array = pc.cast(array, pa.timestamp(array.type.unit))
     try:
         return pc.fill_null(pc.cast(array, pa.string()), "")
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):

@@ -43,6 +43,8 @@ class TextShape:
     share: float
     """The fraction of the lines that have this number of fields."""
     escape: str | None = None
+    num_misquoted: int = 0
+    """Lines with quotes or escapes in the wrong place."""
 
     @property
     def layout(self) -> Layout:
@@ -65,6 +67,11 @@ class _Cut:
     num_fields: int
     share: float
     escape: str | None = None
+
+    @property
+    def num_misquoted(self) -> int:
+        """Lines that the quotes do not allow to cut."""
+        return self.rows.count(None)
 
 
 def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
@@ -89,6 +96,7 @@ def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
         cut.num_fields,
         cut.share,
         cut.escape,
+        cut.num_misquoted,
     )
 
 
@@ -141,6 +149,9 @@ def _cut_by(separator: str, escape: str | None, lines: Sequence[str]) -> _Cut:
     quote = QUOTE if len(separator) == 1 else None
     rows = [split_line(line, separator, quote, escape=escape) for line in lines]
     counts = Counter(len(row) for row in rows if row is not None)
+    if not counts:
+        # No line is quoted as it should be: that is told when the separator is known.
+        counts = Counter(len(line.split(separator)) for line in lines)
     num_fields, num_lines = max(counts.items(), key=lambda counted: counted[::-1], default=(0, 0))
     return _Cut(separator, rows, num_fields, num_lines / max(len(lines), 1), escape)
 

@@ -67,6 +67,11 @@ class Moments:
         ticks: int = next(ticks for ticks in TICKS.values() if not np.any(nanos % (BILLION // ticks)))
         return ticks
 
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The smallest and the largest in whole units; None of no moments."""
+        return (int(self.whole.min()), int(self.whole.max())) if len(self.whole) else None
+
     def in_ticks(self, ticks: int) -> NDArray[np.int64]:
         """Each as a whole number of such parts. Raises `OverflowError` with the place of one that is too large."""
         if ticks == 1:

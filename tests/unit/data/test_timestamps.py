@@ -1,4 +1,4 @@
-"""Timestamps: numbers as they are, dates and times as seconds since 1970, exactly to the billionth, else refused."""
+"""Timestamps: numbers as they are, dates and times as seconds since 1970, exact to the billionth, or refused."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_moment_too_large_for_the_parts_is_told():
         (limit - 2) * 1000,
         (1 - limit) * 1000,
     ]
-    with pytest.raises(OverflowError, match="^1$"):
+    with pytest.raises(OverflowError, match=r"^1$"):
         Moments(np.array([0, limit])).in_ticks(1000)
 
 

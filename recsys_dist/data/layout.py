@@ -55,7 +55,9 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
             raise DataError(
                 f"{file.name} line 1 holds a carriage return; a line must end in a line feed or in both"
             )
-        names = _split(lines[0], settings) or [lines[0]]
+        names = split_names(
+            lines[0], settings.separator, settings.quote_sign, settings.escape, settings.field_limit
+        )
         num_fields, positions = len(names), _find(file, names, wanted, key)
     else:
         num_fields = _usual_fields(lines, settings)
@@ -88,6 +90,14 @@ def split_line(
     if any(sign is not None and sign in line for sign in (quote, escape)):
         return split_quoted(line, separator, quote, escape)
     return line.split(separator, -1 if max_fields is None else max_fields - 1)
+
+
+def split_names(
+    line: str, separator: str, quote: str | None, escape: str | None = None, max_fields: int | None = None
+) -> list[str]:
+    """The names of columns in one line; signs in the wrong place are part of a name, which changes no row."""
+    fields = split_line(line, separator, quote, max_fields, escape)
+    return fields if fields is not None else line.split(separator)
 
 
 def _split(line: str, settings: FileSettings) -> list[str] | None:

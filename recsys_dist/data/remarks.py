@@ -44,7 +44,7 @@ def _unusable(titles: Titles) -> Iterator[str]:
     if count:
         lines = "line" if count == 1 else "lines"
         yield (
-            f"{count:,} {lines} of items.paths cannot be read and tell no title; the first is "
+            f"{count:,} {lines} of items.paths cannot be read, which leaves items without a title; the first is "
             f"{titles.first_unusable}"
         )
 

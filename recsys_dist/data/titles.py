@@ -75,8 +75,8 @@ def _read_file(file: InputFile, settings: ItemsSettings) -> Titles:
         fields = cut_fields(lines, layout, is_first=number == 0)
         first = None
         if len(fields.refused):
-            reason = Reason(int(fields.refused_for[0])).label
-            first = f"{file.name} line {first_line + int(fields.refused[0])}: {reason}"
+            line, reason = int(fields.refused[0]), Reason(int(fields.refused_for[0])).label
+            first = f"{file.name} line {first_line + line}: {reason}: {lines.text(line)!r}"
         table = pa.table({name: _plain(fields.columns[name]) for name in columns})
         parts.append(Titles(table, len(fields.refused), first))
         first_line += len(lines)

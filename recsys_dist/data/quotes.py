@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from recsys_dist.data.lines import FINE, NEWLINE, Lines
 from recsys_dist.data.rejects import Reason
 
+Some = slice | NDArray[np.bool_]
+
 
 def misquoted(lines: Lines, separator: str, quote: str | None, escape: str | None) -> NDArray[np.int8]:
     """The reason that the quotes and escapes of each line are refused for, or FINE.
@@ -49,25 +51,28 @@ def _misplaced(
     separator: str,
 ) -> NDArray[np.int8]:
     """Judge each quote by its neighbours: the first of a line opens, the next closes, and so in turn."""
-    is_edge = np.zeros(256, bool)
-    is_edge[[NEWLINE, ord(separator)]] = True
-    before, after = is_edge[data[places - 1]], is_edge[data[np.minimum(places + 1, len(data) - 1)]]
-    if is_text is not None:
-        before &= ~is_text[places - 1]
-    before[:1] |= places[0] == 0
-    after[-1:] |= places[-1] == len(data) - 1
-    # Two side by side are one that is doubled: the field closes and opens again.
-    is_doubled = np.diff(places) == 1
-    before[1:] |= is_doubled
-    after[:-1] |= is_doubled
     num_above = np.searchsorted(places, lines.starts)
     num_quotes = np.diff(num_above, append=len(places))
     is_open = num_quotes % 2 == 1
-    is_closing = np.zeros(len(places), bool)
-    is_closing[1::2] = True
+    opening: Some = slice(0, None, 2)
+    closing: Some = slice(1, None, 2)
     if is_open.any():
         is_closing = (np.arange(len(places)) - np.repeat(num_above, num_quotes)) % 2 == 1
-    stray = places[~np.where(is_closing, after, before)]
+        opening, closing = ~is_closing, is_closing
+    opens, closes = places[opening], places[closing]
+    is_edge = np.zeros(256, bool)
+    is_edge[[NEWLINE, ord(separator)]] = True
+    before = is_edge[data[opens - 1]]
+    after = is_edge[data.take(closes + 1, mode="clip")]
+    if is_text is not None:
+        before &= ~is_text[opens - 1]
+    before[:1] |= opens[:1] == 0
+    after[-1:] |= closes[-1:] == len(data) - 1
+    # Two side by side are one that is doubled: the field closes and opens again.
+    is_doubled = np.diff(places, prepend=-2, append=-2) == 1
+    before |= is_doubled[:-1][opening]
+    after |= is_doubled[1:][closing]
     reasons = np.where(is_open, np.int8(Reason.QUOTE), np.int8(FINE))
-    reasons[np.searchsorted(lines.stops, stray)] = Reason.STRAY_QUOTE
+    for quotes, is_right in ((opens, before), (closes, after)):
+        reasons[np.searchsorted(lines.stops, quotes[~is_right])] = Reason.STRAY_QUOTE
     return reasons

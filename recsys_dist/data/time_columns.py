@@ -95,7 +95,7 @@ def _reason(column: ColumnFacts, used: ColumnFacts | None, is_twice: bool) -> st
     if is_twice:
         return "more than one column has this name"
     if column.kind == "empty":
-        return "it is empty"
+        return "it is empty, or of a type that is no text"
     values = f"its values, such as {shorten(column.examples[0])!r},"
     if column.kind not in READABLE:
         return f"{values} are neither numbers nor dates such as 2005-09-06 or 2005-09-06T23:59:59+02:00"

@@ -81,6 +81,12 @@ def test_an_open_quote_takes_no_other_line_with_it(tmp_path):
     assert refused == [(2, OPEN), (4, OPEN)]
 
 
+def test_an_open_quote_at_the_end_of_the_file_hides_no_other_mistake(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a,b,1\nu,"i"x,3\nv,j,"')
+    assert parsed(path) == ([("a", "b", 1.0)], [(2, STRAY), (3, OPEN)])
+
+
 @pytest.mark.parametrize(("quote", "line"), [(None, 'u"v,"i",3'), ("'", "u\"v,'i',3")])
 def test_quotes_are_text_where_they_are_none(tmp_path, quote, line):
     path = tmp_path / "a.csv"
@@ -176,7 +182,7 @@ def test_no_escape_is_proposed_for_backslashes_that_are_text(tmp_path, capsys):
 signs = st.sampled_from(["a", '"', '"', ",", "\\", "é", "\n", '"x","', '","'])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(st.lists(signs, max_size=30).map("".join), st.sampled_from(['"', None]), st.sampled_from(["\\", None]))
 def test_all_lines_at_once_are_judged_as_a_loop_over_characters_judges_each(text, quote, escape):
     lines = Lines.of(text.encode(), "utf-8", is_first=True)

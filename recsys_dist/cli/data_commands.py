@@ -60,9 +60,10 @@ def prepare(
     # After the settings: a mistake in them is told before this has taken its second.
     from recsys_dist.data.prepare import prepare as prepare_dataset
 
+    remarks: list[str] = []
     with show_stages() as progress:
-        manifest = prepare_dataset(settings, progress)
-    print_dataset(manifest, settings.output, seconds=time.perf_counter() - start)
+        manifest = prepare_dataset(settings, progress, remarks.append)
+    print_dataset(manifest, settings.output, time.perf_counter() - start, remarks)
 
 
 def inspect(

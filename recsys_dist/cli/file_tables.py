@@ -59,6 +59,8 @@ def _add_shape(table: Table, shape: TextShape) -> None:
     table.add_row("encoding", shape.encoding + _doubt(not shape.is_encoding_sure) + " with BOM" * shape.has_bom)
     table.add_row("separator", SEPARATORS[shape.separator])
     table.add_row("quote", shape.quote or "none")
+    if shape.escape is not None:
+        table.add_row("escape", shape.escape)
     table.add_row("header", "none" if shape.header is None else "yes")
     table.add_row("layout", "netflix: lines name the items" if shape.has_item_lines else "plain")
 

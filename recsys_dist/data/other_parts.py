@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from recsys_dist.data.config import RatingRules
 from recsys_dist.data.input_config import InputSettings
-from recsys_dist.data.layout import read_layout, split_line
+from recsys_dist.data.layout import read_layout, split_names
 from recsys_dist.data.parquet import open_parquet, rating_columns
 from recsys_dist.data.ratings import parse_text
 from recsys_dist.data.sources import InputFile, first_bytes
@@ -79,7 +79,7 @@ def _header(head: bytes, settings: InputSettings) -> tuple[str, ...]:
     if not settings.header:
         return ()
     line = head.decode(settings.encoding, errors="replace").lstrip("\ufeff").split("\n", 1)[0].removesuffix("\r")
-    return tuple(split_line(line, settings.separator, settings.quote_sign) or [line])
+    return tuple(split_names(line, settings.separator, settings.quote_sign, settings.escape, settings.field_limit))
 
 
 def _files(parts: Sequence[Part]) -> str:

@@ -23,19 +23,18 @@ from recsys_dist.data.input_config import Column, RatingColumns, TimestampFormat
 from recsys_dist.data.kinds import kind_of
 from recsys_dist.data.lines import FINE
 from recsys_dist.data.order import LONG_STRETCH
-from recsys_dist.data.parquet_types import decoded, is_number, is_text, is_whole, value_type
+from recsys_dist.data.parquet_types import decoded, is_number, is_text, is_whole, value_type, values_of
 from recsys_dist.data.ratings import ParsedBlock, check_rows
 from recsys_dist.data.rejects import Rejects, shorten
 from recsys_dist.data.sources import InputFile, open_file
 from recsys_dist.data.text_checks import readable, refusals
+from recsys_dist.data.timestamps import parse_timestamps, tells_moments
 from recsys_dist.errors import DataError
 
 BATCH_ROWS = 1 << 20
 PROBE_ROWS = 4096
 """Looked at to tell whether neighbours often hold the same."""
 FIELDS = ("user", "item", "rating", "timestamp")
-TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""How many of a unit make a second."""
 
 
 def group_ranges(file: InputFile, block_bytes: int, columns: RatingColumns | None = None) -> list[tuple[int, int]]:
@@ -109,9 +108,9 @@ def _rating_column(file: InputFile, parquet: pq.ParquetFile, field: str, column:
         return id_column(file, parquet, f"input.columns.{field}", column)
     name = column_name(file, parquet, f"input.columns.{field}", column)
     kind = value_type(parquet.schema_arrow.field(name).type)
-    is_moment = field == "timestamp" and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-    if not (is_text(kind) or is_whole(kind) or is_moment or (field == "rating" and is_number(kind))):
-        allowed = {"rating": "numbers", "timestamp": "whole numbers, dates"}[field]
+    is_moment = field == "timestamp" and tells_moments(kind)
+    if not (is_text(kind) or is_moment or (field == "rating" and is_number(kind))):
+        allowed = {"rating": "numbers", "timestamp": "numbers, dates and times"}[field]
         raise _unfit(file, f"input.columns.{field}", name, kind, allowed)
     return name
 
@@ -145,7 +144,7 @@ def column_name(file: InputFile, parquet: pq.ParquetFile, key: str, column: Colu
 def _parse_batch(batch: dict[str, pa.Array], rules: RatingRules, timestamp_format: TimestampFormat) -> ParsedBlock:
     columns = {field: _as_text(array) for field, array in batch.items() if field != "timestamp"}
     if "timestamp" in batch:
-        columns["timestamp"] = _as_timestamp(batch["timestamp"])
+        columns["timestamp"] = values_of(batch["timestamp"])
     num_rows = len(columns["user"])
     unfit = refusals([column for column in columns.values() if is_text(value_type(column.type))])
     fine = np.flatnonzero(unfit == FINE)
@@ -153,7 +152,8 @@ def _parse_batch(batch: dict[str, pa.Array], rules: RatingRules, timestamp_forma
     rows, refused, reasons = check_rows(usable, fine, rules, timestamp_format)
     bad_rows = np.concatenate([np.flatnonzero(unfit != FINE), refused])
     bad_reasons = np.concatenate([unfit[unfit != FINE], reasons])
-    texts = (",".join(readable(column[int(row)]) for column in columns.values()) for row in bad_rows)
+    shown = {field: _readable(column.take(pa.array(bad_rows))) for field, column in columns.items()}
+    texts = (",".join(values) for values in zip(*shown.values(), strict=True))
     rejects = Rejects.of(
         (int(row) + 1, int(reason), shorten(text))
         for row, reason, text in zip(bad_rows, bad_reasons, texts, strict=True)
@@ -189,20 +189,9 @@ def _encode(array: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(np.repeat(values.indices.to_numpy(), lengths), values.dictionary)
 
 
-def _as_timestamp(array: pa.Array) -> pa.Array:
-    """Integers that fit int64 as they are, dates and times as seconds since 1970, all else as text."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
-        return _as_seconds(array)
-    if pa.types.is_integer(array.type) and array.type != pa.uint64():
-        return array
-    return pc.fill_null(pc.cast(array, pa.string()), "")
-
-
-def _as_seconds(moments: pa.Array) -> pa.Array:
-    """Dates and times as whole seconds since 1970, what is below a second cut off."""
-    if pa.types.is_date(moments.type):
-        moments = pc.cast(moments, pa.timestamp("s"), safe=False)
-    ticks = pc.fill_null(pc.cast(moments, pa.int64()), 0).to_numpy()
-    return pa.array(ticks // TICKS[moments.type.unit], mask=moments.is_null().to_numpy(zero_copy_only=False))
+def _readable(column: pa.Array) -> list[str]:
+    """Values for people; moments as whole seconds, which Python has no type for in all cases."""
+    if not pa.types.is_temporal(column.type):
+        return [readable(value) for value in column]
+    moments, is_bad = parse_timestamps(column, "number")
+    return [str(None if bad else when) for when, bad in zip(moments.whole.tolist(), is_bad.tolist(), strict=True)]

@@ -34,8 +34,12 @@ def value_type(kind: Any) -> Any:
 
 def decoded(array: pa.Array) -> pa.Array:
     """The values one by one, of types that Arrow can encode and compare: decimals and views become strings."""
+    array = values_of(array)
+    return pc.cast(array, pa.string()) if pa.types.is_decimal(array.type) else array
+
+
+def values_of(array: pa.Array) -> pa.Array:
+    """The values one by one, of types that Arrow can take rows from: views become strings."""
     if pa.types.is_dictionary(array.type):
         return pa.DictionaryArray.from_arrays(array.indices, decoded(array.dictionary)).dictionary_decode()
-    if pa.types.is_decimal(array.type) or pa.types.is_string_view(array.type):
-        return pc.cast(array, pa.string())
-    return array
+    return pc.cast(array, pa.string()) if pa.types.is_string_view(array.type) else array

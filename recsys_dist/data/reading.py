@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from recsys_dist.data import tasks
@@ -16,8 +16,10 @@ from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.settled import Run
 from recsys_dist.data.sources import InputFile, require_unchanged
+from recsys_dist.data.time_columns import doubts_of_units
 from recsys_dist.data.vocab import merge_levels
 
+Span = tuple[int, int]
 RUNS_AT_ONCE = 8
 """In one task that numbers their items, which takes little time for each."""
 
@@ -31,6 +33,8 @@ class Reading:
     scratch: Scratch
     files: Sequence[InputFile]
     """All that is read."""
+    tell: Callable[[str], None]
+    """Called with what people should mind."""
 
     @property
     def _scratch_url(self) -> str:
@@ -56,6 +60,14 @@ class Reading:
         require_rows(infos, runs, self.config.ratings.max_rejected)
         require_unchanged(self.files)
         return infos, runs
+
+    def tell_units(
+        self, infos: Sequence[RunInfo], runs: Sequence[Run], more: Sequence[tuple[str, Span]] = ()
+    ) -> None:
+        """Tell where timestamps of the runs, or of `more`, named spans, are not all of one unit."""
+        spans = [(run.file, info.times) for info, run in zip(infos, runs, strict=True) if info.times is not None]
+        for doubt in doubts_of_units([*more, *spans]):
+            self.tell(doubt)
 
     def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
         """The blocks, each with the item of the rows it begins with, where lines name the items."""

@@ -26,6 +26,7 @@ from recsys_dist.data.sources import InputFile
 from recsys_dist.data.table_sample import ParquetTable, ParsedSample, TextTable, read_table
 from recsys_dist.data.text_checks import readable
 from recsys_dist.data.text_shape import GOOD_SHARE
+from recsys_dist.data.time_columns import doubts_of_size, doubts_of_unused
 from recsys_dist.errors import DataError
 
 MAX_TRIED = 20
@@ -136,6 +137,8 @@ def _tree(pattern: str, table: TextTable | ParquetTable, roles: dict[str, Role])
     if table.shape is not None:
         shape = table.shape
         tree |= {"separator": shape.separator, "quote": shape.quote, "header": shape.header is not None}
+        if shape.escape is not None:
+            tree["escape"] = shape.escape
         tree |= {"encoding": shape.encoding, "layout": "netflix" if shape.has_item_lines else "plain"}
     tree["columns"] = {field: roles[field].column.reference for field in _fields(table) if field in roles}
     has_dates = "timestamp" in roles and roles["timestamp"].column.kind == "dates"
@@ -166,11 +169,19 @@ def _doubts(table: TextTable | ParquetTable, roles: dict[str, Role]) -> Iterator
         yield "the encoding is a guess: the file is not UTF-8, and every file is valid latin-1"
     if shape is not None and shape.share < GOOD_SHARE:
         yield f"the separator is a guess: {shape.share:.1%} of the lines have {shape.num_fields} fields by it"
+    if shape is not None and shape.quote is not None and shape.num_misquoted:
+        yield (
+            f"{shape.num_misquoted:,} of the lines looked at have a quote inside a field or text behind a closing "
+            "one, and are refused; set quote to null if quotes are text like any other"
+        )
     if "rating" in roles and roles["rating"].column.kind == "decimal commas":
         yield "the ratings do not parse: they have decimal commas, and must be written with a point"
     for name, count in Counter(_names(table)).items():
         if count > 1 and name:
             yield f"{count} columns are named {name!r}, so that none of them can be chosen by name: rename them"
+    if "timestamp" in roles:
+        yield from doubts_of_size(roles["timestamp"].column)
+    yield from doubts_of_unused(table.columns, {field: role.column.position for field, role in roles.items()})
     guessed = ", ".join(field for field, role in roles.items() if role.is_guess)
     if guessed:
         yield f"the roles of columns that their names do not tell are guesses: {guessed}"

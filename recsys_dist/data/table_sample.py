@@ -167,8 +167,12 @@ def _text_columns(shape: TextShape, pieces: list[Lines]) -> Iterator[ColumnFacts
 
 def _as_text(array: pa.Array) -> pa.StringArray:
     """Any column as text; what no text can be made of is empty, and bytes that are no UTF-8 are spelt out."""
+    array = decoded(array)
+    if pa.types.is_timestamp(array.type):
+        # Instants as times of UTC, for which no table of time zones is needed.
+        array = pc.cast(array, pa.timestamp(array.type.unit))
     try:
-        texts = pc.fill_null(pc.cast(decoded(array), pa.string()), "")
+        texts = pc.fill_null(pc.cast(array, pa.string()), "")
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         return pa.array([""] * len(array), pa.string())
     return texts if is_utf8(texts).all() else pa.array(map(readable, texts), pa.string())

@@ -268,7 +268,7 @@ def known_titles(path: Path, ids: list[str]) -> list[str | None]:
     """The titles that the file tells of some ids."""
     settings = ItemsSettings.model_validate({"paths": str(path), "columns": {"item": "id", "title": "name"}})
     known = read_titles(find_titles_files(settings), settings)
-    return find_titles(known, pa.array(ids, pa.large_string())).to_pylist()
+    return find_titles(known and known.table, pa.array(ids, pa.large_string())).to_pylist()
 
 
 @pytest.mark.parametrize("kind", [*KINDS, pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)

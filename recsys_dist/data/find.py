@@ -7,7 +7,6 @@ A path is a file, a folder with all files below it, a zip archive with all files
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -61,7 +60,7 @@ class _Search:
             fs = Filesystem(self.pattern)
             if fs.call("isfile", fs.path):
                 if self._is_parquet(fs.path):
-                    TableGuard(self.key, fs).check_above(posixpath.dirname(fs.path), self.pattern)
+                    TableGuard(self.key, fs).check_file(fs.path, self.pattern)
                 yield from self._file(fs, fs.path, self.pattern, is_part=False)
             elif fs.call("isdir", fs.path):
                 yield from self._folder(fs)
@@ -88,7 +87,7 @@ class _Search:
         for match in matches:
             name = self._shown(fs, match)
             if self._is_parquet(match):
-                guard.check_above(posixpath.dirname(match), name)
+                guard.check_file(match, name)
             yield from self._file(fs, match, name, is_part=True)
 
     def _folder(self, fs: Filesystem) -> Iterator[InputFile]:
@@ -100,7 +99,7 @@ class _Search:
         if not shown:
             raise DataError(f"{self.key}: the folder {self.pattern} holds no files")
         if any(map(self._is_parquet, shown)):
-            guard.check_above(folder, name)
+            guard.check_above(os.path.realpath(folder) if fs.is_local else folder, name)
         for path in shown:
             yield from self._file(fs, f"{folder}/{path}", f"{name}/{path}", is_part=True)
 

@@ -21,8 +21,8 @@ NULL = "__HIVE_DEFAULT_PARTITION__"
 
 def folder_values(file: InputFile) -> dict[str, bytes]:
     """The value of each key on the path of a file; bytes, as nobody knows whether they are UTF-8."""
-    folders = [*posixpath.dirname(file.url).split("/"), *posixpath.dirname(file.member or "").split("/")]
-    pairs = (folder.partition("=") for folder in folders)
+    paths = (posixpath.normpath(posixpath.dirname(path)) for path in (file.url, file.member or ""))
+    pairs = (folder.partition("=") for path in paths for folder in path.split("/"))
     return {unquote(key): _value(value) for key, sign, value in pairs if key and sign}
 
 

@@ -6,6 +6,7 @@ rows. Such a table is refused by name wherever it is met: as a folder, below one
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -45,6 +46,12 @@ class TableGuard:
     key: str
     fs: Filesystem
     _cleared: set[str] = field(default_factory=set)
+
+    def check_file(self, path: str, name: str) -> None:
+        """Raise `DataError` where a file, which people call `name`, lies in a table, or is a link into one."""
+        self.check_above(posixpath.dirname(path), name)
+        if self.fs.is_local:
+            self.check_above(posixpath.dirname(os.path.realpath(path)), name)
 
     def check_above(self, path: str, name: str) -> None:
         """Raise `DataError` where the folder `path` is a table or lies below one; people call it `name`."""

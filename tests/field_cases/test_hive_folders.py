@@ -91,6 +91,16 @@ def test_a_value_that_no_field_could_hold_sets_its_rows_aside(tmp_path, kind, fo
     assert rejects == [(first, reason), (first + 1, reason)]
 
 
+def test_a_detour_through_another_folder_tells_nothing(tmp_path, monkeypatch, kind):
+    write(tmp_path, kind, "who=u/part-0")
+    (tmp_path / "who=v").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert {row[0] for row in read(configure(f"who=v/../who=u/part-0.{kind}", BY_FOLDER))[0]} == {"u"}
+    write(tmp_path, kind, "x/part-0")
+    with pytest.raises(DataError, match="has no column 'who'"):
+        read(configure(f"who=v/../x/part-0.{kind}", BY_FOLDER))
+
+
 def test_other_fields_by_folder(tmp_path, kind):
     write(tmp_path, kind, "day=2005-09-06/item=i1/stars=4.5/part-0", user=["u", "v"])
     write(tmp_path, kind, "day=2005-02-30/item=i1/stars=x/part-0", user=["w", "x"])

@@ -77,6 +77,15 @@ def test_a_path_from_within_the_table(tmp_path, monkeypatch):
     assert "is a Delta table" in refusal(".")
 
 
+def test_links_into_a_table(tmp_path):
+    write_table(tmp_path / "t", LOGS["a Delta table"][0], "year=2020/part-0.parquet")
+    (tmp_path / "part.parquet").symlink_to(tmp_path / "t/year=2020/part-0.parquet")
+    (tmp_path / "y").symlink_to(tmp_path / "t/year=2020")
+    (tmp_path / "table").symlink_to(tmp_path / "t")
+    for pattern in ("part.parquet", "*.parquet", "y", "y/part-0.parquet", "table"):
+        assert "is a Delta table" in refusal(tmp_path / pattern)
+
+
 @pytest.mark.parametrize("name", LOGS)
 def test_a_table_behind_a_url(name):
     fs = fsspec.filesystem("memory")

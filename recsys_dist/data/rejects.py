@@ -41,6 +41,7 @@ class Reason(IntEnum):
     FEW_OF_ITEM = 16
     STRAY_QUOTE = 17
     ESCAPE = 18
+    TIME_RANGE = 19
 
     @property
     def label(self) -> str:
@@ -68,6 +69,7 @@ _LABELS = {
     Reason.FEW_OF_ITEM: "too few ratings of the item",
     Reason.STRAY_QUOTE: "stray quote in a field",
     Reason.ESCAPE: "escape at the end of the line",
+    Reason.TIME_RANGE: "timestamp out of range",
 }
 
 

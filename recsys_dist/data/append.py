@@ -15,7 +15,7 @@ import logging
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -86,10 +86,10 @@ class Addition:
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
         """Write the files of the new dataset and return its manifest."""
-        infos, added = self.reading.parse(blocks)
+        infos, added = self.reading.parse(blocks, self.base.manifest.timestamp_ticks)
         self.reading.tell_units(infos, added, self._base_times())
-        ticks = max(self.base.manifest.timestamp_ticks, *(info.ticks for info in infos))
-        runs = [replace(run, ticks=ticks) for run in (*base_runs(self.base, self._roles()), *added)]
+        ticks = added[0].ticks
+        runs = [*base_runs(self.base, self._roles(), ticks), *added]
         self.reading.scratch.save_json(RUNS, [asdict(run) for run in runs])
         self._number_items(added)
         grown = self._grow(self._parts(added), ticks)

@@ -78,10 +78,10 @@ class Part:
     new: tuple[int, int] | None
 
 
-def base_runs(dataset: Dataset, roles: Sequence[int]) -> list[Run]:
-    """The runs that ratings of the dataset count for; `roles` are those of the splits."""
+def base_runs(dataset: Dataset, roles: Sequence[int], ticks: int) -> list[Run]:
+    """The runs that ratings of the dataset count for; `roles` are those of the splits, `ticks` as in `Run`."""
     return [
-        Run("", f"{ratings_name(split, shard)} of {dataset.digest[:DIGEST_DIGITS]}", 1, role)
+        Run("", f"{ratings_name(split, shard)} of {dataset.digest[:DIGEST_DIGITS]}", 1, role, ticks)
         for shard in range(len(dataset.shards("users")))
         for split, role in zip(SPLITS, roles, strict=True)
     ]

@@ -45,6 +45,10 @@ class RunInfo:
     times: tuple[int, int] | None = None
     """The smallest and the largest timestamp in whole units; None without any."""
 
+    def fits(self, ticks: int) -> bool:
+        """Whether all timestamps can be kept in such parts of a unit."""
+        return self.times is None or bool(Moments(np.array(self.times)).fits(ticks).all())
+
 
 def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
     """Sort a block's rows by user and write them as the run `name`, its rejects with them."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -127,8 +127,7 @@ class _Preparation:
     def run(self, blocks: list[InputBlock]) -> Manifest:
         infos, runs = self.reading.parse(blocks)
         self.reading.tell_units(infos, runs)
-        ticks = max(info.ticks for info in infos)
-        runs = [replace(run, ticks=ticks) for run in runs]
+        ticks = runs[0].ticks
         self.scratch.save_json(RUNS, [asdict(run) for run in runs])
         self.reading.merge_items(runs, ITEM_IDS)
         self.reading.number_items(runs)

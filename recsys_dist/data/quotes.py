@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from recsys_dist.data.lines import FINE, NEWLINE, Lines
 from recsys_dist.data.rejects import Reason
 
-Some = slice | NDArray[np.bool_]
+Selection = slice | NDArray[np.bool_]
 
 
 def misquoted(lines: Lines, separator: str, quote: str | None, escape: str | None) -> NDArray[np.int8]:
@@ -54,8 +54,8 @@ def _misplaced(
     num_above = np.searchsorted(places, lines.starts)
     num_quotes = np.diff(num_above, append=len(places))
     is_open = num_quotes % 2 == 1
-    opening: Some = slice(0, None, 2)
-    closing: Some = slice(1, None, 2)
+    opening: Selection = slice(0, None, 2)
+    closing: Selection = slice(1, None, 2)
     if is_open.any():
         is_closing = (np.arange(len(places)) - np.repeat(num_above, num_quotes)) % 2 == 1
         opening, closing = ~is_closing, is_closing

@@ -95,6 +95,7 @@ def check_rows(
     moments = None
     if "timestamp" in columns:
         moments, is_bad = parse_timestamps(columns["timestamp"], timestamp_format)
+        reasons[moments.is_out_of_range] = Reason.TIME_RANGE
         reasons[is_bad] = Reason.DATE if timestamp_format == "iso" else Reason.TIMESTAMP
     rating = _per_row(columns["rating"], _numbers)
     if rules.min is not None or rules.max is not None:

@@ -41,7 +41,8 @@ class Reason(IntEnum):
     FEW_OF_ITEM = 16
     STRAY_QUOTE = 17
     ESCAPE = 18
-    LINE_FEED = 19
+    TIME_RANGE = 19
+    LINE_FEED = 20
 
     @property
     def label(self) -> str:
@@ -69,6 +70,7 @@ _LABELS = {
     Reason.FEW_OF_ITEM: "too few ratings of the item",
     Reason.STRAY_QUOTE: "stray quote in a field",
     Reason.ESCAPE: "escape at the end of the line",
+    Reason.TIME_RANGE: "timestamp out of range",
     Reason.LINE_FEED: "line feed inside a field",
 }
 

@@ -199,7 +199,7 @@ def run_rows(
 def timestamps_of(run: Run, moments: Moments, line: NDArray[np.integer]) -> NDArray[np.int64]:
     """The timestamps of some rows of a run, as the dataset keeps them.
 
-    Raises `DataError` where one is too large for that.
+    Raises `DataError` where one is too large for that, as only one of the dataset that is added to can be.
     """
     try:
         return moments.in_ticks(run.ticks)

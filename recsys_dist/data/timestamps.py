@@ -6,6 +6,7 @@ a second; numbers count whatever their file counts, by convention seconds too. D
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -72,13 +73,27 @@ class Moments:
         """The smallest and the largest in whole units; None of no moments."""
         return (int(self.whole.min()), int(self.whole.max())) if len(self.whole) else None
 
+    def fits(self, ticks: int) -> NDArray[np.bool_]:
+        """Which of them 64 bits hold as a whole number of such parts."""
+        limit = 2**63 // ticks - 1
+        is_fit: NDArray[np.bool_] = (self.whole >= -limit) & (self.whole < limit)
+        return is_fit if ticks > 1 else np.ones(len(self.whole), bool)
+
+    @property
+    def is_out_of_range(self) -> NDArray[np.bool_]:
+        """Which of them do not fit the parts that they need themselves."""
+        is_out = np.zeros(len(self.whole), bool)
+        if self.nanos is not None:
+            for coarser, ticks in itertools.pairwise(TICKS.values()):
+                is_out |= (self.nanos % (BILLION // coarser) != 0) & ~self.fits(ticks)
+        return is_out
+
     def in_ticks(self, ticks: int) -> NDArray[np.int64]:
         """Each as a whole number of such parts. Raises `OverflowError` with the place of one that is too large."""
         if ticks == 1:
             assert self.nanos is None, "parts of a unit are whole"
             return self.whole
-        limit = 2**63 // ticks - 1
-        too_large = np.flatnonzero((self.whole < -limit) | (self.whole >= limit))
+        too_large = np.flatnonzero(~self.fits(ticks))
         if len(too_large):
             raise OverflowError(int(too_large[0]))
         parts: NDArray[np.int64] = self.whole.astype(np.int64) * ticks

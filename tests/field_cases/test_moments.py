@@ -147,12 +147,58 @@ def test_files_of_whole_and_of_parts_of_seconds_are_one_time(address, tmp_path):
     }
 
 
-def test_a_moment_beyond_what_the_others_need_is_named(address, tmp_path, capsys):
-    path = write_lines(tmp_path / "a.csv", ["u,a,5,2024-05-02T10:00:00.000000001Z", "v,a,3,9999-12-31"])
-    config, output = write_config(tmp_path, path, "iso"), tmp_path / "dataset"
-    assert command("prepare", "--config", config, f"output={output}", f"cluster.address={address}") == 2
-    assert "a.csv line 3: timestamp 253402214400 is too large to be kept in parts of" in capsys.readouterr().err
-    assert not output.exists()
+@pytest.mark.parametrize("block_bytes", [256, 1 << 20])
+def test_a_moment_beyond_what_the_others_need_is_set_aside(address, tmp_path, capsys, block_bytes):
+    lines = [f"u{place},i{place % 4},{place % 5 + 1},2024-05-02T10:00:{place:02}Z" for place in range(40)]
+    lines[7] = "u7,i3,3,2024-05-02T10:00:07.000000001Z"
+    lines[20] = "far,only,3.5,9999-12-31"
+    lines[21] = "no date,i1,2,2024-02-30"
+    lines[22] = "u0,i0,5,1600-01-01T00:00:00Z"
+    config = write_config(tmp_path, write_lines(tmp_path / "a.csv", lines), "iso")
+    dataset = prepared(address, tmp_path / "d", "--config", config, f"input.block_bytes={block_bytes}")
+    assert [row[1:] for row in rejects(dataset)] == [
+        (22, "far,only,3.5", "timestamp out of range"),
+        (23, "no date,i1,2,2024-02-30", "timestamp is not a date"),
+        (24, "u0,i0,5", "timestamp out of range"),
+    ]
+    assert "only" not in dataset.ids("items").to_pylist()
+    assert "far" not in dataset.ids("users").to_pylist()
+    found = {pair: row[1] for pair, row in contents(dataset).items()}
+    assert len(found) == 37
+    assert found["u7", "i3"] == (SECOND + 7) * BILLION + 1
+    assert command("inspect", tmp_path / "d") == 0
+    assert "in parts of 1/1,000,000,000 of the input's unit" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_moment_that_fits_nothing_is_set_aside_alone(address, tmp_path):
+    lines = [
+        "u,a,5,2024-05-02T10:00:00Z",
+        "v,a,4,9999-12-31T23:59:59.999999999Z",
+        "w,a,3,9999-12-31T23:59:59.999Z",
+    ]
+    config = write_config(tmp_path, write_lines(tmp_path / "a.csv", lines), "iso")
+    dataset = prepared(address, tmp_path / "d", "--config", config, *ALL_TRAIN)
+    assert [row[1::2] for row in rejects(dataset)] == [(3, "timestamp out of range")]
+    assert dataset.manifest.timestamp_ticks == 1000
+
+
+def test_a_known_moment_that_what_is_added_leaves_no_room_for_is_named(address, tmp_path, capsys):
+    first = write_lines(tmp_path / "a.csv", ["u,a,5,2024-05-02T10:00:00Z", "v,a,3,9999-12-31"])
+    more = write_lines(tmp_path / "b.csv", ["u,a,4,2024-05-02T10:00:00.000000001Z"])
+    config, output = write_config(tmp_path, first, "iso"), tmp_path / "d"
+    digest = prepared(address, output, "--config", config, *ALL_TRAIN).digest
+    arguments = (
+        "--config",
+        config,
+        *ALL_TRAIN,
+        f"output={output}",
+        f"cluster.address={address}",
+        "--append",
+        more,
+    )
+    assert command("prepare", *arguments) == 2
+    assert "timestamp 253402214400 is too large to be kept in parts of" in capsys.readouterr().err
+    assert Dataset.open(str(output), verify=True).digest == digest
 
 
 def test_a_split_by_time_counts_seconds_whatever_parts_of_them_are_kept(address, tmp_path):

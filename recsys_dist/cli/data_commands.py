@@ -60,9 +60,10 @@ def prepare(
     # After the settings: a mistake in them is told before this has taken its second.
     from recsys_dist.data.prepare import prepare as prepare_dataset
 
+    remarks: list[str] = []
     with show_stages() as progress:
-        manifest = prepare_dataset(settings, progress)
-    print_dataset(manifest, settings.output, seconds=time.perf_counter() - start)
+        manifest = prepare_dataset(settings, progress, remarks.append)
+    print_dataset(manifest, settings.output, time.perf_counter() - start, remarks)
 
 
 def inspect(
@@ -95,7 +96,8 @@ def inspect(
     finds a file that is missing or damaged: the error names the first.
 
     Of a file, from a sample: packing, separator, columns and their likely roles, rows that could not be used, and
-    a configuration for `prepare` to begin with.
+    a configuration for `prepare` to begin with. Of a folder, an archive or a glob the largest file is looked at,
+    and the beginnings of others are held against it; folders named KEY=VALUE are columns.
 
     Example: recsys-dist inspect data/ml1m --verify --plot ml1m.html
 

@@ -40,6 +40,10 @@ def _contents(dataset: Dataset) -> Table:
         table.add_row(f"ratings to {split}", f"{manifest.num_ratings.get(split, 0):,}")
     table.add_row("density", f"{kept / (manifest.num_users * manifest.num_items):.4%}")
     table.add_row("rating", f"{rating.min:g} to {rating.max:g}, mean {rating.mean:.4f}")
+    if manifest.timestamp_ticks > 1:
+        table.add_row(
+            "timestamps", f"in parts of 1/{manifest.timestamp_ticks:,} of the input's unit, a second for dates"
+        )
     rule = ", ".join(f"{key} {value}" for key, value in manifest.split.rule.items())
     table.add_row("split", printable(rule))
     table.add_row("split fingerprint", printable(manifest.split.fingerprint))

@@ -42,12 +42,16 @@ def _file(sniffed: Sniffed) -> Table:
     table.add_row("file", printable(file.name))
     if sniffed.num_files > 1:
         table.add_row("files in all", f"{sniffed.num_files:,}, of which the largest was looked at")
+    if sniffed.num_empty:
+        table.add_row("empty files besides", f"{sniffed.num_empty:,}, skipped")
     table.add_row("looked at", sniffed.table.extent)
     table.add_row("packing", " in ".join(part for part in (file.packing, file.member and "zip") if part) or "none")
     table.add_row("format", "Parquet" if sniffed.table.shape is None else "text")
     if sniffed.table.shape is not None:
         _add_shape(table, sniffed.table.shape)
-    table.add_row("columns", f"{len(sniffed.columns)}")
+    table.add_row("columns", f"{len(sniffed.table.columns)}")
+    if sniffed.folder_columns:
+        table.add_row("columns in names of folders", f"{len(sniffed.folder_columns)}")
     return table
 
 
@@ -55,6 +59,8 @@ def _add_shape(table: Table, shape: TextShape) -> None:
     table.add_row("encoding", shape.encoding + _doubt(not shape.is_encoding_sure) + " with BOM" * shape.has_bom)
     table.add_row("separator", SEPARATORS[shape.separator])
     table.add_row("quote", shape.quote or "none")
+    if shape.escape is not None:
+        table.add_row("escape", shape.escape)
     table.add_row("header", "none" if shape.header is None else "yes")
     table.add_row("layout", "netflix: lines name the items" if shape.has_item_lines else "plain")
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from recsys_dist.inference.similar import Similar
 
 
-def print_dataset(manifest: Manifest, output: str, seconds: float) -> None:
-    """The summary of a preparation: what was read, what was refused and why, what came out."""
+def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequence[str] = ()) -> None:
+    """The summary of a preparation: what was read, what was refused and why, what came out, and what to mind."""
     table = pairs_table("Prepared dataset")
     table.add_row("rows read", f"{manifest.rows.read:,}")
     table.add_row("rows kept", f"{manifest.rows.kept:,}")
@@ -37,7 +37,10 @@ def print_dataset(manifest: Manifest, output: str, seconds: float) -> None:
     table.add_row("shards", f"{len(manifest.user_shards)} of users, {len(manifest.item_shards)} of items")
     table.add_row("seconds", f"{seconds:.1f}")
     table.add_row("output", output)
-    new_console().print(table)
+    console = new_console()
+    console.print(table)
+    for remark in remarks:
+        console.print(f"Mind: {printable(remark)}", soft_wrap=True)
 
 
 ENDINGS = {

@@ -31,6 +31,7 @@ from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import (
     RATINGS,
     SPLITS,
+    TICKS_RULE,
     Ancestor,
     Dataset,
     Manifest,
@@ -46,6 +47,7 @@ from recsys_dist.data.settled import Buckets, Run, Source
 from recsys_dist.data.shards import RUNS, SettledInfo
 from recsys_dist.data.split import TRAIN, Cutoffs
 from recsys_dist.data.tables import id_schema, write_table
+from recsys_dist.data.timestamps import Moments
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.storage import FileRecord, Folder
@@ -59,7 +61,8 @@ def require_same_rules(config: PrepareConfig, base: Manifest, url: str) -> None:
     if base.rules is None:
         raise ConfigError(f"output: {url} does not tell by which rules it was prepared; prepare all files anew")
     rules = rules_of(config)
-    for key in sorted(rules.keys() | base.rules.keys()):
+    # The parts in which timestamps are kept are no setting: what is added may need smaller ones.
+    for key in sorted(rules.keys() | base.rules.keys() - {TICKS_RULE}):
         if rules.get(key) != base.rules.get(key):
             raise ConfigError(
                 f"{key}: {rules.get(key)!r} here, but {url} was prepared with {base.rules.get(key)!r}; "
@@ -83,11 +86,13 @@ class Addition:
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
         """Write the files of the new dataset and return its manifest."""
-        infos, added = self.reading.parse(blocks)
-        runs = [*base_runs(self.base, self._roles()), *added]
+        infos, added = self.reading.parse(blocks, self.base.manifest.timestamp_ticks)
+        self.reading.tell_units(infos, added, self._base_times())
+        ticks = added[0].ticks
+        runs = [*base_runs(self.base, self._roles(), ticks), *added]
         self.reading.scratch.save_json(RUNS, [asdict(run) for run in runs])
         self._number_items(added)
-        grown = self._grow(self._parts(added))
+        grown = self._grow(self._parts(added), ticks)
         num_train = count_items(self.reading.scratch, len(grown.infos))
         by_number = self._number_new_items(num_train)
         user_shards = user_shards_of(grown.shards)
@@ -102,7 +107,7 @@ class Addition:
             *written,
             *write_rejects(self.output, scratch, runs, infos, grown.rejects, first=num_rejects),
         ]
-        manifest = self._manifest(infos, grown, (user_shards, item_shards), self._with_carried(files))
+        manifest = self._manifest(infos, grown, (user_shards, item_shards), self._with_carried(files), ticks)
         self._require_news(manifest, ", ".join(dict.fromkeys(block.file.name for block in blocks)))
         return manifest
 
@@ -116,6 +121,14 @@ class Addition:
             )
         if _num_ratings(manifest) == _num_ratings(self.base.manifest):
             logger.warning("append: every pair of %s was rated in %s before; what is new are ratings", names, url)
+
+    def _base_times(self) -> list[tuple[str, tuple[int, int]]]:
+        """The span of some timestamps of the dataset, in whole units, with its name."""
+        if self.config.input.columns.timestamp is None:
+            return []
+        _, times = self.base.timed_ratings("train", 0)
+        span = Moments(times // self.base.manifest.timestamp_ticks).span
+        return [(self.base.folder.url, span)] if span is not None else []
 
     def _roles(self) -> list[int]:
         """What the splits of the dataset count as: where files make the split, as rows of those files."""
@@ -169,14 +182,15 @@ class Addition:
     def _fits_last(self, shards: Sequence[Shard], num_ratings: int) -> bool:
         return shards[-1].num_ratings + num_ratings <= _usual_ratings(shards)
 
-    def _grow(self, parts: _Parts) -> _Grown:
-        """Settle what is added, and draw the splits of all."""
+    def _grow(self, parts: _Parts, ticks: int) -> _Grown:
+        """Settle what is added, and draw the splits of all; `ticks` of their timestamps make one unit."""
         calls = [(parts.all[number], self.config) for number in parts.touched]
         settled = self._run("settle users", tasks.settle_grown, calls, _num_settled, "user shard")
         cutoffs = None
         if self.config.split.kind == "time":
             sources = [Source(f"settled-{part.shard}") for part in parts.all]
-            cutoffs = find_time_cutoffs(self.config.split, sources, self.reading.journal, self.reading.scratch)
+            reading = self.reading
+            cutoffs = find_time_cutoffs(self.config.split, sources, reading.journal, reading.scratch, ticks)
         touched = set(parts.touched)
         finals = [(part, part.shard in touched, cutoffs, self.config) for part in parts.all]
         infos: list[GrownInfo] = self._run("split users", tasks.finish_grown, finals, _num_grown, "user shard")
@@ -269,13 +283,16 @@ class Addition:
         grown: _Grown,
         sides: tuple[list[Shard], list[Shard]],
         files: list[FileRecord],
+        ticks: int,
     ) -> Manifest:
         rows = self.base.manifest.rows
         rejected = sum((info.rejected for info in infos), Counter(rows.rejected) + grown.rejected)
         num_read = rows.read + sum(info.num_read for info in infos)
         ancestors = self._ancestors(sum(info.num_held_out for info in grown.infos))
         files = sorted(files, key=_place)
-        return manifest_of(self.config, grown.shards, grown.cutoffs, sides, num_read, rejected, files, ancestors)
+        return manifest_of(
+            self.config, grown.shards, grown.cutoffs, sides, num_read, rejected, files, ancestors, ticks
+        )
 
     def _ancestors(self, num_held_out: int) -> tuple[Ancestor, ...]:
         base = self.base

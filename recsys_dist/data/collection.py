@@ -59,6 +59,8 @@ class Collection:
     config: PrepareConfig
     journal: Journal
     scratch: Scratch
+    ticks: int = 1
+    """The parts of a unit in which timestamps are kept."""
 
     def run(self, infos: Sequence[RunInfo]) -> Collected:
         """Collect all runs. Raises `DataError` where the rules leave no rating to train on."""
@@ -100,7 +102,7 @@ class Collection:
         rule = self.config.split
         if rule.kind != "time":
             return None
-        return find_time_cutoffs(rule, sources, self.journal, self.scratch)
+        return find_time_cutoffs(rule, sources, self.journal, self.scratch, self.ticks)
 
     def _split(
         self, old_spans: list[Span], sources: list[Source], buckets: list[Buckets], cutoffs: Cutoffs | None
@@ -140,8 +142,10 @@ def cut_buckets(parts: Sequence[Buckets], num_shards: int) -> list[Span]:
     return list(itertools.pairwise(edges))
 
 
-def find_time_cutoffs(rule: TimeSplit, sources: Sequence[Source], journal: Journal, scratch: Scratch) -> Cutoffs:
-    """Where a split by time cuts the settled rows of all shards."""
+def find_time_cutoffs(
+    rule: TimeSplit, sources: Sequence[Source], journal: Journal, scratch: Scratch, ticks: int
+) -> Cutoffs:
+    """Where a split by time cuts the settled rows of all shards; `ticks` of their timestamps make one unit."""
     names = [f"times-{number}" for number in range(len(sources))]
     subjects = [f"user shard {number}" for number in range(len(sources))]
     url = scratch.folder.url
@@ -154,7 +158,7 @@ def find_time_cutoffs(rule: TimeSplit, sources: Sequence[Source], journal: Journ
         return total
 
     first, last = min(span.first for span in spans), max(span.last for span in spans)
-    return find_cutoffs(rule, Times(sum(span.count for span in spans), first, last, count_later))
+    return find_cutoffs(rule, Times(sum(span.count for span in spans), first, last, count_later), ticks)
 
 
 def _overlap(one: Span, other: Span) -> bool:

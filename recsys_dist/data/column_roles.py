@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys_dist.data.column_facts import NUMBERS, ColumnFacts
+from recsys_dist.data.time_columns import READABLE, is_time_name, unit_of
 
 NAMES: dict[str, tuple[str, ...]] = {
     "user": (
@@ -41,8 +42,9 @@ MAX_RATING, MAX_RATINGS = 100, 201
 """The largest rating, and the largest number of different ones, that a guess by values believes in."""
 FEW = 10
 """So many different ratings are likely although each stands once; more have to repeat."""
-FIRST_SECOND, LAST_SECOND = 5e8, 2.2e9
-"""Timestamps of ratings: from 1985 to 2039, in seconds or milliseconds."""
+COARSE_UNITS = {"seconds", "milliseconds"}
+"""Finer ones since 1970 are as large as the ids that some services draw."""
+NUM_FIELDS = 4
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _by_name(field: str, columns: Sequence[ColumnFacts]) -> Role | None:
     known = NAMES[field]
     named = [column for column in columns if column.name is not None and _bare(column.name) in known]
     if field == "timestamp":
-        named = [column for column in named if column.kind in {"whole numbers", "dates"}]
+        named = [column for column in named if column.kind in READABLE]
     if not named:
         return None
     return Role(min(named, key=lambda column: known.index(_bare(column.name or ""))), is_guess=len(named) > 1)
@@ -100,15 +102,21 @@ def _bare(name: str) -> str:
 
 
 def _timestamp(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
-    """The last column of dates or of whole numbers that are moments of our time."""
-    return next((column for column in reversed(columns) if _is_time(column)), None)
+    """The last column of dates or of numbers that are moments of our time."""
+    is_last_of_all = len(columns) >= NUM_FIELDS
+    for column in reversed(columns):
+        if _is_time(column, is_last_of_all):
+            return column
+        is_last_of_all = False
+    return None
 
 
-def _is_time(column: ColumnFacts) -> bool:
-    if column.kind != "whole numbers":
+def _is_time(column: ColumnFacts, is_last_of_all: bool) -> bool:
+    if column.kind not in READABLE or column.kind == "dates":
         return column.kind == "dates"
-    low, high = column.span
-    return any(unit * FIRST_SECOND <= low and high <= unit * LAST_SECOND for unit in (1, 1000))
+    low, high = map(unit_of, column.span)
+    is_sure = is_last_of_all or (column.name is not None and is_time_name(column.name))
+    return low is not None and low == high and (low in COARSE_UNITS or is_sure)
 
 
 def _rating(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:

@@ -79,19 +79,25 @@ class Times:
         return high, above
 
 
-def find_cutoffs(rule: TimeSplit, times: Times) -> Cutoffs:
-    """The cutoffs of a split by time.
+def find_cutoffs(rule: TimeSplit, times: Times, ticks: int = 1) -> Cutoffs:
+    """The cutoffs of a split by time; `ticks` of the timestamps make one of the unit that the rule counts in.
 
     Raises `DataError` where the rule leaves nothing to train on, or asks for test or validation ratings and gets
     none.
     """
-    test_after, num_test = _cut(times, "test", rule.test, rule.test_from, LAST, 0)
-    valid_after, num_later = _cut(times, "valid", rule.valid, rule.valid_from, test_after, num_test)
+    test_from, valid_from = _in_ticks(rule.test_from, ticks), _in_ticks(rule.valid_from, ticks)
+    test_after, num_test = _cut(times, "test", rule.test, test_from, LAST, 0)
+    valid_after, num_later = _cut(times, "valid", rule.valid, valid_from, test_after, num_test)
     if num_later >= times.count:
         raise DataError(
             f"the split leaves no rating to train on: the first is of {times.first}, the last of {times.last}"
         )
     return Cutoffs(test_after, valid_after)
+
+
+def _in_ticks(start: int | None, ticks: int) -> int | None:
+    """A timestamp of the rule as those of the dataset; none of these is later than `LAST`."""
+    return None if start is None else min(max(start * ticks, -LAST), LAST)
 
 
 def _cut(times: Times, name: str, fraction: float, start: int | None, end: int, num_later: int) -> tuple[int, int]:

@@ -5,7 +5,8 @@
                           written last: no manifest, no dataset
       users.parquet       row number = user_index: user_id (string, exactly as read), num_train
       items.parquet       row number = item_index, 0 = most rated: item_id, title (null where unknown), num_train
-      ratings/{train,valid,test}/00000.parquet ...      user_index, item_index, rating, timestamp
+      ratings/{train,valid,test}/00000.parquet ...      user_index, item_index, rating, timestamp (dates and times
+                          as seconds since 1970, or as parts of one where the rule timestamp_ticks says so)
       blocks/{users,items}/00000.safetensors ...        train ratings as CSR, see blocks.py
       rejects/00000.parquet ...                         file, line, text, reason of every row refused
 
@@ -42,6 +43,8 @@ SIDES: tuple[Side, ...] = ("users", "items")
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MANIFEST = "manifest.json"
 RATINGS = "ratings"
+TICKS_RULE = "timestamp_ticks"
+"""Of the rules: in which parts of a unit timestamps are kept, where some are not whole units."""
 PREPARING, DATASET = "preparing", "dataset"
 """While a dataset is prepared, DATASET/preparing/KEY/dataset holds its files."""
 
@@ -146,6 +149,12 @@ class Manifest(_Part):
         if sum(self.num_ratings.values()) != self.rows.kept:
             raise ValueError("the ratings of the splits do not add up to the rows kept")
         return self
+
+    @property
+    def timestamp_ticks(self) -> int:
+        """How many of a timestamp make a unit of the input, which for dates and times is a second."""
+        ticks = (self.rules or {}).get(TICKS_RULE, 1)
+        return ticks if isinstance(ticks, int) else 1
 
     def to_bytes(self) -> bytes:
         """The manifest as it stands on disk; the same content gives the same bytes."""

@@ -17,10 +17,13 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from recsys_dist.arrow import own_memory
+from recsys_dist.data.hive import repeated
 from recsys_dist.data.item_lines import ItemLines
-from recsys_dist.data.layout import Layout, split_line
+from recsys_dist.data.layout import Layout
 from recsys_dist.data.lines import FINE, Lines
+from recsys_dist.data.quotes import misquoted
 from recsys_dist.data.rejects import Reason
+from recsys_dist.data.text_checks import refusals
 from recsys_dist.errors import DataError
 
 _SPARE_SEPARATORS = "\x1f\x1e\x1d\x1c\x1b\x1a\x01\x02\x03\x04\x05\x06\x07"
@@ -57,40 +60,41 @@ def cut_fields(lines: Lines, layout: Layout, is_first: bool, item_above: str | N
     if items is not None:
         is_row &= ~items.is_name
         items.refuse(is_row, reasons)
+    in_folders = {name: repeated(value, 1) for name, value in layout.folder_values.items()}
+    if in_folders:
+        reasons[is_row & (reasons == FINE)] = refusals(list(in_folders.values()))[0]
+    is_good = is_row & (reasons == FINE)
+    reasons[is_good] = misquoted(lines, layout.separator, layout.quote, layout.escape)[is_good]
     is_good = is_row & (reasons == FINE)
     table = _read_plain(lines.select(is_good), layout, int(is_good.sum()))
     if table is None:
         normal, separator = _normalize(lines, is_good, layout, reasons)
         is_good &= reasons == FINE
-        table = _read(normal, layout, separator, None)
+        table = _read(normal, layout, separator, None, None)
         assert len(table) == is_good.sum(), "the lines counted as good are the rows read"
     columns = {name: _single(table[str(position)]) for name, position in layout.positions.items()}
     rows, refused = np.flatnonzero(is_good), np.flatnonzero(is_row & ~is_good)
     if items is not None:
         columns["item"] = items.column(rows)
+    for name, value in in_folders.items():
+        column = value.take(pa.array(np.zeros(len(rows), np.int32)))
+        columns[name] = column.dictionary_decode() if name == "timestamp" else column
     return Fields(columns, rows, refused, reasons[refused], items.below if items is not None else None)
 
 
 def _read_plain(data: bytes, layout: Layout, num_lines: int) -> pa.Table | None:
-    """Read lines straight away; None where one of them needs a closer look."""
-    quote, separator = layout.quote, layout.separator
-    if quote is not None and quote.encode() not in data:
-        quote = None
+    """Read lines straight away; None where one of them has another number of fields than the layout."""
+    separator = layout.separator
+    quote, escape = (sign if sign and sign.encode() in data else None for sign in (layout.quote, layout.escape))
     if len(separator) > 1 or not separator.isascii():
         spare = _spare_separator(data)
         data, separator = data.replace(separator.encode(), spare.encode()), spare
-    elif quote is not None and split_line(_last_line(data), separator, quote) is None:
-        return None
     try:
-        table = _read(data, layout, separator, quote)
+        table = _read(data, layout, separator, quote, escape)
     except pa.ArrowInvalid:
         return None
-    # An open quote swallows line ends, so that fewer rows than lines come out.
-    return table if len(table) == num_lines else None
-
-
-def _last_line(data: bytes) -> str:
-    return data.rstrip(b"\n").rpartition(b"\n")[2].decode()
+    assert len(table) == num_lines, "no quote is open at the end of a line"
+    return table
 
 
 def _spare_separator(data: bytes) -> str:
@@ -100,7 +104,7 @@ def _spare_separator(data: bytes) -> str:
     raise DataError("this is not a text file: it holds every control character")
 
 
-def _read(data: bytes, layout: Layout, separator: str, quote: str | None) -> pa.Table:
+def _read(data: bytes, layout: Layout, separator: str, quote: str | None, escape: str | None) -> pa.Table:
     """Raises ArrowInvalid where a line has another number of fields."""
     used = {str(position): _type_of(field) for field, position in layout.positions.items()}
     if not data:
@@ -109,7 +113,12 @@ def _read(data: bytes, layout: Layout, separator: str, quote: str | None) -> pa.
     return pa_csv.read_csv(
         own_memory(data),
         pa_csv.ReadOptions(column_names=names, block_size=len(data) + 1, use_threads=False),
-        pa_csv.ParseOptions(delimiter=separator, quote_char=quote or False, double_quote=quote is not None),
+        pa_csv.ParseOptions(
+            delimiter=separator,
+            quote_char=quote or False,
+            double_quote=quote is not None,
+            escape_char=escape or False,
+        ),
         pa_csv.ConvertOptions(
             column_types=used,
             include_columns=list(used),
@@ -129,26 +138,23 @@ def _normalize(
 ) -> tuple[bytes, str]:
     """Cut the lines one by one, note those that have other fields than the layout, and join the others anew.
 
-    Slow, and only for blocks with a bad line or with a separator between quotes.
+    Slow, and only for blocks with a line of another number of fields.
     """
     spare = _spare_separator(lines.data)
     rows = []
     for number, fields in _split_lines(lines, is_good, layout):
-        if fields is None:
-            reasons[number] = Reason.QUOTE
-        elif len(fields) != layout.num_fields:
+        if len(fields) != layout.num_fields:
             reasons[number] = Reason.FIELD_COUNT
         else:
             rows.append(spare.join(fields))
     return "".join(row + "\n" for row in rows).encode(), spare
 
 
-def _split_lines(
-    lines: Lines, wanted: NDArray[np.bool_], layout: Layout
-) -> Iterator[tuple[int, list[str] | None]]:
+def _split_lines(lines: Lines, wanted: NDArray[np.bool_], layout: Layout) -> Iterator[tuple[int, list[str]]]:
     for number in np.flatnonzero(wanted):
-        line = lines.data[lines.starts[number] : lines.stops[number]].decode()
-        yield int(number), split_line(line, layout.separator, layout.quote, layout.max_fields)
+        fields = layout.split(lines.data[lines.starts[number] : lines.stops[number]].decode())
+        assert fields is not None, "quotes are judged before"
+        yield int(number), fields
 
 
 def _single(column: Any) -> pa.Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -16,12 +16,15 @@ from typing import Literal
 from recsys_dist.data.archives import ARCHIVES, check_member, is_hidden, list_members
 from recsys_dist.data.dataset import Split
 from recsys_dist.data.input_config import FileFormat, FileSettings
+from recsys_dist.data.kinds import EXPORT
 from recsys_dist.data.packing import packing_of, without_packing
 from recsys_dist.data.sources import InputFile, stamp_of
+from recsys_dist.data.table_formats import TableGuard
 from recsys_dist.errors import DataError, StorageError
 from recsys_dist.filesystem import Filesystem, reason
 
 PARQUET_NAMES = (".parquet", ".pq")
+OFFICE_MEMBER = "[Content_Types].xml"
 GLOB_SIGNS = "*?["
 
 
@@ -30,14 +33,16 @@ def find_files(
 ) -> list[InputFile]:
     """The files that paths stand for, each once, sorted by name.
 
-    Raises `DataError` naming the settings' key where a path stands for no file.
+    Raises `DataError` naming the settings' key where a path stands for no file, or leads into a table of a format
+    that is not read.
     """
     found: dict[tuple[str, str | None], InputFile] = {}
     for pattern in patterns:
-        matches = list(_Search(key, pattern, settings, role).files())
-        if not matches:
-            raise DataError(f"{key}: there is no file {pattern}")
-        found.update(((file.url, file.member), file) for file in matches)
+        for file in _Search(key, pattern, settings, role).files():
+            place = (file.url, file.member)
+            # A file that is named itself is no part, even where a folder that is named holds it too.
+            is_part = file.is_part and (place not in found or found[place].is_part)
+            found[place] = replace(file, is_part=is_part)
     return sorted(found.values(), key=lambda file: file.name)
 
 
@@ -54,7 +59,9 @@ class _Search:
         try:
             fs = Filesystem(self.pattern)
             if fs.call("isfile", fs.path):
-                yield from self._file(fs, fs.path, self.pattern)
+                if self._is_parquet(fs.path):
+                    TableGuard(self.key, fs).check_file(fs.path, self.pattern)
+                yield from self._file(fs, fs.path, self.pattern, is_part=False)
             elif fs.call("isdir", fs.path):
                 yield from self._folder(fs)
             else:
@@ -70,33 +77,50 @@ class _Search:
         if wanted is not None and fs.call("isfile", path):
             archive, _ = _split_archive(self.pattern)
             yield from self._members(fs, path, archive, wanted)
-        elif any(sign in self.pattern for sign in GLOB_SIGNS):
-            for match in sorted(str(match) for match in fs.call("glob", fs.path)):
-                if fs.call("isfile", match):
-                    yield from self._file(fs, match, self._shown(fs, match))
+            return
+        is_glob = any(sign in self.pattern for sign in GLOB_SIGNS)
+        matches = sorted(str(match) for match in fs.call("glob", fs.path)) if is_glob else []
+        matches = [match for match in matches if fs.call("isfile", match)]
+        if not matches:
+            raise DataError(f"{self.key}: there is no file {self.pattern}{_file_above(fs)}")
+        guard = TableGuard(self.key, fs)
+        for match in matches:
+            name = self._shown(fs, match)
+            if self._is_parquet(match):
+                guard.check_file(match, name)
+            yield from self._file(fs, match, name, is_part=True)
 
     def _folder(self, fs: Filesystem) -> Iterator[InputFile]:
         folder, name = fs.path.rstrip("/"), self.pattern.rstrip("/")
         below = sorted(str(path).removeprefix(folder).lstrip("/") for path in fs.call("find", folder))
+        guard = TableGuard(self.key, fs)
+        guard.check_below(name, below)
         shown = [path for path in below if not is_hidden(path)]
         if not shown:
             raise DataError(f"{self.key}: the folder {self.pattern} holds no files")
+        if any(map(self._is_parquet, shown)):
+            guard.check_above(os.path.realpath(folder) if fs.is_local else folder, name)
         for path in shown:
-            yield from self._file(fs, f"{folder}/{path}", f"{name}/{path}")
+            yield from self._file(fs, f"{folder}/{path}", f"{name}/{path}", is_part=True)
 
-    def _file(self, fs: Filesystem, path: str, name: str) -> Iterator[InputFile]:
+    def _is_parquet(self, path: str) -> bool:
+        return _format_of(path, self.settings.format) == "parquet"
+
+    def _file(self, fs: Filesystem, path: str, name: str, is_part: bool) -> Iterator[InputFile]:
         if path.endswith(ARCHIVES):
             yield from self._members(fs, path, name, wanted=None)
             return
         size, stamp = stamp_of(fs, path)
         if size is None:
             raise DataError(f"{self.key}: the server does not tell the size of {path}; download it first")
-        yield self._input_file(fs, path, name, size, stamp, member=None)
+        yield self._input_file(fs, path, name, size, stamp, None, is_part)
 
     def _members(self, fs: Filesystem, path: str, name: str, wanted: str | None) -> Iterator[InputFile]:
         _, stamp = stamp_of(fs, path)
         with fs.reader(path, name) as stream:
             members = list_members(stream, name, self.settings.max_bytes)
+        if any(member.filename == OFFICE_MEMBER for member in members):
+            raise DataError(f"{name} is an Office document such as xlsx, {EXPORT}")
         chosen = [member for member in members if _is_wanted(member.filename, wanted)]
         if not chosen:
             shown = ", ".join(member.filename for member in members)[:200]
@@ -105,10 +129,11 @@ class _Search:
         for member in chosen:
             member_name = f"{name}/{member.filename}"
             check_member(member, member_name)
-            yield self._input_file(fs, path, member_name, member.file_size, stamp, member.filename)
+            is_part = member.filename != wanted
+            yield self._input_file(fs, path, member_name, member.file_size, stamp, member.filename, is_part)
 
     def _input_file(
-        self, fs: Filesystem, path: str, name: str, num_bytes: int, stamp: str, member: str | None
+        self, fs: Filesystem, path: str, name: str, num_bytes: int, stamp: str, member: str | None, is_part: bool
     ) -> InputFile:
         url = path if fs.is_local else str(fs.call("unstrip_protocol", path))
         inner_name = member or path
@@ -117,13 +142,21 @@ class _Search:
         if file_format == "parquet" and (packing or member):
             raise DataError(f"{name}: a packed Parquet file cannot be read in parts; unpack it first")
         limit = self.settings.max_bytes
-        return InputFile(name, url, num_bytes, file_format, self.role, packing, member, limit, stamp)
+        return InputFile(name, url, num_bytes, file_format, self.role, packing, member, limit, stamp, is_part)
 
     def _shown(self, fs: Filesystem, path: str) -> str:
         """A match of a glob, in the way the glob is written."""
         if not fs.is_local:
             return str(fs.call("unstrip_protocol", path))
         return path if Path(self.pattern).is_absolute() or "://" in self.pattern else os.path.relpath(path)
+
+
+def _file_above(fs: Filesystem) -> str:
+    """What to say of a path that leads into a file, as into a tar archive; nothing of any other."""
+    above = next((folder for folder in Path(fs.path).parents if folder.exists()), None) if fs.is_local else None
+    if above is None or not above.is_file():
+        return ""
+    return f": {above} is a file, and only files within a zip archive can be named"
 
 
 def _split_archive(path: str) -> tuple[str, str | None]:

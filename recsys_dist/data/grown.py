@@ -12,7 +12,7 @@ the ratings file of the earlier dataset, by its digest, and by the row in that f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +35,10 @@ from recsys_dist.data.shards import (
     run_rows,
     save_settled,
     settle_rows,
+    timestamps_of,
 )
 from recsys_dist.data.split import TRAIN, Cutoffs
+from recsys_dist.data.timestamps import Moments
 from recsys_dist.data.vocab import all_item_ids
 from recsys_dist.errors import DataError
 
@@ -76,10 +78,10 @@ class Part:
     new: tuple[int, int] | None
 
 
-def base_runs(dataset: Dataset, roles: Sequence[int]) -> list[Run]:
-    """The runs that ratings of the dataset count for; `roles` are those of the splits."""
+def base_runs(dataset: Dataset, roles: Sequence[int], ticks: int) -> list[Run]:
+    """The runs that ratings of the dataset count for; `roles` are those of the splits, `ticks` as in `Run`."""
     return [
-        Run("", f"{ratings_name(split, shard)} of {dataset.digest[:DIGEST_DIGITS]}", 1, role)
+        Run("", f"{ratings_name(split, shard)} of {dataset.digest[:DIGEST_DIGITS]}", 1, role, ticks)
         for shard in range(len(dataset.shards("users")))
         for split, role in zip(SPLITS, roles, strict=True)
     ]
@@ -106,7 +108,9 @@ def settle_grown(scratch: Scratch, dataset: Dataset, part: Part, config: Prepare
     Raises `DataError` where a pair repeats and the rules forbid it.
     """
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
-    groups = [_added(scratch, runs, _old_users(dataset, part.shard), dataset, part.shard)] if part.is_old else []
+    groups = (
+        [_added(scratch, runs, _old_users(dataset, part.shard, runs), dataset, part.shard)] if part.is_old else []
+    )
     if part.new is not None:
         groups.append(_new_users(scratch, runs, part.new))
     joined = join_settled(groups)
@@ -125,7 +129,7 @@ def finish_grown(
 ) -> GrownInfo:
     """Draw the splits of a shard and write it as a collected one, its rows where they are not those of before."""
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
-    old = _old_users(dataset, part.shard) if part.is_old else None
+    old = _old_users(dataset, part.shard, runs) if part.is_old else None
     if is_settled or old is None:
         settled, _ = Settled.load(scratch, f"settled-{part.shard}", ALL_BUCKETS)
     else:
@@ -134,7 +138,8 @@ def finish_grown(
     num_base = sum(run.is_base for run in runs)
     is_new = settled.rows.run >= num_base
     was_drawn = settled.rows.run % len(SPLITS)
-    is_touched = old is None or bool((is_new | (drawn.split != was_drawn)).any())
+    has_other_ticks = runs[0].ticks != dataset.manifest.timestamp_ticks
+    is_touched = old is None or has_other_ticks or bool((is_new | (drawn.split != was_drawn)).any())
     if is_touched:
         save_rows(scratch, part.shard, settled, drawn.split)
         changed = _changed_items(old, settled, drawn.split, len(item_ids))
@@ -144,25 +149,29 @@ def finish_grown(
     return GrownInfo(info, is_touched, held_out)
 
 
-def _old_users(dataset: Dataset, shard: int) -> Settled:
+def _old_users(dataset: Dataset, shard: int, runs: Sequence[Run]) -> Settled:
     """The users of a shard of the dataset, with their ratings of all splits."""
     rows = dataset.shards("users")[shard]
     ids = pc.cast(dataset.id_slice("users", rows.start, rows.stop), pa.large_string())
-    parts = [_old_rows(dataset, shard, code) for code in range(len(SPLITS))]
+    first = shard * len(SPLITS)
+    parts = [_old_rows(dataset, shard, first + code, runs[first + code]) for code in range(len(SPLITS))]
     joined = Rows(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
     order = np.lexsort([joined.item, joined.user])
     return Settled(ids, text_hashes(ids), joined.take(order))
 
 
-def _old_rows(dataset: Dataset, shard: int, code: int) -> Rows:
-    ratings, timestamp = dataset.timed_ratings(SPLITS[code], shard)
+def _old_rows(dataset: Dataset, shard: int, number: int, run: Run) -> Rows:
+    """The ratings that a base run, of this number, stands for."""
+    ratings, timestamp = dataset.timed_ratings(SPLITS[number % len(SPLITS)], shard)
+    line = np.arange(1, len(ratings) + 1)
+    finer = replace(run, ticks=run.ticks // dataset.manifest.timestamp_ticks)
     return Rows(
         user=ratings.user_index - dataset.shards("users")[shard].start,
         item=ratings.item_index,
         rating=ratings.rating,
-        timestamp=timestamp,
-        line=np.arange(1, len(ratings) + 1),
-        run=np.full(len(ratings), shard * len(SPLITS) + code),
+        timestamp=timestamps_of(finer, Moments(timestamp), line),
+        line=line,
+        run=np.full(len(ratings), number),
     )
 
 

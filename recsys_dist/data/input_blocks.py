@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from recsys_dist.data.config import PrepareConfig, named_paths
+from recsys_dist.data.empty_parts import without_empty
 from recsys_dist.data.find import find_files
 from recsys_dist.data.item_lines import LastItem
 from recsys_dist.data.layout import Layout, read_layout
@@ -40,7 +41,9 @@ class InputBlock:
 def find_blocks(config: PrepareConfig) -> list[InputBlock]:
     """The parts of the input to parse, sorted by full name of the file and place. Looks at the head of each."""
     files = [
-        file for key, role, paths in named_paths(config) for file in find_files(key, paths, config.input, role)
+        file
+        for key, role, paths in named_paths(config)
+        for file in without_empty(key, find_files(key, paths, config.input, role))
     ]
     places = Counter((file.url, file.member) for file in files)
     repeated = [file.name for file in files if places[file.url, file.member] > 1]
@@ -49,8 +52,7 @@ def find_blocks(config: PrepareConfig) -> list[InputBlock]:
     layouts = {file: _layout(file, config) for file in files}
     ranges: list[tuple[InputFile, int, int]] = []
     for file in sorted(files, key=_place):
-        cut = group_ranges if file.format == "parquet" else InputFile.blocks
-        ranges += [(file, start, stop) for start, stop in cut(file, config.input.block_bytes)]
+        ranges += [(file, start, stop) for start, stop in _cut(file, config)]
     return [
         InputBlock(file, layouts[file], number, start, stop) for number, (file, start, stop) in enumerate(ranges)
     ]
@@ -59,6 +61,12 @@ def find_blocks(config: PrepareConfig) -> list[InputBlock]:
 def _place(file: InputFile) -> tuple[str, str]:
     """Orders files the same way however each was named: by the whole path, without detours."""
     return posixpath.normpath(file.url), file.name
+
+
+def _cut(file: InputFile, config: PrepareConfig) -> list[tuple[int, int]]:
+    if file.format == "parquet":
+        return group_ranges(file, config.input.block_bytes, config.input.columns)
+    return file.blocks(config.input.block_bytes)
 
 
 def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:

@@ -25,7 +25,10 @@ class FileSettings(Settings):
     """One or more characters between the fields."""
     quote: str | None = Field(default='"', min_length=1, max_length=1)
     """The character that may enclose a field, doubled inside of it; null where none has that meaning, as always
-    with a separator of several characters."""
+    with a separator of several characters. Elsewhere in a field it makes the line unusable."""
+    escape: str | None = Field(default=None, min_length=1, max_length=1)
+    """The character that makes plain text of the next one, a quote or a separator, as the backslash of MySQL
+    exports does; null: none."""
     header: bool = True
     """Whether the first line of each file names the columns."""
     encoding: str = "utf-8"
@@ -33,7 +36,7 @@ class FileSettings(Settings):
     """A compressed file or archive that unpacks to more bytes is refused, as it may have been made to fill the
     disk; null: no limit."""
 
-    @field_validator("separator", "quote")
+    @field_validator("separator", "quote", "escape")
     @classmethod
     def _leaves_lines_whole(cls, text: str | None) -> str | None:
         if text is not None and any(sign in text for sign in "\r\n\0"):
@@ -59,6 +62,17 @@ class FileSettings(Settings):
             raise ValueError("quote needs a separator of one other ASCII character; set quote to null")
         return self
 
+    @model_validator(mode="after")
+    def _escape_is_a_sign_of_its_own(self) -> FileSettings:
+        if self.escape is None:
+            return self
+        signs = {self.separator, self.escape, self.quote}
+        if not (self._is_one_sign and self.escape.isascii()) or len(signs) < 3:
+            raise ValueError(
+                "escape is an ASCII character that is neither separator nor quote, and needs a separator of one"
+            )
+        return self
+
     @property
     def has_item_lines(self) -> bool:
         """Whether lines of their own name the item of the rows below them."""
@@ -70,8 +84,12 @@ class FileSettings(Settings):
         return None
 
     @property
+    def _is_one_sign(self) -> bool:
+        return len(self.separator) == 1 and self.separator.isascii()
+
+    @property
     def _may_quote(self) -> bool:
-        return len(self.separator) == 1 and self.separator.isascii() and (self.quote or "").isascii()
+        return self._is_one_sign and (self.quote or "").isascii()
 
     @property
     def quote_sign(self) -> str | None:
@@ -80,14 +98,18 @@ class FileSettings(Settings):
 
 
 class RatingColumns(Settings):
-    """Where the fields of a rating are: names where there is a header, else positions from 0."""
+    """Where the fields of a rating are: names where there is a header, else positions from 0.
+
+    A name may also be the key of folders on the path of the files, as `year` of `year=2020/ratings.csv`; a column
+    of that name in the file itself comes first.
+    """
 
     user: Column
     item: Column | None = None
     """null with `layout: netflix` alone."""
     rating: Column
     timestamp: Column | None = None
-    """By convention seconds since 1970; null where the files have none."""
+    """Numbers, by convention seconds since 1970, or dates; null where the files have none."""
 
 
 class InputSettings(FileSettings):
@@ -95,14 +117,19 @@ class InputSettings(FileSettings):
 
     paths: Paths = ()
     """Files, folders (all files below but those whose names begin with . or _), archives, one file of an archive
-    as archive.zip/name, globs, URLs of any of these. With `split.kind: files` they are named there instead."""
+    as archive.zip/name, globs, URLs of any of these; what holds nothing in a folder, in an archive or of a glob is
+    skipped. Tables of Delta, Iceberg, Hudi and Paimon are refused. With `split.kind: files` files are named there
+    instead."""
     layout: Literal["plain", "netflix"] = "plain"
     """`plain`: a line is a rating. `netflix`: a line `ITEM:` names the item of the lines below it."""
     columns: RatingColumns
     timestamp_format: TimestampFormat = "number"
-    """`number`: whole numbers, kept as they are. `iso`: dates as 2005-09-06, or with a time as 2005-09-06 23:59:59
-    (T for the blank and Z at the end are allowed), all of them UTC, which become seconds since 1970; a date is its
-    midnight and fractions of seconds are cut off. Dates and times of Parquet become the same."""
+    """`number`: numbers such as 1126051199 or 1126051199.5, kept as they are. `iso`: dates as 2005-09-06, or with
+    a time as 2005-09-06 23:59:59.5 (or T for the blank) and with the offset from UTC, such as Z or +02:00, if it
+    is not UTC; they become seconds since 1970, a date its midnight. Dates and times of Parquet become the same.
+    Digits behind the point count: a dataset keeps all of its timestamps in units, thousandths, millionths or
+    billionths, the coarsest that holds them exactly; `split.test_from` and `valid_from` count units all the same.
+    """
     block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
     """Bytes of input that one task parses, and of Parquet a million rows at most where its row groups allow that;
     memory per worker is about ten times as much."""
@@ -153,8 +180,8 @@ class ItemsSettings(FileSettings):
     @model_validator(mode="after")
     def _columns_fit_header(self) -> ItemsSettings:
         _check_columns(self, dict(self.columns), "columns")
-        if self.max_fields is not None and self.quote_sign is not None:
-            raise ValueError("max_fields is for files without quotes; set quote to null")
+        if self.max_fields is not None and (self.quote_sign, self.escape) != (None, None):
+            raise ValueError("max_fields is for files without quotes and escapes; set quote and escape to null")
         return self
 
 
@@ -165,6 +192,8 @@ def _check_columns(settings: FileSettings, columns: dict[str, Column | None], ke
     if settings.format == "parquet":
         return
     wanted, hint = (str, "header: true needs names") if settings.header else (int, "header: false needs positions")
-    for name, column in given.items():
-        if not isinstance(column, wanted):
-            raise ValueError(f"{key}.{name} is {column!r}, but {hint}")
+    strangers = {name: column for name, column in given.items() if not isinstance(column, wanted)}
+    # Beside positions a name may be that of a folder, which is seen when the files are.
+    if strangers and (settings.header or len(strangers) == len(given)):
+        name, column = next(iter(strangers.items()))
+        raise ValueError(f"{key}.{name} is {column!r}, but {hint}")

@@ -6,13 +6,15 @@ With a header the columns are found by name; without one the number of fields is
 from __future__ import annotations
 
 import codecs
-import csv
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from recsys_dist.data.hive import folder_values, wanted_values
 from recsys_dist.data.input_config import Column, FileSettings
-from recsys_dist.data.packing import MAGIC
+from recsys_dist.data.kinds import check_begins_as_text
+from recsys_dist.data.quoted_line import split_quoted
 from recsys_dist.data.sources import MAX_LINE_BYTES, InputFile, first_bytes
 from recsys_dist.errors import DataError
 
@@ -34,6 +36,13 @@ class Layout:
     """Whether lines of their own name the item of the rows below them."""
     max_fields: int | None = None
     """Where the last field keeps further separators, how many fields a line has at most."""
+    escape: str | None = None
+    folder_values: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """The fields that the folders on the file's path tell for all lines."""
+
+    def split(self, line: str) -> list[str] | None:
+        """The fields of one line; None where its quotes or escapes are wrong."""
+        return split_line(line, self.separator, self.quote, self.max_fields, self.escape)
 
 
 def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
@@ -50,11 +59,16 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
             raise DataError(
                 f"{file.name} line 1 holds a carriage return; a line must end in a line feed or in both"
             )
-        names = split_line(lines[0], settings.separator, settings.quote_sign, settings.field_limit) or [lines[0]]
-        num_fields, positions = len(names), _find(file, names, wanted, key)
+        names = split_names(
+            lines[0], settings.separator, settings.quote_sign, settings.escape, settings.field_limit
+        )
+        in_folders = wanted_values(file, wanted, names)
+        in_lines = {name: column for name, column in wanted.items() if name not in in_folders}
+        num_fields, positions = len(names), _find(file, names, in_lines, key)
     else:
         num_fields = _usual_fields(lines, settings)
-        positions = {name: int(column) for name, column in wanted.items()}
+        in_folders = wanted_values(file, wanted, ())
+        positions = _positions(file, {name: wanted[name] for name in wanted if name not in in_folders}, key)
         for name, position in positions.items():
             if position >= num_fields:
                 raise DataError(
@@ -70,24 +84,38 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
         positions,
         settings.has_item_lines,
         settings.field_limit,
+        settings.escape,
+        in_folders,
     )
 
 
-def split_line(line: str, separator: str, quote: str | None, max_fields: int | None = None) -> list[str] | None:
-    """The fields of one line; None where a quote is left open. `max_fields` goes with no quotes."""
-    # Longer lines are refused in any case, and the reader of quoted fields gives up on them.
+def split_line(
+    line: str, separator: str, quote: str | None, max_fields: int | None = None, escape: str | None = None
+) -> list[str] | None:
+    """The fields of one line; None where its quotes or escapes are wrong. `max_fields` goes with neither."""
+    # Longer lines are refused in any case.
     line = line[:MAX_LINE_BYTES]
-    if quote is None or quote not in line:
-        return line.split(separator, -1 if max_fields is None else max_fields - 1)
-    # A second line shows whether the first one ended: an open quote swallows the line end.
-    fields = next(csv.reader([line + "\n", "\n"], delimiter=separator, quotechar=quote))
-    return None if any("\n" in field for field in fields) else fields
+    if any(sign is not None and sign in line for sign in (quote, escape)):
+        return split_quoted(line, separator, quote, escape)
+    return line.split(separator, -1 if max_fields is None else max_fields - 1)
+
+
+def split_names(
+    line: str, separator: str, quote: str | None, escape: str | None = None, max_fields: int | None = None
+) -> list[str]:
+    """The names of columns in one line; signs in the wrong place are part of a name, which changes no row."""
+    fields = split_line(line, separator, quote, max_fields, escape)
+    return fields if fields is not None else line.split(separator)
+
+
+def _split(line: str, settings: FileSettings) -> list[str] | None:
+    return split_line(line, settings.separator, settings.quote_sign, settings.field_limit, settings.escape)
 
 
 def _first_lines(file: InputFile, encoding: str) -> list[str]:
     data = first_bytes(file, SAMPLE_BYTES)
     is_whole = len(data) < SAMPLE_BYTES
-    check_begins_as_text(file.name, data)
+    check_begins_as_text(file, data)
     if encoding == "utf-8":
         data = data.removeprefix(UTF8_BOM)
     if not data.strip():
@@ -98,19 +126,13 @@ def _first_lines(file: InputFile, encoding: str) -> list[str]:
     return [line.removesuffix(b"\r").decode(encoding, errors="replace") for line in lines]
 
 
-def check_begins_as_text(name: str, data: bytes) -> None:
-    """Raise `DataError` with the name of a file that begins as one of another kind does."""
-    for magic, kind in MAGIC.items():
-        if data.startswith(magic):
-            raise DataError(f"{name} is {kind}")
-
-
 def _usual_fields(lines: list[str], settings: FileSettings) -> int:
     """The commonest number of fields; of equally common ones the largest."""
-    cut = (
-        split_line(line, settings.separator, settings.quote_sign, settings.field_limit) for line in lines if line
-    )
+    cut = (_split(line, settings) for line in lines if line)
     counts = Counter(len(fields) for fields in cut if fields is not None)
+    if not counts:
+        # All lines are going to be refused for their quotes, which says more than that they have no fields.
+        counts = Counter(len(line.split(settings.separator)) for line in lines if line)
     return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
 
 
@@ -119,7 +141,20 @@ def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: 
     for field, column in wanted.items():
         if names.count(str(column)) != 1:
             problem = "more than one column" if column in names else "no column"
-            shown = ", ".join(names)[:200]
+            shown = ", ".join([*names, *folder_values(file)])[:200]
             raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
         positions[field] = names.index(str(column))
+    return positions
+
+
+def _positions(file: InputFile, wanted: Mapping[str, Column], key: str) -> dict[str, int]:
+    """Where columns of lines without a header are, which have no names."""
+    positions = {}
+    for name, column in wanted.items():
+        if isinstance(column, str):
+            raise DataError(
+                f"{key}.columns.{name} is {column!r}, but header: false needs positions, and no folder on the "
+                f"path of {file.name} is {column}=..."
+            )
+        positions[name] = column
     return positions

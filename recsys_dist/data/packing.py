@@ -20,16 +20,6 @@ from recsys_dist.filesystem import reason
 
 Packing = Literal["gzip", "bzip2", "Zstandard", "zip"]
 SUFFIXES: dict[str, Packing] = {".gz": "gzip", ".bz2": "bzip2", ".zst": "Zstandard", ".zip": "zip"}
-MAGIC: dict[bytes, str] = {
-    b"\x1f\x8b": "a gzip file, whose name should end in .gz",
-    b"BZh91AY&SY": "a bzip2 file, whose name should end in .bz2",
-    b"\x28\xb5\x2f\xfd": "a Zstandard file, whose name should end in .zst",
-    b"PK\x03\x04": "a zip archive, whose name should end in .zip",
-    b"PAR1\x15": "a Parquet file, whose name should end in .parquet",
-    b"\xff\xfe": "UTF-16 text, which has to be converted to UTF-8 first",
-    b"\xfe\xff": "UTF-16 text, which has to be converted to UTF-8 first",
-}
-"""How files begin that are not the text they are taken for, and what to say of them."""
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException)
 
 

@@ -20,6 +20,7 @@ from recsys_dist.data.hashing import text_hashes
 from recsys_dist.data.order import stable_order
 from recsys_dist.data.ratings import ParsedBlock, Rows
 from recsys_dist.data.scratch import Arrays, Scratch, narrow, narrow_ratings, pack_texts
+from recsys_dist.data.timestamps import Moments
 
 BUCKET_BITS = 16
 NUM_BUCKETS = 1 << BUCKET_BITS
@@ -39,6 +40,14 @@ class RunInfo:
     buckets: NDArray[np.int64]
     """The hash ranges that have rows, and in the next field how many."""
     bucket_rows: NDArray[np.int64]
+    ticks: int = 1
+    """The parts of a unit that hold all timestamps as whole numbers."""
+    times: tuple[int, int] | None = None
+    """The smallest and the largest timestamp in whole units; None without any."""
+
+    def fits(self, ticks: int) -> bool:
+        """Whether all timestamps can be kept in such parts of a unit."""
+        return self.times is None or bool(Moments(np.array(self.times)).fits(ticks).all())
 
 
 def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
@@ -49,6 +58,7 @@ def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
         scratch.save(f"{name}.rejects", block.rejects.arrays())
     buckets, position = np.unique(bucket_of(hashes), return_inverse=True)
     bucket_rows = np.bincount(position, rows_per_user, len(buckets)).astype(np.int64)
+    moments = Moments(block.rows.timestamp, block.rows.nanos) if block.rows.timestamp is not None else None
     return RunInfo(
         name=name,
         num_lines=block.num_lines,
@@ -57,6 +67,8 @@ def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
         first_reject=block.rejects.first(),
         buckets=buckets,
         bucket_rows=bucket_rows,
+        ticks=moments.ticks if moments is not None else 1,
+        times=moments.span if moments is not None else None,
     )
 
 
@@ -82,6 +94,8 @@ def _sorted_run(rows: Rows) -> tuple[Arrays, NDArray[np.uint64], NDArray[np.int6
     }
     if rows.timestamp is not None:
         arrays["row.timestamp"] = narrow(rows.timestamp)[by_user]
+    if rows.nanos is not None:
+        arrays["row.nanos"] = rows.nanos[by_user]
     return arrays, user_hash, rows_per_user
 
 

@@ -13,6 +13,8 @@ which line a row stands in.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -37,17 +39,24 @@ from recsys_dist.data.output import Output
 from recsys_dist.data.partition import cut_evenly
 from recsys_dist.data.publish import manifest_of, write_item_table, write_rejects, write_user_table
 from recsys_dist.data.reading import Reading
+from recsys_dist.data.remarks import remarks
 from recsys_dist.data.scratch import Scratch, narrow
 from recsys_dist.data.shards import RUNS
-from recsys_dist.data.titles import find_titles_files, read_titles
+from recsys_dist.data.titles import Titles, find_titles_files, read_titles
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
 
+logger = logging.getLogger(__name__)
 
-def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest:
+
+def prepare(
+    config: PrepareConfig, progress: Progress | None = None, tell: Callable[[str], None] = logger.warning
+) -> Manifest:
     """Prepare the dataset that `config` describes and return its manifest, which is written last.
+
+    `tell` is called with each sentence about what may be unexpected in it (see remarks.py).
 
     Raises `ConfigError` or `DataError` with one line. What the machine breaks off, by a signal, a full disk or a
     power cut, goes on where it was when it is called with the same settings and input.
@@ -59,22 +68,31 @@ def prepare(config: PrepareConfig, progress: Progress | None = None) -> Manifest
         titles_files = find_titles_files(config.items)
         files = [*dict.fromkeys(block.file for block in blocks), *titles_files]
         attempt = Attempt.of(config, files, base.digest if base is not None else None)
-        if output.completed is not None and output.completed.repeats(attempt):
-            return Dataset.open(output.url).manifest
         titles = read_titles(titles_files, config.items)
+        if output.completed is not None and output.completed.repeats(attempt):
+            return _told(output.url, titles, tell)
+        table = titles.table if titles is not None else None
         # The scratch folder is removed when the workers are gone: one that runs on would write into it.
         with (
             output.preparing(attempt) as work,
             open_cluster(config.cluster, len(blocks), progress) as cluster,
             output.writing(),
         ):
-            reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files)
+            reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files, tell)
             if base is not None:
-                manifest = Addition(reading, base, work.dataset, titles).run(blocks)
+                manifest = Addition(reading, base, work.dataset, table).run(blocks)
             else:
-                manifest = _Preparation(reading, work.dataset, titles).run(blocks)
+                manifest = _Preparation(reading, work.dataset, table).run(blocks)
             output.publish(work, manifest)
-    return manifest
+        return _told(output.url, titles, tell)
+
+
+def _told(url: str, titles: Titles | None, tell: Callable[[str], None]) -> Manifest:
+    """The manifest of the dataset, when all that is remarkable in it is told."""
+    dataset = Dataset.open(url)
+    for remark in remarks(dataset, titles):
+        tell(remark)
+    return dataset.manifest
 
 
 def _base(config: PrepareConfig, output: Output) -> Dataset:
@@ -108,10 +126,12 @@ class _Preparation:
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
         infos, runs = self.reading.parse(blocks)
+        self.reading.tell_units(infos, runs)
+        ticks = runs[0].ticks
         self.scratch.save_json(RUNS, [asdict(run) for run in runs])
         self.reading.merge_items(runs, ITEM_IDS)
         self.reading.number_items(runs)
-        collected = Collection(self.config, self.reading.journal, self.scratch).run(infos)
+        collected = Collection(self.config, self.reading.journal, self.scratch, ticks).run(infos)
         self.reading.discard(runs)
         shards = collected.shards
         user_shards = user_shards_of(shards)
@@ -128,7 +148,7 @@ class _Preparation:
         rejected = sum((info.rejected for info in infos), collected.rejected)
         num_read = sum(info.num_read for info in infos)
         sides = (user_shards, item_shards)
-        return manifest_of(self.config, shards, collected.cutoffs, sides, num_read, rejected, files)
+        return manifest_of(self.config, shards, collected.cutoffs, sides, num_read, rejected, files, ticks=ticks)
 
     def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
         num_shards = self.config.shards.items or default_shards(int(num_train.sum()))

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from recsys_dist.data.sniff import MAX_REJECTED, Sniffed
+from recsys_dist.data.time_columns import describe_time
 
 COMMENT_COLUMN = 24
 HEAD = """\
@@ -37,10 +38,12 @@ def _input(sniffed: Sniffed) -> Iterator[str]:
 
 def _columns(sniffed: Sniffed) -> Iterator[str]:
     for field, role in sniffed.roles.items():
-        comment = "a guess" if role.is_guess else ""
+        told = [describe_time(role.column)] if field == "timestamp" else []
+        comment = "; ".join(filter(None, ["a guess" if role.is_guess else "", *told]))
         yield _commented(f"    {field}: {_scalar(role.column.reference)}", comment)
     taken = {role.column.position for role in sniffed.roles.values()}
-    rest = ", ".join(_scalar(one.reference) for one in sniffed.columns if one.position not in taken)
+    references = [column.reference for column in sniffed.columns if column.position not in taken]
+    rest = ", ".join(_scalar(reference) for reference in references if references.count(reference) == 1)
     for field in sniffed.missing:
         yield f"    # {field}: choose" + (f" one of {rest}" if rest else ", but no column is left")
 
@@ -60,7 +63,8 @@ def _output() -> Iterator[str]:
 
 
 def _commented(line: str, comment: str) -> str:
-    return f"{line:<{COMMENT_COLUMN}}# {comment}" if comment else line
+    # A comment has to be parted from what it is on, however long that is.
+    return f"{line:<{COMMENT_COLUMN - 1}} # {comment}" if comment else line
 
 
 def _scalar(value: Any) -> str:

@@ -14,7 +14,16 @@ from pydantic import JsonValue
 
 from recsys_dist.data.collected import ShardInfo, split_fingerprint
 from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import SPLITS, Ancestor, Manifest, RatingStats, RowCounts, Shard, SplitInfo
+from recsys_dist.data.dataset import (
+    SPLITS,
+    TICKS_RULE,
+    Ancestor,
+    Manifest,
+    RatingStats,
+    RowCounts,
+    Shard,
+    SplitInfo,
+)
 from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.rejects import Reason, Rejects
 from recsys_dist.data.scratch import Scratch, unpack_texts
@@ -35,8 +44,12 @@ def manifest_of(
     rejected: Counter[str],
     files: Sequence[FileRecord],
     grown_from: tuple[Ancestor, ...] = (),
+    ticks: int = 1,
 ) -> Manifest:
-    """The manifest of the collected `shards`, whose rows lie in the user and item shards of `sides`."""
+    """The manifest of the collected `shards`, whose rows lie in the user and item shards of `sides`.
+
+    `ticks` are the parts of a unit in which timestamps are kept.
+    """
     user_shards, item_shards = sides
     num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
     return Manifest(
@@ -46,7 +59,7 @@ def manifest_of(
         rating=RatingStats.of(config.ratings.min, config.ratings.max, shards),
         rows=RowCounts(read=num_read, kept=sum(num_ratings.values()), rejected=dict(rejected)),
         split=SplitInfo(rule=describe(config.split, cutoffs), fingerprint=split_fingerprint(shards)),
-        rules=rules_of(config),
+        rules={**rules_of(config), **({TICKS_RULE: ticks} if ticks > 1 else {})},
         grown_from=grown_from,
         user_shards=tuple(user_shards),
         item_shards=tuple(item_shards),

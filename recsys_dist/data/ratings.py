@@ -21,7 +21,7 @@ from recsys_dist.data.input_config import TimestampFormat
 from recsys_dist.data.layout import Layout
 from recsys_dist.data.lines import FINE, Lines
 from recsys_dist.data.rejects import Reason, Rejects
-from recsys_dist.data.timestamps import parse_timestamps
+from recsys_dist.data.timestamps import Moments, parse_timestamps
 
 NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 
@@ -34,8 +34,11 @@ class Rows:
     item: pa.DictionaryArray
     rating: NDArray[np.float32]
     timestamp: NDArray[np.int64] | None
+    """Whole units."""
     line: NDArray[np.int64]
     """From 1 within the block."""
+    nanos: NDArray[np.int32] | None = None
+    """The billionths of a unit that the timestamps are later; None where all are zero."""
 
     def __len__(self) -> int:
         return len(self.rating)
@@ -89,9 +92,10 @@ def check_rows(
     """Accepted rows, and the lines (from 0) and reasons of the others."""
     reasons = np.full(len(line), FINE, np.int8)
     # The later a check, the weaker: where several apply, the first one's reason stands.
-    timestamp = None
+    moments = None
     if "timestamp" in columns:
-        timestamp, is_bad = parse_timestamps(columns["timestamp"], timestamp_format)
+        moments, is_bad = parse_timestamps(columns["timestamp"], timestamp_format)
+        reasons[moments.is_out_of_range] = Reason.TIME_RANGE
         reasons[is_bad] = Reason.DATE if timestamp_format == "iso" else Reason.TIMESTAMP
     rating = _per_row(columns["rating"], _numbers)
     if rules.min is not None or rules.max is not None:
@@ -103,11 +107,24 @@ def check_rows(
         if _is_empty(columns[field].dictionary).any():
             reasons[_per_row(columns[field], _is_empty)] = reason
     if (reasons == FINE).all():
-        return Rows(columns["user"], columns["item"], rating, timestamp, line + 1), line[:0], reasons[:0]
+        return _rows(columns["user"], columns["item"], rating, moments, line), line[:0], reasons[:0]
     good, bad = np.flatnonzero(reasons == FINE), np.flatnonzero(reasons != FINE)
     user, item = columns["user"].take(pa.array(good)), columns["item"].take(pa.array(good))
-    timestamp = timestamp[good] if timestamp is not None else None
-    return Rows(user, item, rating[good], timestamp, line[good] + 1), line[bad], reasons[bad]
+    moments = moments.take(good) if moments is not None else None
+    return _rows(user, item, rating[good], moments, line[good]), line[bad], reasons[bad]
+
+
+def _rows(
+    user: pa.DictionaryArray,
+    item: pa.DictionaryArray,
+    rating: NDArray[np.float32],
+    moments: Moments | None,
+    line: NDArray[np.int64],
+) -> Rows:
+    """From columns whose `line` counts from 0."""
+    if moments is None:
+        return Rows(user, item, rating, None, line + 1)
+    return Rows(user, item, rating, moments.whole, line + 1, moments.nanos)
 
 
 def _per_row(column: pa.DictionaryArray, judge: Callable[[pa.Array], NDArray[Any]]) -> NDArray[Any]:

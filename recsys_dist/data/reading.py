@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from recsys_dist.data import tasks
@@ -16,8 +16,10 @@ from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.data.settled import Run
 from recsys_dist.data.sources import InputFile, require_unchanged
+from recsys_dist.data.time_columns import doubts_of_units
 from recsys_dist.data.vocab import merge_levels
 
+Span = tuple[int, int]
 RUNS_AT_ONCE = 8
 """In one task that numbers their items, which takes little time for each."""
 
@@ -31,31 +33,52 @@ class Reading:
     scratch: Scratch
     files: Sequence[InputFile]
     """All that is read."""
+    tell: Callable[[str], None]
+    """Called with what people should mind."""
 
     @property
     def _scratch_url(self) -> str:
         return self.scratch.folder.url
 
-    def parse(self, blocks: list[InputBlock]) -> tuple[list[RunInfo], list[Run]]:
-        """Parse the blocks to runs, in the order of the input.
+    def parse(self, blocks: list[InputBlock], ticks: int = 1) -> tuple[list[RunInfo], list[Run]]:
+        """Parse the blocks to runs, in the order of the input, all with timestamps in the same parts of a unit.
 
+        Those are at least as fine as `ticks`, and as all rows need.
         Raises `DataError` where too many rows cannot be used, or a file is changed meanwhile.
         """
         blocks = self._under_items(blocks)
         subjects = [block.subject for block in blocks]
         calls = [(self._scratch_url, block, self.config) for block in blocks]
-        infos, runs = [], []
+        parsed: list[list[RunInfo]] = self.journal.run("parse", tasks.parse, calls, subjects, _num_read)
+        files = [block.file for block, parts in zip(blocks, parsed, strict=True) for _ in parts]
+        infos = [info for parts in parsed for info in parts]
+        ticks = max(ticks, *(info.ticks for info in infos))
+        infos = self._fit_times(infos, ticks)
+        runs = []
         lines: Counter[str] = Counter()
-        parsed = self.journal.run("parse", tasks.parse, calls, subjects, _num_read)
-        for block, parts in zip(blocks, parsed, strict=True):
-            name, role = block.file.name, SPLITS.index(block.file.role)
-            for part in parts:
-                infos.append(part)
-                runs.append(Run(part.name, name, lines[name] + 1, role))
-                lines[name] += part.num_lines
+        for file, info in zip(files, infos, strict=True):
+            runs.append(Run(info.name, file.name, lines[file.name] + 1, SPLITS.index(file.role), ticks))
+            lines[file.name] += info.num_lines
         require_rows(infos, runs, self.config.ratings.max_rejected)
         require_unchanged(self.files)
         return infos, runs
+
+    def _fit_times(self, infos: list[RunInfo], ticks: int) -> list[RunInfo]:
+        """The runs without rows whose timestamps do not fit such parts; nearly always all of them as they are."""
+        far = [place for place, info in enumerate(infos) if not info.fits(ticks)]
+        calls = [(self._scratch_url, infos[place], ticks, self.config.input.separator) for place in far]
+        subjects = [f"the timestamps of {infos[place].name}" for place in far]
+        fitted = self.journal.run("fit times", tasks.fit_times, calls, subjects) if far else []
+        replaced = dict(zip(far, fitted, strict=True))
+        return [replaced.get(place, info) for place, info in enumerate(infos)]
+
+    def tell_units(
+        self, infos: Sequence[RunInfo], runs: Sequence[Run], more: Sequence[tuple[str, Span]] = ()
+    ) -> None:
+        """Tell where timestamps of the runs, or of `more`, named spans, are not all of one unit."""
+        spans = [(run.file, info.times) for info, run in zip(infos, runs, strict=True) if info.times is not None]
+        for doubt in doubts_of_units([*more, *spans]):
+            self.tell(doubt)
 
     def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
         """The blocks, each with the item of the rows it begins with, where lines name the items."""

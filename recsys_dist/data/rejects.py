@@ -17,7 +17,10 @@ SHOWN_CHARACTERS = 200
 
 
 class Reason(IntEnum):
-    """Why a row was refused. The first that applies is given, in the order in which they are checked."""
+    """Why a row was refused. The first that applies is given, in the order in which they are checked.
+
+    The numbers stand in intermediate files only; new reasons go to the end.
+    """
 
     LINE_LENGTH = 0
     NUL = 1
@@ -36,6 +39,10 @@ class Reason(IntEnum):
     DATE = 14
     FEW_OF_USER = 15
     FEW_OF_ITEM = 16
+    STRAY_QUOTE = 17
+    ESCAPE = 18
+    TIME_RANGE = 19
+    LINE_FEED = 20
 
     @property
     def label(self) -> str:
@@ -61,6 +68,10 @@ _LABELS = {
     Reason.DATE: "timestamp is not a date",
     Reason.FEW_OF_USER: "too few ratings of the user",
     Reason.FEW_OF_ITEM: "too few ratings of the item",
+    Reason.STRAY_QUOTE: "stray quote in a field",
+    Reason.ESCAPE: "escape at the end of the line",
+    Reason.TIME_RANGE: "timestamp out of range",
+    Reason.LINE_FEED: "line feed inside a field",
 }
 
 

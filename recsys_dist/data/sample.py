@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys_dist.data.layout import check_begins_as_text
+from recsys_dist.data.kinds import check_begins_as_text
 from recsys_dist.data.sources import InputFile, first_bytes, read_blocks
 from recsys_dist.errors import DataError
 from recsys_dist.filesystem import Filesystem
@@ -43,7 +43,7 @@ class Sample:
 def take_sample(file: InputFile) -> Sample:
     """Read the sample. Raises `DataError` naming a file that is empty, no text, or without lines."""
     data = first_bytes(file, SAMPLE_BYTES + 1)
-    _require_text(file.name, data)
+    _require_text(file, data)
     if len(data) <= SAMPLE_BYTES:
         return Sample((data,), is_whole=True)
     first = data[: data.rfind(b"\n", 0, SAMPLE_BYTES) + 1]
@@ -53,8 +53,9 @@ def take_sample(file: InputFile) -> Sample:
     return Sample((first, middle) if middle else (first,), is_whole=False)
 
 
-def _require_text(name: str, data: bytes) -> None:
-    check_begins_as_text(name, data)
+def _require_text(file: InputFile, data: bytes) -> None:
+    name = file.name
+    check_begins_as_text(file, data)
     if not data.strip():
         raise DataError(f"{name} is empty")
     if len(data) - len(data.translate(None, CONTROL)) > max(FEW_CONTROL, MAX_CONTROL * len(data)):

@@ -20,7 +20,7 @@ from recsys_dist.data.blocks import read_arrays, write_arrays
 from recsys_dist.data.hashing import text_buffers
 from recsys_dist.storage import Folder
 
-FORMAT = 2
+FORMAT = 3
 """Of what tasks leave here for others: a preparation does not go on with files of another."""
 Arrays = dict[str, NDArray[Any]]
 NARROW = (np.uint16, np.int32)

@@ -35,6 +35,8 @@ class Run:
     """Line of the file, from 1, at which the run's block begins."""
     role: int
     """The split that the file is for, as a place in SPLITS."""
+    ticks: int = 1
+    """The parts of a unit in which the dataset keeps timestamps, the same for all runs."""
 
     @property
     def is_base(self) -> bool:

@@ -35,6 +35,7 @@ from recsys_dist.data.settled import (
     refuse_rows,
 )
 from recsys_dist.data.split import Cutoffs
+from recsys_dist.data.timestamps import Moments
 from recsys_dist.data.vocab import all_item_ids
 from recsys_dist.errors import DataError
 
@@ -182,13 +183,32 @@ def run_rows(
     """The columns of some rows of a run, but for their users; copies."""
     item_code = scratch.load(f"{run.name}.items")["item_code"]
     line = arrays["row.line"][rows].copy()
+    timestamp = np.zeros_like(line)
+    if "row.timestamp" in arrays:
+        nanos = arrays["row.nanos"][rows] if "row.nanos" in arrays else None
+        timestamp = timestamps_of(run, Moments(arrays["row.timestamp"][rows].copy(), nanos), line)
     return {
         "item": item_code[arrays["row.item"][rows]],
         "rating": wide_ratings(arrays["row.rating"][rows]),
-        "timestamp": arrays["row.timestamp"][rows].copy() if "row.timestamp" in arrays else np.zeros_like(line),
+        "timestamp": timestamp,
         "line": line,
         "run": np.full(len(line), number, np.min_scalar_type(number)),
     }
+
+
+def timestamps_of(run: Run, moments: Moments, line: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The timestamps of some rows of a run, as the dataset keeps them.
+
+    Raises `DataError` where one is too large for that, as only one of the dataset that is added to can be.
+    """
+    try:
+        return moments.in_ticks(run.ticks)
+    except OverflowError as error:
+        place = error.args[0]
+        raise DataError(
+            f"{run.file} line {run.first_line - 1 + line[place]}: timestamp {moments.whole[place]} is too large "
+            f"to be kept in parts of 1/{run.ticks:,}, which others need; correct it or leave out digits of those"
+        ) from None
 
 
 def _drop_repeats(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
 from recsys_dist.data.archives import open_member
@@ -38,6 +38,8 @@ class InputFile:
     """What the file may unpack to at most; None: anything."""
     stamp: str = ""
     """What changes when the file, or the archive it is in, is written anew: its size with its time or ETag."""
+    is_part: bool = field(default=False, compare=False)
+    """Whether it was found beside others, in a folder, an archive or by a glob, and was not named itself."""
 
     @property
     def is_packed(self) -> bool:

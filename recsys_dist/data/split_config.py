@@ -49,7 +49,7 @@ class TimeSplit(Settings):
     """The latest of all ratings are for testing, those before them for validation.
 
     Equally late ones stay together. `test` and `valid` are fractions of all ratings that are never exceeded; for
-    each the first timestamp may be given instead.
+    each the first timestamp may be given instead, in units of the input, which are seconds since 1970 for dates.
     """
 
     kind: Literal["time"]

@@ -13,13 +13,16 @@ import pyarrow.compute as pc
 from recsys_dist.data.column_facts import ColumnFacts, describe
 from recsys_dist.data.config import RatingRules
 from recsys_dist.data.fields import cut_fields
+from recsys_dist.data.hive import folder_values
 from recsys_dist.data.input_config import InputSettings
 from recsys_dist.data.layout import read_layout
 from recsys_dist.data.lines import Lines
 from recsys_dist.data.parquet import open_parquet, parse_parquet
+from recsys_dist.data.parquet_types import decoded
 from recsys_dist.data.ratings import ParsedBlock, parse_text
 from recsys_dist.data.sample import Sample, take_sample
 from recsys_dist.data.sources import InputFile
+from recsys_dist.data.text_checks import is_utf8, readable
 from recsys_dist.data.text_shape import TextShape, from_first_item, guess_shape
 from recsys_dist.errors import DataError
 
@@ -67,7 +70,7 @@ class TextTable:
     def read(cls, file: InputFile) -> TextTable:
         """Take a sample and guess its shape. Raises `DataError` naming a file that is no text or no table."""
         sample = take_sample(file)
-        shape = guess_shape(file.name, sample.pieces)
+        shape = guess_shape(file.name, sample.pieces, len(folder_values(file)))
         if shape.has_item_lines:
             pieces = [sample.pieces[0], *map(from_first_item, sample.pieces[1:])]
             sample = Sample(tuple(filter(None, pieces)), sample.is_whole)
@@ -163,10 +166,13 @@ def _text_columns(shape: TextShape, pieces: list[Lines]) -> Iterator[ColumnFacts
 
 
 def _as_text(array: pa.Array) -> pa.StringArray:
-    """Any column as text; what no text can be made of is empty."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    """Any column as text; what no text can be made of is empty, and bytes that are no UTF-8 are spelt out."""
+    array = decoded(array)
+    if pa.types.is_timestamp(array.type):
+        # Instants as times of UTC, for which no table of time zones is needed.
+        array = pc.cast(array, pa.timestamp(array.type.unit))
     try:
-        return pc.fill_null(pc.cast(array, pa.string()), "")
+        texts = pc.fill_null(pc.cast(array, pa.string()), "")
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         return pa.array([""] * len(array), pa.string())
+    return texts if is_utf8(texts).all() else pa.array(map(readable, texts), pa.string())

@@ -24,6 +24,7 @@ from recsys_dist.data.settled import Buckets, Source
 from recsys_dist.data.shards import SettledInfo, collect_shard, settle_shard, split_shard
 from recsys_dist.data.sources import read_blocks
 from recsys_dist.data.split import Cutoffs
+from recsys_dist.data.time_range import fit_run
 from recsys_dist.data.vocab import merge_items, translate_items
 from recsys_dist.storage import FileRecord, Folder
 
@@ -48,6 +49,11 @@ def parse_block(block: InputBlock, config: PrepareConfig) -> Iterator[ParsedBloc
         parsed = parse_text(data, block.layout, config.ratings, is_first, item, timestamp_format)
         item = parsed.item_below
         yield parsed
+
+
+def fit_times(scratch_url: str, info: RunInfo, ticks: int, separator: str) -> RunInfo:
+    """Set rows of a run aside whose timestamps do not fit; see `fit_run`."""
+    return fit_run(Scratch(scratch_url), info, ticks, separator)
 
 
 def find_last(block: InputBlock) -> LastItem | None:

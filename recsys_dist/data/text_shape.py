@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys_dist.data.column_roles import is_known_name
-from recsys_dist.data.layout import UTF8_BOM, Layout, split_line
+from recsys_dist.data.layout import UTF8_BOM, Layout, split_line, split_names
 from recsys_dist.data.lines import Lines
 from recsys_dist.data.ratings import NUMBER
 from recsys_dist.errors import DataError
@@ -19,6 +19,7 @@ from recsys_dist.errors import DataError
 SEPARATORS = {"::": "::", "\t": "tab", ",": ",", ";": ";", "|": "|", " ": "blank"}
 """The separators that are tried, and what people call them; of equally good ones the first counts."""
 QUOTE = '"'
+ESCAPE = "\\"
 ITEM_LINE = re.compile(r"[^,;|\s]+:")
 SHAPE_LINES = 4000
 """So many lines from the beginning of each piece of the sample are cut by every separator."""
@@ -41,6 +42,9 @@ class TextShape:
     num_fields: int
     share: float
     """The fraction of the lines that have this number of fields."""
+    escape: str | None = None
+    num_misquoted: int = 0
+    """Lines with quotes or escapes in the wrong place."""
 
     @property
     def layout(self) -> Layout:
@@ -50,6 +54,7 @@ class TextShape:
         return Layout(
             *(self.separator, self.quote, self.encoding, has_header, self.num_fields, positions),
             has_item_lines=self.has_item_lines,
+            escape=self.escape,
         )
 
 
@@ -61,10 +66,15 @@ class _Cut:
     rows: list[list[str] | None]
     num_fields: int
     share: float
+    quote: str | None
+    escape: str | None
 
 
-def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
-    """Guess from the pieces of a sample. Raises `DataError` naming the file where no separator fits."""
+def guess_shape(name: str, pieces: Sequence[bytes], num_elsewhere: int = 0) -> TextShape:
+    """Guess from the pieces of a sample. Raises `DataError` naming the file where no separator fits.
+
+    `num_elsewhere` fields of a rating may be missing in the lines, as the names of folders may tell them.
+    """
     encoding = _encoding(pieces)
     lines = _lines(pieces, encoding)
     if not lines:
@@ -72,18 +82,20 @@ def guess_shape(name: str, pieces: Sequence[bytes]) -> TextShape:
     has_item_lines = ITEM_LINE.fullmatch(lines[0]) is not None
     if has_item_lines:
         lines = [line for line in lines if not ITEM_LINE.fullmatch(line)]
-    cut = _best_cut(name, lines, least=2 if has_item_lines else 3)
-    header = None if has_item_lines else _header(cut)
+    cut = _best_cut(name, lines, least=max(2, 3 - has_item_lines - num_elsewhere))
+    header = None if has_item_lines else _header(cut, lines[0])
     return TextShape(
         encoding,
         pieces[0].startswith(UTF8_BOM),
         encoding == "utf-8",
         cut.separator,
-        _quote(cut.separator, lines),
+        cut.quote,
         header,
         has_item_lines,
         cut.num_fields,
         cut.share,
+        cut.escape,
+        cut.rows[1:].count(None) if header is not None else cut.rows.count(None),
     )
 
 
@@ -123,11 +135,24 @@ def _best_cut(name: str, lines: Sequence[str], least: int) -> _Cut:
 
 
 def _cut(separator: str, lines: Sequence[str]) -> _Cut:
-    quote = QUOTE if len(separator) == 1 else None
-    rows = [split_line(line, separator, quote) for line in lines]
+    """By the separator and, where more lines are cut alike with it, by an escape before quotes and separators."""
+    cut = _cut_by(separator, None, lines)
+    marks = (ESCAPE + QUOTE, ESCAPE + separator)
+    if len(separator) > 1 or not any(mark in line for line in lines for mark in marks):
+        return cut
+    escaped = _cut_by(separator, ESCAPE, lines)
+    return escaped if escaped.share > cut.share else cut
+
+
+def _cut_by(separator: str, escape: str | None, lines: Sequence[str]) -> _Cut:
+    quote = _quote(separator, lines)
+    rows = [split_line(line, separator, quote, escape=escape) for line in lines]
     counts = Counter(len(row) for row in rows if row is not None)
+    if not counts:
+        # No line is quoted as it should be: that is told when the separator is known.
+        counts = Counter(len(line.split(separator)) for line in lines)
     num_fields, num_lines = max(counts.items(), key=lambda counted: counted[::-1], default=(0, 0))
-    return _Cut(separator, rows, num_fields, num_lines / max(len(lines), 1))
+    return _Cut(separator, rows, num_fields, num_lines / max(len(lines), 1), quote, escape)
 
 
 def _quote(separator: str, lines: Sequence[str]) -> str | None:
@@ -141,10 +166,11 @@ def _quote(separator: str, lines: Sequence[str]) -> str | None:
     return QUOTE if any(quoted.search(line) for line in lines) else None
 
 
-def _header(cut: _Cut) -> tuple[str, ...] | None:
+def _header(cut: _Cut, line: str) -> tuple[str, ...] | None:
     """The first line where it holds no number, and a known name or words above a column of numbers."""
-    first, rest = cut.rows[0], [row for row in cut.rows[1:] if row is not None and len(row) == cut.num_fields]
-    if first is None or len(first) != cut.num_fields or any(map(_is_number, first)):
+    first = split_names(line, cut.separator, cut.quote, cut.escape)
+    rest = [row for row in cut.rows[1:] if row is not None and len(row) == cut.num_fields]
+    if len(first) != cut.num_fields or any(map(_is_number, first)):
         return None
     is_above_numbers = any(all(_is_number(row[place]) for row in rest) for place in range(cut.num_fields))
     is_header = any(map(is_known_name, first)) or (bool(rest) and is_above_numbers)

@@ -1,38 +1,61 @@
-"""The titles of items, from files beside the ratings."""
+"""The titles of items, from files beside the ratings. Lines that cannot be read are counted and tell no title."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_dist.data.empty_parts import without_empty
 from recsys_dist.data.fields import cut_fields
 from recsys_dist.data.find import find_files
 from recsys_dist.data.input_config import Column, ItemsSettings
 from recsys_dist.data.layout import read_layout
-from recsys_dist.data.lines import Lines
-from recsys_dist.data.parquet import column_name, open_parquet
+from recsys_dist.data.lines import FINE, Lines
+from recsys_dist.data.parquet_titles import read_title_rows
 from recsys_dist.data.rejects import Reason
 from recsys_dist.data.sources import InputFile, read_blocks
-from recsys_dist.errors import DataError
 
 BLOCK_BYTES = 32 << 20
 
 
 def find_titles_files(settings: ItemsSettings | None) -> list[InputFile]:
     """The files with titles, none where none are named."""
-    return find_files("items.paths", settings.paths, settings) if settings is not None else []
+    if settings is None:
+        return []
+    return without_empty("items.paths", find_files("items.paths", settings.paths, settings))
 
 
-def read_titles(files: Sequence[InputFile], settings: ItemsSettings | None) -> pa.Table | None:
-    """All titles that the files tell, as columns `item` and `title`; None where there is no file.
+@dataclass(frozen=True)
+class Titles:
+    """What the files tell."""
 
-    Raises `DataError` naming file and line where a line cannot be read.
+    table: pa.Table
+    """Columns `item` and `title`, in the order of the files."""
+    num_unusable: int
+    """Lines that cannot be read, or rows of Parquet."""
+    first_unusable: str | None
+    """Where the first of them is, and why."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Titles]) -> Titles:
+        """Those of several files, or parts of one, in order."""
+        tables = pa.concat_tables([part.table for part in parts]).combine_chunks()
+        first = next((part.first_unusable for part in parts if part.first_unusable is not None), None)
+        return cls(tables, sum(part.num_unusable for part in parts), first)
+
+
+def read_titles(files: Sequence[InputFile], settings: ItemsSettings | None) -> Titles | None:
+    """All titles that the files tell; None where there is no file.
+
+    Raises `DataError` naming a file that is empty or lacks a column.
     """
     if settings is None or not files:
         return None
-    return pa.concat_tables([_read_file(file, settings) for file in files]).combine_chunks()
+    return Titles.joined([_read_file(file, settings) for file in files])
 
 
 def find_titles(known: pa.Table | None, item_ids: pa.LargeStringArray) -> pa.Array:
@@ -43,7 +66,7 @@ def find_titles(known: pa.Table | None, item_ids: pa.LargeStringArray) -> pa.Arr
     return known["title"].combine_chunks().take(pc.index_in(item_ids, value_set=known["item"].combine_chunks()))
 
 
-def _read_file(file: InputFile, settings: ItemsSettings) -> pa.Table:
+def _read_file(file: InputFile, settings: ItemsSettings) -> Titles:
     columns = {"item": settings.columns.item, "title": settings.columns.title}
     if file.format == "parquet":
         return _read_parquet(file, columns)
@@ -52,12 +75,14 @@ def _read_file(file: InputFile, settings: ItemsSettings) -> pa.Table:
     for number, data in enumerate(_blocks(file)):
         lines = Lines.of(data, layout.encoding, is_first=number == 0)
         fields = cut_fields(lines, layout, is_first=number == 0)
+        first = None
         if len(fields.refused):
-            line, reason = int(fields.refused[0]), Reason(int(fields.refused_for[0]))
-            raise DataError(f"{file.name} line {first_line + line}: {reason.label}: {lines.text(line)!r}")
-        parts.append(pa.table({name: _plain(fields.columns[name]) for name in columns}))
+            line, reason = int(fields.refused[0]), Reason(int(fields.refused_for[0])).label
+            first = f"{file.name} line {first_line + line}: {reason}: {lines.text(line)!r}"
+        table = pa.table({name: _plain(fields.columns[name]) for name in columns})
+        parts.append(Titles(table, len(fields.refused), first))
         first_line += len(lines)
-    return pa.concat_tables(parts)
+    return Titles.joined(parts)
 
 
 def _blocks(file: InputFile) -> Iterator[bytes]:
@@ -70,9 +95,8 @@ def _plain(column: pa.DictionaryArray) -> pa.Array:
     return pc.cast(texts, pa.large_string())
 
 
-def _read_parquet(file: InputFile, columns: Mapping[str, Column]) -> pa.Table:
-    with open_parquet(file) as parquet:
-        names = {field: column_name(file, parquet, f"items.columns.{field}", columns[field]) for field in columns}
-        table = parquet.read(columns=list(names.values()), use_threads=False)
-        found = {field: pc.cast(table[name], pa.large_string()) for field, name in names.items()}
-    return pa.table(found)
+def _read_parquet(file: InputFile, columns: Mapping[str, Column]) -> Titles:
+    table, unfit = read_title_rows(file, columns, "items")
+    bad = np.flatnonzero(unfit != FINE)
+    first = f"{file.name} row {bad[0] + 1}: {Reason(int(unfit[bad[0]])).label}" if len(bad) else None
+    return Titles(table.filter(pa.array(unfit == FINE)), len(bad), first)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
@@ -19,13 +21,14 @@ from recsys_dist.data.dataset import Dataset
 from recsys_dist.data.prepare import prepare
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
-from recsys_dist.errors import CheckpointError, StorageError
+from recsys_dist.errors import CheckpointError, DataError, StorageError
 from recsys_dist.inference.evaluate import evaluate
 from recsys_dist.inference.model import load_model
 from recsys_dist.storage import Folder
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import run_training, train
 from tests.dask_processes import dask_processes
+from tests.field_cases.reading import configure, read
 from tests.object_store import ObjectStore, running_store
 from tests.prepared import low_rank_ratings, small_dataset
 from tests.ranks import run_ranks
@@ -275,3 +278,19 @@ def test_a_refused_key_is_told_without_it(store, capsys):
     assert error.startswith(f"error: cannot use {BUCKET}/data/manifest.json: ")
     assert KEY_ID not in error
     assert SECRET not in error
+
+
+@pytest.mark.usefixtures("store")
+def test_tables_folders_and_empty_parts_of_a_bucket_are_those_of_a_disk(tmp_path):
+    remote = fsspec.filesystem("s3")
+    pq.write_table(pa.table({"item": ["i"], "rating": [3.0]}), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    for name in ("delta/_delta_log/00000000000000000000.json", "delta/who=u/a.parquet", "plain/who=u/a.parquet"):
+        remote.pipe(f"ratings/{name}", data if name.endswith(".parquet") else b"{}")
+    remote.pipe("ratings/plain/who=u/b.parquet", b"")
+    for pattern in ("delta", "delta/who=u", "delta/who=u/a.parquet", "delta/*/*.parquet", ""):
+        with pytest.raises(DataError, match=r"s3://ratings/delta\b.* is a Delta table: its log says"):
+            read(configure(f"{BUCKET}/{pattern}"))
+    by_folder = {"user": "who", "item": "item", "rating": "rating"}
+    for pattern in ("plain", "plain/*/*.parquet", "plain/who=u/a.parquet"):
+        assert read(configure(f"{BUCKET}/{pattern}", by_folder)) == ([("u", "i", 3.0)], [])

@@ -298,8 +298,9 @@ def test_prepare_passes_the_settings_on_and_sums_up(capsys, tmp_path, monkeypatc
     dataset = small_dataset(tmp_path / "dataset")
     module, given = ModuleType("recsys_dist.data.prepare"), []
 
-    def prepare(config, progress):
+    def prepare(config, progress, tell):
         given.append(config)
+        tell("2 user ids are odd\x1b[2J")
         progress("parse", 1, 2)
         progress("parse", 2, 2)
         if len(given) > 1:
@@ -320,6 +321,7 @@ def test_prepare_passes_the_settings_on_and_sums_up(capsys, tmp_path, monkeypatc
     assert told["rejected: bad rating"] == "5"
     assert told["rows kept"] == f"{dataset.manifest.rows.kept:,}"
     assert told["ratings to test"] == f"{dataset.manifest.num_ratings['test']:,}"
+    assert out.splitlines()[-1] == "Mind: 2 user ids are odd\N{REPLACEMENT CHARACTER}[2J"
     code, _, err = run(capsys, "prepare", "--config", str(config), "output=out")
     assert code == 2
     assert err.splitlines()[-1] == "error: ratings.dat: line 7 is odd"

@@ -199,8 +199,8 @@ SEPARATORS = [
     Case(
         "line_end_in_quotes.csv",
         HEADER + b'"a\nb",i,3\nv,j,4\n',
-        [(3, 'b"', "i", 3.0), (4, "v", "j", 4.0)],
-        [(2, "quote not closed")],
+        [(4, "v", "j", 4.0)],
+        [(2, "quote not closed"), (3, "stray quote in a field")],
     ),
     Case("quotes_that_are_none.csv", HEADER + b'"u,i,3\n', [(2, '"u', "i", 3.0)], input={"quote": None}),
     Case("windows_line_ends.csv", GOOD.replace(b"\n", b"\r\n"), GOOD_ROWS),
@@ -251,7 +251,7 @@ NUMBERS = [
     ),
     Case(
         "timestamps.csv",
-        b"user,item,rating,time\nu,i,3,1.5\nu,j,3,\nu,k,3,9223372036854775808\nu,l,3,-9223372036854775808\n",
+        b"user,item,rating,time\nu,i,3,1.5s\nu,j,3,\nu,k,3,9223372036854775808\nu,l,3,-9223372036854775808\n",
         [(5, "u", "l", 3.0, -(2**63))],
         [(line, TIME) for line in (2, 3, 4)],
         input=TIMED,

@@ -217,7 +217,7 @@ def test_a_role_that_is_not_found_is_left_to_choose_and_refused_until_then(tmp_p
         (text(",").encode("utf-16"), "is UTF-16 text"),
         (text(",").encode("utf-16-le"), "binary or UTF-16"),
         (bytes(range(256)) * 20, "binary"),
-        (b"%PDF-1.7 \x00\x01\x02" * 9, "binary"),
+        (b"%PDF-1.7 \x00\x01\x02" * 9, "is a PDF document"),
         (text(",").encode().replace(b"\n", b"\r"), "carriage returns"),
         (b"1,2,3," * SAMPLE_BYTES, "no line end"),
         (b"Some words\nand more of these words here\nthe end\n", "none of the separators"),

@@ -1,0 +1,41 @@
+"""Tells JSON, and lines of Python dictionaries, from tables of separated fields.
+
+A CSV may begin with a brace or a bracket as well. A text is JSON where a value takes up its whole first line, or
+where a value that was not looked at to its end can be nothing else.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+
+OBJECT = re.compile(r'\{\s*("[^"\n]*"\s*:|\}|$)')
+ROWS = re.compile(r'\[\s*(\{\s*"|\[\s*["\d-]|$)')
+PYTHON_OBJECT = re.compile(r"\{\s*u?'[^'\n]*'\s*:")
+CONVERT = (
+    "which is not read; convert it to CSV or Parquet, for example with DuckDB: "
+    "COPY (SELECT * FROM read_json_auto('{name}')) TO 'ratings.parquet'"
+)
+
+
+def json_kind(name: str, data: bytes) -> str | None:
+    """What kind of JSON the file `name` begins with, and what to do with it; None where it is none."""
+    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="replace").lstrip()
+    if text[:1] not in {"{", "["}:
+        return None
+    if PYTHON_OBJECT.match(text) and text.partition("\n")[0].rstrip().endswith("}"):
+        return "Python dictionaries line by line, which are not read; convert them to CSV or Parquet"
+    try:
+        value, stop = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        # Cut off in the middle, where the first value is longer than what was looked at.
+        is_json = OBJECT.match(text) or ROWS.match(text)
+        return f"JSON, {CONVERT.format(name=name)}" if is_json else None
+    rest = text[stop:].lstrip(" \t\r")
+    # What follows on the same line is the next field of another kind of table, unless it is more JSON.
+    if rest and rest[0] not in "\n{[":
+        return None
+    is_lines = isinstance(value, dict) or rest.lstrip()[:1] == "["
+    kind = "JSON Lines (one object or array a line)" if is_lines and "\n" not in text[:stop] else "JSON"
+    return f"{kind}, {CONVERT.format(name=name)}"

@@ -98,7 +98,7 @@ def _reason(column: ColumnFacts, used: ColumnFacts | None, is_twice: bool) -> st
         return "it is empty, or of a type that is no text"
     values = f"its values, such as {shorten(column.examples[0])!r},"
     if column.kind not in READABLE:
-        return f"{values} are neither numbers nor dates such as 2005-09-06 or 2005-09-06T23:59:59+02:00"
+        return f"{values} are neither all numbers nor all dates such as 2005-09-06 or 2005-09-06T23:59:59+02:00"
     if used is not None:
         return f"{used.reference!r} is"
     return f"{values} are no moments of our time"

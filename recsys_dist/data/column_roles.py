@@ -45,6 +45,7 @@ FEW = 10
 COARSE_UNITS = {"seconds", "milliseconds"}
 """Finer ones since 1970 are as large as the ids that some services draw."""
 NUM_FIELDS = 4
+"""Of a rating with its time."""
 
 
 @dataclass(frozen=True)

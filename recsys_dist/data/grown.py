@@ -108,9 +108,10 @@ def settle_grown(scratch: Scratch, dataset: Dataset, part: Part, config: Prepare
     Raises `DataError` where a pair repeats and the rules forbid it.
     """
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
-    groups = (
-        [_added(scratch, runs, _old_users(dataset, part.shard, runs), dataset, part.shard)] if part.is_old else []
-    )
+    groups = []
+    if part.is_old:
+        old = _old_users(dataset, part.shard, runs)
+        groups.append(_added(scratch, runs, old, dataset, part.shard))
     if part.new is not None:
         groups.append(_new_users(scratch, runs, part.new))
     joined = join_settled(groups)

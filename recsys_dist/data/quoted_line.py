@@ -25,7 +25,7 @@ def split_quoted(line: str, separator: str, quote: str | None, escape: str | Non
 
 @cache
 def _grammar(separator: str, quote: str | None, escape: str | None) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What matches a field with the separator behind it, and what stands for one character of its text."""
+    """Patterns of a field with the separator behind it, and of a doubled or escaped character in its text."""
     end, sign, mark = re.escape(separator), re.escape(quote or ""), re.escape(escape or "")
     escaped = rf"{mark}." if escape else r"(?!)"
     doubled = sign * 2 if quote else r"(?!)"

@@ -1,4 +1,4 @@
-"""Which lines of a block use quotes or escapes wrongly: the grammar of quoted_line.py, for all lines at once."""
+"""Quote and escape errors in a block of lines: the grammar of quoted_line.py, vectorised over all lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def misquoted(lines: Lines, separator: str, quote: str | None, escape: str | Non
 
 
 def _escapes(places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Of the places that hold an escape those where it acts: in a row of several each second one is text."""
+    """The escapes that act: in a run of several, every second one is text."""
     number = np.arange(len(places))
     is_first = np.diff(places, prepend=-2) != 1
     first = np.maximum.accumulate(np.where(is_first, number, 0))

@@ -52,7 +52,7 @@ class Reading:
         parsed: list[list[RunInfo]] = self.journal.run("parse", tasks.parse, calls, subjects, _num_read)
         files = [block.file for block, parts in zip(blocks, parsed, strict=True) for _ in parts]
         infos = [info for parts in parsed for info in parts]
-        ticks = max(ticks, *(info.ticks for info in infos))
+        ticks = max([ticks, *(info.ticks for info in infos)])
         infos = self._fit_times(infos, ticks)
         runs = []
         lines: Counter[str] = Counter()

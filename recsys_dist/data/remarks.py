@@ -1,6 +1,6 @@
-"""What a prepared dataset shows that its user may not expect: sentences for the summary of `prepare`.
+"""Remarks on a prepared dataset for the summary of `prepare`: ids written in two ways, titles that do not fit.
 
-Nothing of it changes the dataset. The looks are at ids and titles alone, batch by batch.
+They change nothing in the dataset. Ids are read batch by batch.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from recsys_dist.data.spellings import find_spellings
 from recsys_dist.data.titles import Titles
 
 FEW = 0.01
-"""Items files that name fewer of the items, or fewer of whose lines name one, are of other ids."""
+"""Share of matching ids below which the items files are taken to be about other items."""
 
 
 def remarks(dataset: Dataset, titles: Titles | None) -> Iterator[str]:
-    """One sentence for each; `titles` are those that the files of the settings tell."""
+    """One sentence each; `titles` are what the items files hold, None without such files."""
     for side in SIDES:
         yield from _spellings(dataset, side)
     if titles is not None:

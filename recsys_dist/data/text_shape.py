@@ -69,6 +69,11 @@ class _Cut:
     quote: str | None
     escape: str | None
 
+    @property
+    def num_fitting(self) -> int:
+        """Lines with quotes in their places and the usual number of fields."""
+        return sum(row is not None and len(row) == self.num_fields for row in self.rows)
+
 
 def guess_shape(name: str, pieces: Sequence[bytes], num_elsewhere: int = 0) -> TextShape:
     """Guess from the pieces of a sample. Raises `DataError` naming the file where no separator fits.
@@ -141,16 +146,15 @@ def _cut(separator: str, lines: Sequence[str]) -> _Cut:
     if len(separator) > 1 or not any(mark in line for line in lines for mark in marks):
         return cut
     escaped = _cut_by(separator, ESCAPE, lines)
-    return escaped if escaped.share > cut.share else cut
+    return escaped if escaped.num_fitting > cut.num_fitting else cut
 
 
 def _cut_by(separator: str, escape: str | None, lines: Sequence[str]) -> _Cut:
     quote = _quote(separator, lines)
     rows = [split_line(line, separator, quote, escape=escape) for line in lines]
-    counts = Counter(len(row) for row in rows if row is not None)
-    if not counts:
-        # No line is quoted as it should be: that is told when the separator is known.
-        counts = Counter(len(line.split(separator)) for line in lines)
+    # Lines that are not quoted as they should be still tell the separator.
+    cut = [line.split(separator) if row is None else row for row, line in zip(rows, lines, strict=True)]
+    counts = Counter(map(len, cut))
     num_fields, num_lines = max(counts.items(), key=lambda counted: counted[::-1], default=(0, 0))
     return _Cut(separator, rows, num_fields, num_lines / max(len(lines), 1), quote, escape)
 

@@ -1,4 +1,4 @@
-"""Columns that tell when: by their names, the unit that their size suggests, and why one of them is not used."""
+"""Columns of timestamps: recognised by name, their unit guessed by size, and the reason where one is not used."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from recsys_dist.data.column_facts import NUMBERS, ColumnFacts, Kind
 from recsys_dist.data.rejects import shorten
 
 READABLE: tuple[Kind, ...] = ("whole numbers", "decimals", "dates")
-"""What timestamps are read from."""
+"""Kinds of columns that timestamps are read from."""
 FIRST_SECOND, LAST_SECOND = 5e8, 2.2e9
 """Timestamps of ratings: from 1985 to 2039, in any of the units."""
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 WORDS = {"timestamp", "timestamps", "ts", "time", "datetime", "date", "unix", "epoch", "created", "when", "at"}
-"""A name with one of these as a word is that of a moment."""
+"""Words that mark the name of a timestamp column."""
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def is_time_name(name: str) -> bool:
-    """Whether a name tells that its column holds moments."""
+    """Whether a column of this name should hold timestamps."""
     words = {word.lower() for word in WORD.findall(name)}
     return bool(words & WORDS) or "timestamp" in name.lower()
 
 
 def unit_of(number: float) -> str | None:
-    """The unit in which so many since 1970 is a moment of our time; None where it is in none."""
+    """The unit in which a number since 1970 lies between 1985 and 2039; None if there is none."""
     return next(
         (unit for unit, ticks in UNITS.items() if ticks * FIRST_SECOND <= number <= ticks * LAST_SECOND), None
     )
@@ -40,7 +40,7 @@ def units_of(column: ColumnFacts) -> list[str]:
 
 
 def describe_time(column: ColumnFacts) -> str:
-    """What the timestamps of a column are taken for, in a few words; empty where nothing is known."""
+    """The unit or the zone of a timestamp column, in a few words; empty where unknown."""
     if column.kind == "dates":
         return "UTC where no offset is told"
     units = units_of(column)
@@ -48,7 +48,7 @@ def describe_time(column: ColumnFacts) -> str:
 
 
 def doubts_of_size(column: ColumnFacts) -> Iterator[str]:
-    """What to mind of numbers that are no seconds, or not all of one unit."""
+    """Warnings about timestamps that count something else than seconds, or several units."""
     units = units_of(column)
     if len(units) > 1:
         yield (
@@ -63,7 +63,7 @@ def doubts_of_size(column: ColumnFacts) -> Iterator[str]:
 
 
 def doubts_of_units(spans: Iterable[tuple[str, tuple[int, int]]]) -> Iterator[str]:
-    """What to mind where not all files count in one unit; `spans` are (name, (smallest, largest))."""
+    """A warning where files count different units; `spans` are (name, (smallest, largest))."""
     joined: dict[str, tuple[int, int]] = {}
     for name, (low, high) in spans:
         first, last = joined.get(name, (low, high))
@@ -82,7 +82,7 @@ def doubts_of_units(spans: Iterable[tuple[str, tuple[int, int]]]) -> Iterator[st
 
 
 def doubts_of_unused(columns: Sequence[ColumnFacts], roles: Mapping[str, int]) -> Iterator[str]:
-    """Why columns with the name of a moment are not used; `roles` are the positions of those that are."""
+    """The reason why each unused column is not the timestamp that its name promises; `roles` are positions."""
     names = [column.name for column in columns]
     used = next((column for column in columns if column.position == roles.get("timestamp")), None)
     for column in columns:
@@ -98,7 +98,7 @@ def _reason(column: ColumnFacts, used: ColumnFacts | None, is_twice: bool) -> st
         return "it is empty, or of a type that is no text"
     values = f"its values, such as {shorten(column.examples[0])!r},"
     if column.kind not in READABLE:
-        return f"{values} are neither numbers nor dates such as 2005-09-06 or 2005-09-06T23:59:59+02:00"
+        return f"{values} are neither all numbers nor all dates such as 2005-09-06 or 2005-09-06T23:59:59+02:00"
     if used is not None:
         return f"{used.reference!r} is"
     return f"{values} are no moments of our time"

@@ -74,14 +74,14 @@ class Moments:
         return (int(self.whole.min()), int(self.whole.max())) if len(self.whole) else None
 
     def fits(self, ticks: int) -> NDArray[np.bool_]:
-        """Which of them 64 bits hold as a whole number of such parts."""
+        """Whether each fits 64 bits as a whole number of such parts."""
         limit = 2**63 // ticks - 1
         is_fit: NDArray[np.bool_] = (self.whole >= -limit) & (self.whole < limit)
         return is_fit if ticks > 1 else np.ones(len(self.whole), bool)
 
     @property
     def is_out_of_range(self) -> NDArray[np.bool_]:
-        """Which of them do not fit the parts that they need themselves."""
+        """Whether each needs parts of a unit in which it does not fit 64 bits."""
         is_out = np.zeros(len(self.whole), bool)
         if self.nanos is not None:
             for coarser, ticks in itertools.pairwise(TICKS.values()):

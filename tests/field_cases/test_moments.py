@@ -201,6 +201,14 @@ def test_a_known_moment_that_what_is_added_leaves_no_room_for_is_named(address, 
     assert Dataset.open(str(output), verify=True).digest == digest
 
 
+def test_parquet_without_rows_is_one_line(address, tmp_path, capsys):
+    path = parquet(tmp_path / "a.parquet", moments("ns"))
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    config, output = write_config(tmp_path, path, "iso"), tmp_path / "d"
+    assert command("prepare", "--config", config, f"output={output}", f"cluster.address={address}") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: the input has no rows"
+
+
 def test_a_split_by_time_counts_seconds_whatever_parts_of_them_are_kept(address, tmp_path):
     lines = [f"u{place},a,5,2024-05-02T10:00:{place:02}.500Z" for place in range(10)]
     lines += [f"v{place},a,5,2024-05-02T10:00:{place:02}Z" for place in range(10)]
@@ -240,16 +248,22 @@ def test_whole_seconds_are_kept_as_they_always_were(address, tmp_path):
     assert contents(dataset)["u", "a"] == (5.0, SECOND, "train")
 
 
+MIXED = ("2024-05-02T10:00:00Z", "1714644000")
 UNUSED = [
     # header, its values in two rows, and why the column is not used
-    ("timestamp", ("5 May 2024", "6 May 2024"), "its values, such as '5 May 2024', are neither numbers nor dates"),
+    (
+        "timestamp",
+        ("5 May 2024", "6 May 2024"),
+        "its values, such as '5 May 2024', are neither all numbers nor all dates",
+    ),
     (
         "reviewDate",
         ("05/02/2024", "05/03/2024"),
-        "its values, such as '05/02/2024', are neither numbers nor dates",
+        "its values, such as '05/02/2024', are neither all numbers nor all dates",
     ),
+    ("timestamp", MIXED, f"its values, such as '{MIXED[0]}', are neither all numbers nor all dates"),
     ("date", ("", ""), "it is empty"),
-    ("unix_time", ("12,5", "13,5"), "its values, such as '12,5', are neither numbers nor dates"),
+    ("unix_time", ("12,5", "13,5"), "its values, such as '12,5', are neither all numbers nor all dates"),
     ("release_date", ("1995", "1996"), "its values, such as '1995', are no moments of our time"),
 ]
 

@@ -32,6 +32,16 @@ def test_a_file_without_a_line_quoted_as_it_should_be_is_told(capsys):
     assert "3 of the lines looked at have a quote inside a field" in capsys.readouterr().out
 
 
+def test_stray_quotes_in_most_lines_hide_no_separator(tmp_path, capsys):
+    lines = [f'u{place},the "{place}" inch,{place % 5 + 1}' for place in range(30)]
+    path = write_lines(tmp_path / "a.csv", [*lines, "v,plain,3", "w,plain,4"], header="user,item,rating")
+    assert command("inspect", path) == 0
+    output = capsys.readouterr().out
+    assert 'separator: ","' in output
+    assert "30 of the lines looked at have a quote inside a field" in output
+    assert "refused: stray quote in a field │ 30 " in " ".join(output.split()).replace("│ refused", "refused")
+
+
 LINES = [
     ('"u","i",3', ("u", "i", 3.0)),
     ('"u""v","i",3', ('u"v', "i", 3.0)),

@@ -9,23 +9,26 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from recsys_dist.distributed.roll_call import silent_ranks
+from recsys_dist.distributed.deadline import within
+from recsys_dist.distributed.roll_call import explained, reason
 from recsys_dist.distributed.shared_memory import SharedMemory, row_bytes
 from recsys_dist.distributed.world import World
-from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory
+from recsys_dist.errors import PeerError, RecsysDistError, TrainingError, lack_of_memory
 
 RowRanges = Sequence[tuple[int, int]]
 ResultT = TypeVar("ResultT")
 
 PIECE_BYTES = 1 << 26
 """What a rank receives at a time when rows are summed at their owners."""
+SLACK_S = 5.0
+"""For the backend's own timeout, which tells more, to come first."""
 
 
 @contextmanager
@@ -43,36 +46,45 @@ def open_collectives(
         torch.cuda.set_device(world.device)
     _join(world, timeout_s, init_method)
     try:
-        collectives = Collectives(world)
+        collectives = Collectives(world, timeout_s)
         collectives.share_memory()
         yield collectives
     finally:
-        dist.destroy_process_group()
+        _leave(timeout_s)
 
 
 def _join(world: World, timeout_s: float, init_method: str | None) -> None:
     on_cuda = world.device.type == "cuda"
+    meet = partial(
+        dist.init_process_group,
+        backend="nccl" if on_cuda else "gloo",
+        init_method=init_method,
+        rank=world.rank,
+        world_size=world.size,
+        timeout=datetime.timedelta(seconds=timeout_s),
+        device_id=world.device if on_cuda else None,
+    )
     try:
-        dist.init_process_group(
-            backend="nccl" if on_cuda else "gloo",
-            init_method=init_method,
-            rank=world.rank,
-            world_size=world.size,
-            timeout=datetime.timedelta(seconds=timeout_s),
-            device_id=world.device if on_cuda else None,
-        )
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise TrainingError(
-            f"rank {world.rank} of {world.size} could not meet the others within {timeout_s:g} s: {reason}"
+        within(timeout_s + SLACK_S, meet)
+    except (RuntimeError, ValueError, TimeoutError) as error:
+        raise PeerError(
+            f"rank {world.rank} of {world.size} could not meet the others within {timeout_s:g} s: {reason(error)}"
         ) from error
+
+
+def _leave(timeout_s: float) -> None:
+    """Leave the group; what is under way in it, and where peers are gone never ends, is left behind."""
+    with suppress(TimeoutError):
+        within(timeout_s + SLACK_S, dist.destroy_process_group)
 
 
 class Collectives:
     """The collectives of one run. All ranks must call the same ones in the same order."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, timeout_s: float = 600.0) -> None:
         self.world = world
+        self.timeout_s = timeout_s
+        """How long ranks wait for each other."""
         self.received_bytes = 0
         """What this rank has received from others of tables, so far."""
         self._shared: SharedMemory | None = None
@@ -241,14 +253,5 @@ class Collectives:
         self.received_bytes += num_rows * row_bytes(table)
 
     def _run(self, name: str, collective: Callable[[], Any]) -> None:
-        try:
+        with explained(name, self.world):
             collective()
-        except RuntimeError as error:
-            if lack_of_memory(error) is not None:
-                raise
-            reason = " ".join(str(error).split())[:300]
-            silent = ", ".join(map(str, silent_ranks(self.world.rank, self.world.size)))
-            missing = f"no word from rank {silent}: " if silent else ""
-            raise TrainingError(
-                f"rank {self.world.rank} of {self.world.size}: {name} failed: {missing}{reason}"
-            ) from error

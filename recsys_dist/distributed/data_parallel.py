@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import nn
 
@@ -13,6 +16,8 @@ from torch.distributed import DebugLevel, get_debug_level, set_debug_level  # ty
 from torch.nn.parallel import DistributedDataParallel
 
 from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.deadline import within
+from recsys_dist.distributed.roll_call import explained
 
 
 def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
@@ -25,13 +30,20 @@ def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
     if world.size == 1:
         return module
     options: dict[str, Any] = {"device_ids": [world.device]} if world.device.type == "cuda" else {}
-    return DistributedDataParallel(
-        module,
-        process_group=_group_for_gradients(),
-        forward_sync_buffers=False,
-        gradient_as_bucket_view=True,
-        **options,
-    )
+    with explained("comparing parameters", world):
+        return DistributedDataParallel(
+            module,
+            process_group=_group_for_gradients(collectives.timeout_s),
+            forward_sync_buffers=False,
+            gradient_as_bucket_view=True,
+            **options,
+        )
+
+
+def backward(loss: torch.Tensor, collectives: Collectives) -> None:
+    """Add the gradients of `loss` to the parameters' own, those of a module that `replicate` returned averaged."""
+    with explained("averaging gradients", collectives.world):
+        loss.backward()
 
 
 def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
@@ -43,7 +55,7 @@ def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _group_for_gradients() -> dist.ProcessGroup | None:
+def _group_for_gradients(timeout_s: float) -> dist.ProcessGroup | None:
     """The group that averages gradients; None is the default group.
 
     TORCH_DISTRIBUTED_DEBUG=DETAIL wraps each new group in one that compares all collectives, and torch 2.13's
@@ -54,7 +66,8 @@ def _group_for_gradients() -> dist.ProcessGroup | None:
         return None
     set_debug_level(DebugLevel.OFF)
     try:
-        group: dist.ProcessGroup = dist.new_group()
+        make = partial(dist.new_group, timeout=datetime.timedelta(seconds=timeout_s))
+        group: dist.ProcessGroup = within(timeout_s, make)
         return group
     finally:
         set_debug_level(level)

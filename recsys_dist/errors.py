@@ -39,7 +39,7 @@ class TrainingError(RecsysDistError):
 
 
 class PeerError(TrainingError):
-    """Other ranks are gone, cut off or stopped: each rank that is left tells it by itself, for none can ask all."""
+    """Other ranks are gone, cut off or stopped. Those that are left cannot agree on who tells it: each does."""
 
 
 def lack_of_memory(error: BaseException) -> str | None:

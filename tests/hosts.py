@@ -1,29 +1,35 @@
-"""Hosts of a cluster as network namespaces on one switch: their processes share nothing but the disk and a wire.
+"""Hosts of a cluster as network namespaces on one switch: what runs on two of them shares a disk and a wire.
 
-Needs root and `ip` (Debian package iproute2). Only the namespaces made here are touched; they end with all that runs
-in them, however the test ends.
+Needs root and `ip` (Debian package iproute2). Only the namespaces made here are touched. Each host has a name, an
+address and shared memory of its own; it ends with all that runs on it, however the test ends.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INTERFACE = "eth0"
-PROBE = "recsys-probe"
-NAMED = 'hostname "$0" && mount --bind "$1" /etc/hosts && shift && exec "$@"'
-AS_HOST = ("unshare", "--uts", "sh", "-c", NAMED)
-"""Gives a process a host name and the names of all hosts; `ip netns exec` has given it mounts of its own."""
+AS_HOST = (
+    "unshare",
+    "--uts",
+    "sh",
+    "-ec",
+    'hostname "$0"; mount --bind "$1" /etc/hosts; mount -t tmpfs tmpfs /dev/shm; shift; exec "$@"',
+)
+"""Then the host's name, the file of all names and a command; `ip netns exec` has given it mounts of its own."""
+SECONDS_TO_END = 20.0
 
 
 def why_unavailable() -> str | None:
@@ -32,21 +38,23 @@ def why_unavailable() -> str | None:
         return "needs root to make network namespaces"
     if _ip_path() is None:
         return "needs the Debian package iproute2"
-    name = f"{PROBE}-{os.getpid()}"
-    made = _ip("netns", "add", name, check=False)
-    if made.returncode != 0:
-        return f"may not make network namespaces: {made.stderr.strip()}"
     try:
-        bridge = _ip("-n", name, "link", "add", "switch", "type", "bridge", check=False)
-        pair = _ip("-n", name, "link", "add", INTERFACE, "type", "veth", "peer", "name", "port", check=False)
-    finally:
-        _ip("netns", "delete", name)
-    refused = [done.stderr.strip() for done in (bridge, pair) if done.returncode != 0]
-    return f"may not make bridges and veth pairs: {refused[0]}" if refused else None
+        with connected_hosts(1) as hosts, tempfile.TemporaryFile() as output:
+            process = hosts.start(0, ["true"], output)
+            process.wait(SECONDS_TO_END)
+            output.seek(0)
+            told = output.read().decode().strip()
+    except HostsError as error:
+        return f"may not make hosts: {error}"
+    return f"may not run as a host: {told}" if process.returncode else None
+
+
+class HostsError(Exception):
+    """`ip` refused."""
 
 
 class Hosts:
-    """So many hosts; the first has the address ending in 1."""
+    """So many hosts; host 0 has the address that ends in 1."""
 
     def __init__(self, prefix: str, number: int, folder: Path) -> None:
         self._switch = f"{prefix}-switch"
@@ -71,7 +79,7 @@ class Hosts:
             _ip("-n", name, "link", "set", INTERFACE, "up")
 
     def address(self, host: int) -> str:
-        """From the block for documentation: no real host has it."""
+        """From the block for documentation, which no real host has."""
         return f"192.0.2.{host + 1}"
 
     def start(
@@ -79,29 +87,26 @@ class Hosts:
     ) -> subprocess.Popen[bytes]:
         """Run a command on a host, from the root of the repository; `settings` join its environment."""
         name = self._names[host]
+        here = str(Path(sys.executable).parent)
+        own = {"PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [_require_ip(), "netns", "exec", name, *AS_HOST, name, str(self._table), *command],
+            [str(_ip_path()), "netns", "exec", name, *AS_HOST, name, str(self._table), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY,
-            env={**self._environment(), **settings},
-            start_new_session=True,
+            env={**os.environ, **own, **settings},
         )
         self._started.append(process)
         return process
 
     def cut(self, host: int) -> None:
-        """Take the network away, as a pulled cable does: nobody is told."""
+        """Take its network away, as a pulled cable does: nobody is told."""
         _ip("-n", self._names[host], "link", "set", INTERFACE, "down")
 
     def mend(self, host: int) -> None:
         """Give it back."""
         _ip("-n", self._names[host], "link", "set", INTERFACE, "up")
-
-    def processes(self, host: int) -> list[int]:
-        """The ids of all that runs on a host."""
-        return [int(line) for line in _ip("netns", "pids", self._names[host]).stdout.split()]
 
     def signal_all(self, host: int, number: signal.Signals) -> None:
         """Send a signal to all that runs on a host."""
@@ -109,48 +114,37 @@ class Hosts:
             with suppress(ProcessLookupError):
                 os.kill(process, number)
 
-    def power_off(self, host: int) -> None:
-        """End all that runs on a host, with its network already gone, so that nobody is told."""
-        self.cut(host)
-        self._end_all(host)
+    def end_all(self, host: int) -> None:
+        """Kill all that runs on a host, and wait for its end."""
+        deadline = time.monotonic() + SECONDS_TO_END
+        while self.processes(host):
+            self.signal_all(host, signal.SIGKILL)
+            assert time.monotonic() < deadline, f"what runs on {self._names[host]} does not end"
+            time.sleep(0.02)
+
+    def processes(self, host: int) -> list[int]:
+        """The ids of all that runs on a host."""
+        for process in self._started:
+            process.poll()  # one that has ended is listed until somebody asks for its exit code
+        return [int(line) for line in _ip("netns", "pids", self._names[host]).split()]
 
     def remove(self) -> None:
         """End all that runs on the hosts, then the hosts."""
-        made = _ip("netns", "list").stdout.split()
+        made = _ip("netns", "list").split()
         for host, name in enumerate(self._names):
             if name in made:
-                self._end_all(host)
+                self.end_all(host)
                 _ip("netns", "delete", name)
         if self._switch in made:
             _ip("netns", "delete", self._switch)
 
-    def _end_all(self, host: int) -> None:
-        deadline = time.monotonic() + 20
-        while self._alive(host):
-            self.signal_all(host, signal.SIGKILL)
-            assert time.monotonic() < deadline, f"processes of {self._names[host]} do not end"
-            time.sleep(0.05)
-
-    def _alive(self, host: int) -> list[int]:
-        for process in self._started:
-            process.poll()
-        return self.processes(host)
-
-    def _environment(self) -> dict[str, str]:
-        here = str(Path(sys.executable).parent)
-        return {
-            **os.environ,
-            "PATH": f"{here}:{os.environ['PATH']}",
-            "PYTHONPATH": str(REPOSITORY),
-            "OMP_NUM_THREADS": "1",
-        }
-
 
 @contextmanager
 def connected_hosts(number: int) -> Iterator[Hosts]:
-    """Make hosts that reach each other, and remove them again."""
+    """Make hosts that reach each other, and remove them again. Raises `HostsError` where the kernel refuses."""
     with tempfile.TemporaryDirectory(prefix="recsys-hosts-") as folder:
-        hosts = Hosts(f"recsys-{os.getpid()}", number, Path(folder))
+        # A name of a host has no underscores, and the same process may have made others.
+        hosts = Hosts(f"recsys-{secrets.token_hex(4)}", number, Path(folder))
         try:
             hosts.make()
             yield hosts
@@ -162,15 +156,8 @@ def _ip_path() -> str | None:
     return shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def _require_ip() -> str:
-    path = _ip_path()
-    assert path is not None, "`ip` is missing"
-    return path
-
-
-def _ip(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [_require_ip(), *arguments], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert not check or done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
-    return done
+def _ip(*arguments: str) -> str:
+    done = subprocess.run([str(_ip_path()), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode != 0:
+        raise HostsError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout

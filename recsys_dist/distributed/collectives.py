@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from recsys_dist.distributed.deadline import within
-from recsys_dist.distributed.roll_call import explained, reason
+from recsys_dist.distributed.roll_call import explained, one_line
 from recsys_dist.distributed.shared_memory import SharedMemory, row_bytes
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import PeerError, RecsysDistError, TrainingError, lack_of_memory
@@ -67,9 +67,8 @@ def _join(world: World, timeout_s: float, init_method: str | None) -> None:
     try:
         within(timeout_s + SLACK_S, meet)
     except (RuntimeError, ValueError, TimeoutError) as error:
-        raise PeerError(
-            f"rank {world.rank} of {world.size} could not meet the others within {timeout_s:g} s: {reason(error)}"
-        ) from error
+        who = f"rank {world.rank} of {world.size}"
+        raise PeerError(f"{who} could not meet the others within {timeout_s:g} s: {one_line(error)}") from error
 
 
 def _leave(timeout_s: float) -> None:

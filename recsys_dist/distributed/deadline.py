@@ -1,7 +1,8 @@
 """Calls that may never come back, under a deadline of the caller's own.
 
-torch's store client waits for its server's answer without a limit, and the timeout of a call is kept by the server:
-where the server's host has lost its network or is stopped, neither the answer nor the timeout ever comes.
+torch's store client waits for its server's answer without a limit. A call that has a timeout tells the server when
+it is over, and waits without a limit for the server to take note. Where the server's host has lost its network or
+is stopped, no answer ever comes.
 """
 
 from __future__ import annotations

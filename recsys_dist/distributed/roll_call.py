@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from torch.distributed import Store, distributed_c10d
+from torch.distributed import (
+    Store,  # type: ignore[attr-defined]  # a public name that torch's annotations leave out
+    distributed_c10d,
+)
 
 from recsys_dist.distributed.deadline import within
 from recsys_dist.distributed.world import World
@@ -29,7 +32,7 @@ NO_NEWS = (r"^\[/\S+:\d+\] ", r" This is typically caused by a remote worker.*")
 
 @contextmanager
 def explained(doing: str, world: World) -> Iterator[None]:
-    """Where a collective of the body fails, raise a `PeerError` that names this rank and those that are missing."""
+    """Where a collective of the body fails, raise a `PeerError` that names this rank and those missing."""
     try:
         yield
     except (RuntimeError, TimeoutError) as error:
@@ -37,11 +40,11 @@ def explained(doing: str, world: World) -> Iterator[None]:
             raise
         missing = _missing(world)
         raise PeerError(
-            f"rank {world.rank} of {world.size}: {doing} failed: {missing}{reason(error)}"
+            f"rank {world.rank} of {world.size}: {doing} failed: {missing}{one_line(error)}"
         ) from error
 
 
-def reason(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """What the backend says, in one line and without what helps nobody."""
     text = " ".join(str(error).split())
     for pattern in NO_NEWS:

@@ -93,7 +93,7 @@ agent=$!
 last_seen=$SECONDS
 next_look=$SECONDS
 while kill -0 "$agent" 2>/dev/null; do
-    sleep 0.2 >/dev/null 2>&1 &
+    sleep 0.5 >/dev/null 2>&1 &
     wait "$!" || true
     if ((SECONDS >= next_look)); then
         end_if_left_alone

@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from torch.distributed import (
-    Store,  # type: ignore[attr-defined]  # a public name that torch's annotations leave out
-    distributed_c10d,
-)
+# Store is a public name that torch's annotations leave out.
+from torch.distributed import Store, distributed_c10d  # type: ignore[attr-defined]
 
 from recsys_dist.distributed.deadline import within
 from recsys_dist.distributed.world import World

@@ -55,7 +55,7 @@ def _missing(world: World) -> str:
         store = distributed_c10d._get_default_store()
         silent = within(ANSWER_S, partial(_silent_ranks, store, world))
     except TimeoutError:
-        return f"no answer from{_meeting_place()} where the ranks met: "
+        return f"no answer from {_meeting_place()}, where the ranks met: "
     except (RuntimeError, ValueError):
         # The store went with its process, whose end is the news.
         return ""
@@ -76,4 +76,4 @@ def _silent_ranks(store: Store, world: World) -> list[int]:
 def _meeting_place() -> str:
     """As torchrun tells it to its ranks."""
     address = os.environ.get("MASTER_ADDR")
-    return f" {address}:{os.environ.get('MASTER_PORT', '')}," if address else " the store"
+    return f"{address}:{os.environ.get('MASTER_PORT', '')}" if address else "the store"

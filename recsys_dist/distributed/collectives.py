@@ -6,29 +6,26 @@ Only sums are asked of the backend. Order-sensitive sums are gathered and added 
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from recsys_dist.distributed.deadline import within
-from recsys_dist.distributed.roll_call import explained, one_line
+from recsys_dist.distributed.group import join, leave
+from recsys_dist.distributed.roll_call import explained
 from recsys_dist.distributed.shared_memory import SharedMemory, row_bytes
 from recsys_dist.distributed.world import World
-from recsys_dist.errors import PeerError, RecsysDistError, TrainingError, lack_of_memory
+from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory
 
 RowRanges = Sequence[tuple[int, int]]
 ResultT = TypeVar("ResultT")
 
 PIECE_BYTES = 1 << 26
 """What a rank receives at a time when rows are summed at their owners."""
-SLACK_S = 5.0
-"""For the backend's own timeout, which tells more, to come first."""
 
 
 @contextmanager
@@ -44,37 +41,13 @@ def open_collectives(
         return
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
-    _join(world, timeout_s, init_method)
+    join(world, timeout_s, init_method)
     try:
         collectives = Collectives(world, timeout_s)
         collectives.share_memory()
         yield collectives
     finally:
-        _leave(timeout_s)
-
-
-def _join(world: World, timeout_s: float, init_method: str | None) -> None:
-    on_cuda = world.device.type == "cuda"
-    meet = partial(
-        dist.init_process_group,
-        backend="nccl" if on_cuda else "gloo",
-        init_method=init_method,
-        rank=world.rank,
-        world_size=world.size,
-        timeout=datetime.timedelta(seconds=timeout_s),
-        device_id=world.device if on_cuda else None,
-    )
-    try:
-        within(timeout_s + SLACK_S, meet)
-    except (RuntimeError, ValueError, TimeoutError) as error:
-        who = f"rank {world.rank} of {world.size}"
-        raise PeerError(f"{who} could not meet the others within {timeout_s:g} s: {one_line(error)}") from error
-
-
-def _leave(timeout_s: float) -> None:
-    """Leave the group; what is under way in it, and where peers are gone never ends, is left behind."""
-    with suppress(TimeoutError):
-        within(timeout_s + SLACK_S, dist.destroy_process_group)
+        leave(world, timeout_s)
 
 
 class Collectives:

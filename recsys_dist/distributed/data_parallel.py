@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from torch.distributed import DebugLevel, get_debug_level, set_debug_level  # ty
 from torch.nn.parallel import DistributedDataParallel
 
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.distributed.deadline import within
+from recsys_dist.distributed.group import new_group
 from recsys_dist.distributed.roll_call import explained
 
 
@@ -33,7 +31,7 @@ def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
     with explained("comparing parameters", world):
         return DistributedDataParallel(
             module,
-            process_group=_group_for_gradients(collectives.timeout_s),
+            process_group=_group_for_gradients(collectives),
             forward_sync_buffers=False,
             gradient_as_bucket_view=True,
             **options,
@@ -55,7 +53,7 @@ def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _group_for_gradients(timeout_s: float) -> dist.ProcessGroup | None:
+def _group_for_gradients(collectives: Collectives) -> dist.ProcessGroup | None:
     """The group that averages gradients; None is the default group.
 
     TORCH_DISTRIBUTED_DEBUG=DETAIL wraps each new group in one that compares all collectives, and torch 2.13's
@@ -66,8 +64,6 @@ def _group_for_gradients(timeout_s: float) -> dist.ProcessGroup | None:
         return None
     set_debug_level(DebugLevel.OFF)
     try:
-        make = partial(dist.new_group, timeout=datetime.timedelta(seconds=timeout_s))
-        group: dist.ProcessGroup = within(timeout_s, make)
-        return group
+        return new_group(collectives.world, collectives.timeout_s)
     finally:
         set_debug_level(level)

@@ -14,12 +14,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from recsys_dist.distributed import collectives as collectives_module
-from recsys_dist.distributed import roll_call
+from recsys_dist.distributed import group, roll_call
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.data_parallel import backward, replicate
 from recsys_dist.distributed.deadline import within
 from recsys_dist.distributed.roll_call import explained, one_line
+from recsys_dist.distributed.shared_memory import SharedMemory
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import PeerError
 from tests.ranks import run_ranks
@@ -97,8 +97,8 @@ def test_what_gloo_suggests_to_look_at_is_left_out() -> None:
 def test_joining_and_leaving_end_where_torch_does_not(
     monkeypatch: pytest.MonkeyPatch, forever: Any, at: str
 ) -> None:
-    monkeypatch.setattr(collectives_module, "SLACK_S", 0.1)
-    monkeypatch.setattr(collectives_module.SharedMemory, "open", lambda _ranks: None)
+    monkeypatch.setattr(group, "SLACK_S", 0.1)
+    monkeypatch.setattr(SharedMemory, "open", lambda _ranks: None)
     for name in ("init_process_group", "destroy_process_group"):
         monkeypatch.setattr(dist, name, forever if name == at else lambda **_options: None)
 

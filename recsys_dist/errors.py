@@ -38,6 +38,10 @@ class TrainingError(RecsysDistError):
     """Training cannot go on: numbers that are not finite, ranks that disagree, a peer that is gone."""
 
 
+class PeerError(TrainingError):
+    """Other ranks are gone, cut off or stopped. Those that are left cannot agree on who tells it: each does."""
+
+
 def lack_of_memory(error: BaseException) -> str | None:
     """What to say of an allocation that failed; None where `error` is something else.
 

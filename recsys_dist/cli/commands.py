@@ -17,7 +17,7 @@ import typer
 from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.model_commands import evaluate, recommend, similar
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
-from recsys_dist.errors import RecsysDistError
+from recsys_dist.errors import PeerError, RecsysDistError
 
 EXIT_USER_ERROR = 2
 COMMANDS = (prepare, train, merge, evaluate, recommend, similar, report, inspect, verify_parity)
@@ -66,15 +66,21 @@ def _leave(end: SystemExit) -> None:
 def _run(arguments: Sequence[str] | None) -> None:
     try:
         app(args=arguments)
+    except PeerError as error:
+        _fail(str(error), on_each_node=True)
     except RecsysDistError as error:
         _fail(str(error))
     except OSError as error:
         _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
 
 
-def _fail(reason: str) -> None:
-    """Print one line and exit. Under torchrun the agent's summary tells what the ranks past the first met."""
-    if os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_ERROR_FILE" not in os.environ:
+def _fail(reason: str, on_each_node: bool = False) -> None:
+    """Print one line and exit. Under torchrun the agent's summary tells what the ranks past the first met.
+
+    `on_each_node` prints it on the first rank of each node too: an agent that has lost the others tells nothing.
+    """
+    first = os.environ.get("LOCAL_RANK" if on_each_node else "RANK", "0") == "0"
+    if first or "TORCHELASTIC_ERROR_FILE" not in os.environ:
         sys.stderr.write(f"error: {' '.join(reason.split())}\n")
         sys.stderr.flush()
     raise SystemExit(EXIT_USER_ERROR)

@@ -24,6 +24,8 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
 
     torchrun --nproc_per_node=4 launch/train.py --config configs/mf.yaml dataset=data/ml1m run_dir=runs/ml1m
 
+    On several nodes: launch/train_node.sh, or launch/slurm and launch/k8s, which use it.
+
     Exit code 75 means: asked to stop, saved; the same command continues.
     """
     from recsys_dist.cli.tables import print_outcome

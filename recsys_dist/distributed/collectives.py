@@ -6,7 +6,6 @@ Only sums are asked of the backend. Order-sensitive sums are gathered and added 
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from recsys_dist.distributed.roll_call import silent_ranks
+from recsys_dist.distributed.group import join, leave
+from recsys_dist.distributed.roll_call import explained
 from recsys_dist.distributed.shared_memory import SharedMemory, row_bytes
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory
@@ -41,38 +41,22 @@ def open_collectives(
         return
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
-    _join(world, timeout_s, init_method)
+    join(world, timeout_s, init_method)
     try:
-        collectives = Collectives(world)
+        collectives = Collectives(world, timeout_s)
         collectives.share_memory()
         yield collectives
     finally:
-        dist.destroy_process_group()
-
-
-def _join(world: World, timeout_s: float, init_method: str | None) -> None:
-    on_cuda = world.device.type == "cuda"
-    try:
-        dist.init_process_group(
-            backend="nccl" if on_cuda else "gloo",
-            init_method=init_method,
-            rank=world.rank,
-            world_size=world.size,
-            timeout=datetime.timedelta(seconds=timeout_s),
-            device_id=world.device if on_cuda else None,
-        )
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise TrainingError(
-            f"rank {world.rank} of {world.size} could not meet the others within {timeout_s:g} s: {reason}"
-        ) from error
+        leave(world, timeout_s)
 
 
 class Collectives:
     """The collectives of one run. All ranks must call the same ones in the same order."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, timeout_s: float = 600.0) -> None:
         self.world = world
+        self.timeout_s = timeout_s
+        """How long ranks wait for each other."""
         self.received_bytes = 0
         """What this rank has received from others of tables, so far."""
         self._shared: SharedMemory | None = None
@@ -241,14 +225,5 @@ class Collectives:
         self.received_bytes += num_rows * row_bytes(table)
 
     def _run(self, name: str, collective: Callable[[], Any]) -> None:
-        try:
+        with explained(name, self.world):
             collective()
-        except RuntimeError as error:
-            if lack_of_memory(error) is not None:
-                raise
-            reason = " ".join(str(error).split())[:300]
-            silent = ", ".join(map(str, silent_ranks(self.world.rank, self.world.size)))
-            missing = f"no word from rank {silent}: " if silent else ""
-            raise TrainingError(
-                f"rank {self.world.rank} of {self.world.size}: {name} failed: {missing}{reason}"
-            ) from error

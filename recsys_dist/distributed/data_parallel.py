@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import nn
 
@@ -13,6 +14,8 @@ from torch.distributed import DebugLevel, get_debug_level, set_debug_level  # ty
 from torch.nn.parallel import DistributedDataParallel
 
 from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.group import new_group
+from recsys_dist.distributed.roll_call import explained
 
 
 def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
@@ -25,13 +28,20 @@ def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
     if world.size == 1:
         return module
     options: dict[str, Any] = {"device_ids": [world.device]} if world.device.type == "cuda" else {}
-    return DistributedDataParallel(
-        module,
-        process_group=_group_for_gradients(),
-        forward_sync_buffers=False,
-        gradient_as_bucket_view=True,
-        **options,
-    )
+    with explained("comparing parameters", world):
+        return DistributedDataParallel(
+            module,
+            process_group=_group_for_gradients(collectives),
+            forward_sync_buffers=False,
+            gradient_as_bucket_view=True,
+            **options,
+        )
+
+
+def backward(loss: torch.Tensor, collectives: Collectives) -> None:
+    """Add the gradients of `loss` to the parameters' own, those of a module that `replicate` returned averaged."""
+    with explained("averaging gradients", collectives.world):
+        loss.backward()
 
 
 def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
@@ -43,7 +53,7 @@ def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _group_for_gradients() -> dist.ProcessGroup | None:
+def _group_for_gradients(collectives: Collectives) -> dist.ProcessGroup | None:
     """The group that averages gradients; None is the default group.
 
     TORCH_DISTRIBUTED_DEBUG=DETAIL wraps each new group in one that compares all collectives, and torch 2.13's
@@ -54,7 +64,6 @@ def _group_for_gradients() -> dist.ProcessGroup | None:
         return None
     set_debug_level(DebugLevel.OFF)
     try:
-        group: dist.ProcessGroup = dist.new_group()
-        return group
+        return new_group(collectives.world, collectives.timeout_s)
     finally:
         set_debug_level(level)

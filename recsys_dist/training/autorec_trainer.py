@@ -26,7 +26,7 @@ from recsys_dist.data.dataset import Dataset
 from recsys_dist.data.loader import other_side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
-from recsys_dist.distributed.data_parallel import replicate, without_averaging
+from recsys_dist.distributed.data_parallel import backward, replicate, without_averaging
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.autorec import Autorec, Batch, ColumnExchange, OutputLink
@@ -285,7 +285,7 @@ class AutorecTrainer:
         averaged = 1 if self._shares.is_sharded else self._collectives.world.size
         mean_length = self._ratings.num_ratings / self._ratings.loader.steps
         weight = share * averaged / (mean_length * self._model.baseline.scale**2)
-        (error_N.square().sum() * weight).backward()
+        backward(error_N.square().sum() * weight, self._collectives)
         error_N = error_N.detach().double()
         self._sums[0] += error_N.square().sum()
         self._sums[1] += error_N.abs().sum()

@@ -126,6 +126,56 @@ def test_a_node_that_is_told_to_stop_before_torchrun_runs_does_not_start_it(
     assert programs.calls() == []
 
 
+DEAF = "trap '' TERM; exec sleep 99"  # what is ignored stays so in the program that follows
+"""Takes no notice of SIGTERM, as a torchrun that waits for an answer from another node."""
+A_RANK = "sleep 0.1; true"
+
+
+@pytest.mark.parametrize(
+    ("torchrun", "limits"),
+    [
+        ("exec sleep 99", {"START_SECONDS": "1"}),
+        (f"{A_RANK}; exec sleep 99", {"END_SECONDS": "1", "START_SECONDS": "3"}),
+        (f"{A_RANK}; {DEAF}", {"END_SECONDS": "0", "START_SECONDS": "0"}),
+    ],
+    ids=["never started a rank", "its rank has ended", "and it waits for the network"],
+)
+def test_a_torchrun_without_ranks_does_not_keep_its_node(
+    programs: Programs, tmp_path: Path, torchrun: str, limits: dict[str, str]
+) -> None:
+    programs.add("torchrun", torchrun)
+
+    code, output = programs.run(TRAIN_NODE, RUN_DIR=str(tmp_path / "run"), **limits)
+
+    assert code == 1
+    assert "torchrun has had no running rank for" in output
+
+
+def test_a_torchrun_whose_ranks_run_is_left_alone(programs: Programs, tmp_path: Path) -> None:
+    programs.add("torchrun", "sleep 6; exit 3")
+
+    limits = {"END_SECONDS": "60", "START_SECONDS": "2"}
+    assert programs.run(TRAIN_NODE, RUN_DIR=str(tmp_path / "run"), **limits) == (3, "")
+
+
+@pytest.mark.parametrize(("before", "code"), [("running", 0), ("finished", 1)])
+def test_a_run_that_finished_before_torchrun_was_left_alone_is_finished(
+    programs: Programs, tmp_path: Path, before: str, code: int
+) -> None:
+    (tmp_path / "status.json").write_text(json.dumps({"state": before}))
+    (tmp_path / "next.json").write_text(json.dumps({"state": "finished"}))
+    programs.add("torchrun", f"cp {tmp_path}/next.json {tmp_path}/status.json; exec sleep 99")
+
+    assert programs.run(TRAIN_NODE, RUN_DIR=str(tmp_path), START_SECONDS="1")[0] == code
+
+
+@pytest.mark.parametrize(("settings", "rank"), [({}, "0"), ({"SLURM_NODEID": "3"}, "3")])
+def test_slurm_numbers_the_nodes(programs: Programs, tmp_path: Path, settings: dict[str, str], rank: str) -> None:
+    programs.add("torchrun", "echo rank=$PET_NODE_RANK")
+
+    assert programs.run(TRAIN_NODE, RUN_DIR=str(tmp_path / "run"), **settings) == (0, f"rank={rank}\n")
+
+
 def slurm_job(programs: Programs, script: str, **settings: str) -> tuple[int, str]:
     """Run a batch script as Slurm would start it."""
     allocation = {
@@ -150,6 +200,21 @@ def test_a_training_job_ends_as_its_step_did_and_queues_again_only_when_saved(
 
     assert ended_with == code, output
     assert ("scontrol requeue 7" in programs.calls()) == (code == 75)
+
+
+def test_the_nodes_of_a_training_job_meet_at_the_first_and_wait_for_no_lost_one(
+    programs: Programs, tmp_path: Path
+) -> None:
+    programs.add_logged("srun")
+
+    code, output = slurm_job(programs, "train.sbatch", DATASET="data", RUN_DIR=str(tmp_path / "run"))
+
+    assert code == 0, output
+    (step,) = [call.split() for call in programs.calls() if call.startswith("srun ")]
+    assert {"--wait=900", "--master-addr=node-a", "--master-port=20007"} <= set(step)
+    assert not [word for word in step if word.startswith("--rdzv-backend")], (
+        "static alone asks for nothing meanwhile"
+    )
 
 
 @pytest.mark.parametrize(

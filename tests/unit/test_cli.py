@@ -18,7 +18,7 @@ import pytest
 from recsys_dist.cli import main
 from recsys_dist.cli.tables import print_outcome
 from recsys_dist.data.dataset import Dataset
-from recsys_dist.errors import DataError, TrainingError
+from recsys_dist.errors import DataError, PeerError, TrainingError
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.inference.model import load_model
 from tests.merged import mf_run, write_merged
@@ -264,6 +264,21 @@ def test_under_torchrun_the_first_rank_tells_and_the_agent_hears_from_all(
     recorded = json.loads((tmp_path / "error.json").read_text())["message"]
     assert "not finite" in recorded["message"]
     assert "File" not in recorded["extraInfo"]["py_callstack"]
+
+
+@pytest.mark.parametrize(("rank", "local_rank", "told"), [("0", "0", True), ("2", "0", True), ("3", "1", False)])
+def test_the_first_rank_of_each_node_tells_that_its_peers_are_gone(
+    capsys, tmp_path, monkeypatch, rank, local_rank, told
+):
+    (tmp_path / "mf.yaml").write_text("model: {kind: mf}\ndataset: d\nrun_dir: r\n")
+    ranks = {"RANK": rank, "LOCAL_RANK": local_rank, "TORCHELASTIC_ERROR_FILE": str(tmp_path / "error.json")}
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+
+    with fake_train(monkeypatch, PeerError("no word from rank 1")):
+        code, _, err = run(capsys, "train", "-c", str(tmp_path / "mf.yaml"))
+
+    assert (code, err) == (2, "error: no word from rank 1\n" if told else "")
 
 
 def test_one_of_several_ranks_leaves_without_the_end_of_the_interpreter(capsys, tmp_path, monkeypatch):

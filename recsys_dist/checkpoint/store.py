@@ -57,6 +57,8 @@ class CheckpointStore:
         self._collectives = collectives
         self._keep = keep
         self._damaged: set[CheckpointName] = set()
+        self._has_folder = False
+        """Whether RUN_DIR/checkpoints was made or found: from then on it must stay."""
 
     def save(
         self, state: TrainerState, step: int, details: Mapping[str, JsonValue], whole_epoch: bool = True
@@ -69,7 +71,7 @@ class CheckpointStore:
         """
         doing = f"saving the checkpoint of step {step}"
         name = self._begin(doing, step, whole_epoch)
-        folder = self._checkpoints.child(str(name))
+        folder = self._checkpoints.child(str(name)).expect()
         try:
             manifest = self._write(doing, folder, name, state, details)
             self._on_first(doing, lambda: _commit(folder, manifest))
@@ -88,6 +90,7 @@ class CheckpointStore:
         all are damaged.
         """
         names = self._on_first("looking for checkpoints", lambda: committed_names(self._checkpoints))
+        self._has_folder = bool(names)
         problems: list[str] = []
         for name in reversed([CheckpointName(*name) for name in names]):
             checkpoint, problem = self._open(name)
@@ -142,7 +145,10 @@ class CheckpointStore:
             raise CheckpointError(
                 f"{self._checkpoints.url}/{name} is there already; resume from it, or use another run_dir"
             )
-        self._checkpoints.child(str(name)).make()
+        if not self._has_folder:
+            self._run_dir.make_child(CHECKPOINTS)
+            self._has_folder = True
+        self._checkpoints.expect().make_child(str(name))
         if self._checkpoints.is_local:
             for parent in (self._checkpoints.local_path(""), self._run_dir.local_path("")):
                 sync_folder(parent)

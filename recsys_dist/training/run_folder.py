@@ -2,7 +2,7 @@
 
 RUN_DIR/
   config.yaml      the resolved configuration
-  status.json      running, preempted or finished: what a batch script asks, for launchers hide exit codes
+  status.json      how the run stands (run_status.py): what a batch script asks, for launchers hide exit codes
   metrics.jsonl    one record per epoch
   tensorboard/     the same for TensorBoard, where training.tensorboard is set
   checkpoints/     see recsys_dist/checkpoint/manifest.py
@@ -17,7 +17,7 @@ import socket
 from types import TracebackType
 from typing import IO
 
-from recsys_dist.errors import ConfigError
+from recsys_dist.errors import ConfigError, TrainingError
 from recsys_dist.storage import Folder
 
 CONFIG = "config.yaml"
@@ -45,6 +45,26 @@ class RunLock:
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process is the one that trains in the folder; never behind a URL."""
+        return self._file is not None
+
+    def require_in_place(self) -> None:
+        """Raise `TrainingError` where the run folder was removed during training, or replaced by another."""
+        if not self._folder.exists(CONFIG) or self._is_another():
+            raise TrainingError(
+                f"run_dir: {self._folder.url} was removed or replaced during training (its {CONFIG} is missing or "
+                "of another run); nothing more is written to it"
+            )
+
+    def _is_another(self) -> bool:
+        """Whether another training has locked a folder of the same name since."""
+        path = self._folder.local_path(LOCK) if self._file is not None else None
+        if path is None or self._file is None or not path.exists():
+            return False
+        return not os.path.samestat(path.stat(), os.fstat(self._file.fileno()))
 
     def take(self) -> None:
         """Lock the folder, which is there, if that is not done yet. Raises `ConfigError` where another has it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -66,7 +66,8 @@ class EpochRecord:
 class Tracker:
     """Shows and keeps the figures of a run; silent where `is_active` is False, on all ranks but the first.
 
-    `scalars` gets the figures too and is closed with the tracker.
+    `scalars` gets the figures too and is closed with the tracker. `check` is called before each epoch is written,
+    and raises where the folder is not the run's.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Tracker:
         is_active: bool,
         console: Console | None = None,
         scalars: ScalarLog | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder = folder
+        self._folder, self._check = folder, check
         self._epochs = epochs
         self._is_active = is_active
         self._scalars = scalars
@@ -116,6 +118,7 @@ class Tracker:
         """Show and keep one epoch. Raises `OSError` where the record cannot be written."""
         if not self._is_active:
             return
+        self._check()
         self._lines.append(record.to_json())
         self._write()
         if self._scalars is not None:

@@ -17,10 +17,11 @@ from recsys_dist.training.run_folder import CONFIG, METRICS, STATUS
 
 
 class Status(Record):
-    """status.json; `running` also stands there after a run was killed."""
+    """status.json; `running` also stands there after a run was killed. `error`: why it failed."""
 
-    state: Literal["running", "preempted", "finished"]
+    state: Literal["running", "preempted", "finished", "failed"]
     outcome: Literal["finished", "converged", "early_stopped", "preempted"] | None
+    error: str | None = None
 
 
 class Epoch(Record):

@@ -19,11 +19,12 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import save as to_safetensors
 
+from recsys_dist.checkpoint.best import best_of
 from recsys_dist.checkpoint.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
+    best_checkpoint,
     committed_names,
-    preference,
     storage_failed,
 )
 from recsys_dist.checkpoint.manifest import (
@@ -101,6 +102,11 @@ class CheckpointStore:
         if problems:
             raise CheckpointError(f"every checkpoint of {self._run_dir.url} is damaged: {'; '.join(problems)}")
         return None
+
+    def best(self) -> tuple[int, float] | None:
+        """The epochs and the validation RMSE of the checkpoint that `merge` takes; None where none has one."""
+        found = self._on_first("looking for the best checkpoint", lambda: best_checkpoint(self._run_dir))
+        return None if found is None else (found[0][0], found[1])
 
     def _on_first(self, doing: str, work: Callable[[], Any]) -> Any:
         """Run `work` on rank 0 and hand its JSON-able result to all; its failure is an error on all."""
@@ -182,9 +188,8 @@ class CheckpointStore:
         """Remove all but the newest `keep` and the best; what cannot be removed is only warned of."""
         try:
             names = committed_names(self._checkpoints)
-            rated = {name: rmse for name in names if (rmse := self._valid_rmse(name)) is not None}
-            best = sorted(rated, key=lambda name: preference(rated[name], name))[:1]
-            kept = {*names[-self._keep :], *best}
+            best = best_of({name: self._valid_rmse(name) for name in names})
+            kept = {*names[-self._keep :], *([] if best is None else best[:1])}
             for name in names:
                 if name not in kept:
                     _discard(self._checkpoints.child(str(name)))

@@ -142,8 +142,8 @@ def _opened(settings: ClusterSettings, num_blocks: int) -> AbstractContextManage
 @contextmanager
 def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
     workers = settings.workers or min(MAX_LOCAL_WORKERS, len(os.sched_getaffinity(0)), max(1, num_blocks))
-    options: dict[str, Any] = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
-    options |= {"distributed.worker.preload": [local_workers.__name__]}
+    options: dict[str, Any] = {"distributed.worker.preload": [local_workers.__name__]}
+    options |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": start_method(), **options}),
         tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,

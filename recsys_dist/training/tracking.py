@@ -25,7 +25,10 @@ from recsys_dist.training.tensorboard import ScalarLog
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks, `seconds` without validation."""
+    """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks, `seconds` without validation.
+
+    `is_searching`: the model is trying something out, so that the epoch is no candidate for the best one.
+    """
 
     epoch: int
     train_rmse: float
@@ -33,6 +36,7 @@ class EpochRecord:
     num_ratings: int
     seconds: float
     extra: Mapping[str, float]
+    is_searching: bool = False
 
     @property
     def ratings_per_s(self) -> float:
@@ -52,11 +56,13 @@ class EpochRecord:
 
     def to_json(self) -> str:
         """One line of metrics.jsonl."""
-        return json.dumps({**self.figures(), "epoch": self.epoch}, sort_keys=True)
+        searching = {"searching": True} if self.is_searching else {}
+        return json.dumps({**self.figures(), "epoch": self.epoch, **searching}, sort_keys=True)
 
     def to_text(self, epochs: int, remaining_s: float) -> str:
         """The same for a reader."""
-        valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}  "
+        search = " (search)" if self.is_searching else ""
+        valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}{search}  "
         return (
             f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  train RMSE {self.train_rmse:.4f}  {valid}"
             f"{self.ratings_per_s:,.0f} ratings/s  {self.seconds:.2f} s  left at most {_clock(remaining_s)}"

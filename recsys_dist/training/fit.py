@@ -10,6 +10,7 @@ import enum
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from pydantic import JsonValue
@@ -57,6 +58,7 @@ def fit(
     def should_stop() -> bool:
         return collectives.any_rank(preempted())
 
+    received = collectives.received_in_all_bytes
     while not _is_over(trainer, stopping, config):
         started = time.monotonic()
         result = trainer.train_epoch(should_stop)
@@ -68,6 +70,8 @@ def fit(
         # What a search tries out is judged by it, and is not what the run comes to.
         judged = None if trainer.is_searching else valid_rmse
         stopping = stopping.after(judged)
+        received_before, received = received, collectives.received_in_all_bytes
+        result = replace(result, extra={**result.extra, "received_mb": (received - received_before) / 1e6})
         log = partial(_log, tracker, trainer, result, valid_rmse, seconds)
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop = should_stop()

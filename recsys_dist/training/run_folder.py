@@ -3,7 +3,8 @@
 RUN_DIR/
   config.yaml      the resolved configuration
   status.json      how the run stands (run_status.py): what a batch script asks, for launchers hide exit codes
-  metrics.jsonl    one record per epoch
+  metrics.jsonl    one record per epoch; `received_mb` is what the collectives since the record before have brought
+                   rank 0 from others, for training, evaluation and saving: payload alone, by network or memory
   tensorboard/     the same for TensorBoard, where training.tensorboard is set
   checkpoints/     see recsys_dist/checkpoint/manifest.py
   .lock            held by the training that writes here, on a local disk

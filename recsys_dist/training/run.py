@@ -192,8 +192,8 @@ def _verify_share(dataset: Dataset, world: World) -> None:
     if not dataset.folder.is_local:
         return
     read = [file for file in dataset.manifest.files if file.name.startswith(FILES_READ)]
-    for file in read[world.rank :: world.size]:
-        dataset.folder.verify(file)
+    dataset.check(read[world.rank :: world.size])
+    dataset.take_as_checked(read)
 
 
 def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, dataset: Dataset) -> str:

@@ -31,7 +31,7 @@ def read_hashed(folder: Folder, name: str) -> bytes:
     data = folder.read_bytes(name)
     if folder.exists(hash_name(name)) and folder.read_bytes(hash_name(name)) != _line(name, data):
         raise DataError(
-            f"{folder.url}/{name} is damaged: its sha256 differs from the one in {hash_name(name)}; restore it"
+            f"{folder.url}/{name} is damaged, or {hash_name(name)} beside it: they do not agree; restore them"
         )
     return data
 

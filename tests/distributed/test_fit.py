@@ -128,7 +128,7 @@ def test_the_metrics_count_all_that_an_epoch_receives(dataset, tmp_path):
     # Hidden units and their gradients in training, hidden units again in validation: float32, on two ranks.
     tables = (4 + 4 + 4) * 60 * 8
     for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines():
-        assert tables < 1e6 * json.loads(line)["received_mb"] < 1.1 * tables
+        assert tables < 1e6 * json.loads(line)["received_mb"] < 1.2 * tables
 
 
 def fail_on_last_rank(collectives, dataset, run_dir):

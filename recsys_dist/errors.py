@@ -38,12 +38,9 @@ class TrainingError(RecsysDistError):
     """Training cannot go on: numbers that are not finite, ranks that disagree, a peer that is gone."""
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line: that of the operating system with its file, and never nothing."""
-    text = str(error)
-    if isinstance(error, OSError) and not isinstance(error, RecsysDistError):
-        text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-    return " ".join(text.split()) or error.__class__.__name__
+def refusal(error: OSError) -> str:
+    """What the operating system refuses, behind the file that it is about."""
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
 
 
 def lack_of_memory(error: BaseException) -> str | None:

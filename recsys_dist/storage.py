@@ -192,7 +192,7 @@ class Folder:
     def _require_there(self, name: str) -> None:
         if not self.local_path("").is_dir():
             raise StorageError(
-                f"cannot write {self.url}/{name}: {self.url} is missing; it was removed meanwhile, or is not on "
+                f"cannot write {self.url}/{name}: its folder is missing; it was removed meanwhile, or is not on "
                 "storage that all processes share"
             )
 

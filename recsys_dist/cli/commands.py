@@ -17,7 +17,7 @@ import typer
 from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.model_commands import evaluate, recommend, similar
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
-from recsys_dist.errors import RecsysDistError, one_line
+from recsys_dist.errors import RecsysDistError, refusal
 
 EXIT_USER_ERROR = 2
 COMMANDS = (prepare, train, merge, evaluate, recommend, similar, report, inspect, verify_parity)
@@ -64,13 +64,15 @@ def _leave(end: SystemExit) -> None:
 def _run(arguments: Sequence[str] | None) -> None:
     try:
         app(args=arguments)
-    except (RecsysDistError, OSError) as error:
-        _fail(one_line(error))
+    except RecsysDistError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(refusal(error))
 
 
 def _fail(reason: str) -> None:
     """Print one line and exit. Under torchrun the agent's summary tells what the ranks past the first met."""
     if os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_ERROR_FILE" not in os.environ:
-        sys.stderr.write(f"error: {reason}\n")
+        sys.stderr.write(f"error: {' '.join(reason.split())}\n")
         sys.stderr.flush()
     raise SystemExit(EXIT_USER_ERROR)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, committed_names
-from recsys_dist.errors import DataError, RecsysDistError, one_line
+from recsys_dist.errors import DataError, RecsysDistError, refusal
 from recsys_dist.storage import Folder
 from recsys_dist.training.run_folder import STATUS, RunLock
 
@@ -98,6 +98,7 @@ def _reason(error: BaseException) -> str:
     """Why a run failed, in one line; a defect of the program is told with its kind."""
     if isinstance(error, KeyboardInterrupt):
         return "ended by Ctrl-C before its state was saved"
-    if isinstance(error, RecsysDistError | OSError | MemoryError):
-        return one_line(error)
-    return f"{error.__class__.__name__}: {one_line(error)}"
+    is_for_people = isinstance(error, RecsysDistError)
+    text = refusal(error) if isinstance(error, OSError) and not is_for_people else str(error)
+    kind = "" if is_for_people or isinstance(error, OSError) else error.__class__.__name__
+    return ": ".join(filter(None, (kind, " ".join(text.split()))))

@@ -65,7 +65,9 @@ def test_a_folder_that_is_removed_is_not_made_again_by_a_write(tmp_path: Path, n
         lambda: folder.take(Folder(str(tmp_path)), name),
         lambda: Folder(str(tmp_path / "runs")).expect().write_bytes(name, b"abc"),
     ):
-        with pytest.raises(StorageError, match=rf"^cannot write {tmp_path}/runs.* is missing; it was removed"):
+        with pytest.raises(
+            StorageError, match=rf"^cannot write {tmp_path}/runs.*: its folder is missing; it was removed"
+        ):
             write()
 
     assert not (tmp_path / "runs").exists()

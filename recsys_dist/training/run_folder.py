@@ -37,6 +37,8 @@ class RunLock:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
+        self.is_held = False
+        """Whether this process alone trains in the folder; not known behind a URL and on a disk without locks."""
 
     def __enter__(self) -> RunLock:
         return self
@@ -46,11 +48,6 @@ class RunLock:
     ) -> None:
         if self._file is not None:
             self._file.close()
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this process is the one that trains in the folder; never behind a URL."""
-        return self._file is not None
 
     def require_in_place(self) -> None:
         """Raise `TrainingError` where the run folder was removed during training, or replaced by another."""
@@ -82,6 +79,7 @@ class RunLock:
             ) from None
         except OSError:
             return
+        self.is_held = True
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()

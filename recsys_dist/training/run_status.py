@@ -5,7 +5,8 @@
     finished    `outcome` says how: finished, converged or early_stopped
     failed      `error` says why, in one line; the same command goes on from the newest checkpoint
 
-`step` counts whole epochs: of the checkpoint that the run went on from, or of what it came to. Rank 0 writes it.
+`step` counts whole epochs: those that a running one went on from, those that a failed one has saved, else all.
+Rank 0 writes the file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from recsys_dist.storage import Folder
 from recsys_dist.training.run_folder import STATUS, RunLock
 
 LONGEST_ERROR = 2000
-"""In characters; with it the file stays within the first block of a disk."""
+"""In characters."""
+BLOCK_BYTES = 4096
+"""What a file has on a disk from its first byte on."""
 
 
 class RunStatus:
@@ -81,7 +84,7 @@ class RunStatus:
         try:
             self._folder.write_bytes(STATUS, data)
         except OSError:
-            if not self._folder.is_local:
+            if not self._folder.is_local or len(data) > BLOCK_BYTES:
                 raise
             self._overwrite(data)
 

@@ -263,6 +263,7 @@ def test_a_run_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch)
             ConfigError, match=rf"another training \(process {os.getpid()} on .*\) is writing to .*run"
         ):
             train(tmp_path / "run", dataset, seed=7)
+        assert status(tmp_path / "run")["state"] == "running"
         return Outcome.FINISHED
 
     monkeypatch.setattr(run, "fit", meets_another)

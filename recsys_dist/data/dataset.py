@@ -255,7 +255,7 @@ class Dataset:
                         progress("verify files", done, len(checks))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-        self.take_as_checked(self.manifest.files)
+        self._checked |= self._records.keys()
 
     def _require_counts(self) -> None:
         """Raise `DataError` where the counts of the manifest contradict those of its files."""
@@ -277,10 +277,6 @@ class Dataset:
             if record.name not in self._checked:
                 self.folder.checked_copy(record)
                 self._checked.add(record.name)
-
-    def take_as_checked(self, records: Iterable[FileRecord]) -> None:
-        """Read these files without another look at their hashes: someone has checked them."""
-        self._checked |= {record.name for record in records}
 
     @property
     def num_users(self) -> int:

@@ -97,20 +97,24 @@ class Preemption:
 
     def _take_arrivals(self) -> None:
         """Count the signals that have come; each is met by one of the two threads."""
+        asking: list[int] = []
         with self._lock, contextlib.suppress(BlockingIOError):
-            for number in os.read(self._arrivals, MOST_SIGNALS):
-                if number in self._previous:
-                    self._count(signal.Signals(number))
+            came = os.read(self._arrivals, MOST_SIGNALS)
+            asking += [number for number in came if number in self._previous and self._asks(number)]
+        # Not under the lock: the main thread may be interrupted in the midst of a log message of its own.
+        for number in asking:
+            end = "; press Ctrl-C again to end at once" if number == signal.SIGINT else " and leaving"
+            logger.warning("received %s: saving%s", signal.Signals(number).name, end)
 
-    def _count(self, number: signal.Signals) -> None:
+    def _asks(self, number: int) -> bool:
+        """Count one signal; whether it is the first."""
         now = time.monotonic()
         self._is_by_hand |= number == signal.SIGINT
         if self._asked_at is None:
             self._asked_at = now
-            end = "; press Ctrl-C again to end at once" if self._is_by_hand else " and leaving"
-            logger.warning("received %s: saving%s", number.name, end)
-        elif now - self._asked_at > (SAME_PRESS_S if self._is_by_hand else SAME_STOP_S):
-            self._must_end = True
+            return True
+        self._must_end |= now - self._asked_at > (SAME_PRESS_S if self._is_by_hand else SAME_STOP_S)
+        return False
 
 
 @contextmanager

@@ -185,15 +185,15 @@ def _digest(config: TrainConfig) -> str:
 
 
 def _verify_share(dataset: Dataset, world: World) -> None:
-    """Check the hashes of the files that training reads, this rank its share of them.
+    """Check the hashes of the files that training reads, this rank its share of them, before anything is written.
 
-    Those behind a URL are checked as each rank fetches what it reads.
+    Each rank checks what it reads itself too, which with a copy of the dataset on each host are other files. Those
+    behind a URL are checked as they are fetched.
     """
     if not dataset.folder.is_local:
         return
     read = [file for file in dataset.manifest.files if file.name.startswith(FILES_READ)]
     dataset.check(read[world.rank :: world.size])
-    dataset.take_as_checked(read)
 
 
 def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, dataset: Dataset) -> str:

@@ -1,6 +1,6 @@
-"""Print the state of a training run from its status.json: running, preempted, finished, or none.
+"""Print the state of a training run from its status.json: running, preempted, finished, failed, or none.
 
-A failed run does not rewrite the file, so `running` also stands there after a failure.
+A run that is killed cannot rewrite the file, so `running` also stands there after a SIGKILL or a power cut.
 """
 
 from __future__ import annotations

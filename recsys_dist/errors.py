@@ -42,6 +42,11 @@ class PeerError(TrainingError):
     """Other ranks are gone, cut off or stopped. Those that are left cannot agree on who tells it: each does."""
 
 
+def refusal(error: OSError) -> str:
+    """What the operating system refuses, behind the file that it is about."""
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+
+
 def lack_of_memory(error: BaseException) -> str | None:
     """What to say of an allocation that failed; None where `error` is something else.
 

@@ -2,6 +2,9 @@
 
 In: a plain path or a URL (`s3://bucket/run`, `memory://x`). Out: bytes on storage and a `FileRecord` for each,
 which the manifests of datasets, checkpoints and models list. A file appears under its name complete or not at all.
+
+A folder on a local disk is created by its first file, and only once: where it is removed while a program writes to
+it, the next write fails.
 """
 
 from __future__ import annotations
@@ -57,6 +60,8 @@ class Folder:
         self._path = self._fs.path
         self.url = str(url).rstrip("/")
         self.is_local = self._fs.is_local
+        self._is_there = False
+        """Whether it is known to exist, so that a write must not create it."""
 
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"
@@ -64,6 +69,11 @@ class Folder:
     def child(self, name: str) -> Folder:
         """The folder `name` below this one."""
         return Folder(f"{self.url}/{name}")
+
+    def expect(self) -> Folder:
+        """This folder, which exists already: writes fail where it is missing and do not create it."""
+        self._is_there = True
+        return self
 
     def path(self, name: str) -> str:
         """The path of `name` as the filesystem behind the URL spells it."""
@@ -91,6 +101,17 @@ class Folder:
     def make(self) -> None:
         """Create the folder and its parents."""
         self._fs.make_folder(self._path)
+        self._is_there = True
+
+    def make_child(self, name: str) -> Folder:
+        """Create the folder `name` below this one. Raises `StorageError` where this one was removed meanwhile."""
+        child = self.child(name)
+        if self.is_local:
+            self._make_folders_of(name)
+            self.local_path(name).mkdir(exist_ok=True)
+        else:
+            child.make()
+        return child.expect()
 
     def remove(self, name: str = "") -> None:
         """Delete a file or a whole folder; silent where it is missing.
@@ -104,6 +125,7 @@ class Folder:
         if self.is_local and name and Path(path).is_dir():
             path = str(Path(path).rename(Path(path).with_name(f".{Path(path).name}.{uuid4().hex}")))
         self._fs.call("rm", path, recursive=True)
+        self._is_there &= bool(name)
 
     def take(self, source: Folder, name: str) -> None:
         """Give this folder the file `name` of another one in the same storage, which keeps it as well.
@@ -114,7 +136,7 @@ class Folder:
             self._fs.call("cp_file", source.path(name), self.path(name))
             return
         path = self.local_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folders_of(name)
         path.unlink(missing_ok=True)
         try:
             path.hardlink_to(source.local_path(name))
@@ -142,8 +164,12 @@ class Folder:
 
     @contextmanager
     def writer(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file for writing; it appears under `name` when the block ends without an error."""
+        """Open a file for writing; it appears under `name` when the block ends without an error.
+
+        Raises `StorageError` where this folder, once known to exist, is missing.
+        """
         if self.is_local:
+            self._make_folders_of(name)
             with _local_writer(self.local_path(name)) as stream:
                 yield stream
             return
@@ -155,6 +181,20 @@ class Folder:
                 self._fs.call("put_file", stream.name, self.path(name))
             except FileNotFoundError as error:
                 raise StorageError(f"cannot write {self.url}/{name}: {error.strerror}") from error
+
+    def _make_folders_of(self, name: str) -> None:
+        """Create the local folders that hold the file `name`: below this one, and this one where it is new."""
+        if not self._is_there:
+            self.make()
+        self._require_there(name)
+        self.local_path(name).parent.mkdir(parents=True, exist_ok=True)
+
+    def _require_there(self, name: str) -> None:
+        if not self.local_path("").is_dir():
+            raise StorageError(
+                f"cannot write {self.url}/{name}: its folder is missing; it was removed meanwhile, or is not on "
+                "storage that all processes share"
+            )
 
     def record(self, name: str, rows: int) -> FileRecord:
         """Read a file back and describe it."""
@@ -222,7 +262,6 @@ class Folder:
 
 @contextmanager
 def _local_writer(path: Path) -> Iterator[IO[bytes]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:

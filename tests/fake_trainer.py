@@ -54,6 +54,14 @@ class FakeTrainer:
         self.rows = reader.read_rows("rows", self._start, self._stop)["x"]
 
 
+class SearchingTrainer(FakeTrainer):
+    """Tries something out in its first two epochs."""
+
+    @property
+    def is_searching(self) -> bool:
+        return self.epochs_done <= 2
+
+
 def fake_config(run_dir: object, dataset: object = "unused", **sections: object) -> TrainConfig:
     tree = {"dataset": str(dataset), "run_dir": str(run_dir), "device": "cpu", "model": {"kind": "mf"}}
     return TrainConfig.model_validate({**tree, **sections})

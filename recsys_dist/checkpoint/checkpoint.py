@@ -7,7 +7,6 @@ number of ranks that wrote them or that read them.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -15,6 +14,7 @@ from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 
+from recsys_dist.checkpoint.best import best_of, preference
 from recsys_dist.checkpoint.manifest import (
     COMMITTED,
     CheckpointManifest,
@@ -155,7 +155,7 @@ def committed_names(checkpoints: Folder) -> list[CheckpointName]:
 
 
 def find_checkpoint(run_dir: Folder, step: int | None = None) -> Checkpoint:
-    """The checkpoint of a run after `step` epochs; without a step the best by validation RMSE, else the latest.
+    """The checkpoint of a run after `step` epochs; without a step the best (best.py), else the latest.
 
     Verified in full. A damaged one is an error where it was asked for by its step, otherwise it is passed over
     with a warning. Raises `CheckpointError` where none can be used.
@@ -170,6 +170,16 @@ def find_checkpoint(run_dir: Folder, step: int | None = None) -> Checkpoint:
             return checkpoint
     what = "only damaged checkpoints" if names else "no complete checkpoint"
     raise CheckpointError(f"{run_dir.url} holds {what}; train first, or name another run folder")
+
+
+def best_checkpoint(run_dir: Folder) -> tuple[CheckpointName, float] | None:
+    """The checkpoint that `find_checkpoint` takes by its validation RMSE, and that; None where none has one.
+
+    By the manifests alone: files are not checked. Raises `CheckpointError` where the storage does not answer.
+    """
+    checkpoints = run_dir.child(CHECKPOINTS)
+    found = open_sound(checkpoints, committed_names(checkpoints), verify=False)
+    return best_of({checkpoint.name: checkpoint.valid_rmse for checkpoint in found})
 
 
 def open_sound(checkpoints: Folder, names: Iterable[CheckpointName], verify: bool) -> list[Checkpoint]:
@@ -204,8 +214,3 @@ def _open_step(checkpoints: Folder, names: list[CheckpointName], step: int) -> C
         raise CheckpointError(f"{checkpoints.url} holds no checkpoint of step {step}; there are: {there}")
     whole = CheckpointName(step)
     return Checkpoint.open(checkpoints.child(str(whole if whole in of_step else of_step[-1])))
-
-
-def preference(valid_rmse: float | None, name: CheckpointName) -> tuple[float, int, int]:
-    """What sorts the best first: the lowest validation RMSE, those without one last; of equals the newest."""
-    return (math.inf if valid_rmse is None else valid_rmse, -name.step, -name.part)

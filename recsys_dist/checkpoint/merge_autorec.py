@@ -151,8 +151,7 @@ def _write_rows(
     first_rows, num_first = [], -(-ROWS_FITTED // len(dataset.block_files(side)))
     with writer.table(side) as table:
         average = _Average(table)
-        for shard, record in enumerate(dataset.block_files(side)):
-            dataset.folder.checked_copy(record)
+        for shard in range(len(dataset.shards(side))):
             block = dataset.block(side, shard)
             for start in range(0, block.num_rows, ROWS_AT_ONCE):
                 part = slice_rows(block, start, min(start + ROWS_AT_ONCE, block.num_rows))

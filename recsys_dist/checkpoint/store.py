@@ -19,11 +19,12 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import save as to_safetensors
 
+from recsys_dist.checkpoint.best import best_of
 from recsys_dist.checkpoint.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
+    best_checkpoint,
     committed_names,
-    preference,
     storage_failed,
 )
 from recsys_dist.checkpoint.manifest import (
@@ -57,6 +58,8 @@ class CheckpointStore:
         self._collectives = collectives
         self._keep = keep
         self._damaged: set[CheckpointName] = set()
+        self._has_folder = False
+        """Whether RUN_DIR/checkpoints was made or found: from then on it must stay."""
 
     def save(
         self, state: TrainerState, step: int, details: Mapping[str, JsonValue], whole_epoch: bool = True
@@ -69,7 +72,7 @@ class CheckpointStore:
         """
         doing = f"saving the checkpoint of step {step}"
         name = self._begin(doing, step, whole_epoch)
-        folder = self._checkpoints.child(str(name))
+        folder = self._checkpoints.child(str(name)).expect()
         try:
             manifest = self._write(doing, folder, name, state, details)
             self._on_first(doing, lambda: _commit(folder, manifest))
@@ -88,6 +91,7 @@ class CheckpointStore:
         all are damaged.
         """
         names = self._on_first("looking for checkpoints", lambda: committed_names(self._checkpoints))
+        self._has_folder = bool(names)
         problems: list[str] = []
         for name in reversed([CheckpointName(*name) for name in names]):
             checkpoint, problem = self._open(name)
@@ -98,6 +102,11 @@ class CheckpointStore:
         if problems:
             raise CheckpointError(f"every checkpoint of {self._run_dir.url} is damaged: {'; '.join(problems)}")
         return None
+
+    def best(self) -> tuple[int, float] | None:
+        """The epochs and the validation RMSE of the checkpoint that `merge` takes; None where none has one."""
+        found = self._on_first("looking for the best checkpoint", lambda: best_checkpoint(self._run_dir))
+        return None if found is None else (found[0][0], found[1])
 
     def _on_first(self, doing: str, work: Callable[[], Any]) -> Any:
         """Run `work` on rank 0 and hand its JSON-able result to all; its failure is an error on all."""
@@ -142,7 +151,10 @@ class CheckpointStore:
             raise CheckpointError(
                 f"{self._checkpoints.url}/{name} is there already; resume from it, or use another run_dir"
             )
-        self._checkpoints.child(str(name)).make()
+        if not self._has_folder:
+            self._run_dir.make_child(CHECKPOINTS)
+            self._has_folder = True
+        self._checkpoints.expect().make_child(str(name))
         if self._checkpoints.is_local:
             for parent in (self._checkpoints.local_path(""), self._run_dir.local_path("")):
                 sync_folder(parent)
@@ -176,9 +188,8 @@ class CheckpointStore:
         """Remove all but the newest `keep` and the best; what cannot be removed is only warned of."""
         try:
             names = committed_names(self._checkpoints)
-            rated = {name: rmse for name in names if (rmse := self._valid_rmse(name)) is not None}
-            best = sorted(rated, key=lambda name: preference(rated[name], name))[:1]
-            kept = {*names[-self._keep :], *best}
+            best = best_of({name: self._valid_rmse(name) for name in names})
+            kept = {*names[-self._keep :], *([] if best is None else best[:1])}
             for name in names:
                 if name not in kept:
                     _discard(self._checkpoints.child(str(name)))

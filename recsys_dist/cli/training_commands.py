@@ -26,7 +26,9 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
 
     On several nodes: launch/train_node.sh, or launch/slurm and launch/k8s, which use it.
 
-    Exit code 75 means: asked to stop, saved; the same command continues.
+    Ctrl-C or SIGTERM: the state is saved after the step (of EM the epoch) that is being computed, and exit code 75
+    says that the same command continues. A second Ctrl-C ends at once, with 130 and what was saved before.
+    RUN_DIR/status.json tells how a run stands, with the reason where it failed.
     """
     from recsys_dist.cli.tables import print_outcome
     from recsys_dist.config import load_settings
@@ -37,7 +39,7 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
         from recsys_dist.training.run import train as train_model
 
         settings = load_settings(TrainConfig, config, overrides or ())
-        outcome = train_model(settings)
+        outcome = train_model(settings, is_command=True)
     if os.environ.get("RANK", "0") == "0":
         print_outcome(outcome.name, settings.run_dir)
     if outcome.name == "PREEMPTED":

@@ -18,6 +18,7 @@ from distributed.comm.core import connect
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
+from recsys_dist.data import local_workers
 from recsys_dist.data.config import ClusterSettings
 from recsys_dist.data.local_workers import HEAP, start_method
 from recsys_dist.data.slurm import slurm_client
@@ -141,7 +142,8 @@ def _opened(settings: ClusterSettings, num_blocks: int) -> AbstractContextManage
 @contextmanager
 def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
     workers = settings.workers or min(MAX_LOCAL_WORKERS, len(os.sched_getaffinity(0)), max(1, num_blocks))
-    options = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
+    options: dict[str, Any] = {"distributed.worker.preload": [local_workers.__name__]}
+    options |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": start_method(), **options}),
         tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,

@@ -3,6 +3,7 @@
     DATASET/
       manifest.json       counts, rating range and mean, split rule, shards, and every file with its sha256;
                           written last: no manifest, no dataset
+      manifest.sha256     the hash of manifest.json, see hashed_file.py
       users.parquet       row number = user_index: user_id (string, exactly as read), num_train
       items.parquet       row number = item_index, 0 = most rated: item_id, title (null where unknown), num_train
       ratings/{train,valid,test}/00000.parquet ...      user_index, item_index, rating, timestamp (dates and times
@@ -12,7 +13,7 @@
 
 Shards are canonical: consecutive ranges of rows fixed at preparation, whatever number of ranks will train. The
 ratings files follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are
-found through the manifest only, never by listing a folder.
+found through the manifest only, never by listing a folder, and are checked against it when they are first read.
 
 A dataset that ratings were added to (append.py) has the users and items that were new behind the others.
 """
@@ -21,7 +22,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -34,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from recsys_dist.arrow import open_parquet, read_parquet
 from recsys_dist.data.blocks import Block, read_block
+from recsys_dist.data.hashed_file import read_hashed
 from recsys_dist.errors import DataError
 from recsys_dist.storage import FileRecord, Folder
 
@@ -42,6 +46,8 @@ Split = Literal["train", "valid", "test"]
 SIDES: tuple[Side, ...] = ("users", "items")
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MANIFEST = "manifest.json"
+VERIFIERS = 8
+"""Files that are hashed at a time, at most."""
 RATINGS = "ratings"
 TICKS_RULE = "timestamp_ticks"
 """Of the rules: in which parts of a unit timestamps are kept, where some are not whole units."""
@@ -217,6 +223,8 @@ class Dataset:
         self.digest = digest
         """sha256 of manifest.json: the identity of the dataset."""
         self._records = {record.name: record for record in manifest.files}
+        self._checked: set[str] = set()
+        """The files whose content was found to be as recorded."""
 
     @classmethod
     def open(cls, url: str, verify: bool = False) -> Dataset:
@@ -229,7 +237,7 @@ class Dataset:
             raise DataError(
                 f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation did not end"
             )
-        data = folder.read_bytes(MANIFEST)
+        data = read_hashed(folder, MANIFEST)
         try:
             manifest = Manifest.model_validate_json(data)
         except ValidationError as error:
@@ -246,10 +254,38 @@ class Dataset:
 
         `progress` is called with (stage, files done, files in all).
         """
-        for done, record in enumerate(self.manifest.files, 1):
-            self.folder.verify(record)
-            if progress is not None:
-                progress("verify files", done, len(self.manifest.files))
+        self._require_counts()
+        with ThreadPoolExecutor(min(VERIFIERS, os.cpu_count() or 1)) as pool:
+            checks = [pool.submit(self.folder.verify, record) for record in self.manifest.files]
+            try:
+                for done, check in enumerate(checks, 1):
+                    check.result()
+                    if progress is not None:
+                        progress("verify files", done, len(checks))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        self._checked |= self._records.keys()
+
+    def _require_counts(self) -> None:
+        """Raise `DataError` where the counts of the manifest contradict those of its files."""
+        manifest = self.manifest
+        pairs = [(manifest.num_ratings.get(split, 0), self._rows_in(f"{RATINGS}/{split}/")) for split in SPLITS]
+        for side in SIDES:
+            pairs += [(self.num_rows(side), self.id_file(side).rows)]
+            files = zip(self.shards(side), self.block_files(side), strict=True)
+            pairs += [(shard.num_ratings, record.rows) for shard, record in files]
+        if any(told != found for told, found in pairs):
+            raise DataError(f"{self.folder.url}/{MANIFEST} is damaged: its counts contradict each other")
+
+    def _rows_in(self, prefix: str) -> int:
+        return sum(record.rows for record in self.manifest.files if record.name.startswith(prefix))
+
+    def check(self, records: Iterable[FileRecord]) -> None:
+        """Check size and hash of these files, where that was not done yet. Raises `DataError` naming the file."""
+        for record in records:
+            if record.name not in self._checked:
+                self.folder.checked_copy(record)
+                self._checked.add(record.name)
 
     @property
     def num_users(self) -> int:
@@ -273,6 +309,7 @@ class Dataset:
         """The train ratings of one shard as CSR."""
         rows, record = self.shards(side)[shard], self._record(block_name(side, shard))
         num_columns = self.num_items if side == "users" else self.num_users
+        self.check([record])
         return read_block(self.folder, record, rows.start, rows.num_rows, num_columns)
 
     def ratings(self, split: Split, shard: int) -> Ratings:
@@ -292,6 +329,7 @@ class Dataset:
     def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
         """All raw ids in parts, each with the dense index of its first."""
         column, start = f"{side[:-1]}_id", 0
+        self.check([self.id_file(side)])
         with open_parquet(self.folder.local_copy(self.id_file(side))) as file:
             for batch in file.iter_batches(columns=[column], use_threads=False):
                 yield start, batch[column]
@@ -339,6 +377,7 @@ class Dataset:
             raise DataError(f"{self.folder.url}/{MANIFEST} does not list {name}; prepare again") from None
 
     def _table(self, name: str, columns: list[str] | None) -> Any:
+        self.check([self._record(name)])
         path = self.folder.local_copy(self._record(name))
         try:
             return read_parquet(path, columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -41,6 +42,11 @@ def start_loading() -> None:
 def start_method() -> str:
     """How workers start: as `start_loading` has said, else from nothing."""
     return FORKED if multiprocessing.get_start_method(allow_none=True) == FORKED else SPAWNED
+
+
+def dask_setup(_worker: object) -> None:
+    """Called by Dask in each local worker: Ctrl-C is for the program that started it, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from recsys_dist.data.attempt import ATTEMPT, Attempt
 from recsys_dist.data.dataset import DATASET, MANIFEST, PREPARING, Dataset, Manifest, complete_preparation
+from recsys_dist.data.hashed_file import hash_name, write_hashed
 from recsys_dist.data.journal import done_tasks
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.errors import BrokenOffError, ConfigError, DataError, StorageError
@@ -26,7 +27,7 @@ from recsys_dist.storage import Folder
 
 SCRATCH = "scratch"
 # The manifest goes first: from then on nothing takes what remains for a dataset.
-OWN_NAMES = (MANIFEST, "users.parquet", "items.parquet", "ratings", "blocks", "rejects")
+OWN_NAMES = (MANIFEST, hash_name(MANIFEST), "users.parquet", "items.parquet", "ratings", "blocks", "rejects")
 logger = logging.getLogger(__name__)
 
 
@@ -135,7 +136,7 @@ class Output:
 
     def publish(self, work: Work, manifest: Manifest) -> None:
         """Let the files of the new dataset, which are all written, take the place of what stands here."""
-        work.dataset.write_bytes(MANIFEST, manifest.to_bytes())
+        write_hashed(work.dataset, MANIFEST, manifest.to_bytes())
         self._put_into_place()
 
     def _put_into_place(self) -> Attempt | None:
@@ -153,7 +154,7 @@ class Output:
             manifest = Dataset.open(new.url).manifest
             for record in manifest.files:
                 self.folder.take(new, record.name)
-            self.folder.write_bytes(MANIFEST, manifest.to_bytes())
+            write_hashed(self.folder, MANIFEST, manifest.to_bytes())
             self.folder.remove(PREPARING)
         return attempt
 

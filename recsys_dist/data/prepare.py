@@ -44,7 +44,7 @@ from recsys_dist.data.scratch import Scratch, narrow
 from recsys_dist.data.shards import RUNS
 from recsys_dist.data.titles import Titles, find_titles_files, read_titles
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.errors import ConfigError, DataError, StorageError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.storage import FileRecord, Folder
 
@@ -63,7 +63,7 @@ def prepare(
     """
     with ended_by_sigterm():
         output = Output(config.output, config.overwrite or config.append)
-        base = _base(config, output) if config.append else None
+        base = _base(config, output, progress) if config.append else None
         blocks = find_blocks(config)
         titles_files = find_titles_files(config.items)
         files = [*dict.fromkeys(block.file for block in blocks), *titles_files]
@@ -95,13 +95,19 @@ def _told(url: str, titles: Titles | None, tell: Callable[[str], None]) -> Manif
     return dataset.manifest
 
 
-def _base(config: PrepareConfig, output: Output) -> Dataset:
-    """The dataset that the input is added to."""
+def _base(config: PrepareConfig, output: Output, progress: Progress | None) -> Dataset:
+    """The dataset that the input is added to; all of it is checked, for damage must not get a hash of its own."""
     try:
         base = Dataset.open(output.url)
     except DataError as error:
         raise ConfigError(f"append: {error}") from error
     require_same_rules(config, base.manifest, output.url)
+    try:
+        base.verify(lambda stage, done, total: progress(stage, done, total, 0) if progress else None)
+    except StorageError:
+        raise
+    except DataError as error:
+        raise DataError(f"append: {error}; nothing is added") from error
     return base
 
 

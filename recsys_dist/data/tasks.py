@@ -113,7 +113,7 @@ def write_users(
     scratch_url: str, output_url: str, shard: int, extent: Extent, has_timestamps: bool
 ) -> list[FileRecord]:
     """Write the files of one user shard; see `write_user_shard`."""
-    return write_user_shard(Scratch(scratch_url), Folder(output_url), shard, extent, has_timestamps)
+    return write_user_shard(Scratch(scratch_url), Folder(output_url).expect(), shard, extent, has_timestamps)
 
 
 def num_written(files: list[FileRecord]) -> int:
@@ -142,10 +142,10 @@ def write_grown_items(
     scratch_url: str, base_url: str, shard: int, output_url: str, extent: Extent, touched: list[int]
 ) -> FileRecord:
     """Write the block of one item shard that has grown; see `write_grown_item_shard`."""
-    output, base = Folder(output_url), Dataset.open(base_url)
+    output, base = Folder(output_url).expect(), Dataset.open(base_url)
     return write_grown_item_shard(Scratch(scratch_url), base, output, shard, extent, touched)
 
 
 def write_items(scratch_url: str, output_url: str, shard: int, extent: Extent, num_user_shards: int) -> FileRecord:
     """Write the block of one item shard; see `write_item_shard`."""
-    return write_item_shard(Scratch(scratch_url), Folder(output_url), shard, extent, num_user_shards)
+    return write_item_shard(Scratch(scratch_url), Folder(output_url).expect(), shard, extent, num_user_shards)

@@ -58,28 +58,45 @@ class Collectives:
         self.timeout_s = timeout_s
         """How long ranks wait for each other."""
         self.received_bytes = 0
-        """What this rank has received from others of tables, so far."""
+        """What this rank has received from others of tables, so far: what formulas of the models tell."""
+        self._received_beside = 0
         self._shared: SharedMemory | None = None
 
     def share_memory(self) -> None:
         """From here on keep large tables in memory that ranks share, if all are on one machine that has room."""
         self._shared = SharedMemory.open(self)
 
+    @property
+    def received_in_all_bytes(self) -> int:
+        """What this rank has received from others in all collectives so far, small ones too.
+
+        It is their payload, whether it came by network or through memory that ranks share: no headers.
+        """
+        return self.received_bytes + self._received_beside
+
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Replace `tensor` by its sum over all ranks, in place; returns it."""
+        self._received_beside += self._all_reduce_bytes(tensor.nbytes)
+        return self._all_reduce(tensor)
+
+    def sum_table(self, table: torch.Tensor) -> torch.Tensor:
+        """`sum_` of something large, which counts as a table."""
+        self.count_all_reduce(table.nbytes)
+        return self._all_reduce(table)
+
+    def count_all_reduce(self, num_bytes: int) -> None:
+        """Count a table of so many bytes that is summed over all ranks elsewhere."""
+        self.received_bytes += self._all_reduce_bytes(num_bytes)
+
+    def _all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.world.size > 1:
             self._run("all_reduce", lambda: dist.all_reduce(tensor))
         return tensor
 
-    def sum_table(self, table: torch.Tensor) -> torch.Tensor:
-        """`sum_` of something large, which counts as received."""
-        self.count_all_reduce(table.numel() * table.element_size())
-        return self.sum_(table)
-
-    def count_all_reduce(self, num_bytes: int) -> None:
-        """Count what a rank receives where so many bytes are summed over all ranks in a ring."""
+    def _all_reduce_bytes(self, num_bytes: int) -> int:
+        """What a rank receives where so many bytes are summed in a ring."""
         # Once around for the sums of each share, and once more to tell them.
-        self.received_bytes += 2 * (self.world.size - 1) * num_bytes // self.world.size
+        return 2 * (self.world.size - 1) * num_bytes // self.world.size
 
     def sum_blocks(self, local_BX: torch.Tensor) -> torch.Tensor:
         """Sum partials [blocks of this rank, ...] over all blocks of all ranks, in block order.
@@ -87,7 +104,7 @@ class Collectives:
         Blocks belong to ranks as consecutive ranges, so rank order is block order, and the result [...] has the
         same bits on any number of ranks. Summed in float64.
         """
-        all_BX = self._gather(local_BX.double(), self._row_counts(len(local_BX)))
+        all_BX = self._gather_beside(local_BX.double(), self._row_counts(len(local_BX)))
         total = torch.zeros_like(all_BX[:1].sum(0))
         # One after the other: sum() pairs its terms by the shape it meets, and a scan on CUDA by its blocks.
         for block in all_BX:
@@ -105,6 +122,11 @@ class Collectives:
             table = self._shared.gather(local_RX, [stop - start for start, stop in row_ranges])
             if table is not None:
                 return table
+        return self._gather(local_RX, row_ranges)
+
+    def _gather_beside(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
+        """`_gather` of something small."""
+        self._received_beside += (row_ranges[-1][1] - len(local_RX)) * row_bytes(local_RX)
         return self._gather(local_RX, row_ranges)
 
     def _gather(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
@@ -175,7 +197,7 @@ class Collectives:
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         data = data.to(self.world.device)
         ranges = self._row_counts(len(data))
-        joined = bytes(self._gather(data, ranges).cpu().numpy())
+        joined = bytes(self._gather_beside(data, ranges).cpu().numpy())
         return [json.loads(joined[start:stop]) for start, stop in ranges]
 
     def together(self, doing: str, work: Callable[[], ResultT]) -> ResultT:

@@ -45,9 +45,7 @@ class HeldOut:
             )
         if not dataset.manifest.num_ratings.get(self._split):
             raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
-        for record in dataset.manifest.files:
-            if record.name.startswith(f"ratings/{split}/"):
-                dataset.folder.checked_copy(record)
+        dataset.check(file for file in dataset.manifest.files if file.name.startswith(f"ratings/{split}/"))
         self._user_of = self._translation("users", model.user_ids)
         self._item_of = self._translation("items", model.item_ids)
 

@@ -18,8 +18,9 @@ def learning_curves(record: RunRecord) -> str:
         figure = Figure(figsize=(7.6, 3.4), layout="constrained")
         axes = figure.subplots()
         _line(axes, record, [epoch.train_rmse for epoch in record.epochs], TRAIN, "train", linestyle="--")
-        if record.best is not None:
+        if record.is_validated:
             _line(axes, record, [epoch.valid_rmse for epoch in record.epochs], VALID, "validation")
+        if record.best is not None:
             _mark(axes, *record.best)
         axes.set_ylabel("RMSE")
         axes.set_xlabel("epoch")

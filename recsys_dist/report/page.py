@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from recsys_dist.report.evaluation import Evaluation
 from recsys_dist.report.figures import learning_curves, speed
-from recsys_dist.report.run_record import RunRecord
+from recsys_dist.report.run_record import RunRecord, Status
 from recsys_dist.report.templates import fill
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 
@@ -31,11 +31,15 @@ def render(record: RunRecord, evaluation: Evaluation | None) -> str:
         record=record,
         evaluation=evaluation,
         model=_model_name(record.config),
-        outcome=OUTCOMES[record.status.outcome],
+        outcome=_ending(record.status),
         seconds=sum(epoch.seconds or 0.0 for epoch in record.epochs),
         settings=list(_flat(record.config.model_dump(mode="json"))),
         figures=_figures(record) if record.epochs else {},
     )
+
+
+def _ending(status: Status) -> str:
+    return f"failed: {status.error}" if status.state == "failed" else OUTCOMES[status.outcome]
 
 
 def _figures(record: RunRecord) -> dict[str, Markup]:

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import yaml
 
+from recsys_dist.checkpoint.best import best_of
+from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, best_checkpoint, committed_names
+from recsys_dist.checkpoint.manifest import CheckpointName
 from recsys_dist.config import parse_settings
 from recsys_dist.errors import DataError
 from recsys_dist.report.record import Record
@@ -17,20 +20,22 @@ from recsys_dist.training.run_folder import CONFIG, METRICS, STATUS
 
 
 class Status(Record):
-    """status.json; `running` also stands there after a run was killed."""
+    """status.json; `running` also stands there after a run was killed. `error`: why it failed."""
 
-    state: Literal["running", "preempted", "finished"]
+    state: Literal["running", "preempted", "finished", "failed"]
     outcome: Literal["finished", "converged", "early_stopped", "preempted"] | None
+    error: str | None = None
 
 
 class Epoch(Record):
-    """One line of metrics.jsonl; None where there was no such figure."""
+    """One line of metrics.jsonl; None where there was no such figure. `searching`: no candidate for the best."""
 
     epoch: int
     train_rmse: float | None
     valid_rmse: float | None
     ratings_per_s: float | None
     seconds: float | None
+    searching: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,13 @@ class RunRecord:
     config: TrainConfig
     status: Status
     epochs: Sequence[Epoch]
+    best: tuple[int, float] | None
+    """The epoch that `merge` takes and its validation RMSE; None where no checkpoint has one."""
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether there are validation errors to show."""
+        return any(epoch.valid_rmse is not None for epoch in self.epochs)
 
     @classmethod
     def read(cls, run_dir: str) -> RunRecord:
@@ -52,13 +64,18 @@ class RunRecord:
         lines = folder.read_bytes(METRICS).splitlines() if folder.exists(METRICS) else []
         source = f"{folder.url}/{METRICS}, line"
         epochs = [Epoch.parse(line, f"{source} {number}") for number, line in enumerate(lines, 1)]
-        return cls(folder.url, _read_config(folder), status, epochs)
+        return cls(folder.url, _read_config(folder), status, epochs, _best(folder, epochs))
 
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """The first epoch with the lowest validation RMSE, and that; None without validation."""
-        validated = [(epoch.valid_rmse, epoch.epoch) for epoch in self.epochs if epoch.valid_rmse is not None]
-        return min(validated)[::-1] if validated else None
+
+def _best(folder: Folder, epochs: Sequence[Epoch]) -> tuple[int, float] | None:
+    """By the checkpoints, of which not every epoch has one; by the epochs where a copy of the run has none."""
+    if committed_names(folder.child(CHECKPOINTS)):
+        best = best_checkpoint(folder)
+    else:
+        best = best_of(
+            {CheckpointName(epoch.epoch): None if epoch.searching else epoch.valid_rmse for epoch in epochs}
+        )
+    return None if best is None else (best[0].step, best[1])
 
 
 def _read_config(folder: Folder) -> TrainConfig:

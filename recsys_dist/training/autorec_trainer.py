@@ -160,12 +160,11 @@ class AutorecTrainer:
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         """Run the batches of an epoch that are left; asks `should_stop` before each step."""
-        received = self._collectives.received_bytes
         while self._step < self._steps:
             if should_stop():
-                return self._result(received, finished=False)
+                return self._result(finished=False)
             self._train_step(range(self._step, min(self._step + self._batches_at_once, self._steps)))
-        result = self._result(received, finished=True)
+        result = self._result(finished=True)
         self._require_sense("train RMSE", result.train.rmse)
         if self.epochs_done + 1 == self._epochs:
             self._require_sense("RMSE of its last batch", self._rmse_after_all())
@@ -397,12 +396,11 @@ class AutorecTrainer:
         else:
             self._sums = saved.sum(0) * int(world.is_first)
 
-    def _result(self, received: int, finished: bool) -> EpochResult:
+    def _result(self, finished: bool) -> EpochResult:
         """Errors over all ranks."""
         train = error_sums(self._collectives.sum_(self._sums.clone()))
-        received_mb = (self._collectives.received_bytes - received) / 1e6
         rate = {} if self._settings.is_full_batch else {"learning_rate": self._learning_rate()}
-        return EpochResult(train, {**rate, "received_mb": received_mb}, finished)
+        return EpochResult(train, rate, finished)
 
     def _remedy(self) -> str:
         if self._settings.optimizer == "lbfgs":

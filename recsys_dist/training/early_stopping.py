@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from recsys_dist.checkpoint.best import is_as_good
 from recsys_dist.errors import CheckpointError
 
 
@@ -19,7 +20,7 @@ class EarlyStopping(BaseModel):
         """The state after one more epoch; without validation nothing changes."""
         if rmse is None:
             return self
-        if self.best_rmse is None or rmse <= self.best_rmse:
+        if is_as_good(rmse, self.best_rmse):
             return EarlyStopping(best_rmse=rmse)
         return EarlyStopping(best_rmse=self.best_rmse, epochs_without_gain=self.epochs_without_gain + 1)
 

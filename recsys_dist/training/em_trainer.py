@@ -104,7 +104,6 @@ class EmTrainer:
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:  # noqa: ARG002 - an epoch is a second or so
         """Solve the items, then priors and noise, then the users against the new items."""
-        received = self._collectives.received_bytes
         if not self._has_started:
             self._begin()
         model = self._model
@@ -116,11 +115,7 @@ class EmTrainer:
         self._valid_errors = None
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
         note = self._advance(bound / model.num_ratings)
-        extra = {
-            "noise_std": math.sqrt(model.noise_variance),
-            "bound": bound,
-            "received_mb": (self._collectives.received_bytes - received) / 1e6,
-        }
+        extra = {"noise_std": math.sqrt(model.noise_variance), "bound": bound}
         return EpochResult(result_sums, extra, note=note)
 
     def _advance(self, bound: float) -> str | None:

@@ -10,6 +10,7 @@ import enum
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from pydantic import JsonValue
@@ -57,6 +58,7 @@ def fit(
     def should_stop() -> bool:
         return collectives.any_rank(preempted())
 
+    received = collectives.received_in_all_bytes
     while not _is_over(trainer, stopping, config):
         started = time.monotonic()
         result = trainer.train_epoch(should_stop)
@@ -65,14 +67,16 @@ def fit(
             return Outcome.PREEMPTED
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
-        if not trainer.is_searching:
-            stopping = stopping.after(valid_rmse)
-        log = partial(_log, tracker, trainer.epochs_done, result, valid_rmse, seconds)
+        # What a search tries out is judged by it, and is not what the run comes to.
+        judged = None if trainer.is_searching else valid_rmse
+        stopping = stopping.after(judged)
+        received_before, received = received, collectives.received_in_all_bytes
+        result = replace(result, extra={**result.extra, "received_mb": (received - received_before) / 1e6})
+        log = partial(_log, tracker, trainer, result, valid_rmse, seconds)
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop = should_stop()
-        if stop or _is_due(trainer, stopping, config):
-            # What a search tries out is judged by it, and is not what the run comes to.
-            judged = None if trainer.is_searching else valid_rmse
+        is_best = judged is not None and stopping.epochs_without_gain == 0
+        if stop or _is_due(trainer, stopping, config, is_best):
             details = _details(noted, stopping, judged, trainer.has_converged)
             store.save(trainer.state(), trainer.epochs_done, details)
         if stop and not _is_over(trainer, stopping, config):
@@ -98,9 +102,11 @@ def _is_over(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> 
     return trainer.epochs_done >= config.training.epochs or trainer.has_converged or is_exhausted
 
 
-def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
-    is_best = config.training.patience is not None and stopping.epochs_without_gain == 0
-    return trainer.epochs_done % config.checkpoint.every == 0 or is_best or _is_over(trainer, stopping, config)
+def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig, is_best: bool) -> bool:
+    is_regular = trainer.epochs_done % config.checkpoint.every == 0
+    # Patience ends a run long after its best epoch, which it is to come back to.
+    is_awaited = config.training.patience is not None and is_best
+    return is_regular or is_awaited or _is_over(trainer, stopping, config)
 
 
 def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
@@ -111,15 +117,18 @@ def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
     return rmse
 
 
-def _log(tracker: Tracker, epoch: int, result: EpochResult, valid_rmse: float | None, seconds: float) -> None:
-    _require_finite(result.train, f"epoch {epoch}")
+def _log(
+    tracker: Tracker, trainer: Trainer, result: EpochResult, valid_rmse: float | None, seconds: float
+) -> None:
+    _require_finite(result.train, f"epoch {trainer.epochs_done}")
     record = EpochRecord(
-        epoch=epoch,
+        epoch=trainer.epochs_done,
         train_rmse=result.train.rmse,
         valid_rmse=valid_rmse,
         num_ratings=result.train.count,
         seconds=seconds,
         extra=result.extra,
+        is_searching=trainer.is_searching,
     )
     tracker.log(record)
     if result.note is not None:

@@ -1,13 +1,22 @@
-"""A polite stop: SIGTERM or SIGUSR1 sets a flag that the training loop asks for, and all ranks save and leave.
+"""A polite stop: a signal sets a flag that the training loop asks for, and all ranks save and leave.
 
-Batch systems send SIGTERM before they kill; Slurm can send SIGUSR1 earlier (`--signal`). Where a scheduler signals
-the launcher and its processes alike, and the launcher passes the signal on, one stop arrives twice: a repetition
-within `SAME_STOP_S` is the same stop. A later one means business and gets the handler that stood before.
+Batch systems send SIGTERM before they kill; Slurm can send SIGUSR1 earlier (`--signal`); Ctrl-C sends SIGINT. The
+first signal asks. A second one goes to the handler that stood before, which after Ctrl-C ends the program.
+
+One stop may arrive twice, where a scheduler or a terminal signals the launcher and its processes alike and the
+launcher passes the signal on: a repetition within `SAME_STOP_S`, or `SAME_PRESS_S` after Ctrl-C, is the same stop.
+torchrun passes the first Ctrl-C on as SIGINT and a second one as SIGTERM.
+
+Python calls handlers between two of its own instructions, and a call of native code may take long. So a thread
+hears of the signals as well, by the wakeup descriptor to which C writes each signal at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import select
 import signal
 import threading
 import time
@@ -15,17 +24,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_STOP_S = 10.0
+SAME_PRESS_S = 1.0
+GRACE_S = 2.0
+"""For the main thread to end the program after a second Ctrl-C."""
+INTERRUPTED_STATUS = 128 + signal.SIGINT
+NO_SIGNAL = b"\0"
+MOST_SIGNALS = 1 << 12
+"""Taken at a time."""
 logger = logging.getLogger(__name__)
 
 
 class Preemption:
     """Whether this process was asked to stop; call it to know."""
 
-    def __init__(self) -> None:
-        self._asked_at: float | None = None
+    def __init__(self, is_command: bool = False) -> None:
+        self._is_command = is_command
         self._previous = {number: signal.getsignal(number) for number in SIGNALS}
+        if self._previous[signal.SIGINT] is signal.SIG_IGN:
+            # A shell ignores it for programs in its background, at which no Ctrl-C is aimed.
+            del self._previous[signal.SIGINT]
+        self._asked_at: float | None = None
+        self._is_by_hand = False
+        self._must_end = False
+        self._is_over = threading.Event()
+        self._lock = threading.RLock()
 
     def __call__(self) -> bool:
         """Whether a signal has come."""
@@ -33,28 +57,73 @@ class Preemption:
 
     def install(self) -> None:
         """Catch the signals from now on."""
-        for number in SIGNALS:
+        self._arrivals, self._wakeup = os.pipe()
+        for end in (self._arrivals, self._wakeup):
+            os.set_blocking(end, False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        for number in self._previous:
             signal.signal(number, self._on_signal)
+        self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._thread.start()
 
-    def restore(self) -> None:
-        """Put back the handlers that stood before."""
+    def close(self) -> None:
+        """Put everything back as it was."""
+        self._restore()
+        signal.set_wakeup_fd(self._previous_wakeup)
+        self._is_over.set()
+        os.write(self._wakeup, NO_SIGNAL)
+        self._thread.join()
+        os.close(self._wakeup)
+        os.close(self._arrivals)
+
+    def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Called in the main thread: perhaps long after the signal, or once for two of them."""
+        self._take_arrivals()
+        if self._must_end:
+            self._restore()
+            signal.raise_signal(signal.SIGINT if self._is_by_hand else number)
+
+    def _watch(self) -> None:
+        """Hear of each signal as it comes, and end a command whose main thread does not."""
+        while not self._is_over.is_set():
+            select.select([self._arrivals], [], [])
+            self._take_arrivals()
+            if self._must_end and self._is_by_hand and self._is_command and not self._is_over.wait(GRACE_S):
+                os._exit(INTERRUPTED_STATUS)
+
+    def _take_arrivals(self) -> None:
+        """Count the signals that have come; each is met by one of the two threads."""
+        asking: list[int] = []
+        with self._lock, contextlib.suppress(BlockingIOError):
+            came = os.read(self._arrivals, MOST_SIGNALS)
+            asking += [number for number in came if number in self._previous and self._asks(number)]
+        # Not under the lock: the main thread may be interrupted in the midst of a log message of its own.
+        for number in asking:
+            end = "; press Ctrl-C again to end at once" if number == signal.SIGINT else " and leaving"
+            logger.warning("received %s: saving%s", signal.Signals(number).name, end)
+
+    def _asks(self, number: int) -> bool:
+        """Count one signal; whether it is the first."""
         now = time.monotonic()
+        self._is_by_hand |= number == signal.SIGINT
         if self._asked_at is None:
             self._asked_at = now
-            logger.warning("received %s: saving and leaving", signal.Signals(number).name)
-        elif now - self._asked_at > SAME_STOP_S:
-            self.restore()
-            signal.raise_signal(number)
+            return True
+        self._must_end |= now - self._asked_at > (SAME_PRESS_S if self._is_by_hand else SAME_STOP_S)
+        return False
 
 
 @contextmanager
-def watch_for_preemption() -> Iterator[Preemption]:
-    """Catch the signals within the block. Off the main thread, where Python allows no handlers, never set."""
-    preemption = Preemption()
+def watch_for_preemption(is_command: bool = False) -> Iterator[Preemption]:
+    """Catch the signals within the block. Off the main thread, where Python allows no handlers, never set.
+
+    `is_command`: the process is nothing but this training, and a second Ctrl-C ends it whatever it does.
+    """
+    preemption = Preemption(is_command)
     if threading.current_thread() is not threading.main_thread():
         yield preemption
         return
@@ -62,4 +131,4 @@ def watch_for_preemption() -> Iterator[Preemption]:
     try:
         yield preemption
     finally:
-        preemption.restore()
+        preemption.close()

@@ -33,7 +33,8 @@ from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory
 from recsys_dist.training.preempt import watch_for_preemption
-from recsys_dist.training.run_folder import CONFIG, STATUS, RunLock
+from recsys_dist.training.run_folder import CONFIG, RunLock
+from recsys_dist.training.run_status import RunStatus
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
@@ -42,10 +43,12 @@ from recsys_dist.training.warm_start import warm_start
 FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
 
 
-def train(config: TrainConfig, world: World | None = None) -> Outcome:
+def train(config: TrainConfig, world: World | None = None, is_command: bool = False) -> Outcome:
     """Train as `config` says, as one of the ranks that the environment describes, or as `world`.
 
-    Continues from the latest checkpoint of RUN_DIR. Raises a `RecsysDistError` with one line for a person.
+    Continues from the latest checkpoint of RUN_DIR. SIGTERM, SIGUSR1 and a first Ctrl-C let it save and return; a
+    second Ctrl-C raises `KeyboardInterrupt`, and ends a process that `is_command`, nothing but this training, even
+    in the midst of native code. Raises a `RecsysDistError` with one line for a person.
     """
     if config.training.memory_limit is None or not _keeps_large_pieces(config):
         # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
@@ -53,7 +56,7 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
     world = world or World.from_environment(config.device)
     _share_cores(world)
     with (
-        watch_for_preemption() as preempted,
+        watch_for_preemption(is_command) as preempted,
         open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
     ):
         return run_training(config, collectives, preempted)
@@ -66,18 +69,20 @@ def _keeps_large_pieces(config: TrainConfig) -> bool:
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
     """The same between ranks that have already met."""
-    with explained_lack_of_memory(collectives.world, config):
-        return _run(config, collectives, preempted)
-
-
-def _run(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
     folder = Folder(config.run_dir)
     with RunLock(folder) as lock:
-        return _run_in(folder, lock, config, collectives, preempted)
+        status = RunStatus(folder, lock, collectives.world.is_first)
+        with status.telling_failure(), explained_lack_of_memory(collectives.world, config):
+            return _run_in(folder, lock, status, config, collectives, preempted)
 
 
 def _run_in(
-    folder: Folder, lock: RunLock, config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]
+    folder: Folder,
+    lock: RunLock,
+    status: RunStatus,
+    config: TrainConfig,
+    collectives: Collectives,
+    preempted: Callable[[], bool],
 ) -> Outcome:
     collectives.together("opening the run folder", lambda: _open(folder, lock, collectives.world))
     scalars = collectives.together("opening TensorBoard", lambda: _scalars(folder, config, collectives.world))
@@ -96,14 +101,18 @@ def _run_in(
     learnt = None
     if start is None:
         learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
-    tracker = Tracker(folder, config.training.epochs, collectives.world.is_first, scalars=scalars)
-    announce = partial(_announce, folder, lock, config, start, collectives.world)
+    tracker = Tracker(
+        folder, config.training.epochs, collectives.world.is_first, scalars=scalars, check=lock.require_in_place
+    )
+    announce = partial(_announce, folder, lock, status, config, start, collectives.world)
     collectives.together("preparing the run folder", announce)
     trainer = build_trainer(config, dataset, collectives)
     with tracker:
         tracker.say(_opening(folder, start, config, dataset))
         outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
-    collectives.together("writing the status", lambda: _report(folder, outcome, trainer, collectives.world))
+        if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:
+            tracker.say(f"best: epoch {best[0]}, valid RMSE {best[1]:.4f}, which merge takes")
+    collectives.together("writing the status", lambda: status.end(outcome.value, trainer.epochs_done))
     return outcome
 
 
@@ -176,15 +185,15 @@ def _digest(config: TrainConfig) -> str:
 
 
 def _verify_share(dataset: Dataset, world: World) -> None:
-    """Check the hashes of the files that training reads, this rank its share of them.
+    """Check the hashes of the files that training reads, this rank its share of them, before anything is written.
 
-    Those behind a URL are checked as each rank fetches what it reads.
+    Each rank checks what it reads itself too, which with a copy of the dataset on each host are other files. Those
+    behind a URL are checked as they are fetched.
     """
     if not dataset.folder.is_local:
         return
     read = [file for file in dataset.manifest.files if file.name.startswith(FILES_READ)]
-    for file in read[world.rank :: world.size]:
-        dataset.folder.verify(file)
+    dataset.check(read[world.rank :: world.size])
 
 
 def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, dataset: Dataset) -> str:
@@ -211,24 +220,15 @@ def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | N
     return ScalarLog(folder) if config.training.tensorboard and world.is_first else None
 
 
-def _announce(folder: Folder, lock: RunLock, config: TrainConfig, start: Checkpoint | None, world: World) -> None:
+def _announce(
+    folder: Folder, lock: RunLock, status: RunStatus, config: TrainConfig, start: Checkpoint | None, world: World
+) -> None:
     if world.is_first:
         folder.make()
         lock.take()
         tree = config.model_dump(mode="json")
         folder.write_bytes(CONFIG, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
-        _write_status(folder, "running", start.step if start is not None else 0, None)
-
-
-def _report(folder: Folder, outcome: Outcome, trainer: Trainer, world: World) -> None:
-    if world.is_first:
-        state = "preempted" if outcome is Outcome.PREEMPTED else "finished"
-        _write_status(folder, state, trainer.epochs_done, outcome)
-
-
-def _write_status(folder: Folder, state: str, step: int, outcome: Outcome | None) -> None:
-    status = {"state": state, "step": step, "outcome": None if outcome is None else outcome.value}
-    folder.write_bytes(STATUS, (json.dumps(status) + "\n").encode())
+        status.begin(start.step if start is not None else 0)
 
 
 def _share_cores(world: World) -> None:

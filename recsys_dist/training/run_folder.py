@@ -2,8 +2,9 @@
 
 RUN_DIR/
   config.yaml      the resolved configuration
-  status.json      running, preempted or finished: what a batch script asks, for launchers hide exit codes
-  metrics.jsonl    one record per epoch
+  status.json      how the run stands (run_status.py): what a batch script asks, for launchers hide exit codes
+  metrics.jsonl    one record per epoch; `received_mb` is what the collectives since the record before have brought
+                   rank 0 from others, for training, evaluation and saving: payload alone, by network or memory
   tensorboard/     the same for TensorBoard, where training.tensorboard is set
   checkpoints/     see recsys_dist/checkpoint/manifest.py
   .lock            held by the training that writes here, on a local disk
@@ -17,7 +18,7 @@ import socket
 from types import TracebackType
 from typing import IO
 
-from recsys_dist.errors import ConfigError
+from recsys_dist.errors import ConfigError, TrainingError
 from recsys_dist.storage import Folder
 
 CONFIG = "config.yaml"
@@ -36,6 +37,8 @@ class RunLock:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
+        self.is_held = False
+        """Whether this process alone trains in the folder; not known behind a URL and on a disk without locks."""
 
     def __enter__(self) -> RunLock:
         return self
@@ -45,6 +48,21 @@ class RunLock:
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+    def require_in_place(self) -> None:
+        """Raise `TrainingError` where the run folder was removed during training, or replaced by another."""
+        if not self._folder.exists(CONFIG) or self._is_another():
+            raise TrainingError(
+                f"run_dir: {self._folder.url} was removed or replaced during training (its {CONFIG} is missing or "
+                "of another run); nothing more is written to it"
+            )
+
+    def _is_another(self) -> bool:
+        """Whether another training has locked a folder of the same name since."""
+        path = self._folder.local_path(LOCK) if self._file is not None else None
+        if path is None or self._file is None or not path.exists():
+            return False
+        return not os.path.samestat(path.stat(), os.fstat(self._file.fileno()))
 
     def take(self) -> None:
         """Lock the folder, which is there, if that is not done yet. Raises `ConfigError` where another has it."""
@@ -61,6 +79,7 @@ class RunLock:
             ) from None
         except OSError:
             return
+        self.is_held = True
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -25,7 +25,10 @@ from recsys_dist.training.tensorboard import ScalarLog
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks, `seconds` without validation."""
+    """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks, `seconds` without validation.
+
+    `is_searching`: the model is trying something out, so that the epoch is no candidate for the best one.
+    """
 
     epoch: int
     train_rmse: float
@@ -33,6 +36,7 @@ class EpochRecord:
     num_ratings: int
     seconds: float
     extra: Mapping[str, float]
+    is_searching: bool = False
 
     @property
     def ratings_per_s(self) -> float:
@@ -52,11 +56,13 @@ class EpochRecord:
 
     def to_json(self) -> str:
         """One line of metrics.jsonl."""
-        return json.dumps({**self.figures(), "epoch": self.epoch}, sort_keys=True)
+        searching = {"searching": True} if self.is_searching else {}
+        return json.dumps({**self.figures(), "epoch": self.epoch, **searching}, sort_keys=True)
 
     def to_text(self, epochs: int, remaining_s: float) -> str:
         """The same for a reader."""
-        valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}  "
+        search = " (search)" if self.is_searching else ""
+        valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}{search}  "
         return (
             f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  train RMSE {self.train_rmse:.4f}  {valid}"
             f"{self.ratings_per_s:,.0f} ratings/s  {self.seconds:.2f} s  left at most {_clock(remaining_s)}"
@@ -66,7 +72,8 @@ class EpochRecord:
 class Tracker:
     """Shows and keeps the figures of a run; silent where `is_active` is False, on all ranks but the first.
 
-    `scalars` gets the figures too and is closed with the tracker.
+    `scalars` gets the figures too and is closed with the tracker. `check` is called before each epoch is written,
+    and raises where the folder is not the run's.
     """
 
     def __init__(
@@ -76,8 +83,9 @@ class Tracker:
         is_active: bool,
         console: Console | None = None,
         scalars: ScalarLog | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder = folder
+        self._folder, self._check = folder, check
         self._epochs = epochs
         self._is_active = is_active
         self._scalars = scalars
@@ -116,6 +124,7 @@ class Tracker:
         """Show and keep one epoch. Raises `OSError` where the record cannot be written."""
         if not self._is_active:
             return
+        self._check()
         self._lines.append(record.to_json())
         self._write()
         if self._scalars is not None:

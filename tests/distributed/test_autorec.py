@@ -249,9 +249,14 @@ def received(collectives: Collectives, path: Path) -> dict[str, float]:
     """What an epoch receives, in MB, by variant."""
     variants = ("items", "full batch", "deep", "tied", "sharded", "sharded deep")
     return {
-        variant: trainer_of(collectives, path, variant).train_epoch(lambda: False).extra["received_mb"]
-        for variant in variants
+        variant: received_by(collectives, trainer_of(collectives, path, variant)) / 1e6 for variant in variants
     }
+
+
+def received_by(collectives: Collectives, trainer: AutorecTrainer) -> int:
+    before = collectives.received_bytes
+    trainer.train_epoch(lambda: False)
+    return collectives.received_bytes - before
 
 
 def told_of_divergence(collectives: Collectives, path: Path, variant: str) -> str:

@@ -152,3 +152,40 @@ def test_a_single_process_joins_nothing_and_keeps_errors_as_they_are() -> None:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def received_by_each(collectives: Collectives) -> dict[str, tuple[int, int]]:
+    """Bytes received of tables and in all, by what was called."""
+    rank, size = collectives.world.rank, collectives.world.size
+    ranges = [(8 * number, 8 * number + 8) for number in range(size)]
+    calls = {
+        "sum_": lambda: collectives.sum_(torch.ones(300)),
+        "sum_table": lambda: collectives.sum_table(torch.ones(300)),
+        "any_rank": lambda: collectives.any_rank(False),
+        "gather_rows": lambda: collectives.gather_rows(torch.ones(8, 5), ranges),
+        "sum_scatter_rows": lambda: collectives.sum_scatter_rows(torch.ones(8 * size, 5), ranges),
+        "sum_blocks": lambda: collectives.sum_blocks(torch.ones(1, 7)),
+        "gather_json": lambda: collectives.gather_json("x" * (3 + rank)),
+    }
+    counts = {}
+    for name, call in calls.items():
+        before = collectives.received_bytes, collectives.received_in_all_bytes
+        call()
+        counts[name] = (collectives.received_bytes - before[0], collectives.received_in_all_bytes - before[1])
+    return counts
+
+
+def test_every_collective_counts_what_it_brings(tmp_path: Path) -> None:
+    for rank, counts in enumerate(run_ranks(received_by_each, 3, tmp_path)):
+        # A ring brings 2 (w - 1) / w of what is summed; the counts of rows are three int64, summed.
+        sum_bytes, row_counts = 4 * 300 * 4 // 3, 4 * (3 * 8) // 3
+        texts = sum(3 + number + 2 for number in range(3) if number != rank)
+        assert counts == {
+            "sum_": (0, sum_bytes),
+            "sum_table": (sum_bytes, sum_bytes),
+            "any_rank": (0, 4 * 8 // 3),
+            "gather_rows": (2 * 8 * 5 * 4, 2 * 8 * 5 * 4),
+            "sum_scatter_rows": (2 * 8 * 5 * 4, 2 * 8 * 5 * 4),
+            "sum_blocks": (0, row_counts + 2 * 7 * 8),
+            "gather_json": (0, row_counts + texts),
+        }

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -113,3 +114,66 @@ def test_real_ranks_save_on_sigterm_and_end_when_one_dies(dataset, tmp_path):
     assert saved == ["step-00000001-part-0001", "step-00000002"]
     run_threads(train_on_rank, 1, dataset, str(tmp_path / "run"))
     assert torch.equal(saved_rows(tmp_path / "run"), unbroken_rows(EPOCHS))
+
+
+def train_sharded(collectives, dataset, run_dir):
+    model = {"kind": "autorec", "hidden": 8, "parallel": "sharded", "batch_size": 16}
+    given = {"regularization": 0.1, "presence": 0.0, "input_dropout": 0.0}
+    sections = {"model": {**model, **given}, "training": {"epochs": EPOCHS}, "checkpoint": {"every": 99}}
+    run.run_training(fake_config(run_dir, dataset, **sections), collectives, lambda: False)
+
+
+def test_the_metrics_count_all_that_an_epoch_receives(dataset, tmp_path):
+    run_ranks(train_sharded, 2, tmp_path / "ranks", dataset, str(tmp_path / "run"))
+    # Hidden units and their gradients in training, hidden units again in validation: float32, on two ranks.
+    tables = (4 + 4 + 4) * 60 * 8
+    for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines():
+        assert tables < 1e6 * json.loads(line)["received_mb"] < 1.2 * tables
+
+
+def fail_on_last_rank(collectives, dataset, run_dir):
+    """Numbers that are not finite on one rank alone."""
+
+    class Diverging(FakeTrainer):
+        def state(self):
+            if collectives.world.rank == collectives.world.size - 1 and self.epochs_done == 2:
+                self.rows = torch.full_like(self.rows, torch.nan)
+            return super().state()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "build_trainer", lambda _config, _dataset, ranks: Diverging(ranks))
+        with pytest.raises(TrainingError) as told:
+            train_on_rank(collectives, dataset, run_dir)
+    return str(told.value)
+
+
+@pytest.mark.usefixtures("_fake_trainer")
+def test_what_one_rank_fails_at_is_told_in_the_status_by_the_first(dataset, tmp_path):
+    told = run_ranks(fail_on_last_rank, 2, tmp_path / "ranks", dataset, str(tmp_path / "run"))
+    assert told[0] == told[1]
+    assert "rank 1: x of rows is not finite at row 3" in told[0]
+    status = json.loads((tmp_path / "run/status.json").read_text())
+    assert status == {"state": "failed", "step": 1, "outcome": None, "error": told[0]}
+    assert run_threads(train_on_rank, 1, dataset, str(tmp_path / "run")) == [Outcome.FINISHED]
+
+
+def remove_checkpoints_before_a_save(collectives, dataset, run_dir):
+    class Removing(FakeTrainer):
+        def state(self):
+            if self.epochs_done == 2 and collectives.world.is_first:
+                shutil.rmtree(run_dir)
+            collectives.any_rank(False)
+            return super().state()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "build_trainer", lambda _config, _dataset, ranks: Removing(ranks))
+        with pytest.raises(TrainingError) as told:
+            train_on_rank(collectives, dataset, run_dir)
+    return str(told.value)
+
+
+def test_a_run_folder_removed_before_a_save_ends_all_ranks_and_none_makes_it_again(dataset, tmp_path):
+    told = run_ranks(remove_checkpoints_before_a_save, 2, tmp_path / "ranks", dataset, str(tmp_path / "run"))
+    assert told[0] == told[1]
+    assert told[0].startswith("saving the checkpoint of step 2 failed: rank 0: cannot write")
+    assert not (tmp_path / "run").exists()

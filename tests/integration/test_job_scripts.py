@@ -95,7 +95,7 @@ def test_a_node_ends_as_its_torchrun_did(programs: Programs, tmp_path: Path, tor
     assert programs.run(TRAIN_NODE, RUN_DIR=str(tmp_path / "run")) == (code, "")
 
 
-@pytest.mark.parametrize(("state", "code"), [("preempted", 75), ("finished", 3)])
+@pytest.mark.parametrize(("state", "code"), [("preempted", 75), ("finished", 3), ("failed", 3)])
 def test_a_node_that_is_told_to_stop_waits_until_torchrun_has_saved(
     programs: Programs, tmp_path: Path, state: str, code: int
 ) -> None:

@@ -411,7 +411,7 @@ def test_a_standing_dataset_is_replaced_only_on_request_and_only_by_a_good_one(r
     second = run([good], overwrite=True, split={"kind": "random", "test": 0.5})
     assert second.digest != first.digest
     on_disk = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert on_disk == {MANIFEST, *(record.name for record in second.manifest.files)}
+    assert on_disk == {MANIFEST, "manifest.sha256", *(record.name for record in second.manifest.files)}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match=r"holds other things \(thesis\.tex\)"):

@@ -1,6 +1,7 @@
 """A file is there whole or not at all, on disk and behind a URL; a damaged one is found and named."""
 
 import io
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import fsspec
 import pytest
 from pydantic import ValidationError
 
-from recsys_dist.errors import DataError
+from recsys_dist.errors import DataError, StorageError
 from recsys_dist.storage import FileRecord, Folder
 
 
@@ -50,6 +51,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(folder: Folder)
 
     assert folder.read_bytes("state") == b"old"
     assert folder.names() == ["state"]
+
+
+@pytest.mark.parametrize("name", ["state", "blocks/users/0.bin"])
+def test_a_folder_that_is_removed_is_not_made_again_by_a_write(tmp_path: Path, name: str) -> None:
+    folder = Folder(str(tmp_path / "runs" / "a"))
+    folder.write_bytes("first", b"abc")
+    shutil.rmtree(tmp_path / "runs")
+
+    for write in (
+        lambda: folder.write_bytes(name, b"abc"),
+        lambda: folder.make_child("checkpoints"),
+        lambda: folder.take(Folder(str(tmp_path)), name),
+        lambda: Folder(str(tmp_path / "runs")).expect().write_bytes(name, b"abc"),
+    ):
+        with pytest.raises(
+            StorageError, match=rf"^cannot write {tmp_path}/runs.*: its folder is missing; it was removed"
+        ):
+            write()
+
+    assert not (tmp_path / "runs").exists()
 
 
 def test_one_writer_does_not_publish_the_unfinished_file_of_another(folder: Folder) -> None:

@@ -153,7 +153,7 @@ def test_a_run_behind_a_url_gives_the_same_page(trained, tmp_path):
 @pytest.mark.parametrize(
     ("valid_rmse", "shown", "hidden"),
     [
-        ([0.9, 0.85, 0.87, 0.85], "best: 0.8500 in epoch 2", "no validation ratings"),
+        ([0.9, 0.85, 0.87, 0.85], "best: 0.8500 in epoch 4", "no validation ratings"),
         ([None, None], "The dataset has no validation ratings.", "best"),
         ([0.9], "best: 0.9000 in epoch 1", "no validation ratings"),
         ([], "No epoch is finished yet.", "training time"),
@@ -168,10 +168,14 @@ def test_whatever_there_is_of_a_run_is_shown(run, tmp_path, valid_rmse, shown, h
     assert f"{len(valid_rmse)} of 2" in text
 
 
-def test_an_early_stop_and_a_killed_run_are_told_apart(run, tmp_path):
+def test_an_early_stop_a_killed_run_and_a_failed_one_are_told_apart(run, tmp_path):
     for status, told in [
         ({"state": "finished", "step": 2, "outcome": "early_stopped"}, "stopped early"),
         ({"state": "running", "step": 0, "outcome": None}, "running, or killed"),
+        (
+            {"state": "failed", "step": 0, "outcome": None, "error": "a <peer> is gone"},
+            "failed: a &lt;peer&gt; is",
+        ),
     ]:
         (run / "status.json").write_text(json.dumps(status))
         assert told in written(run, tmp_path / "report.html")

@@ -13,7 +13,7 @@ from recsys_dist.storage import Folder
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import EpochResult
-from tests.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, unbroken_rows
+from tests.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, SearchingTrainer, fake_config, unbroken_rows
 from tests.states import single_collectives
 
 
@@ -97,20 +97,28 @@ def test_patience_counts_across_a_resume_and_the_best_is_kept(broken_after, tmp_
     assert (outcome, trainer.trained) == (Outcome.EARLY_STOPPED, 0)
 
 
-class SearchingTrainer(FakeTrainer):
-    """Tries something out in its first two epochs."""
-
-    @property
-    def is_searching(self):
-        return self.epochs_done <= 2
-
-
 def test_what_a_search_saves_is_not_the_best_once_there_is_a_later_one(tmp_path):
     trainer = SearchingTrainer(single_collectives(), (0.1, 0.1, 0.5, 0.4, 0.45))
     settings = {"training": {"epochs": 5, "patience": 9}, "checkpoint": {"every": 1, "keep": 9}}
     start_fit(tmp_path, trainer=trainer, **settings)
     assert len(saved(tmp_path)) == 5
     assert find_checkpoint(Folder(str(tmp_path))).step == 4
+
+
+def test_epochs_of_a_search_are_marked_as_no_candidates(tmp_path, capsys):
+    trainer = SearchingTrainer(single_collectives(), (0.1, 0.1, 0.5, 0.4))
+    start_fit(tmp_path, trainer=trainer, training={"epochs": 4}, checkpoint={"every": 3})
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record.get("searching") for record in records] == [True, True, None, None]
+    lines = capsys.readouterr().out.splitlines()
+    assert ["valid RMSE 0.1000 (search)  " in line for line in lines] == [True, True, False, False]
+
+
+def test_the_best_epoch_is_saved_where_patience_may_come_back_to_it_and_a_search_has_none(tmp_path):
+    trainer = SearchingTrainer(single_collectives(), (0.1, 0.1, 0.5, 0.6))
+    settings = {"training": {"epochs": 4, "patience": 9}, "checkpoint": {"every": 100, "keep": 9}}
+    start_fit(tmp_path, trainer=trainer, **settings)
+    assert saved(tmp_path) == ["step-00000003", "step-00000004"]
 
 
 def test_an_error_that_stays_the_same_is_no_reason_to_stop(tmp_path):

@@ -1,18 +1,24 @@
+import errno
 import json
+import math
 import os
+import shutil
 
 import numpy as np
 import pytest
 import yaml
 
+from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.config import parse_settings
-from recsys_dist.errors import ConfigError, DataError, TrainingError
+from recsys_dist.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.report.run_record import RunRecord
 from recsys_dist.storage import Folder
 from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.fit import Outcome
 from recsys_dist.training.run_folder import RunLock
-from tests.fake_trainer import FakeTrainer, fake_config
+from tests.fake_trainer import FakeTrainer, SearchingTrainer, fake_config
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.states import single_collectives
 
@@ -71,15 +77,166 @@ def test_a_model_that_stands_still_is_finished_and_says_so(dataset, trained, tmp
     assert "is finished: the model stands still since epoch 2" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("trained")
-def test_a_run_that_fails_does_not_look_saved(dataset, tmp_path, monkeypatch):
-    def fail(*_arguments, **_keywords):
-        raise TrainingError("a peer is gone")
+def raising(error, from_epoch=2):
+    """An epoch that fails, from its number on."""
+    one_epoch = FakeTrainer.train_epoch
 
-    monkeypatch.setattr(run, "fit", fail)
+    def train_epoch(trainer, should_stop):
+        if trainer.epochs_done + 1 >= from_epoch:
+            raise error
+        return one_epoch(trainer, should_stop)
+
+    return train_epoch
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TrainingError("a peer\nis gone"), "a peer is gone"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space left on device"),
+        (ValueError("3 is not 4"), "ValueError: 3 is not 4"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+        (MemoryError(), "rank 0 of 1: out of memory; set training.memory_limit"),
+        (KeyboardInterrupt(), "ended by Ctrl-C before its state was saved"),
+    ],
+)
+def test_a_run_that_fails_says_so_and_why_and_the_same_command_goes_on(
+    dataset, tmp_path, monkeypatch, error, told
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeTrainer, "train_epoch", raising(error))
+        with pytest.raises((type(error), TrainingError)):
+            train(tmp_path, dataset)
+    failed = status(tmp_path)
+    assert failed.pop("error").startswith(told)
+    assert failed == {"state": "failed", "step": 1, "outcome": None}
+    assert train(tmp_path, dataset) is Outcome.FINISHED
+    assert status(tmp_path) == {"state": "finished", "step": 2, "outcome": "finished"}
+
+
+@pytest.mark.usefixtures("trained")
+def test_numbers_that_are_not_finite_fail_the_run_by_name(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeTrainer, "validate", lambda _trainer: ErrorSums(math.nan, 1.0, 1))
     with pytest.raises(TrainingError):
         train(tmp_path, dataset)
-    assert status(tmp_path)["state"] == "running"
+    assert status(tmp_path)["error"].startswith("validation after epoch 1: the sum of squared errors is nan")
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_full_disk_fails_the_run_in_the_room_that_its_status_has(dataset, tmp_path, monkeypatch):
+    write_bytes = Folder.write_bytes
+
+    def write(folder, name, data, rows=0):
+        if (tmp_path / "metrics.jsonl").exists():
+            raise OSError(errno.ENOSPC, "No space left on device", f"{folder.url}/{name}")
+        return write_bytes(folder, name, data, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write_bytes", write)
+        with pytest.raises(TrainingError, match=r"saving the checkpoint of step 1 failed: .*No space left"):
+            train(tmp_path, dataset)
+    assert status(tmp_path)["state"] == "failed"
+    assert "No space left" in status(tmp_path)["error"]
+    assert train(tmp_path, dataset) is Outcome.FINISHED
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_start_that_is_refused_marks_a_broken_run_but_no_finished_one(dataset, tmp_path):
+    train(tmp_path / "preempted", dataset, lambda: True)
+    train(tmp_path / "finished", dataset)
+    for name, state in (("preempted", "failed"), ("finished", "finished")):
+        for manifest in (tmp_path / name / "checkpoints").glob("*/checkpoint.json"):
+            manifest.write_text("{}")
+        with pytest.raises(CheckpointError, match=r"every checkpoint of .* is damaged"):
+            train(tmp_path / name, dataset)
+        assert status(tmp_path / name)["state"] == state
+    assert "is damaged" in status(tmp_path / "preempted")["error"]
+
+
+def emptied(path):
+    for entry in path.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def replaced(path):
+    """By the folder of another training, which is a copy here."""
+    shutil.copytree(path, f"{path}-other")
+    shutil.rmtree(path)
+    shutil.move(f"{path}-other", path)
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize("when", [1, 2])
+@pytest.mark.parametrize(
+    ("harm", "where"),
+    [
+        ("removed", "local"),
+        ("emptied", "local"),
+        ("replaced", "local"),
+        ("without config", "local"),
+        ("without config", "memory"),
+    ],
+)
+def test_a_run_folder_that_is_gone_ends_the_run_and_is_not_made_again(
+    dataset, tmp_path, monkeypatch, harm, when, where
+):
+    run_dir = tmp_path / "run" if where == "local" else f"memory://gone-{tmp_path.name}-{when}"
+    harms = {
+        "removed": shutil.rmtree,
+        "emptied": emptied,
+        "replaced": replaced,
+        "without config": lambda path: Folder(str(path)).remove("config.yaml"),
+    }
+    one_epoch = FakeTrainer.train_epoch
+
+    def train_epoch(trainer, should_stop):
+        result = one_epoch(trainer, should_stop)
+        if trainer.epochs_done == when:
+            harms[harm](run_dir)
+        return result
+
+    monkeypatch.setattr(FakeTrainer, "train_epoch", train_epoch)
+    with pytest.raises(TrainingError, match=rf"run_dir: {run_dir} was removed or replaced during training"):
+        train(run_dir, dataset)
+    if where == "local":
+        assert (tmp_path / "run").exists() == (harm != "removed")
+    if harm == "replaced":
+        assert status(run_dir)["state"] == "running"
+
+
+@pytest.mark.usefixtures("trained")
+def test_checkpoints_that_are_removed_during_training_end_the_run(dataset, tmp_path, monkeypatch):
+    one_epoch = FakeTrainer.train_epoch
+
+    def train_epoch(trainer, should_stop):
+        if trainer.epochs_done == 1:
+            shutil.rmtree(tmp_path / "run/checkpoints")
+        return one_epoch(trainer, should_stop)
+
+    monkeypatch.setattr(FakeTrainer, "train_epoch", train_epoch)
+    with pytest.raises(StorageError, match=r"cannot write .*run/checkpoints/step-00000002: its folder is missing"):
+        train(tmp_path / "run", dataset)
+    assert status(tmp_path / "run")["state"] == "failed"
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+@pytest.mark.parametrize(("every", "best"), [(1, 4), (2, 4), (3, 6)])
+def test_log_merge_and_report_name_the_same_epoch(dataset, tmp_path, monkeypatch, capsys, every, best):
+    """The lowest errors are those of a search, and the best epoch after it is not always saved."""
+    valid_rmse = (0.1, 0.1, 0.5, 0.4, 0.6, 0.5, 0.7)
+    monkeypatch.setattr(
+        run, "build_trainer", lambda _config, _dataset, collectives: SearchingTrainer(collectives, valid_rmse)
+    )
+    train(tmp_path, dataset, training={"epochs": 7}, checkpoint={"every": every, "keep": 1})
+    told = f"best: epoch {best}, valid RMSE {valid_rmse[best - 1]:.4f}, which merge takes"
+    assert told in capsys.readouterr().out.splitlines()
+    assert find_checkpoint(Folder(str(tmp_path))).step == best
+    assert RunRecord.read(str(tmp_path)).best == (best, valid_rmse[best - 1])
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == [f"step-0000000{best}", "step-00000007"]
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert RunRecord.read(str(tmp_path)).best == (4, 0.4)
 
 
 @pytest.mark.usefixtures("trained")
@@ -106,6 +263,7 @@ def test_a_run_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch)
             ConfigError, match=rf"another training \(process {os.getpid()} on .*\) is writing to .*run"
         ):
             train(tmp_path / "run", dataset, seed=7)
+        assert status(tmp_path / "run")["state"] == "running"
         return Outcome.FINISHED
 
     monkeypatch.setattr(run, "fit", meets_another)

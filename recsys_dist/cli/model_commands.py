@@ -67,9 +67,9 @@ def evaluate(
     report = evaluate_model(
         model_dir, dataset, split, relevant_from, ranking_users, device, verify, allow_train, allow_other_split
     )
-    print_report(report)
     if output is not None:
         write_report(report, output)
+    print_report(report)
 
 
 def recommend(
@@ -167,9 +167,9 @@ def _recommend_to(
 
     model.require_users(users)
     lists = model.recommend(users, top, include_seen, dataset, order.by, order.confidence, order.seed)
-    print_recommendations(lists, order.by)
     if output is not None:
         write_lists(lists, output)
+    print_recommendations(lists, order.by)
 
 
 def _recommend_to_all(model: Model, output: Path, top: int, include_seen: bool, order: Order) -> None:

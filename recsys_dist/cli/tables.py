@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
+
+from recsys_dist.console import new_console
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +124,7 @@ def print_page(output: Path) -> None:
 def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) -> None:
     """What `recommend --all-users` has written."""
     counts = f"{num_lines:,} lines for {num_users:,} users"
-    told = f"{printable(str(path))}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
+    told = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
     new_console().print(told, soft_wrap=True)
 
 
@@ -135,7 +136,7 @@ def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "m
     """One table per user: rank, title, item id, predicted rating."""
     console = new_console()
     for recommended in lists:
-        title = f"User {printable(recommended.user_id)}{RANKED_BY[rank_by]}"
+        title = f"User {recommended.user_id}{RANKED_BY[rank_by]}"
         table = Table(title=title, title_justify="left")
         table.add_column("#", justify="right", no_wrap=True)
         table.add_column("title", overflow="fold")
@@ -143,32 +144,20 @@ def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "m
         table.add_column("predicted", justify="right", no_wrap=True)
         for rank, item in enumerate(recommended.rows(), start=1):
             spread = "" if item.std is None else f" ± {item.std:.2f}"
-            table.add_row(
-                f"{rank}", printable(item.title or ""), printable(item.item_id), f"{item.score:.2f}{spread}"
-            )
+            table.add_row(f"{rank}", item.title or "", item.item_id, f"{item.score:.2f}{spread}")
         console.print(table)
 
 
 def print_similar(title: str, similar: Similar) -> None:
     """What is most like an item or a user: rank, title of an item, id, cosine."""
-    table = Table(title=printable(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("#", justify="right", no_wrap=True)
     for column in ("title", "id"):
         table.add_column(column, overflow="fold")
     table.add_column("cosine", justify="right", no_wrap=True)
     for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
-        table.add_row(f"{rank}", printable(name or ""), printable(raw_id), f"{cosine:.4f}")
+        table.add_row(f"{rank}", name or "", raw_id, f"{cosine:.4f}")
     new_console().print(table)
-
-
-def new_console() -> Console:
-    """Shows titles and ids as they are: "[REC]" is a film, not a colour."""
-    return Console(markup=False, emoji=False, highlight=False)
-
-
-def printable(text: str) -> str:
-    """Without the control characters that a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def pairs_table(title: str) -> Table:

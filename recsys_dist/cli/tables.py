@@ -133,31 +133,33 @@ RANKED_BY = {"mean": "", "lower": ", by what the taste surely exceeds", "thompso
 
 
 def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "mean") -> None:
-    """One table per user: rank, title, item id, predicted rating."""
-    console = new_console()
+    """One table per user: rank, title where any item has one, item id, predicted rating."""
+    console, has_titles = new_console(), any(title is not None for one in lists for title in one.titles)
     for recommended in lists:
-        title = f"User {recommended.user_id}{RANKED_BY[rank_by]}"
-        table = Table(title=title, title_justify="left")
-        table.add_column("#", justify="right", no_wrap=True)
-        table.add_column("title", overflow="fold")
-        table.add_column("item", overflow="fold")
-        table.add_column("predicted", justify="right", no_wrap=True)
+        table = _ranked(f"User {recommended.user_id}{RANKED_BY[rank_by]}", has_titles, "item", "predicted")
         for rank, item in enumerate(recommended.rows(), start=1):
             spread = "" if item.std is None else f" ± {item.std:.2f}"
-            table.add_row(f"{rank}", item.title or "", item.item_id, f"{item.score:.2f}{spread}")
+            titles = [item.title or ""] * has_titles
+            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{spread}")
         console.print(table)
 
 
 def print_similar(title: str, similar: Similar) -> None:
-    """What is most like an item or a user: rank, title of an item, id, cosine."""
+    """What is most like an item or a user: rank, title where any has one, id, cosine."""
+    has_titles = any(name is not None for name in similar.titles)
+    table = _ranked(title, has_titles, "id", "cosine")
+    for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
+        table.add_row(f"{rank}", *([name or ""] * has_titles), raw_id, f"{cosine:.4f}")
+    new_console().print(table)
+
+
+def _ranked(title: str, has_titles: bool, id_name: str, figure: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("#", justify="right", no_wrap=True)
-    for column in ("title", "id"):
+    for column in (*(["title"] * has_titles), id_name):
         table.add_column(column, overflow="fold")
-    table.add_column("cosine", justify="right", no_wrap=True)
-    for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
-        table.add_row(f"{rank}", name or "", raw_id, f"{cosine:.4f}")
-    new_console().print(table)
+    table.add_column(figure, justify="right", no_wrap=True)
+    return table
 
 
 def pairs_table(title: str) -> Table:

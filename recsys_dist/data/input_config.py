@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 from recsys_dist.data.paths import Paths
+from recsys_dist.sizes import Size
 
 FileFormat = Literal["auto", "csv", "parquet"]
 TimestampFormat = Literal["number", "iso"]
@@ -29,7 +30,7 @@ class FileSettings(Settings):
     header: bool = True
     """Whether the first line of each file names the columns."""
     encoding: str = "utf-8"
-    max_bytes: int | None = Field(default=16 << 30, ge=1)
+    max_bytes: Size | None = Field(default=16 << 30, ge=1)
     """A compressed file or archive that unpacks to more bytes is refused, as it may have been made to fill the
     disk; null: no limit."""
 
@@ -103,7 +104,7 @@ class InputSettings(FileSettings):
     """`number`: whole numbers, kept as they are. `iso`: dates as 2005-09-06, or with a time as 2005-09-06 23:59:59
     (T for the blank and Z at the end are allowed), all of them UTC, which become seconds since 1970; a date is its
     midnight and fractions of seconds are cut off. Dates and times of Parquet become the same."""
-    block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
+    block_bytes: Size = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
     """Bytes of input that one task parses, and of Parquet a million rows at most where its row groups allow that;
     memory per worker is about ten times as much."""
 

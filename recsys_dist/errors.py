@@ -38,6 +38,11 @@ class TrainingError(RecsysDistError):
     """Training cannot go on: numbers that are not finite, ranks that disagree, a peer that is gone."""
 
 
+def refusal(error: OSError) -> str:
+    """What the operating system refuses, behind the file that it is about."""
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+
+
 def lack_of_memory(error: BaseException) -> str | None:
     """What to say of an allocation that failed; None where `error` is something else.
 

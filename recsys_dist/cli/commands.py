@@ -19,7 +19,7 @@ from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.model_commands import evaluate, recommend, similar
 from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
-from recsys_dist.errors import RecsysDistError
+from recsys_dist.errors import RecsysDistError, refusal
 from recsys_dist.plain_text import printable
 
 EXIT_USER_ERROR = 2
@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     except RecsysDistError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+        _fail(refusal(error))
 
 
 def _fail(reason: str) -> None:

@@ -97,8 +97,8 @@ def with_kind(tree: Any) -> Any:
     if not tree.keys() & (others - RandomSplit.model_fields.keys()) and all(map(_is_share, shares)):
         return {"kind": "random", **tree}
     raise ValueError(
-        "key 'split.kind' is required here, as one of random, leave_n_out, time and files; it is random where only "
-        "fractions test and valid, from 0 to below 1, and a seed are given"
+        "key 'split.kind' is required here, as one of random, leave_n_out, time and files; it is random where "
+        "nothing but fractions test and valid, from 0 to below 1, and a seed are given"
     )
 
 

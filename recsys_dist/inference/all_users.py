@@ -55,9 +55,9 @@ def write_all_lists(
 ) -> int:
     """Write a line for each user and place, users in the order of the model; returns the number of lines.
 
-    Columns: user_id, rank from 1, item_id, title (null where unknown), score (the predicted rating) and, of a model
-    that knows it, std, its standard deviation. The file is complete, or as it was before. Raises `ConfigError` where
-    n is below 1, or where the order needs an uncertainty that is not known.
+    Columns: user_id, rank from 1, item_id, title (null where unknown), score (the predicted rating) and, of a
+    model that knows it, std, its standard deviation. The file is complete, or as it was before. Raises
+    `ConfigError` where n is below 1, or where the order needs an uncertainty that is not known.
     """
     final = path.resolve()
     check_lists_file(final)

@@ -1,7 +1,7 @@
 """What a caller hands over as ids or ratings, in one of three plain forms.
 
-In: one value, or any sequence of them: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars, Arrow
-and what speaks its C interface. Out: an Arrow array, a NumPy array, or a list of Python values as given.
+In: one value, or any sequence of them: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars,
+Arrow and what speaks its C interface. Out: an Arrow array, a NumPy array, or a list of Python values as given.
 No value is converted here: what is an id (ids.py) or a rating (ratings.py) is decided by the type of the value.
 """
 

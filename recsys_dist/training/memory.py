@@ -49,5 +49,9 @@ def _remedy(config: TrainConfig) -> str:
     if config.model.kind == "autorec":
         return "a smaller model.hidden or model.batch_size needs less"
     limit = config.training.memory_limit
-    first = "set training.memory_limit" if limit is None else f"lower training.memory_limit (now {ByteSize(limit).human_readable()})"
+    first = (
+        "set training.memory_limit"
+        if limit is None
+        else f"lower training.memory_limit (now {ByteSize(limit).human_readable()})"
+    )
     return f"{first}, use more ranks on more machines, or a smaller model.factors"

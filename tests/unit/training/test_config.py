@@ -18,7 +18,14 @@ def config(model: dict[str, Any], **training: Any) -> TrainConfig:
 
 @pytest.mark.parametrize(
     ("text", "num_bytes"),
-    [("4GiB", 4 * 2**30), ("500MB", 500_000_000), ("1.5 KiB", 1536), ("10B", 10), ("4gb", 4 * 10**9), ("4 TB", 4 * 10**12)],
+    [
+        ("4GiB", 4 * 2**30),
+        ("500MB", 500_000_000),
+        ("1.5 KiB", 1536),
+        ("10B", 10),
+        ("4gb", 4 * 10**9),
+        ("4 TB", 4 * 10**12),
+    ],
 )
 def test_a_memory_limit_is_a_number_of_bytes(text: str, num_bytes: int) -> None:
     assert config({}, memory_limit=text).training.memory_limit == num_bytes

@@ -18,6 +18,15 @@ def printable(text: str) -> str:
     return "".join(sign if _is_shown(sign) else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can write it: not where it holds half of a surrogate pair, or bytes that were not decoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _without_surrogates(text: str) -> str:
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from recsys_dist.cli.options import DeviceOption, ModelArgument, VerifyOption, require_writable
+from recsys_dist.cli.options import DeviceOption, ModelArgument, VerifyOption, require_writable, typed
 from recsys_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def recommend(
         keep_freed_memory()
     model = load_model(model_dir, device, verify)
     if user:
-        _recommend_to(model, user, output, top, include_seen, order, dataset)
+        _recommend_to(model, [typed(one) for one in user], output, top, include_seen, order, dataset)
     elif output is not None:
         _recommend_to_all(model, output, top, include_seen, order)
 
@@ -208,6 +208,6 @@ def similar(
         raise ConfigError("give either --item or --user")
     model = load_model(model_dir, device, verify)
     if item is not None:
-        print_similar(f"Items like {item}", model.similar_items(item, top))
+        print_similar(f"Items like {item}", model.similar_items(typed(item), top))
     elif user is not None:
-        print_similar(f"Users like {user}", model.similar_users(user, top))
+        print_similar(f"Users like {user}", model.similar_users(typed(user), top))

@@ -20,6 +20,7 @@ from recsys_dist.data.packing import packing_of, without_packing
 from recsys_dist.data.sources import InputFile, stamp_of
 from recsys_dist.errors import DataError, StorageError
 from recsys_dist.filesystem import Filesystem, reason
+from recsys_dist.plain_text import is_utf8
 
 PARQUET_NAMES = (".parquet", ".pq")
 GLOB_SIGNS = "*?["
@@ -110,6 +111,8 @@ class _Search:
     def _input_file(
         self, fs: Filesystem, path: str, name: str, num_bytes: int, stamp: str, member: str | None
     ) -> InputFile:
+        if not is_utf8(name):
+            raise DataError(f"{self.key}: the name of {name} holds bytes that are no UTF-8; rename the file")
         url = path if fs.is_local else str(fs.call("unstrip_protocol", path))
         inner_name = member or path
         packing = packing_of(inner_name) if self.settings.format != "parquet" else None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.errors import DataError
 from recsys_dist.inference.columns import Values, Wanted, as_column, is_bytes, unwrapped
+from recsys_dist.plain_text import is_utf8
 
 OF_FRACTIONS = "where they are whole, convert them: a number with int, a column to int64"
 OF_BYTES = "decode them, as in .decode()"
@@ -107,7 +108,7 @@ def _of_values(values: list[Any], wanted: Wanted) -> pa.StringArray:
     try:
         return pa.array(texts, pa.string())
     except UnicodeEncodeError:
-        wrong = next(place for place, text in enumerate(texts) if not _is_utf8(text))
+        wrong = next(place for place, text in enumerate(texts) if not is_utf8(text))
         hint = "it holds half of a surrogate pair, which UTF-8 has no bytes for"
         raise wanted.refused(wrong, texts[wrong], hint) from None
 
@@ -133,14 +134,6 @@ def _digits(place: int, number: int, wanted: Wanted) -> str:
     except ValueError:
         # Python writes no number of more than 4300 digits.
         raise wanted.refused(place, number, "give it as text") from None
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def require_same_length(**arrays: NDArray[Any]) -> None:

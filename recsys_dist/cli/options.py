@@ -38,7 +38,7 @@ VerifyOption = Annotated[
 
 
 def typed(text: str) -> str:
-    """An id from the command line as it was typed in UTF-8, where the locale of this process does not know that."""
+    """An id from the command line as it was typed in UTF-8, whatever the locale of this process reads."""
     try:
         return os.fsencode(text).decode()
     except UnicodeError:

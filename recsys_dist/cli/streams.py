@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from recsys_dist.errors import DataError
+from recsys_dist.errors import BrokenOffError
 from recsys_dist.plain_text import printable
 
 
@@ -37,7 +37,7 @@ def lasting_streams() -> Iterator[None]:
 class LastingStream:
     """A text stream that outlives its reader.
 
-    With `must_arrive`, raises `DataError` where text is lost for another reason, such as a full disk.
+    With `must_arrive`, raises `BrokenOffError` where text is lost for another reason, such as a full disk.
     """
 
     def __init__(self, stream: IO[str], must_arrive: bool) -> None:
@@ -67,7 +67,7 @@ class LastingStream:
         except OSError as error:
             self._discard()
             if self._must_arrive:
-                raise DataError(f"cannot write to standard output: {error.strerror or error}") from error
+                raise BrokenOffError(f"cannot write to standard output: {error.strerror or error}") from error
 
     def _discard(self) -> None:
         """Lead the stream to nowhere, so that what waits in it does not fail again at the interpreter's end."""

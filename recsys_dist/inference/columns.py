@@ -64,16 +64,22 @@ def as_column(values: Values, wanted: Wanted) -> Column:
         return _of_arrow(given, wanted)
     if isinstance(given, str | pa.Scalar) or is_bytes(given):
         return [given]
-    if isinstance(getattr(given, "dtype", None), np.dtype):
-        return _of_numpy(given, wanted)
     shape = getattr(given, "shape", None)
     if isinstance(shape, tuple) and len(shape) > 1:
         raise wanted.not_flat(f"a {type(given).__name__} of shape {tuple(shape)}")
+    if _is_array(given):
+        return _of_numpy(given, wanted)
     if not hasattr(given, "__iter__") or shape == ():
         return [given]
     if isinstance(given, set | frozenset | Mapping):
         raise DataError(f"{wanted.name} must have an order, which a {type(given).__name__} has not; give a list")
     return list(given) if isinstance(given, list | tuple) else _of_other(given, wanted)
+
+
+def _is_array(given: Any) -> bool:
+    """Whether NumPy keeps its values: it has one of NumPy's types, or nothing to tell but an array."""
+    is_opaque = hasattr(given, "__array__") and not hasattr(given, "__iter__")
+    return is_opaque or isinstance(getattr(given, "dtype", None), np.dtype)
 
 
 def is_bytes(value: Any) -> bool:
@@ -151,7 +157,7 @@ def _decoded(array: Any) -> Any:
 def _of_numpy(given: Any, wanted: Wanted) -> Column:
     array = given if isinstance(given, np.ndarray) else _tried(lambda: np.asarray(given), wanted)
     if array.ndim > 1:
-        raise wanted.not_flat(f"of shape {array.shape}")
+        raise wanted.not_flat(f"an array of shape {array.shape}")
     array = array.reshape(-1)
     if isinstance(array, np.ma.MaskedArray):
         masked = np.flatnonzero(np.ma.getmaskarray(array))

@@ -50,6 +50,11 @@ class Number(enum.IntEnum):
     SEVEN = 7
 
 
+class Wrapped:
+    def __array__(self, dtype=None, copy=None):
+        return np.array([1, 2**64 - 1], np.uint64)
+
+
 def text_of(*raw: bytes) -> pa.Array:
     """An Arrow array of text that nobody has checked to be UTF-8."""
     offsets = np.cumsum([0, *map(len, raw)]).astype(np.int32)
@@ -89,6 +94,7 @@ RIGHT = {
     "array": (array.array("q", [1, -2]), ["1", "-2"]),
     "tensor": (torch.tensor([3, 4]), ["3", "4"]),
     "tensor of no dimension": ([torch.tensor(5)], ["5"]),
+    "what makes an array of itself": (Wrapped(), ["1", "18446744073709551615"]),
     "Arrow scalar": (pa.scalar("196"), ["196"]),
     "Arrow scalars": ([pa.scalar("a"), pa.scalar(2**64 - 1, pa.uint64())], ["a", "18446744073709551615"]),
     "chunks": (pa.chunked_array([["a"], [], ["b"]]), ["a", "b"]),
@@ -168,7 +174,7 @@ WRONG = {
     "UUID": ([uuid.UUID(int=1)], "of type UUID"),
     "lists of Arrow": (pa.array([["a"]]), "not Arrow's list"),
     "table": (pa.table({"user": ["a"]}), r"must be one-dimensional, not a Table of shape \(1, 1\)"),
-    "matrix": (np.zeros((2, 2), int), r"must be one-dimensional, not of shape \(2, 2\)"),
+    "matrix": (np.zeros((2, 2), int), r"must be one-dimensional, not a ndarray of shape \(2, 2\)"),
     "matrix of torch": (torch.zeros(2, 2), r"must be one-dimensional, not a Tensor of shape \(2, 2\)"),
     "list in a list": ([["u1"]], r"must be one-dimensional, not with a list as ids\[0\]"),
     "array in a list": (["u1", np.array([1, 2])], r"must be one-dimensional, not with a ndarray as ids\[1\]"),

@@ -295,6 +295,19 @@ def test_merge_on_a_full_disk_names_the_file_of_the_model(tmp_path, monkeypatch,
     assert [one.name for one in tmp_path.iterdir()] == ["dataset"]
 
 
+@pytest.mark.parametrize("failing", ["write", "fsync"])
+def test_a_preparation_that_cannot_begin_leaves_no_folder(capsys, folders, tmp_path, monkeypatch, failing):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("input: {columns: {user: user, item: item, rating: rating}}\n")
+    fill_up(monkeypatch, failing)
+
+    arguments = ("--config", str(settings), f"input.paths={folders['ratings.csv']}", f"output={tmp_path}/new")
+    assert (
+        told(capsys, "prepare", *arguments) == f"output: cannot write to {tmp_path}/new: No space left on device"
+    )
+    assert list(tmp_path.iterdir()) == [settings]
+
+
 def fill_up(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     """Every new file has no room for what is written to it, or none when it is flushed to the disk."""
     if failing == "fsync":

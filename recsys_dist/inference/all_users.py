@@ -65,7 +65,7 @@ def write_all_lists(
     score, step = scorer(model, order), max(1, BLOCK_FLOATS // model.items.num_rows)
     if order.needs_beliefs:
         step = min(step, model.uncertainty.pairs_at_once())
-    schema = _schema(model)
+    schema, titles = _schema(model), model.titles
     with Folder(str(final.parent)).writer(final.name) as stream, pq.ParquetWriter(stream, schema) as writer:
         waiting: list[pa.Table] = []
         for start in range(0, num_users, step):
@@ -73,7 +73,7 @@ def write_all_lists(
             user_B = np.arange(start, stop)
             seen = [] if include_seen else [model.train_ratings.of_users(user_B)]
             ranked = best_items(score(known_users(model, user_B, order)), n, seen)
-            waiting.append(_lines(model, schema, user_B, *ranked))
+            waiting.append(_lines(model, schema, titles, user_B, *ranked))
             num_lines += len(waiting[-1])
             progress("users", stop, num_users)
             if sum(map(len, waiting)) >= GROUP_ROWS or stop == num_users:
@@ -87,7 +87,12 @@ def _schema(model: Model) -> pa.Schema:
 
 
 def _lines(
-    model: Model, schema: pa.Schema, user_B: NDArray[np.int64], item_Bn: torch.Tensor, score_Bn: torch.Tensor
+    model: Model,
+    schema: pa.Schema,
+    titles: pa.StringArray,
+    user_B: NDArray[np.int64],
+    item_Bn: torch.Tensor,
+    score_Bn: torch.Tensor,
 ) -> pa.Table:
     is_wanted_Bn = ~score_Bn.isneginf()
     item_N, place_N = item_Bn[is_wanted_Bn].cpu().numpy(), is_wanted_Bn.nonzero()[:, 1].cpu().numpy()
@@ -96,7 +101,7 @@ def _lines(
         "user_id": model.user_ids.array.take(pa.array(user_N)),
         "rank": pa.array(place_N + 1, pa.int32()),
         "item_id": model.item_ids.array.take(pa.array(item_N)),
-        "title": model.titles.take(pa.array(item_N)),
+        "title": titles.take(pa.array(item_N)),
         "score": pa.array(model.predict_indices(user_N, item_N)),
     }
     if "std" in schema.names:

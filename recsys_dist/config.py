@@ -175,6 +175,8 @@ def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
                 yield f"key '{key}.kind' is required; give it in the file or as {key}.kind=VALUE"
             case "union_tag_invalid":
                 yield f"{key}.kind: {problem['ctx']['tag']!r} is not one of {problem['ctx']['expected_tags']}"
+            case "string_unicode":
+                yield f"{key}: holds bytes that are no UTF-8; rename what it names"
             case _:
                 yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
     for allowed, found in unknown.items():

@@ -10,6 +10,7 @@ it, the next write fails.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import posixpath
 import shutil
@@ -17,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -26,6 +27,9 @@ from recsys_dist.errors import DataError, StorageError
 from recsys_dist.file_cache import FileCache
 from recsys_dist.filesystem import Filesystem
 from recsys_dist.remote import ATTEMPTS
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 HASH_CHUNK_BYTES = 1 << 22
 
@@ -174,11 +178,14 @@ class Folder:
                 yield stream
             return
         # Uploaded when it is complete: a block that fails leaves nothing behind, and an object appears whole.
-        with tempfile.NamedTemporaryFile() as stream:
+        with (
+            tempfile.NamedTemporaryFile(buffering=0) as temporary,
+            io.BufferedWriter(_NamedFile(temporary.fileno(), temporary.name, closefd=False)) as stream,
+        ):
             yield stream
             stream.flush()
             try:
-                self._fs.call("put_file", stream.name, self.path(name))
+                self._fs.call("put_file", temporary.name, self.path(name))
             except FileNotFoundError as error:
                 raise StorageError(f"cannot write {self.url}/{name}: {error.strerror}") from error
 
@@ -262,24 +269,48 @@ class Folder:
 
 @contextmanager
 def _local_writer(path: Path) -> Iterator[IO[bytes]]:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _errors_naming(str(path)):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with io.BufferedWriter(_NamedFile(descriptor, str(path))) as stream:
             yield stream
             stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+            with _errors_naming(str(path)):
+                os.fchmod(descriptor, 0o644)
+                os.fsync(descriptor)
+        with _errors_naming(str(path)):
+            Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
 
+class _NamedFile(io.FileIO):
+    """An open file whose errors of writing name `path`, that of the file which is to be."""
+
+    def __init__(self, descriptor: int, path: str, closefd: bool = True) -> None:
+        super().__init__(descriptor, "wb", closefd)
+        self._path = path
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with _errors_naming(self._path):
+            return super().write(data)
+
+
+@contextmanager
+def _errors_naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error
+
+
 def sync_folder(path: Path) -> None:
     """Flush a local folder's entries to disk, so that a rename survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with _errors_naming(str(path)):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

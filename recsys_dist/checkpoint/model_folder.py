@@ -323,7 +323,15 @@ def new_folder(url: str) -> Iterator[Folder]:
         yield Folder(str(temporary))
         temporary.chmod(0o755)
         temporary.rename(final)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and _is_below(error.filename, temporary):
+            # Under the name that was asked for, not the one that is gone.
+            place = final / Path(error.filename).relative_to(temporary)
+            raise OSError(error.errno, error.strerror, str(place)) from error
         raise
     sync_folder(final.parent)
+
+
+def _is_below(name: object, folder: Path) -> bool:
+    return isinstance(name, str) and Path(name).is_relative_to(folder)

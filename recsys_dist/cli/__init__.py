@@ -13,7 +13,7 @@ from recsys_dist.threads import wait_asleep
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     wait_asleep()
-    # Each process that such a program starts by multiprocessing imports the program's file, and runs no command.
+    # Whoever imports one module of this package does not load all commands.
     from recsys_dist.cli.commands import main as run_command  # noqa: PLC0415
 
     run_command(arguments)

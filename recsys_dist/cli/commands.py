@@ -1,7 +1,8 @@
 """The program `recsys-dist`: all its commands, and how it ends.
 
 Exit codes: 0 done, 2 a mistake of the user (one line `error: ...` on stderr), 75 (EX_TEMPFAIL) training was asked
-to stop, saved its state and can be started again.
+to stop, saved its state and can be started again. They tell of the work: a pipe that is closed, as by `head`, does
+not change them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import typer
 
 from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.model_commands import evaluate, recommend, similar
+from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
 from recsys_dist.errors import PeerError, RecsysDistError, refusal
+from recsys_dist.plain_text import printable
 
 EXIT_USER_ERROR = 2
 COMMANDS = (prepare, train, merge, evaluate, recommend, similar, report, inspect, verify_parity)
@@ -43,12 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     # At the interpreter's end all that is imported would be searched for cycles, for a quarter of a second.
     atexit.register(gc.freeze)
-    try:
-        _run(arguments)
-    except SystemExit as end:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            _leave(end)
-        raise
+    with lasting_streams():
+        try:
+            _run(arguments)
+        except SystemExit as end:
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                _leave(end)
+            raise
 
 
 def _leave(end: SystemExit) -> None:
@@ -81,6 +85,6 @@ def _fail(reason: str, on_each_node: bool = False) -> None:
     """
     first = os.environ.get("LOCAL_RANK" if on_each_node else "RANK", "0") == "0"
     if first or "TORCHELASTIC_ERROR_FILE" not in os.environ:
-        sys.stderr.write(f"error: {' '.join(reason.split())}\n")
+        sys.stderr.write(f"error: {printable(' '.join(reason.split()))}\n")
         sys.stderr.flush()
     raise SystemExit(EXIT_USER_ERROR)

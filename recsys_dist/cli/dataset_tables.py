@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from recsys_dist.cli.tables import new_console, pairs_table, printable
+from recsys_dist.cli.tables import pairs_table
+from recsys_dist.console import new_console
 from recsys_dist.data.dataset import SPLITS
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def _contents(dataset: Dataset) -> Table:
             "timestamps", f"in parts of 1/{manifest.timestamp_ticks:,} of the input's unit, a second for dates"
         )
     rule = ", ".join(f"{key} {value}" for key, value in manifest.split.rule.items())
-    table.add_row("split", printable(rule))
-    table.add_row("split fingerprint", printable(manifest.split.fingerprint))
+    table.add_row("split", rule)
+    table.add_row("split fingerprint", manifest.split.fingerprint)
     table.add_row("digest", dataset.digest)
-    table.add_row("folder", printable(dataset.folder.url))
+    table.add_row("folder", dataset.folder.url)
     return table
 
 
@@ -58,7 +59,7 @@ def _rows(manifest: Manifest) -> Table:
     counts = {"read": rows.read, "kept": rows.kept}
     counts |= {f"rejected: {reason}": count for reason, count in sorted(rows.rejected.items())}
     for name, count in counts.items():
-        table.add_row(printable(name), f"{count:,}", f"{count / max(rows.read, 1):.2%}")
+        table.add_row(name, f"{count:,}", f"{count / max(rows.read, 1):.2%}")
     return table
 
 
@@ -86,7 +87,7 @@ def _files(files: Sequence[FileRecord]) -> Table:
     for kind, group in [*groups, ("all", ordered)]:
         # Their sum would count the train ratings, which the blocks repeat, three times.
         rows = f"{sum(file.rows for file in group):,}" if kind != "all" else ""
-        table.add_row(printable(kind), f"{len(group):,}", rows, f"{sum(file.bytes for file in group):,}")
+        table.add_row(kind, f"{len(group):,}", rows, f"{sum(file.bytes for file in group):,}")
     return table
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from recsys_dist.cli.tables import new_console, pairs_table, printable
+from recsys_dist.cli.tables import pairs_table
+from recsys_dist.console import new_console
 from recsys_dist.data.text_shape import SEPARATORS
 
 if TYPE_CHECKING:
@@ -27,19 +28,20 @@ def print_sniffed(sniffed: Sniffed) -> None:
     for field in sniffed.missing:
         output.print(f"Not found: the column of the {field}", soft_wrap=True)
     for remark in sniffed.remarks:
-        output.print(f"Mind: {printable(remark)}", soft_wrap=True)
+        output.print(f"Mind: {remark}", soft_wrap=True)
 
 
 def print_settings(text: str) -> None:
     """The proposed configuration, as it stands."""
     console = new_console()
     console.print("Proposed settings:")
-    console.print(text, soft_wrap=True, end="")
+    for line in text.removesuffix("\n").split("\n"):
+        console.print(line, soft_wrap=True)
 
 
 def _file(sniffed: Sniffed) -> Table:
     file, table = sniffed.table.file, pairs_table("Input")
-    table.add_row("file", printable(file.name))
+    table.add_row("file", file.name)
     if sniffed.num_files > 1:
         table.add_row("files in all", f"{sniffed.num_files:,}, of which the largest was looked at")
     if sniffed.num_empty:
@@ -96,5 +98,4 @@ def _doubt(is_guess: bool) -> str:
 
 
 def _shown(text: str) -> str:
-    text = printable(text)
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

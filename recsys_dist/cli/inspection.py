@@ -39,10 +39,10 @@ def inspect_files(pattern: str, output: Path | None) -> None:
     """
     sniffed = sniff(f"{pattern} holds no {MANIFEST}: it is no prepared dataset, nor input", pattern)
     settings = to_yaml(sniffed)
-    print_sniffed(sniffed)
-    print_settings(settings)
     if output is not None:
         write_whole(output, settings)
+    print_sniffed(sniffed)
+    print_settings(settings)
 
 
 def inspect_dataset(url: str, plot: Path | None, verify: bool) -> None:
@@ -54,10 +54,11 @@ def inspect_dataset(url: str, plot: Path | None, verify: bool) -> None:
     if verify:
         with show_stages() as progress:
             dataset.verify(progress)
+    if plot is not None:
+        with show_stages() as progress:
+            write_dataset_page(dataset, plot, progress)
     print_manifest(dataset)
     if verify:
         print_verified(dataset)
     if plot is not None:
-        with show_stages() as progress:
-            write_dataset_page(dataset, plot, progress)
         print_page(plot)

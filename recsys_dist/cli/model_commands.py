@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from recsys_dist.cli.options import DeviceOption, ModelArgument, VerifyOption, require_writable
+from recsys_dist.cli.options import DeviceOption, ModelArgument, VerifyOption, require_writable, typed
 from recsys_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def evaluate(
     report = evaluate_model(
         model_dir, dataset, split, relevant_from, ranking_users, device, verify, allow_train, allow_other_split
     )
-    print_report(report)
     if output is not None:
         write_report(report, output)
+    print_report(report)
 
 
 def recommend(
@@ -133,7 +133,7 @@ def recommend(
         keep_freed_memory()
     model = load_model(model_dir, device, verify)
     if user:
-        _recommend_to(model, user, output, top, include_seen, order, dataset)
+        _recommend_to(model, [typed(one) for one in user], output, top, include_seen, order, dataset)
     elif output is not None:
         _recommend_to_all(model, output, top, include_seen, order)
 
@@ -167,9 +167,9 @@ def _recommend_to(
 
     model.require_users(users)
     lists = model.recommend(users, top, include_seen, dataset, order.by, order.confidence, order.seed)
-    print_recommendations(lists, order.by)
     if output is not None:
         write_lists(lists, output)
+    print_recommendations(lists, order.by)
 
 
 def _recommend_to_all(model: Model, output: Path, top: int, include_seen: bool, order: Order) -> None:
@@ -208,6 +208,6 @@ def similar(
         raise ConfigError("give either --item or --user")
     model = load_model(model_dir, device, verify)
     if item is not None:
-        print_similar(f"Items like {item}", model.similar_items(item, top))
+        print_similar(f"Items like {item}", model.similar_items(typed(item), top))
     elif user is not None:
-        print_similar(f"Users like {user}", model.similar_users(user, top))
+        print_similar(f"Users like {user}", model.similar_users(typed(user), top))

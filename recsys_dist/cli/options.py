@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -34,6 +35,14 @@ VerifyOption = Annotated[
         help="Check the hash of every model file first; ids and titles are checked in any case.",
     ),
 ]
+
+
+def typed(text: str) -> str:
+    """An id from the command line as it was typed in UTF-8, whatever the locale of this process reads."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        return text
 
 
 def require_writable(output: Path | None, option: str = "--output") -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from recsys_dist.console import new_console
 
 if TYPE_CHECKING:
     from recsys_dist.training.parity import ParityRun
@@ -22,7 +23,7 @@ def print_parity(runs: Sequence[ParityRun], tolerance: float) -> None:
     for number, run in enumerate(runs):
         verdict = _verdict(run, tolerance) if number else "the first"
         table.add_row(f"{run.num_ranks}", f"{run.seconds:.1f}", run.digest[:DIGEST_DIGITS], verdict)
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    new_console().print(table)
 
 
 def _verdict(run: ParityRun, tolerance: float) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from recsys_dist.console import new_console
 
 LOG_EVERY_S = 10.0
 
@@ -44,7 +45,7 @@ def show_stages() -> Iterator[StageProgress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as display:
+    with Progress(*columns, console=new_console(stderr=True)) as display:
         stages: dict[str, Stage] = {}
 
         def progress(stage: str, done: int, total: int, rows: int = 0, /) -> None:

@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
+
+from recsys_dist.console import new_console
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequ
     console = new_console()
     console.print(table)
     for remark in remarks:
-        console.print(f"Mind: {printable(remark)}", soft_wrap=True)
+        console.print(f"Mind: {remark}", soft_wrap=True)
 
 
 ENDINGS = {
@@ -126,7 +127,7 @@ def print_page(output: Path) -> None:
 def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) -> None:
     """What `recommend --all-users` has written."""
     counts = f"{num_lines:,} lines for {num_users:,} users"
-    told = f"{printable(str(path))}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
+    told = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
     new_console().print(told, soft_wrap=True)
 
 
@@ -135,43 +136,33 @@ RANKED_BY = {"mean": "", "lower": ", by what the taste surely exceeds", "thompso
 
 
 def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "mean") -> None:
-    """One table per user: rank, title, item id, predicted rating."""
-    console = new_console()
+    """One table per user: rank, title where any item has one, item id, predicted rating."""
+    console, has_titles = new_console(), any(title is not None for one in lists for title in one.titles)
     for recommended in lists:
-        title = f"User {printable(recommended.user_id)}{RANKED_BY[rank_by]}"
-        table = Table(title=title, title_justify="left")
-        table.add_column("#", justify="right", no_wrap=True)
-        table.add_column("title", overflow="fold")
-        table.add_column("item", overflow="fold")
-        table.add_column("predicted", justify="right", no_wrap=True)
+        table = _ranked(f"User {recommended.user_id}{RANKED_BY[rank_by]}", has_titles, "item", "predicted")
         for rank, item in enumerate(recommended.rows(), start=1):
             spread = "" if item.std is None else f" ± {item.std:.2f}"
-            table.add_row(
-                f"{rank}", printable(item.title or ""), printable(item.item_id), f"{item.score:.2f}{spread}"
-            )
+            titles = [item.title or ""] * has_titles
+            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{spread}")
         console.print(table)
 
 
 def print_similar(title: str, similar: Similar) -> None:
-    """What is most like an item or a user: rank, title of an item, id, cosine."""
-    table = Table(title=printable(title), title_justify="left")
-    table.add_column("#", justify="right", no_wrap=True)
-    for column in ("title", "id"):
-        table.add_column(column, overflow="fold")
-    table.add_column("cosine", justify="right", no_wrap=True)
+    """What is most like an item or a user: rank, title where any has one, id, cosine."""
+    has_titles = any(name is not None for name in similar.titles)
+    table = _ranked(title, has_titles, "id", "cosine")
     for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
-        table.add_row(f"{rank}", printable(name or ""), printable(raw_id), f"{cosine:.4f}")
+        table.add_row(f"{rank}", *([name or ""] * has_titles), raw_id, f"{cosine:.4f}")
     new_console().print(table)
 
 
-def new_console() -> Console:
-    """Shows titles and ids as they are: "[REC]" is a film, not a colour."""
-    return Console(markup=False, emoji=False, highlight=False)
-
-
-def printable(text: str) -> str:
-    """Without the control characters that a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+def _ranked(title: str, has_titles: bool, id_name: str, figure: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("#", justify="right", no_wrap=True)
+    for column in (*(["title"] * has_titles), id_name):
+        table.add_column(column, overflow="fold")
+    table.add_column(figure, justify="right", no_wrap=True)
+    return table
 
 
 def pairs_table(title: str) -> Table:

@@ -23,11 +23,14 @@ from recsys_dist.data.config import ClusterSettings
 from recsys_dist.data.local_workers import HEAP, start_method
 from recsys_dist.data.slurm import slurm_client
 from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
+from recsys_dist.spawning import without_main_program
 
 # With the start of the program, whoever waits has the answer within ten seconds.
 CONNECT_TIMEOUT_S = 7
 MAX_LOCAL_WORKERS = 8
 LOOPBACK = "127.0.0.1"
+WORKER = "Dask Worker"
+"""How Dask names the processes of workers."""
 Progress = Callable[[str, int, int, int], None]
 """Called with (stage, tasks done, tasks in all, rows done)."""
 
@@ -146,6 +149,8 @@ def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
     options |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": start_method(), **options}),
+        # At any time, as those that die are replaced.
+        without_main_program(WORKER),
         tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,
         LocalCluster(
             n_workers=workers,

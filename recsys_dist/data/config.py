@@ -7,12 +7,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ByteSize, Field, TypeAdapter, field_validator, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator, model_validator
 
 from recsys_dist.config import Settings
 from recsys_dist.data.input_config import InputSettings, ItemsSettings
 from recsys_dist.data.paths import Paths
-from recsys_dist.data.split_config import RandomSplit, SplitRule, needs_timestamps
+from recsys_dist.data.split_config import RandomSplit, SplitRule, needs_timestamps, with_kind
+from recsys_dist.sizes import Size
 
 if TYPE_CHECKING:
     # With it come arrays and tables, which take longer to import than a command may take to say what is wrong.
@@ -90,6 +91,17 @@ class SlurmSettings(Settings):
     """How long the first job may take to start, before it is given up with what Slurm says of it."""
 
 
+def _worker_size(limit: Any) -> Any:
+    """`auto`, or the bytes of a worker."""
+    try:
+        num_bytes = limit if limit == "auto" else TypeAdapter(Size).validate_python(limit)
+    except ValueError:
+        raise ValueError(f"{limit!r} is not a size such as 4GiB or 500MB, nor auto") from None
+    if num_bytes != "auto" and num_bytes < MIN_WORKER_BYTES:
+        raise ValueError(f"{limit!r} is too little for a worker to start; give 128MiB or more, such as 4GiB")
+    return num_bytes
+
+
 class ClusterSettings(Settings):
     """Where the Dask tasks run."""
 
@@ -102,7 +114,7 @@ class ClusterSettings(Settings):
     workers: int | None = Field(default=None, ge=1, le=1024)
     """Worker processes of a local cluster; null: one per CPU core, at most 8, and no more than blocks of input. Of
     Slurm the number of jobs."""
-    memory_limit: str | int = "auto"
+    memory_limit: Annotated[int | Literal["auto"], BeforeValidator(_worker_size)] = "auto"
     """Memory of each local worker, such as 4GiB; `auto` shares out the machine's memory."""
     tls: TlsSettings | None = None
     insecure: bool = False
@@ -114,17 +126,6 @@ class ClusterSettings(Settings):
         if isinstance(tree, dict) and tree.get("address") is not None:
             return {"kind": "address", **tree}
         return tree
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _is_a_size(cls, limit: str | int) -> str | int:
-        try:
-            num_bytes = MIN_WORKER_BYTES if limit == "auto" else TypeAdapter(ByteSize).validate_python(limit)
-        except ValueError:
-            raise ValueError(f"{limit!r} is not a size such as 4GiB, nor auto") from None
-        if num_bytes < MIN_WORKER_BYTES:
-            raise ValueError(f"{limit!r} is too little for a worker to start; give 128MiB or more, such as 4GiB")
-        return limit
 
     @model_validator(mode="after")
     def _is_reachable_safely(self) -> ClusterSettings:
@@ -171,7 +172,10 @@ class PrepareConfig(Settings):
     input: InputSettings
     items: ItemsSettings | None = None
     ratings: RatingRules = RatingRules()
-    split: Annotated[SplitRule, Field(discriminator="kind")] = RandomSplit(kind="random")
+    split: Annotated[SplitRule, Field(discriminator="kind"), BeforeValidator(with_kind)] = RandomSplit(
+        kind="random"
+    )
+    """Without a `kind`, fractions `test` and `valid` and a `seed` are those of `kind: random`."""
     shards: ShardSettings = ShardSettings()
     output: str = Field(min_length=1)
     overwrite: bool = False

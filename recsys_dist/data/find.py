@@ -22,6 +22,7 @@ from recsys_dist.data.sources import InputFile, stamp_of
 from recsys_dist.data.table_formats import TableGuard
 from recsys_dist.errors import DataError, StorageError
 from recsys_dist.filesystem import Filesystem, reason
+from recsys_dist.plain_text import is_utf8
 
 PARQUET_NAMES = (".parquet", ".pq")
 OFFICE_MEMBER = "[Content_Types].xml"
@@ -135,6 +136,8 @@ class _Search:
     def _input_file(
         self, fs: Filesystem, path: str, name: str, num_bytes: int, stamp: str, member: str | None, is_part: bool
     ) -> InputFile:
+        if not is_utf8(name):
+            raise DataError(f"{self.key}: the name of {name} holds bytes that are no UTF-8; rename the file")
         url = path if fs.is_local else str(fs.call("unstrip_protocol", path))
         inner_name = member or path
         packing = packing_of(inner_name) if self.settings.format != "parquet" else None

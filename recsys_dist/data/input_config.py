@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from recsys_dist.config import Settings
 from recsys_dist.data.paths import Paths
+from recsys_dist.sizes import Size
 
 FileFormat = Literal["auto", "csv", "parquet"]
 TimestampFormat = Literal["number", "iso"]
@@ -32,7 +33,7 @@ class FileSettings(Settings):
     header: bool = True
     """Whether the first line of each file names the columns."""
     encoding: str = "utf-8"
-    max_bytes: int | None = Field(default=16 << 30, ge=1)
+    max_bytes: Size | None = Field(default=16 << 30, ge=1)
     """A compressed file or archive that unpacks to more bytes is refused, as it may have been made to fill the
     disk; null: no limit."""
 
@@ -130,7 +131,7 @@ class InputSettings(FileSettings):
     Digits behind the point count: a dataset keeps all of its timestamps in units, thousandths, millionths or
     billionths, the coarsest that holds them exactly; `split.test_from` and `valid_from` count units all the same.
     """
-    block_bytes: int = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
+    block_bytes: Size = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
     """Bytes of input that one task parses, and of Parquet a million rows at most where its row groups allow that;
     memory per worker is about ten times as much."""
 

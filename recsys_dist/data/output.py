@@ -95,12 +95,12 @@ class Output:
         home = self.folder.child(f"{PREPARING}/{attempt.key}")
         work = Work.below(home)
         is_new = not self.folder.exists()
-        with self.writing():
-            is_new |= self._remove_others(attempt)
-            home.write_bytes(ATTEMPT, attempt.to_bytes())
-            work.scratch.folder.make()
-            work.dataset.make()
         try:
+            with self.writing():
+                is_new |= self._remove_others(attempt)
+                home.write_bytes(ATTEMPT, attempt.to_bytes())
+                work.scratch.folder.make()
+                work.dataset.make()
             yield work
         except BaseException as error:
             if work.is_complete or (not _is_verdict(error) and done_tasks(work.scratch)):

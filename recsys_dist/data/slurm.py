@@ -40,7 +40,7 @@ def slurm_client(settings: ClusterSettings, dashboard: str) -> Iterator[Any]:
         options = {
             "cores": 1,
             "processes": 1,
-            "memory": settings.memory_limit,
+            "memory": f"{settings.memory_limit}B",
             "queue": slurm.partition,
             "account": slurm.account,
             "walltime": slurm.walltime,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -82,6 +82,28 @@ class FilesSplit(Settings):
 
 
 SplitRule = RandomSplit | LeaveNOutSplit | TimeSplit | FilesSplit
+
+
+def with_kind(tree: Any) -> Any:
+    """The settings of a split, with the kind that fractions alone imply.
+
+    Raises `ValueError` where the kind is missing and they do not.
+    """
+    if not isinstance(tree, dict) or "kind" in tree:
+        return tree
+    shares = [tree[name] for name in ("test", "valid") if name in tree]
+    # A key of no kind at all is refused by its name.
+    others = {name for kind in (LeaveNOutSplit, TimeSplit, FilesSplit) for name in kind.model_fields}
+    if not tree.keys() & (others - RandomSplit.model_fields.keys()) and all(map(_is_share, shares)):
+        return {"kind": "random", **tree}
+    raise ValueError(
+        "key 'split.kind' is required here, as one of random, leave_n_out, time and files; it is random where "
+        "nothing but fractions test and valid, from 0 to below 1, and a seed are given"
+    )
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
 
 
 def needs_timestamps(rule: SplitRule) -> bool:

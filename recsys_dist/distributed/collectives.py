@@ -19,7 +19,7 @@ from recsys_dist.distributed.group import join, leave
 from recsys_dist.distributed.roll_call import explained
 from recsys_dist.distributed.shared_memory import SharedMemory, row_bytes
 from recsys_dist.distributed.world import World
-from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory
+from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory, refusal
 
 RowRanges = Sequence[tuple[int, int]]
 ResultT = TypeVar("ResultT")
@@ -212,7 +212,8 @@ class Collectives:
             lack = lack_of_memory(error)
             if lack is None and isinstance(error, RuntimeError):
                 raise
-            failure = lack or str(error) or error.__class__.__name__
+            told = refusal(error) if isinstance(error, OSError) else str(error)
+            failure = lack or told or error.__class__.__name__
             if self.world.size == 1 and isinstance(error, RecsysDistError):
                 raise
         failures: dict[str, list[str]] = {}

@@ -32,6 +32,8 @@ GRACE_S = 10.0
 """For the others to end by themselves when one has failed."""
 LOOPBACK = ("lo", "lo0")
 LONGEST_REASON = 2000
+RANK = "rank "
+"""How the names of the processes begin."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def run_local_ranks(
 def _start(plan: _Plan, number: int) -> _Rank:
     context = multiprocessing.get_context("spawn")
     told, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_one_rank, args=(plan, number, tell), name=f"rank {number}", daemon=True)
+    process = context.Process(target=_one_rank, args=(plan, number, tell), name=f"{RANK}{number}", daemon=True)
     process.start()
     tell.close()
     return _Rank(number, process, told)

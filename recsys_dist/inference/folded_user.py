@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.model_folder import EncodeFoldIn, PosteriorFoldIn, patterns_of
-from recsys_dist.errors import DataError
+from recsys_dist.inference.columns import Values
 from recsys_dist.inference.factors import Factors, on_device
 from recsys_dist.inference.fold_in import NewUser, fold_in_encode, fold_in_ridge
 from recsys_dist.inference.fold_in_posterior import RatedItems, solve_posterior
@@ -20,6 +19,7 @@ from recsys_dist.inference.ids import require_same_length
 from recsys_dist.inference.lists import Recommendations
 from recsys_dist.inference.noise import expected_inverse
 from recsys_dist.inference.order import Asked, Order, RankBy, scorer
+from recsys_dist.inference.ratings import as_ratings
 from recsys_dist.inference.recommend import best_items, describe
 from recsys_dist.inference.uncertainty import Belief
 from recsys_dist.models.short_rows import ShortRows
@@ -42,24 +42,24 @@ class FoldedUser:
     """Dense index of a known user; of a new one, that of the unknown."""
 
     @overload
-    def predict(self, item_ids: ArrayLike, return_std: Literal[False] = False) -> Floats: ...
+    def predict(self, item_ids: Values, return_std: Literal[False] = False) -> Floats: ...
 
     @overload
-    def predict(self, item_ids: ArrayLike, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
+    def predict(self, item_ids: Values, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
 
-    def predict(self, item_ids: ArrayLike, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
+    def predict(self, item_ids: Values, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
         """Predicted ratings of raw item ids: [N]; with `return_std` also their standard deviations."""
         item_N = self.model.item_ids.find(item_ids)
         rating_N = self._ratings(item_N)
         return (rating_N, self._stds(item_N)) if return_std else rating_N
 
-    def predict_interval(self, item_ids: ArrayLike, coverage: float = 0.9) -> tuple[Floats, Floats]:
+    def predict_interval(self, item_ids: Values, coverage: float = 0.9) -> tuple[Floats, Floats]:
         """Bounds that hold the rating with probability `coverage`, see `Model.predict_interval`: two [N]."""
         item_N, limits = self.model.item_ids.find(item_ids), self.model.manifest.rating
         mean_N, std_N = self._ratings(item_N, clip=False), self._stds(item_N)
         return central_interval(mean_N, std_N, coverage, limits.min, limits.max)
 
-    def predict_probabilities(self, item_ids: ArrayLike) -> tuple[Floats, Floats]:
+    def predict_probabilities(self, item_ids: Values) -> tuple[Floats, Floats]:
         """How probable each rating of the grid is, [N, C], and the grid [C]: see `Model.predict_probabilities`."""
         item_N = self.model.item_ids.find(item_ids)
         return self.model.probabilities_of(self._ratings(item_N, clip=False), self._stds(item_N))
@@ -105,9 +105,9 @@ class FoldedUser:
         return Factors(self.user.vector_K.unsqueeze(0), self.user.bias.reshape(1), warm)
 
 
-def fold_in(model: Model, item_ids: ArrayLike, ratings: ArrayLike, user_id: str | int | None) -> FoldedUser:
+def fold_in(model: Model, item_ids: Values, ratings: Values, user_id: str | int | None) -> FoldedUser:
     """See `Model.fold_in`."""
-    rating_N = _checked(ratings, model.manifest.rating.min, model.manifest.rating.max)
+    rating_N = as_ratings(ratings, model.manifest.rating.min, model.manifest.rating.max)
     item_N = model.item_ids.find(item_ids)
     require_same_length(item_ids=item_N, ratings=rating_N)
     known, user = item_N < len(model.item_ids), len(model.user_ids)
@@ -123,33 +123,6 @@ def fold_in(model: Model, item_ids: ArrayLike, ratings: ArrayLike, user_id: str 
     # Training has seen how few ratings a known user has.
     is_new = user_id is None or bool(model.users.is_cold_R[user])
     return FoldedUser(model, _new_user(model, item_N, rating_N[::-1][place_N], is_new), item_N, user)
-
-
-def _checked(ratings: ArrayLike, low: float, high: float) -> Floats:
-    rating_N = _as_numbers(ratings)
-    if rating_N.ndim > 1:
-        raise DataError(f"ratings must be one-dimensional, not of shape {rating_N.shape}")
-    wrong = ~((rating_N >= low) & (rating_N <= high))
-    if wrong.any():
-        raise DataError(f"rating {rating_N[wrong][0]:g} is outside the range of the data, {low:g} to {high:g}")
-    return rating_N
-
-
-def _as_numbers(ratings: ArrayLike) -> Floats:
-    """Of text, truth values and dates NumPy would make numbers."""
-    try:
-        # In a list of several kinds each rating stays what it is.
-        given_N = np.atleast_1d(np.asarray(ratings, object if isinstance(ratings, list | tuple) else None))
-        if given_N.dtype == object:
-            is_right = all(isinstance(one, Real) and not isinstance(one, bool) for one in given_N.flat)
-        else:
-            is_right = given_N.dtype.kind in "iuf"
-        rating_N = given_N.astype(np.float32) if is_right else None
-    except (TypeError, ValueError, OverflowError):
-        rating_N = None
-    if rating_N is None:
-        raise DataError("ratings must be numbers")
-    return rating_N
 
 
 def _new_user(model: Model, item_N: NDArray[np.int64], rating_N: Floats, is_new: bool) -> NewUser:

@@ -1,41 +1,58 @@
-"""Raw ids to dense indices and back, by the array."""
+"""Raw ids to dense indices and back, by the array.
+
+An id is text exactly as in the data; a whole number stands for its digits. Nothing else is one, and nothing is
+guessed: a fraction, a truth value, bytes or a missing value is refused by its place.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from decimal import Decimal
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from recsys_dist.errors import DataError
+from recsys_dist.inference.columns import Values, Wanted, as_column, is_bytes, unwrapped
+from recsys_dist.plain_text import is_utf8
+
+OF_FRACTIONS = "where they are whole, convert them: a number with int, a column to int64"
+OF_BYTES = "decode them, as in .decode()"
 
 
 class IdIndex:
-    """The ids of one side; position = dense index."""
+    """The ids of one side; position = dense index. Errors about ids that are asked for call them `name`."""
 
-    def __init__(self, ids: pa.StringArray) -> None:
+    def __init__(self, ids: pa.StringArray, name: str = "ids") -> None:
         self._ids = ids
+        self._name = name
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def find(self, ids: ArrayLike | pa.Array) -> NDArray[np.int64]:
+    def find(self, ids: Values) -> NDArray[np.int64]:
         """Dense index of each raw id, `len(self)` where it is unknown: [n].
 
-        Ids are text exactly as in the data; whole numbers stand for their digits.
+        Raises `DataError` for what is no id.
         """
-        asked = _as_array(ids).dictionary_encode()
+        asked = id_array(ids, self._name).dictionary_encode()
         # The few ids asked for are hashed and all ids looked up among them: the other way round takes 70 times as
         # long for one id among millions, and an index kept for it would take seconds to make.
         place_U = pc.index_in(self._ids, value_set=asked.dictionary)
         known = np.flatnonzero(place_U.is_valid())
-        index_D = np.full(len(asked.dictionary) + 1, len(self), np.int64)
+        index_D = np.full(len(asked.dictionary), len(self), np.int64)
         index_D[place_U.drop_null().to_numpy()] = known
-        # A null is the last entry, which stays unknown.
-        index: NDArray[np.int64] = index_D[asked.indices.fill_null(len(asked.dictionary)).to_numpy()]
+        index: NDArray[np.int64] = index_D[asked.indices.to_numpy()]
         return index
+
+    def texts(self, ids: Values) -> list[str]:
+        """Raw ids, known or not, as Python strings; a single one becomes a list of one."""
+        texts: list[str] = id_array(ids, self._name).to_pylist()
+        return texts
 
     @property
     def array(self) -> pa.StringArray:
@@ -48,43 +65,75 @@ class IdIndex:
         return texts
 
 
-def _as_array(ids: ArrayLike | pa.Array) -> pa.StringArray:
-    """Raw ids as an array of text. Raises `DataError` for fractions, dates and the like: nothing is guessed."""
-    if isinstance(ids, pa.Array | pa.ChunkedArray):
-        array: Any = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-    else:
-        array = _from_numpy(_one_kind(ids))
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-    if not (is_text or pa.types.is_integer(array.type) or len(array) == array.null_count):
-        raise DataError(f"ids must be text or whole numbers, not {array.type}")
-    return array.cast(pa.string())
+def id_array(ids: Values, name: str = "ids") -> pa.StringArray:
+    """Raw ids as text. Raises `DataError`, which calls them `name`, for what is no id."""
+    wanted = Wanted(name, "text or whole numbers")
+    column = as_column(ids, wanted)
+    if not len(column):
+        return pa.array([], pa.string())
+    if isinstance(column, list):
+        return _of_values(column, wanted)
+    if isinstance(column, np.ndarray):
+        return _of_numpy(column, wanted)
+    return _of_arrow(column, wanted)
 
 
-def _one_kind(ids: ArrayLike) -> NDArray[Any]:
-    """As an array; of several kinds as objects, where NumPy would make text or numbers of all."""
-    is_mixed = isinstance(ids, list | tuple) and len(set(map(type, ids))) > 1
+def _of_arrow(array: pa.Array, wanted: Wanted) -> pa.StringArray:
+    kind, is_kind = array.type, pa.types
+    is_text = is_kind.is_string(kind) or is_kind.is_large_string(kind) or is_kind.is_string_view(kind)
+    is_decimal = is_kind.is_decimal(kind)
+    if not (is_text or is_kind.is_integer(kind) or (is_decimal and kind.scale == 0)):
+        raise wanted.wrong(f"not Arrow's {kind}", OF_FRACTIONS * (is_decimal or is_kind.is_floating(kind)))
     try:
-        return np.atleast_1d(np.asarray(ids, object if is_mixed else None))
+        return array.cast(pa.string())
+    except pa.ArrowException as error:
+        raise wanted.unreadable(error) from None
+
+
+def _of_numpy(array: NDArray[Any], wanted: Wanted) -> pa.StringArray:
+    if array.dtype.kind not in "iu":
+        hint = {"f": OF_FRACTIONS, "S": OF_BYTES}.get(array.dtype.kind, "")
+        raise wanted.wrong(f"not NumPy's {array.dtype}", hint)
+    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return pa.array(native).cast(pa.string())
+
+
+def _of_values(values: list[Any], wanted: Wanted) -> pa.StringArray:
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        # Many at once, where 64 bits hold them.
+        with suppress(OverflowError, pa.ArrowInvalid):
+            return pa.array(values, pa.int64()).cast(pa.string())
+    texts = values if kinds == {str} else [_text(place, one, wanted) for place, one in enumerate(values)]
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        wrong = next(place for place, text in enumerate(texts) if not is_utf8(text))
+        hint = "it holds half of a surrogate pair, which UTF-8 has no bytes for"
+        raise wanted.refused(wrong, texts[wrong], hint) from None
+
+
+def _text(place: int, one: Any, wanted: Wanted) -> str:
+    value = unwrapped(one)
+    if isinstance(value, str):
+        # Not what a subclass, such as an enumeration, is printed as.
+        return str.__str__(value)
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if is_whole or (isinstance(value, Decimal) and value.as_tuple().exponent == 0):
+        return _digits(place, int(value), wanted)
+    if is_bytes(value):
+        raise wanted.refused(place, value, OF_BYTES)
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0:
+        raise wanted.not_flat(f"with a {type(value).__name__} as {wanted.name}[{place}]")
+    raise wanted.refused(place, value, OF_FRACTIONS * isinstance(value, float | np.floating | Decimal))
+
+
+def _digits(place: int, number: int, wanted: Wanted) -> str:
+    try:
+        return str(number)
     except ValueError:
-        raise DataError("ids must be one-dimensional, not lists of several lengths") from None
-
-
-def _from_numpy(ids: NDArray[Any]) -> pa.Array:
-    if ids.ndim != 1:
-        raise DataError(f"ids must be one-dimensional, not of shape {ids.shape}")
-    if ids.dtype == object:
-        return pa.array([None if one is None else _text(one) for one in ids], pa.string())
-    if ids.dtype.kind == "c":
-        raise DataError("ids must be text or whole numbers, not complex numbers")
-    return pa.array(ids)
-
-
-def _text(one: object) -> str:
-    if not isinstance(one, str | int | np.integer) or isinstance(one, bool):
-        raise DataError(f"ids must be text or whole numbers, not {one!r}")
-    return str(one)
+        # Python writes no number of more than 4300 digits.
+        raise wanted.refused(place, number, "give it as text") from None
 
 
 def require_same_length(**arrays: NDArray[Any]) -> None:
@@ -93,12 +142,6 @@ def require_same_length(**arrays: NDArray[Any]) -> None:
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{count} {name}" for name, count in lengths.items())
         raise DataError(f"arrays that go together differ in length: {told}")
-
-
-def texts(ids: ArrayLike | pa.Array) -> list[str]:
-    """Raw ids as Python strings; a single id becomes a list of one."""
-    strings: list[str] = _as_array(ids).to_pylist()
-    return strings
 
 
 def pair_up(user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -64,7 +64,9 @@ def write_lists(lists: Sequence[Recommendations], path: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a local file: complete, or as it was before."""
     final = path.resolve()
-    Folder(str(final.parent)).write_bytes(final.name, text.encode())
+    with Folder(str(final.parent)).writer(final.name) as stream:
+        # A page may name files whose names are no UTF-8.
+        stream.write(text.encode("utf-8", "backslashreplace"))
 
 
 def _as_json(lists: Sequence[Recommendations]) -> str:

@@ -7,6 +7,8 @@
     model.fold_in(["858", "2571"], [5, 4]).recommend(10)
     model.similar_items("858")                      -> what is like it
 
+Ids are text exactly as in the data, or whole numbers, which stand for their digits: one, or any sequence of them
+from Python, NumPy, pandas, polars or Arrow. What is no id, and a missing one, is a `DataError` naming its place.
 Unknown ids are no error: they are predicted from what is known of the other side and of the average.
 """
 
@@ -19,14 +21,15 @@ from typing import Literal, overload
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.model_folder import ModelFolder, PosteriorFoldIn, covariances_of
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.inference.columns import Values
 from recsys_dist.inference.factors import Factors, load_factors, on_device, pair_scores
 from recsys_dist.inference.folded_user import FoldedUser, fold_in
 from recsys_dist.inference.grid import LARGEST_GRID, RatingGrid, central_interval
-from recsys_dist.inference.ids import IdIndex, pair_up, texts
+from recsys_dist.inference.ids import IdIndex, pair_up
 from recsys_dist.inference.lists import Recommendations
 from recsys_dist.inference.noise import RatingNoise
 from recsys_dist.inference.order import Order, RankBy
@@ -67,8 +70,8 @@ class Model:
         self.folder = folder
         self.manifest = folder.manifest
         self.device = device
-        self.user_ids = IdIndex(folder.ids("users"))
-        self.item_ids = IdIndex(folder.ids("items"))
+        self.user_ids = IdIndex(folder.ids("users"), "user_ids")
+        self.item_ids = IdIndex(folder.ids("items"), "item_ids")
         self.users = load_factors(folder, "users", device)
         self.items = load_factors(folder, "items", device)
         self.train_ratings = TrainRatings(folder)
@@ -116,15 +119,13 @@ class Model:
         return RatingGrid.read(self.folder)
 
     @overload
-    def predict(self, user_ids: ArrayLike, item_ids: ArrayLike, return_std: Literal[False] = False) -> Floats: ...
+    def predict(self, user_ids: Values, item_ids: Values, return_std: Literal[False] = False) -> Floats: ...
 
     @overload
-    def predict(
-        self, user_ids: ArrayLike, item_ids: ArrayLike, return_std: Literal[True]
-    ) -> tuple[Floats, Floats]: ...
+    def predict(self, user_ids: Values, item_ids: Values, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
 
     def predict(
-        self, user_ids: ArrayLike, item_ids: ArrayLike, return_std: bool = False
+        self, user_ids: Values, item_ids: Values, return_std: bool = False
     ) -> Floats | tuple[Floats, Floats]:
         """Predicted ratings of pairs of raw ids: [N]; a single id pairs with every id of the other side.
 
@@ -135,9 +136,7 @@ class Model:
         rating_N = self.predict_indices(user_N, item_N)
         return (rating_N, self.std_indices(user_N, item_N)) if return_std else rating_N
 
-    def predict_interval(
-        self, user_ids: ArrayLike, item_ids: ArrayLike, coverage: float = 0.9
-    ) -> tuple[Floats, Floats]:
+    def predict_interval(self, user_ids: Values, item_ids: Values, coverage: float = 0.9) -> tuple[Floats, Floats]:
         """Bounds that hold the rating with probability `coverage`, clipped to the range of the data: two [N].
 
         Raises `ConfigError` where `coverage` is not between 0 and 1.
@@ -146,7 +145,7 @@ class Model:
         mean_N, std_N = self.predict_indices(user_N, item_N, clip=False), self.std_indices(user_N, item_N)
         return central_interval(mean_N, std_N, coverage, self.manifest.rating.min, self.manifest.rating.max)
 
-    def predict_probabilities(self, user_ids: ArrayLike, item_ids: ArrayLike) -> tuple[Floats, Floats]:
+    def predict_probabilities(self, user_ids: Values, item_ids: Values) -> tuple[Floats, Floats]:
         """How probable each rating of the data's grid is: [N, C], rows sum to 1; and the grid itself: [C].
 
         Each grid value has the mass of its cell, half way to its neighbours. Raises `ConfigError` where the train
@@ -214,7 +213,7 @@ class Model:
 
     def recommend(
         self,
-        user_ids: ArrayLike,
+        user_ids: Values,
         n: int = 10,
         include_seen: bool = False,
         also_seen: str | None = None,
@@ -234,9 +233,9 @@ class Model:
         if include_seen and also_seen is not None:
             raise ConfigError("include_seen and also_seen contradict each other; give one of them")
         order = Order(rank_by, confidence, seed)
-        return recommend(self, texts(user_ids), n, include_seen, also_seen, order)
+        return recommend(self, self.user_ids.texts(user_ids), n, include_seen, also_seen, order)
 
-    def fold_in(self, item_ids: ArrayLike, ratings: ArrayLike, user_id: str | int | None = None) -> FoldedUser:
+    def fold_in(self, item_ids: Values, ratings: Values, user_id: str | int | None = None) -> FoldedUser:
         """A user whom training never saw, from ratings alone. Items that the model does not know are passed over.
 
         With `user_id`, the ratings are added to those that this user gave in training; a new rating of an item
@@ -270,21 +269,20 @@ class Model:
 
     def _known_row(self, what: str, ids: IdIndex, factors: Factors, raw_id: str | int) -> int:
         """The dense index of one raw id. Raises `DataError` where nothing is known of it."""
-        row = int(ids.find([raw_id])[0])
+        (text,) = ids.texts([raw_id])
+        row = int(ids.find([text])[0])
         if row == len(ids):
             raise DataError(
-                f"unknown {what} {str(raw_id)!r}: {self.folder.folder.url} was trained on {len(ids):,} other "
+                f"unknown {what} {text!r}: {self.folder.folder.url} was trained on {len(ids):,} other "
                 f"{what}s; ids are compared exactly as they stand in the data"
             )
         if factors.is_cold_R[row]:
-            raise DataError(
-                f"{what} {str(raw_id)!r} has no train rating: nothing is known that others could be like"
-            )
+            raise DataError(f"{what} {text!r} has no train rating: nothing is known that others could be like")
         return row
 
-    def require_users(self, user_ids: ArrayLike) -> None:
+    def require_users(self, user_ids: Values) -> None:
         """Raise `DataError` naming the ids that the model does not know."""
-        wanted = texts(user_ids)
+        wanted = self.user_ids.texts(user_ids)
         unknown = [
             text
             for text, index in zip(wanted, self.user_ids.find(wanted), strict=True)

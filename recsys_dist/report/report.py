@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recsys_dist.data.dataset import Dataset
+from recsys_dist.inference.lists import write_whole
 from recsys_dist.report.dataset_overview import DatasetOverview, Progress
 from recsys_dist.report.evaluation import Evaluation
 from recsys_dist.report.extra import drawing_tools
@@ -21,7 +22,7 @@ def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> 
         from recsys_dist.report.page import render  # noqa: PLC0415 - needs an extra
     record = RunRecord.read(run_dir)
     page = render(record, None if evaluation is None else Evaluation.read(evaluation, record.config))
-    output.write_bytes(page.encode())
+    write_whole(output, page)
 
 
 def write_dataset_page(dataset: Dataset, output: Path, progress: Progress | None = None) -> None:
@@ -31,4 +32,4 @@ def write_dataset_page(dataset: Dataset, output: Path, progress: Progress | None
     """
     with drawing_tools():
         from recsys_dist.report.dataset_page import render  # noqa: PLC0415 - needs an extra
-    output.write_bytes(render(dataset, DatasetOverview.read(dataset, progress)).encode())
+    write_whole(output, render(dataset, DatasetOverview.read(dataset, progress)))

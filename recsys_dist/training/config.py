@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from recsys_dist.config import Settings
+from recsys_dist.sizes import Size
 
 MOST_UNITS = 65536
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "elu"]
@@ -171,35 +171,12 @@ class TrainingSettings(Settings):
     """Stop after so many epochs in a row without a better validation RMSE; null trains all epochs."""
     timeout_s: float = Field(default=600.0, gt=0, le=MOST_SECONDS)
     """How long a rank waits for the others before it gives up."""
-    memory_limit: str | None = None
+    memory_limit: Size | None = Field(default=None, ge=1)
     """What one rank may take for ratings and for tables of others, such as 4GiB. Past it mf reads the ratings anew
     on every pass and lets item tables travel in blocks; null: all stays in memory. With autorec, what a rank may
     take for parameters, gradients and optimizer: more is refused before the start."""
     tensorboard: bool = False
     """Write each epoch to RUN_DIR/tensorboard too; needs a local run_dir and the extra `tensorboard`."""
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """The memory limit in bytes."""
-        return None if self.memory_limit is None else parse_size(self.memory_limit)
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _is_a_size(cls, limit: str | None) -> str | None:
-        if limit is not None:
-            parse_size(limit)
-        return limit
-
-
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def parse_size(text: str) -> int:
-    """A number of bytes from text such as 512MiB. Raises `ValueError` where it is none."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]i?B|B)", text)
-    if found is None or float(found[1]) <= 0:
-        raise ValueError(f"{text!r} is not a size such as 4GiB or 500MB")
-    return int(float(found[1]) * UNITS[found[2]])
 
 
 class CheckpointSettings(Settings):

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydantic import ByteSize
+
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError, lack_of_memory
 from recsys_dist.training.config import TrainConfig
@@ -47,5 +49,9 @@ def _remedy(config: TrainConfig) -> str:
     if config.model.kind == "autorec":
         return "a smaller model.hidden or model.batch_size needs less"
     limit = config.training.memory_limit
-    first = "set training.memory_limit" if limit is None else f"lower training.memory_limit (now {limit})"
+    first = (
+        "set training.memory_limit"
+        if limit is None
+        else f"lower training.memory_limit (now {ByteSize(limit).human_readable()})"
+    )
     return f"{first}, use more ranks on more machines, or a smaller model.factors"

@@ -20,10 +20,11 @@ from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed
 from recsys_dist.checkpoint.compare import Difference, content_digests, find_differences, joint_digest
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.distributed.local_ranks import run_local_ranks
+from recsys_dist.distributed.local_ranks import RANK, run_local_ranks
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, TrainingError
 from recsys_dist.sigterm import ended_by_sigterm
+from recsys_dist.spawning import without_main_program
 from recsys_dist.storage import Folder
 from recsys_dist.training.autorec_tables import OPTIMIZER
 from recsys_dist.training.config import CheckpointSettings, TrainConfig
@@ -148,7 +149,8 @@ def _train(config: TrainConfig, num_ranks: int) -> Checkpoint:
     # One process keeps torch's default, all cores: that must not change the model either.
     num_threads = None if num_ranks == 1 else 1
     try:
-        run_local_ranks(partial(_train_on_rank, config), num_ranks, config.training.timeout_s, num_threads)
+        with without_main_program(RANK):
+            run_local_ranks(partial(_train_on_rank, config), num_ranks, config.training.timeout_s, num_threads)
     except TrainingError as error:
         raise TrainingError(f"training on {_ranks(num_ranks)} failed: {error}") from error
     checkpoints = Folder(config.run_dir).child(CHECKPOINTS)

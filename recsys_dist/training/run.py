@@ -97,7 +97,7 @@ def _run_in(
     if config.model.kind == "autorec":
         if config.model.compute == "bfloat16":
             require_bfloat16(collectives)
-        require_room(dataset, config.model, config.training.epochs, config.training.memory_bytes, collectives)
+        require_room(dataset, config.model, config.training.epochs, config.training.memory_limit, collectives)
     learnt = None
     if start is None:
         learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
@@ -126,7 +126,7 @@ def build_trainer(config: TrainConfig, dataset: Dataset, collectives: Collective
                 epochs=config.training.epochs,
                 seed=config.seed,
                 collectives=collectives,
-                memory_limit=config.training.memory_bytes,
+                memory_limit=config.training.memory_limit,
             )
         case AutorecSettings() as settings:
             return AutorecTrainer(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from types import TracebackType
 from typing import IO
 
@@ -81,5 +82,7 @@ class RunLock:
             return
         self.is_held = True
         self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
+        # Who finds the folder taken reads it; a full disk is told by what the training itself writes.
+        with suppress(OSError):
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()

@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from recsys_dist.console import new_console
 from recsys_dist.storage import Folder
 from recsys_dist.training.run_folder import METRICS
 from recsys_dist.training.tensorboard import ScalarLog
@@ -89,7 +90,7 @@ class Tracker:
         self._epochs = epochs
         self._is_active = is_active
         self._scalars = scalars
-        self._console = console or Console(soft_wrap=True)
+        self._console = console or new_console(soft_wrap=True)
         self._lines: list[str] = []
         self._started = (0, time.monotonic())
         bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

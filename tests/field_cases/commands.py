@@ -1,60 +1,45 @@
-"""`inspect` and `prepare` as a user calls them, in this process, and the rows that the parser makes of a file."""
+"""Commands in processes of their own, where streams are pipes, files and terminals as a person has them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import os
+import subprocess
+import sys
+from typing import Any
 
-import pytest
-
-from recsys_dist.cli import main
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import Dataset
-from recsys_dist.data.input_blocks import find_blocks
-from recsys_dist.data.rejects import Reason
-from recsys_dist.data.tasks import parse_block
-
-FIELD_CASES = Path(__file__).parents[1] / "data" / "field_cases"
-HEADER = "user,item,rating,timestamp"
+PROGRAM = [sys.executable, "-c", "import sys; from recsys_dist.cli import main; main(sys.argv[1:])"]
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+DEADLINE_S = 120
 
 
-def command(*arguments: object) -> int:
-    """The exit code of `recsys-dist` with these arguments."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return int(ended.value.code or 0)
+def command(*arguments: object, **environment: str) -> dict[str, Any]:
+    """The arguments of subprocess.run, or Popen, for one command."""
+    # Bytes stay what they are, which no text can be for all names of files.
+    encoded = [one if isinstance(one, bytes) else str(one).encode() for one in arguments]
+    return {"args": [*PROGRAM, *encoded], "env": {**os.environ, **environment}}
 
 
-def write_lines(path: Path, lines: Sequence[str], header: str = HEADER) -> Path:
-    """Write a text file."""
-    path.write_text("".join(f"{line}\n" for line in (header, *lines)), encoding="utf-8", newline="")
-    return path
+def run(*arguments: object, stdout: Any = subprocess.PIPE, **environment: str) -> tuple[int, bytes, str]:
+    """Exit code, stdout as it came, and stderr."""
+    given = command(*arguments, **environment)
+    done = subprocess.run(**given, stdout=stdout, stderr=subprocess.PIPE, check=False, timeout=DEADLINE_S)
+    return done.returncode, done.stdout or b"", done.stderr.decode()
 
 
-def prepared(address: str, output: Path, *arguments: object) -> Dataset:
-    """The dataset that `prepare` makes on the workers at `address`."""
-    assert command("prepare", *arguments, f"output={output}", f"cluster.address={address}") == 0
-    return Dataset.open(str(output), verify=True)
+def run_unread(*arguments: object) -> tuple[int, str]:
+    """Exit code and stderr where the reader of stdout is gone before anything is printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        code, _, err = run(*arguments, stdout=writing)
+    finally:
+        os.close(writing)
+    return code, err
 
 
-def inspected(address: str, path: Path, folder: Path, *arguments: object) -> Dataset:
-    """The dataset that `prepare` makes of a file by the settings that `inspect` proposes for it."""
-    config = folder / "proposed.yaml"
-    assert command("inspect", path, "--output", config) == 0
-    return prepared(address, folder / "dataset", "--config", config, *arguments)
-
-
-def parsed(path: Path, **settings: object) -> tuple[list[tuple[object, ...]], list[tuple[int, str]]]:
-    """Rows as (user, item, rating), and (line, reason) of those refused; columns are positions by default."""
-    tree = {"columns": {"user": 0, "item": 1, "rating": 2}, "header": False, **settings, "paths": str(path)}
-    config = PrepareConfig.model_validate({"input": tree, "output": "unused"})
-    kept: list[tuple[object, ...]] = []
-    refused: list[tuple[int, str]] = []
-    for block in find_blocks(config):
-        for part in parse_block(block, config):
-            rows, rejects = part.rows, part.rejects
-            kept += zip(rows.user.to_pylist(), rows.item.to_pylist(), rows.rating.tolist(), strict=True)
-            refused += [
-                (line, Reason(code).label) for line, code in zip(rejects.line, rejects.reason, strict=True)
-            ]
-    return kept, refused
+def one_line(err: str) -> str:
+    """The reason of the only error."""
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    return lines[0].removeprefix("error: ")

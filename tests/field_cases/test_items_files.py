@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.data.spellings import Spellings, find_spellings, usual_forms
-from tests.field_cases.commands import FIELD_CASES, prepared, write_lines
+from tests.field_cases.inspected import FIELD_CASES, prepared, write_lines
 
 UNREAD = "of items.paths cannot be read, which leaves items without a title; the first is "
 RATED = [f"u{place},i{place % 5 + 1},{place % 5 + 1}" for place in range(20)]

@@ -11,7 +11,7 @@ import pytest
 
 from recsys_dist.data.dataset import Dataset
 from tests.contents import contents, rejects
-from tests.field_cases.commands import FIELD_CASES, command, inspected, prepared, write_lines
+from tests.field_cases.inspected import FIELD_CASES, command, inspected, prepared, write_lines
 
 ALL_TRAIN = ("split.kind=random", "split.test=0", "split.valid=0")
 SECOND = 1_714_644_000

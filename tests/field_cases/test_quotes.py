@@ -14,7 +14,7 @@ from recsys_dist.data.quoted_line import split_quoted
 from recsys_dist.data.quotes import misquoted
 from recsys_dist.data.rejects import Reason
 from tests.contents import contents
-from tests.field_cases.commands import FIELD_CASES, command, inspected, parsed, write_lines
+from tests.field_cases.inspected import FIELD_CASES, command, inspected, parsed, write_lines
 from tests.quoted import fields_of
 
 STRAY, OPEN, ESCAPE = (reason.label for reason in (Reason.STRAY_QUOTE, Reason.QUOTE, Reason.ESCAPE))

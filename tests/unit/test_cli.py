@@ -105,12 +105,15 @@ def test_lists_for_all_users_are_those_for_each(capsys, tmp_path, folders, optio
     model = load_model(folders[0])
     users = model.user_ids.array.to_pylist()
     expected = [
-        (one.user_id, rank, item_id, pytest.approx(score))
+        (one.user_id, rank, item_id, title, pytest.approx(score), pytest.approx(std))
         for one in model.recommend(users, 4, include_seen=bool(options))
-        for rank, (item_id, score) in enumerate(zip(one.item_ids, one.scores.tolist(), strict=True), start=1)
+        for rank, (item_id, title, score, std) in enumerate(
+            zip(one.item_ids, one.titles, one.scores.tolist(), one.stds.tolist(), strict=True), start=1
+        )
     ]
-    lines = pq.read_table(output).to_pylist()
-    assert [tuple(line.values()) for line in lines] == expected
+    table = pq.read_table(output)
+    assert table.column_names == ["user_id", "rank", "item_id", "title", "score", "std"]
+    assert [tuple(line.values()) for line in table.to_pylist()] == expected
 
 
 def test_titles_are_shown_as_they_are(capsys, folders, monkeypatch):

@@ -326,7 +326,7 @@ def test_ratings_that_cannot_be_are_refused(tmp_path, dataset, ratings):
     write_merged(mf_run(dataset), dataset, tmp_path / "model")
 
     wrong = (
-        r"outside the range of the data, 1 to 5|must be numbers|differ in length|must be one-dimensional, not of"
+        r"outside the range of the data, 1 to 5|must be numbers|differ in length|must be one-dimensional, not with"
     )
     with pytest.raises(DataError, match=wrong):
         load_model(str(tmp_path / "model")).fold_in(["i1"], ratings)

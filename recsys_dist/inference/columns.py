@@ -1,0 +1,195 @@
+"""What a caller hands over as ids or ratings, in one of three plain forms.
+
+In: one value, or any sequence of them: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars,
+Arrow and what speaks its C interface. Out: an Arrow array, a NumPy array, or a list of Python values as given.
+No value is converted here: what is an id (ids.py) or a rating (ratings.py) is decided by the type of the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+
+from recsys_dist.errors import DataError
+
+Values = ArrayLike | Iterable[Any]
+"""Ids or ratings as a caller may give them."""
+Column: TypeAlias = pa.Array | NDArray[Any] | list[Any]
+
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a column is called and has to hold, and the errors about one that does not."""
+
+    name: str
+    kind: str
+
+    def refused(self, place: int, value: Any, hint: str = "") -> DataError:
+        """The value at `place` is another one, or missing."""
+        if is_missing(value):
+            told, hint = f"missing ({_shortened(value)})", "leave it out"
+        else:
+            told = f"{_shortened(value)}, of type {type(value).__name__}"
+        return self.wrong(f"but {self.name}[{place}] is {told}", hint)
+
+    def wrong(self, told: str, hint: str = "") -> DataError:
+        """What is told instead of the kind that is wanted."""
+        return DataError(f"{self.name} must be {self.kind}, {told}" + (f"; {hint}" if hint else ""))
+
+    def not_flat(self, told: str) -> DataError:
+        """There are values within values."""
+        return DataError(f"{self.name} must be one-dimensional, not {told}")
+
+    def unreadable(self, error: Exception) -> DataError:
+        """The library that they come from refuses."""
+        return DataError(f"{self.name} cannot be read: {' '.join(str(error).split())}")
+
+
+def as_column(values: Values, wanted: Wanted) -> Column:
+    """The values in a plain form; a single one becomes a column of one.
+
+    Raises `DataError` for what has no order or is not one-dimensional, and where an Arrow or a masked array says
+    that a value is missing. What is missing in a list is left to the reader of its values.
+    """
+    given: Any = values
+    if isinstance(given, pa.Array | pa.ChunkedArray):
+        return _of_arrow(given, wanted)
+    if isinstance(given, str | pa.Scalar) or is_bytes(given):
+        return [given]
+    shape = getattr(given, "shape", None)
+    if isinstance(shape, tuple) and len(shape) > 1:
+        raise wanted.not_flat(f"a {type(given).__name__} of shape {tuple(shape)}")
+    if _is_array(given):
+        return _of_numpy(given, wanted)
+    if not hasattr(given, "__iter__") or shape == ():
+        return [given]
+    if isinstance(given, set | frozenset | Mapping):
+        raise DataError(f"{wanted.name} must have an order, which a {type(given).__name__} has not; give a list")
+    return list(given) if isinstance(given, list | tuple) else _of_other(given, wanted)
+
+
+def _is_array(given: Any) -> bool:
+    """Whether NumPy keeps its values: it has one of NumPy's types, or nothing to tell but an array."""
+    is_opaque = hasattr(given, "__array__") and not hasattr(given, "__iter__")
+    return is_opaque or isinstance(getattr(given, "dtype", None), np.dtype)
+
+
+def is_bytes(value: Any) -> bool:
+    """Whether it is text that nobody has decoded."""
+    return isinstance(value, bytes | bytearray) or (isinstance(value, memoryview) and value.itemsize == 1)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether it stands for no value: None, NaN, NaT, NA, a masked entry."""
+    if value is None or value is np.ma.masked or type(value).__name__ in {"NAType", "NaTType"}:
+        return True
+    if isinstance(value, pa.Scalar):
+        return not value.is_valid
+    if isinstance(value, float | np.inexact):
+        return bool(np.isnan(value))
+    return isinstance(value, np.datetime64 | np.timedelta64) and bool(np.isnat(value))
+
+
+def unwrapped(value: Any) -> Any:
+    """A value out of the Arrow scalar, or the array or tensor of no dimension, that holds it."""
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, pa.Scalar):
+        return _of_scalar(value)
+    if isinstance(value, np.ndarray) and value is not np.ma.masked and value.ndim == 0:
+        return value[()]
+    is_tensor = not isinstance(value, np.generic | np.ndarray) and getattr(value, "shape", None) == ()
+    return value.item() if is_tensor and callable(getattr(value, "item", None)) else value
+
+
+def _of_scalar(value: pa.Scalar) -> Any:
+    # Of times the Python value may be one rounded, or a number.
+    if pa.types.is_temporal(value.type):
+        return value
+    try:
+        return value.as_py()
+    except ValueError:
+        return value
+
+
+def _shortened(value: Any) -> str:
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:
+        text = "one that cannot be written"
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _of_arrow(given: Any, wanted: Wanted) -> pa.Array:
+    try:
+        array = given.combine_chunks() if isinstance(given, pa.ChunkedArray) else given
+        array.validate(full=True)
+        array = _decoded(array)
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise wanted.unreadable(error) from None
+    if array.null_count:
+        raise wanted.refused(pc.index(array.is_null(), True).as_py(), None)
+    return array
+
+
+def _decoded(array: Any) -> Any:
+    """Without the wrappings of extension types, dictionaries and runs."""
+    if isinstance(array, pa.ExtensionArray):
+        return _decoded(array.storage)
+    if pa.types.is_dictionary(array.type):
+        values = _decoded(array.dictionary)
+        # Views of text can neither be decoded nor taken from.
+        values = values.cast(pa.large_string()) if pa.types.is_string_view(values.type) else values
+        return values.take(array.indices)
+    if pa.types.is_run_end_encoded(array.type):
+        return _decoded(pc.run_end_decode(array))
+    return array
+
+
+def _of_numpy(given: Any, wanted: Wanted) -> Column:
+    array = given if isinstance(given, np.ndarray) else _tried(lambda: np.asarray(given), wanted)
+    if array.ndim > 1:
+        raise wanted.not_flat(f"an array of shape {array.shape}")
+    array = array.reshape(-1)
+    if isinstance(array, np.ma.MaskedArray):
+        masked = np.flatnonzero(np.ma.getmaskarray(array))
+        if len(masked):
+            raise wanted.refused(int(masked[0]), np.ma.masked)
+        array = array.data
+    return array.tolist() if array.dtype.kind in "OUT" else array
+
+
+def _of_other(given: Any, wanted: Wanted) -> Column:
+    """A column of another library, or whatever can be gone through."""
+    if callable(getattr(given, "tolist", None)):
+        values: list[Any] = _tried(given.tolist, wanted)
+        return values
+    array = _through_arrow(given)
+    return list(given) if array is None else _of_arrow(array, wanted)
+
+
+def _through_arrow(given: Any) -> Any:
+    """The Arrow array that an object says to be; None where it says none, or one of a kind that pyarrow lacks."""
+    for method, read in (("__arrow_c_array__", pa.array), ("__arrow_c_stream__", pa.chunked_array)):
+        if hasattr(given, method):
+            try:
+                return read(given)
+            except (pa.ArrowException, NotImplementedError):
+                return None
+    return None
+
+
+def _tried(read: Callable[[], Any], wanted: Wanted) -> Any:
+    """Libraries refuse in ways of their own, such as for arrays on a GPU."""
+    try:
+        return read()
+    except Exception as error:
+        raise wanted.unreadable(error) from error

@@ -1,0 +1,31 @@
+"""Numbers of bytes in settings: 4GiB, 500MB, 1.5 KiB, 4gb, or a plain number of bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ByteSize, TypeAdapter
+
+# pydantic reads the beginning of a text alone: of 4,5GiB 4 bytes.
+WHOLE = re.compile(r"\s*(\d*\.?\d+)\s*([a-zA-Z]*)\s*", re.ASCII)
+
+
+def parse_size(size: Any) -> Any:
+    """The number of bytes that a text says; what is no text is left to be validated.
+
+    Raises `ValueError` where it says none.
+    """
+    if not isinstance(size, str):
+        return size
+    try:
+        num_bytes = int(TypeAdapter(ByteSize).validate_python(size)) if WHOLE.fullmatch(size) else 0
+    except (ValueError, OverflowError):
+        num_bytes = 0
+    if num_bytes < 1:
+        raise ValueError(f"{size!r} is not a size such as 4GiB or 500MB")
+    return num_bytes
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""A setting that is a number of bytes."""

@@ -33,13 +33,14 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
     from recsys_dist.cli.tables import print_outcome
     from recsys_dist.config import load_settings
     from recsys_dist.distributed.elastic import report_errors
+    from recsys_dist.training.preempt import as_command
 
-    with report_errors():
+    with report_errors(), as_command():
         from recsys_dist.training.config import TrainConfig
         from recsys_dist.training.run import train as train_model
 
         settings = load_settings(TrainConfig, config, overrides or ())
-        outcome = train_model(settings, is_command=True)
+        outcome = train_model(settings)
     if os.environ.get("RANK", "0") == "0":
         print_outcome(outcome.name, settings.run_dir)
     if outcome.name == "PREEMPTED":

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -34,6 +35,7 @@ NO_SIGNAL = b"\0"
 MOST_SIGNALS = 1 << 12
 """Taken at a time."""
 logger = logging.getLogger(__name__)
+_is_command: ContextVar[bool] = ContextVar("is_command", default=False)
 
 
 class Preemption:
@@ -118,12 +120,19 @@ class Preemption:
 
 
 @contextmanager
-def watch_for_preemption(is_command: bool = False) -> Iterator[Preemption]:
-    """Catch the signals within the block. Off the main thread, where Python allows no handlers, never set.
+def as_command() -> Iterator[None]:
+    """Within the block the process is nothing but a training: a second Ctrl-C ends it even in native code."""
+    token = _is_command.set(True)
+    try:
+        yield
+    finally:
+        _is_command.reset(token)
 
-    `is_command`: the process is nothing but this training, and a second Ctrl-C ends it whatever it does.
-    """
-    preemption = Preemption(is_command)
+
+@contextmanager
+def watch_for_preemption() -> Iterator[Preemption]:
+    """Catch the signals within the block. Off the main thread, where Python allows no handlers, never set."""
+    preemption = Preemption(_is_command.get())
     if threading.current_thread() is not threading.main_thread():
         yield preemption
         return

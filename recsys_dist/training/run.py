@@ -43,12 +43,11 @@ from recsys_dist.training.warm_start import warm_start
 FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
 
 
-def train(config: TrainConfig, world: World | None = None, is_command: bool = False) -> Outcome:
+def train(config: TrainConfig, world: World | None = None) -> Outcome:
     """Train as `config` says, as one of the ranks that the environment describes, or as `world`.
 
     Continues from the latest checkpoint of RUN_DIR. SIGTERM, SIGUSR1 and a first Ctrl-C let it save and return; a
-    second Ctrl-C raises `KeyboardInterrupt`, and ends a process that `is_command`, nothing but this training, even
-    in the midst of native code. Raises a `RecsysDistError` with one line for a person.
+    second Ctrl-C raises `KeyboardInterrupt`. Raises a `RecsysDistError` with one line for a person.
     """
     if config.training.memory_limit is None or not _keeps_large_pieces(config):
         # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
@@ -56,7 +55,7 @@ def train(config: TrainConfig, world: World | None = None, is_command: bool = Fa
     world = world or World.from_environment(config.device)
     _share_cores(world)
     with (
-        watch_for_preemption(is_command) as preempted,
+        watch_for_preemption() as preempted,
         open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
     ):
         return run_training(config, collectives, preempted)

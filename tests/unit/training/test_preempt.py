@@ -89,9 +89,9 @@ def test_ctrl_c_that_a_shell_ignores_for_its_background_stays_ignored():
 
 STUCK_IN_NATIVE_CODE = """
 import hashlib
-from recsys_dist.training.preempt import watch_for_preemption
+from recsys_dist.training.preempt import as_command, watch_for_preemption
 
-with watch_for_preemption(is_command=True):
+with as_command(), watch_for_preemption():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """

@@ -135,6 +135,8 @@ class Hosts:
             if name in made:
                 self.end_all(host)
                 _ip("netns", "delete", name)
+        for process in self._started:
+            process.wait(SECONDS_TO_END)
         if self._switch in made:
             _ip("netns", "delete", self._switch)
 

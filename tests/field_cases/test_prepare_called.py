@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -95,14 +96,18 @@ def test_parity_is_verified_from_a_program_without_a_guard(tmp_path, way):
     assert run_program(way, PARITY, tmp_path, settings) == ["begins", "ranks [1, 2] True"]
 
 
-def test_processes_of_others_still_find_what_their_program_defines():
+def test_processes_of_others_still_find_what_their_program_defines(tmp_path, monkeypatch):
     from multiprocessing import spawn
+
+    program = ModuleType("__main__")
+    program.__file__ = str(tmp_path / "program.py")
+    monkeypatch.setitem(sys.modules, "__main__", program)
 
     def keys(name: str) -> set[str]:
         return {key for key in spawn.get_preparation_data(name) if key.startswith("init_main")}
 
     plain = keys("Process-1")
-    assert plain, "the tests are started as a program"
+    assert plain == {"init_main_from_path"}
     with without_main_program("rank "):
         assert keys("Process-1") == plain
         assert keys("rank 0") == set()

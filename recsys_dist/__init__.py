@@ -3,8 +3,8 @@
     import recsys_dist
     model = recsys_dist.load_model("models/ml1m")
 
-Importing the package is cheap: torch is imported with the first use of `load_model`, and its threads are told to
-sleep while they wait (see threads.py).
+Importing the package is cheap: torch is imported with the first use of `load_model`, and its threads are told how
+to wait (see threads.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from recsys_dist.threads import wait_asleep
+from recsys_dist.threads import settle_waiting
 
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model, load_model
@@ -23,6 +23,6 @@ __all__ = ["Model", "__version__", "load_model"]
 
 def __getattr__(name: str) -> Any:
     if name in {"Model", "load_model"}:
-        wait_asleep()
+        settle_waiting()
         return getattr(import_module("recsys_dist.inference.model"), name)
     raise AttributeError(f"module 'recsys_dist' has no attribute {name!r}")

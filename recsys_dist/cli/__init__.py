@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recsys_dist.threads import wait_asleep
+from recsys_dist.threads import settle_waiting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
-    wait_asleep()
+    settle_waiting()
     # Whoever imports one module of this package does not load all commands.
     from recsys_dist.cli.commands import main as run_command  # noqa: PLC0415
 

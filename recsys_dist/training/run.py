@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,6 +25,7 @@ from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
 from recsys_dist.storage import Folder
+from recsys_dist.threads import NUM_THREADS, free_cores
 from recsys_dist.training.autorec_memory import require_room
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.bfloat16 import require_bfloat16
@@ -40,6 +42,8 @@ from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
 from recsys_dist.training.warm_start import warm_start
 
+logger = logging.getLogger(__name__)
+
 FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
 
 
@@ -53,7 +57,7 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
         # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
         keep_freed_memory()
     world = world or World.from_environment(config.device)
-    _share_cores(world)
+    _share_cores(world, config)
     with (
         watch_for_preemption() as preempted,
         open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
@@ -230,11 +234,17 @@ def _announce(
         status.begin(start.step if start is not None else 0)
 
 
-def _share_cores(world: World) -> None:
+def _share_cores(world: World, config: TrainConfig) -> None:
     """Where a launcher other than torchrun starts several ranks on a node, divide its cores among them.
 
-    torchrun sets OMP_NUM_THREADS itself; a single process keeps torch's default, all cores.
+    torchrun sets OMP_NUM_THREADS itself. A single process keeps torch's default, all cores, but for `mf`, whose
+    bits do not depend on the number of threads: it leaves out the cores that other programs use when it starts.
     """
-    if world.size > 1 and "OMP_NUM_THREADS" not in os.environ:
+    if NUM_THREADS in os.environ:
+        return
+    if world.size > 1:
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks_here))
+    elif config.model.kind == "mf" and (num_free := free_cores()) < (num_threads := torch.get_num_threads()):
+        logger.warning("other programs keep cores busy: computing with %d of %d threads", num_free, num_threads)
+        torch.set_num_threads(num_free)

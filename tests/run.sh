@@ -6,6 +6,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash launch/setup.sh dev,s3
 PATH="$PWD/.venv/bin:$PATH"
 
+# In a folder of their own: where they can be found, Dask and Arrow load them at every start.
+readonly frames=.venv/frames
+if [[ ! -d $frames ]]; then
+    pip --quiet --disable-pip-version-check install --no-deps --target "$frames.new" \
+        --constraint .venv/constraints.txt pandas polars polars-runtime-32
+    mv "$frames.new" "$frames"
+fi
+
 failed=()
 check() {
     echo "=== $*"
@@ -20,6 +28,9 @@ check shellcheck .ci/run launch/*.sh launch/slurm/*.sbatch tests/run.sh
 check hadolint docker/Dockerfile
 # DETAIL makes torch.distributed check that all ranks enter the same collective with the same shapes and types.
 export TORCH_DISTRIBUTED_DEBUG=DETAIL
+if (($# == 0)); then
+    check env PYTHONPATH="$PWD/$frames" pytest --quiet tests/field_cases/test_data_frames.py
+fi
 check pytest --numprocesses=2 --dist=loadfile "$@"
 
 if ((${#failed[@]})); then

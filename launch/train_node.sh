@@ -46,6 +46,8 @@ stop() {
 }
 # As process 1 of a container, a shell without a trap would ignore the signal.
 trap stop TERM
+# Ctrl-C reaches torchrun by itself; without a trap this script would end before it.
+trap 'asked_to_stop=yes' INT
 
 # Whether a process that torchrun has started runs. One that has ended and that it has not collected is a zombie.
 has_ranks() {

@@ -19,6 +19,8 @@ SHORT_SPIN = "1000"
 NUM_THREADS = "OMP_NUM_THREADS"
 LOAD = Path("/proc/loadavg")
 LOOKS, PAUSE_S = 3, 0.002
+LONG_PAUSE_S = 0.05
+"""Before a training, which lives with what is seen for long."""
 
 
 def settle_waiting() -> None:
@@ -30,19 +32,19 @@ def settle_waiting() -> None:
         os.environ.update(_waiting(busy_cores(), os.cpu_count() or 1))
 
 
-def busy_cores() -> int:
+def busy_cores(pause_s: float = PAUSE_S) -> int:
     """How many threads of other programs run, or wait for a core; 0 where the system does not tell."""
-    # A moment's work of some daemon is in one look and not in the next.
+    # What is in one look and not in the next was the work of a moment.
     looks = []
     for _ in range(LOOKS):
         looks.append(_running() - 1)
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)
     return max(0, min(looks))
 
 
 def free_cores() -> int:
     """The cores that no other program uses at the moment, one at least."""
-    return max(1, (os.cpu_count() or 1) - busy_cores())
+    return max(1, (os.cpu_count() or 1) - busy_cores(LONG_PAUSE_S))
 
 
 def _waiting(num_busy: int, num_cores: int) -> dict[str, str]:

@@ -31,8 +31,8 @@ app = typer.Typer(
     help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
     "prepare -> train -> merge -> evaluate, recommend, report. "
     "Every path may be a folder or a URL (s3://, gs://, ...).\n\n"
-    "One process computes on all cores (mf on those that are free when it starts); OMP_NUM_THREADS sets another "
-    "number of threads. They hardly spin while they wait, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",
+    "One process computes on all cores, but mf trains on those that are free at its start; OMP_NUM_THREADS sets "
+    "another number. Threads hardly spin while they wait, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -29,6 +29,8 @@ from recsys_dist.spawning import without_main_program
 CONNECT_TIMEOUT_S = 7
 MAX_LOCAL_WORKERS = 8
 LOOPBACK = "127.0.0.1"
+SILENCE = logging.CRITICAL + 1
+"""The scheduler calls it critical, with a traceback, that its client leaves while it is answering."""
 WORKER = "Dask Worker"
 """How Dask names the processes of workers."""
 Progress = Callable[[str, int, int, int], None]
@@ -162,7 +164,7 @@ def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
             local_directory=folder,
             # One that is forked has the environment of the process it is forked from, which is older.
             env=dict(os.environ),
-            silence_logs=logging.ERROR,
+            silence_logs=SILENCE,
         ) as cluster,
         Client(cluster) as client,
     ):

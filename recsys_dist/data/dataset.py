@@ -25,6 +25,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -328,12 +329,13 @@ class Dataset:
 
     def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
         """All raw ids in parts, each with the dense index of its first."""
-        column, start = f"{side[:-1]}_id", 0
-        self.check([self.id_file(side)])
-        with open_parquet(self.folder.local_copy(self.id_file(side))) as file:
+        column, start, record = f"{side[:-1]}_id", 0, self.id_file(side)
+        self.check([record])
+        with self._reading(record.name), open_parquet(self.folder.local_copy(record)) as file:
             for batch in file.iter_batches(columns=[column], use_threads=False):
                 yield start, batch[column]
                 start += len(batch)
+        self._require_rows(side, start)
 
     def id_slice(self, side: Side, start: int, stop: int) -> pa.StringArray:
         """The raw ids of consecutive rows."""
@@ -352,6 +354,7 @@ class Dataset:
     def num_train(self, side: Side) -> NDArray[np.int64]:
         """Train ratings of each user or item; position = dense index."""
         counts: NDArray[np.int64] = self._table(f"{side}.parquet", ["num_train"])["num_train"].to_numpy()
+        self._require_rows(side, len(counts))
         return counts
 
     @cached_property
@@ -368,7 +371,15 @@ class Dataset:
         return [self._record(block_name(side, shard)) for shard in range(len(self.shards(side)))]
 
     def _id_table(self, side: Side) -> Any:
-        return self._table(f"{side}.parquet", None)
+        table = self._table(f"{side}.parquet", None)
+        self._require_rows(side, len(table))
+        return table
+
+    def _require_rows(self, side: Side, num_rows: int) -> None:
+        if num_rows != self.num_rows(side):
+            raise DataError(
+                f"{self.folder.url}/{side}.parquet has {num_rows} rows where {MANIFEST} says {self.num_rows(side)}"
+            )
 
     def _record(self, name: str) -> FileRecord:
         try:
@@ -379,8 +390,14 @@ class Dataset:
     def _table(self, name: str, columns: list[str] | None) -> Any:
         self.check([self._record(name)])
         path = self.folder.local_copy(self._record(name))
-        try:
+        with self._reading(name):
             return read_parquet(path, columns)
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Name the file that Arrow cannot read."""
+        try:
+            yield
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{self.folder.url}/{name} cannot be read: {' '.join(str(error).split())}") from None
 

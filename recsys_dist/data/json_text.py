@@ -28,14 +28,14 @@ def json_kind(name: str, data: bytes) -> str | None:
         return "Python dictionaries line by line, which are not read; convert them to CSV or Parquet"
     try:
         value, stop = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
         # Cut off in the middle, where the first value is longer than what was looked at.
-        is_json = OBJECT.match(text) or ROWS.match(text)
-        return f"JSON, {CONVERT.format(name=name)}" if is_json else None
-    rest = text[stop:].lstrip(" \t\r")
+        is_rows = ROWS.match(text) and 2 * getattr(error, "pos", len(text)) > len(text)
+        return f"JSON, {CONVERT.format(name=name)}" if OBJECT.match(text) or is_rows else None
     # What follows on the same line is the next field of another kind of table, unless it is more JSON.
-    if rest and rest[0] not in "\n{[":
+    if re.match(r"[ \t]*,?[ \t\r]*(\n|$)|[{[]", text[stop:]) is None:
         return None
+    rest = text[stop:].lstrip(", \t\r")
     is_lines = isinstance(value, dict) or rest.lstrip()[:1] == "["
     kind = "JSON Lines (one object or array a line)" if is_lines and "\n" not in text[:stop] else "JSON"
     return f"{kind}, {CONVERT.format(name=name)}"

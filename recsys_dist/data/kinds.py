@@ -39,6 +39,9 @@ KINDS = (
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     (rb"Rar!\x1a\x07", "a rar archive", UNPACK),
     (rb"MSCF\0\0\0\0", "a cabinet archive", UNPACK),
+    (rb"(07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}|\xc7\x71)", "a cpio archive", UNPACK),
+    (rb"!<arch>\n", "an ar archive", UNPACK),
+    (rb"%%MatrixMarket ", "a Matrix Market file", "which is not read; write its entries as CSV"),
     (rb"SQLite format 3\0", "a SQLite database", EXPORT),
     (rb".{8}DUCK.\0{7}", "a DuckDB database", EXPORT),
     (rb"(.{512}|.{1024}|.{2048})?\x89HDF\r\n\x1a\n", "an HDF5 file", EXPORT),
@@ -70,6 +73,7 @@ TAR = "a tar archive, which is not read; unpack it and name its folder or the fi
 TAR_NAME = re.compile(r"\.(tar(\.\w+)?|t(gz|az|bz|bz2|xz|zst|lz))$", re.IGNORECASE)
 PACKED_NAME = re.compile(r"\.(br|deflate|lzo|lzo_deflate|snappy)$")
 """Packings that have no beginning of their own."""
+NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a]")
 TAR_BLOCK, TAR_CHECKSUM = 512, slice(148, 156)
 PROBE_BYTES = 1 << 12
 
@@ -104,7 +108,8 @@ def _kind(file: InputFile, data: bytes) -> str | None:
         if packing is not None and advice.startswith(NAMED):
             return f"{kind} packed by {packing}; unpack it first"
         return f"{kind}, {advice}"
-    return f"a packed file, {UNPACK}" if PACKED_NAME.search(file.name) else None
+    is_packed = PACKED_NAME.search(file.name) and NO_TEXT.search(data)
+    return f"a packed file, {UNPACK}" if is_packed else None
 
 
 def _is_tar(data: bytes) -> bool:

@@ -7,6 +7,7 @@ may be of any type that has a text.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,11 @@ from recsys_dist.data.sources import InputFile
 from recsys_dist.data.text_checks import refusals
 from recsys_dist.errors import DataError
 
+BINARY = (
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),
+    pa.types.is_fixed_size_binary,
+)
+
 
 def read_title_rows(file: InputFile, columns: Mapping[str, Column], key: str) -> tuple[pa.Table, NDArray[np.int8]]:
     """All rows as columns `item` and `title`, and the reason why each tells no title, or FINE.
@@ -29,13 +35,19 @@ def read_title_rows(file: InputFile, columns: Mapping[str, Column], key: str) ->
     with open_parquet(file) as parquet:
         item = id_column(file, parquet, f"{key}.columns.item", columns["item"])
         title = column_name(file, parquet, f"{key}.columns.title", columns["title"])
+        kind = parquet.schema_arrow.field(title).type
+        if isinstance(kind, pa.BaseExtensionType):
+            raise _no_titles(key, title, file, kind)
         table = parquet.read(columns=[item, title], use_threads=False)
     try:
         texts = pa.table({"item": _texts(table[item]), "title": _texts(table[title])})
     except pa.ArrowNotImplementedError as error:
-        kind = table.schema.field(title).type
-        raise DataError(f"{key}.columns.title: {title!r} of {file.name} is {kind}; it must hold text") from error
+        raise _no_titles(key, title, file, kind) from error
     return texts, refusals([column.combine_chunks() for column in texts.columns])
+
+
+def _no_titles(key: str, title: str, file: InputFile, kind: Any) -> DataError:
+    return DataError(f"{key}.columns.title: {title!r} of {file.name} is {kind}; it must hold text")
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -44,7 +56,7 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _text(array: pa.Array) -> pa.Array:
-    if any(test(array.type) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)):
+    if any(test(array.type) for test in BINARY):
         # As they are: whether they are text is checked row by row.
         return pc.cast(array, pa.large_binary()).view(pa.large_string())
     return pc.cast(array, pa.large_string())

@@ -29,10 +29,12 @@ from recsys_dist.data.cluster import Progress, open_cluster
 from recsys_dist.data.collection import Collection, default_shards
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import (
+    MANIFEST,
     Dataset,
     Manifest,
     Shard,
 )
+from recsys_dist.data.hashed_file import hash_name
 from recsys_dist.data.input_blocks import InputBlock, find_blocks
 from recsys_dist.data.journal import Journal
 from recsys_dist.data.output import Output
@@ -101,6 +103,11 @@ def _base(config: PrepareConfig, output: Output, progress: Progress | None) -> D
         base = Dataset.open(output.url)
     except DataError as error:
         raise ConfigError(f"append: {error}") from error
+    if not base.folder.exists(hash_name(MANIFEST)):
+        raise ConfigError(
+            f"append: {output.url}/{hash_name(MANIFEST)} is missing, so that {MANIFEST} cannot be checked; "
+            "restore it, or prepare all files anew"
+        )
     require_same_rules(config, base.manifest, output.url)
     try:
         base.verify(lambda stage, done, total: progress(stage, done, total, 0) if progress else None)

@@ -112,9 +112,11 @@ def _telling(
 ) -> list[ColumnFacts]:
     """The columns of folders whose names tell a role that the name of no column in the file does.
 
-    Guessed by their values they would be taken for ratings, of which folders have few as well.
+    Guessed by their values they would be taken for ratings, of which folders have few as well. The date of a
+    folder is no timestamp where the file itself has one, which tells more.
     """
     told = {_named_role(column, fields) for column in columns} | {None}
+    told |= guess_roles(columns, fields).keys() & {"timestamp"}
     return [column for column in folder_columns if _named_role(column, fields) not in told]
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from recsys_dist.errors import DataError, StorageError
 from recsys_dist.filesystem import Filesystem
@@ -26,16 +26,18 @@ class TableFormat:
     name: str
     log: str
     files: str
+    """A pattern of the names in it, which other folders of that name do not hold."""
     export: str
 
 
 COPY = "for example with DuckDB: COPY (SELECT * FROM {reader}('{folder}')) TO 'ratings.parquet'"
 SPARK = "for example with Spark: spark.read.format('{reader}').load('{folder}').write.parquet('ratings')"
+ICEBERG = r"(v[0-9]+|[0-9]+-[0-9a-f-]+)(\.gz)?\.metadata\.json(\.gz)?"
 FORMATS = (
-    TableFormat("a Delta table", "_delta_log", "*", COPY.replace("{reader}", "delta_scan")),
-    TableFormat("an Iceberg table", "metadata", "*.metadata.json*", COPY.replace("{reader}", "iceberg_scan")),
-    TableFormat("a Hudi table", ".hoodie", "*", SPARK.replace("{reader}", "hudi")),
-    TableFormat("a Paimon table", "snapshot", "snapshot-*", SPARK.replace("{reader}", "paimon")),
+    TableFormat("a Delta table", "_delta_log", r".*", COPY.replace("{reader}", "delta_scan")),
+    TableFormat("an Iceberg table", "metadata", ICEBERG, COPY.replace("{reader}", "iceberg_scan")),
+    TableFormat("a Hudi table", ".hoodie", r".*", SPARK.replace("{reader}", "hudi")),
+    TableFormat("a Paimon table", "snapshot", r"snapshot-[0-9]+", SPARK.replace("{reader}", "paimon")),
 )
 
 
@@ -61,7 +63,7 @@ class TableGuard:
             if folder in self._cleared:
                 break
             for table in FORMATS:
-                if any(fnmatchcase(one, table.files) for one in self._names(f"{folder}/{table.log}")):
+                if any(re.fullmatch(table.files, one) for one in self._names(f"{folder}/{table.log}")):
                     url = folder if self.fs.is_local else str(self.fs.call("unstrip_protocol", folder))
                     self._refuse(table, url, "" if folder == path else f"{name} lies in ")
         self._cleared.update(_folders(path))
@@ -71,7 +73,7 @@ class TableGuard:
         for path in sorted(paths, key=lambda path: (path.count("/"), path)):
             *above, log, file = ["", *path.split("/")]
             for table in FORMATS:
-                if log == table.log and fnmatchcase(file, table.files):
+                if log == table.log and re.fullmatch(table.files, file):
                     self._refuse(table, "/".join([name, *above[1:]]), "")
 
     def _names(self, folder: str) -> list[str]:

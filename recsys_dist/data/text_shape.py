@@ -136,7 +136,16 @@ def _best_cut(name: str, lines: Sequence[str], least: int) -> _Cut:
             f"{name} is no table that can be told: none of the separators {shown} cuts most of its lines into the "
             f"same number of fields, {least} or more"
         )
-    return max(fitting, key=lambda cut: (min(cut.share, GOOD_SHARE), cut.num_fields))
+    # Words in a text column have blanks between them: a header of known names says more than the number of fields.
+    return max(
+        fitting, key=lambda cut: (_names_ratings(cut, lines[0]), min(cut.share, GOOD_SHARE), cut.num_fields)
+    )
+
+
+def _names_ratings(cut: _Cut, line: str) -> bool:
+    """Whether the first line, cut so, names two columns of ratings or more."""
+    names = split_names(line, cut.separator, cut.quote, cut.escape)
+    return len(names) == cut.num_fields and sum(map(is_known_name, names)) > 1
 
 
 def _cut(separator: str, lines: Sequence[str]) -> _Cut:

@@ -118,7 +118,8 @@ def _text(place: int, one: Any, wanted: Wanted) -> str:
     if isinstance(value, str):
         # Not what a subclass, such as an enumeration, is printed as.
         return str.__str__(value)
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    # NumPy takes a span of time for a whole number.
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64)
     if is_whole or (isinstance(value, Decimal) and value.as_tuple().exponent == 0):
         return _digits(place, int(value), wanted)
     if is_bytes(value):

@@ -63,7 +63,8 @@ def _number(place: int, one: Any) -> float:
     value = unwrapped(one)
     if isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0:
         raise WANTED.not_flat(f"with a {type(value).__name__} as ratings[{place}]")
-    if not isinstance(value, Real | Decimal) or isinstance(value, bool) or is_missing(value):
+    is_number = isinstance(value, Real | Decimal) and not isinstance(value, bool | np.timedelta64)
+    if not is_number or is_missing(value):
         raise WANTED.refused(place, value)
     try:
         return float(value)

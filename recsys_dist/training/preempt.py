@@ -91,8 +91,10 @@ class Preemption:
 
     def _watch(self) -> None:
         """Hear of each signal as it comes, and end a command whose main thread does not."""
+        arrivals = select.poll()
+        arrivals.register(self._arrivals, select.POLLIN)
         while not self._is_over.is_set():
-            select.select([self._arrivals], [], [])
+            arrivals.poll()
             self._take_arrivals()
             if self._must_end and self._is_by_hand and self._is_command and not self._is_over.wait(GRACE_S):
                 os._exit(INTERRUPTED_STATUS)

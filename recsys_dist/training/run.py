@@ -245,6 +245,10 @@ def _share_cores(world: World, config: TrainConfig) -> None:
     if world.size > 1:
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks_here))
-    elif config.model.kind == "mf" and (num_free := free_cores()) < (num_threads := torch.get_num_threads()):
+    elif (
+        config.model.kind == "mf"
+        and world.device.type == "cpu"
+        and (num_free := free_cores()) < (num_threads := torch.get_num_threads())
+    ):
         logger.warning("other programs keep cores busy: computing with %d of %d threads", num_free, num_threads)
         torch.set_num_threads(num_free)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, committed_names
-from recsys_dist.errors import DataError, RecsysDistError, refusal
+from recsys_dist.errors import ConfigError, DataError, RecsysDistError, refusal
 from recsys_dist.storage import Folder
 from recsys_dist.training.run_folder import STATUS, RunLock
 
@@ -55,7 +55,9 @@ class RunStatus:
         except BaseException as error:
             # What cannot be written, in a folder that is gone or on a full disk, must not hide the error itself.
             with contextlib.suppress(OSError, RecsysDistError):
-                self._fail(_reason(error))
+                # A mistake in the command says nothing of the run, which goes on with the right one.
+                if self._has_begun or not isinstance(error, ConfigError):
+                    self._fail(_reason(error))
             raise
 
     def _fail(self, reason: str) -> None:

@@ -320,3 +320,33 @@ def test_names_that_stand_twice_in_a_header_are_said(tmp_path):
     found = sniffed(tmp_path / "a.csv")
     assert found.missing == ("user",)
     assert "2 columns are named 'user'" in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"070701" + b"0" * 104 + b"a.csv\0user,item,rating\n1,2,3\n", "a cpio archive"),
+        (b"070707" + b"0" * 70 + b"a.csv\0user,item,rating\n1,2,3\n", "a cpio archive"),
+        (b"!<arch>\na.csv/  0  0  0  644  30  `\nuser,item,rating\n1,2,3\n", "an ar archive"),
+        (b"%%MatrixMarket matrix coordinate real general\n3 3 1\n1 2 3\n", "a Matrix Market file"),
+        (b'{"user":0,"item":0,"rating":1},\n' * 9, "JSON Lines"),
+    ],
+)
+def test_more_that_reads_like_lines_is_named(tmp_path, content, kind):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=kind):
+        sniffed(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("brackets.tsv", "".join(f"[{user}]\t[{item}]\t5\n" for user in range(5) for item in range(5))),
+        ("braces.tsv", "".join(f'{{"id":{user}}}\t{{"id":7}}\t3\n' for user in range(9))),
+        ("ratings.amazon.com.br", "user,item,rating\n1,2,3\n2,3,4\n"),
+        ("070701.csv", "070701,1,5\n070702,2,4\n"),
+    ],
+)
+def test_tables_that_begin_like_something_else_are_read(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert len(sniffed(tmp_path / name).columns) == 3

@@ -223,3 +223,10 @@ def test_inspect_shows_a_key_without_a_role_and_names_it_where_one_is_missing(tm
     found = sniffed(tmp_path)
     assert found.missing == ("user",)
     assert '# user: choose one of "bucket"' in to_yaml(found)
+
+
+def test_the_times_of_a_file_tell_more_than_the_date_of_its_folder(tmp_path):
+    folder = tmp_path / "date=2020-01-05"
+    folder.mkdir()
+    (folder / "r.csv").write_text("1,10,5,1126051300\n1,10,1,1126051200\n2,10,3,1126051201\n2,11,4,1126051202\n")
+    assert sniffed(tmp_path).tree["columns"]["timestamp"] == 3

@@ -312,3 +312,11 @@ def test_ratings_come_from_anywhere_too(ratings):
 def test_what_is_no_rating_is_refused_with_its_place(ratings, reason):
     with pytest.raises(DataError, match=reason):
         as_ratings(ratings, 1, 5)
+
+
+@pytest.mark.parametrize("unit", ["s", "ns", "Y"])
+def test_a_span_of_time_is_no_whole_number(unit):
+    with pytest.raises(DataError, match=r"ids\[1\] is"):
+        id_array(["a", np.timedelta64(5, unit)])
+    with pytest.raises(DataError, match=r"ratings\[0\] is"):
+        as_ratings([np.timedelta64(5, unit)], 0, 10)

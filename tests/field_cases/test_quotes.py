@@ -13,6 +13,7 @@ from recsys_dist.data.lines import FINE, Lines
 from recsys_dist.data.quoted_line import split_quoted
 from recsys_dist.data.quotes import misquoted
 from recsys_dist.data.rejects import Reason
+from recsys_dist.data.sniff import sniff
 from tests.contents import contents
 from tests.field_cases.inspected import FIELD_CASES, command, inspected, parsed, write_lines
 from tests.quoted import fields_of
@@ -210,3 +211,17 @@ def test_all_lines_at_once_are_judged_as_a_loop_over_characters_judges_each(text
     layout = Layout(",", quote, "utf-8", False, 3, {"user": 0, "item": 1, "rating": 2}, escape=escape)
     columns = cut_fields(lines, layout, is_first=True).columns
     assert [list(row) for row in zip(*(columns[name].to_pylist() for name in columns), strict=True)] == kept
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "separator"),
+    [
+        ("userId,title,rating", '{},"Film number 3 of all",4', ","),
+        ("user,item,rating,created_at", "{},7,4,Wed Jan 01 13:08:00 +0000 2008", ","),
+        ("user;item;rating;tags", "{};7;4;a,b,c,d,e", ";"),
+        ("user,item,rating,path", "{},7,4,a::b::c::d::e", ","),
+    ],
+)
+def test_a_header_of_known_names_tells_the_separator(tmp_path, header, row, separator):
+    path = write_lines(tmp_path / "a.csv", [row.format(user) for user in range(60)], header)
+    assert sniff("input.paths", str(path)).tree["separator"] == separator

@@ -140,3 +140,11 @@ def test_inspect_of_a_plain_folder_of_parquet_proposes_it(tmp_path):
         users = [f"u{n}" for n in range(30)]
         pq.write_table(pa.table({"user": users, "item": users, "rating": [n % 5 for n in range(30)]}), path)
     assert sniffed(tmp_path).tree["paths"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["snapshot/snapshot-2024-01.csv", "metadata/ratings.metadata.json.csv"])
+def test_folders_named_as_those_of_a_table_are_read(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_text("user,item,rating\n1,2,3\n2,3,4\n")
+    assert len(sniffed(tmp_path).columns) == 3

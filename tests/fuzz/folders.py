@@ -94,13 +94,16 @@ def damage(folder: Path, rng: np.random.Generator) -> str:
 
 def _record(file: Path) -> None:
     """Write size and hash of a changed file into the manifest that lists it, and that manifest's own hash."""
-    for folder in file.parents[:2]:
-        for manifest in (folder / name for name in MANIFESTS):
-            if manifest.is_file() and manifest != file:
-                _record_in(manifest, file)
-            committed = folder / "COMMITTED"
-            if manifest.is_file() and committed.is_file() and committed != file:
-                committed.write_text(hashlib.sha256(manifest.read_bytes()).hexdigest())
+    for manifest in (folder / name for folder in file.parents[:3] for name in MANIFESTS):
+        if not manifest.is_file():
+            continue
+        if manifest != file:
+            _record_in(manifest, file)
+        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        for name, line in (("COMMITTED", digest), ("manifest.sha256", f"{digest}  {manifest.name}\n")):
+            own = manifest.with_name(name)
+            if own.is_file() and own != file:
+                own.write_text(line)
 
 
 def _record_in(manifest: Path, file: Path) -> None:

@@ -154,8 +154,7 @@ def test_a_file_that_is_not_what_it_was_is_refused_by_name(settings, dataset, ca
     assert contents(dataset) == before
 
 
-def test_counts_that_contradict_each_other_are_found_without_the_hash_of_the_manifest(settings, dataset, capsys):
-    """Datasets of early versions have none."""
+def test_a_manifest_that_nothing_can_check_is_not_built_on(settings, dataset, capsys):
     (dataset / "manifest.sha256").unlink()
     edited(move_a_rating)(dataset / "manifest.json")
 
@@ -163,5 +162,6 @@ def test_counts_that_contradict_each_other_are_found_without_the_hash_of_the_man
 
     assert (code, error) == (
         2,
-        f"error: append: {dataset}/manifest.json is damaged: its counts contradict each other; nothing is added",
+        f"error: append: {dataset}/manifest.sha256 is missing, so that manifest.json cannot be checked; "
+        "restore it, or prepare all files anew",
     )

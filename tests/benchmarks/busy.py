@@ -2,18 +2,22 @@
 
     python -m tests.benchmarks.busy DATASET --loaded 4
 
-Times the whole command, the two in turns, and prints the seconds of each and the ratio of their medians.
+Times the whole command, the two in turns, and prints the seconds of each and the ratio of their medians. Exit code 1
+where it is above 1.5.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
 from tests.benchmarks.exits import loaded
 from tests.benchmarks.figures import BIN, ROOT, run
+
+LARGEST_RATIO = 1.5
 
 
 def seconds(dataset: str, ranks: int, epochs: int) -> float:
@@ -42,6 +46,7 @@ def main() -> None:
     for name, ranks in (("one process", 1), ("two ranks", 2)):
         print(f"{name}: " + ", ".join(f"{each:.1f} s" for each in taken[ranks]))
     print(f"one process takes {one / two:.2f} times as long as two ranks, beside {options.loaded} busy processes")
+    sys.exit(one / two > LARGEST_RATIO)
 
 
 if __name__ == "__main__":

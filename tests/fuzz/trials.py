@@ -94,14 +94,15 @@ def _run_apart(folder: Path, commands: Sequence[Sequence[str]], deadline_s: floa
     log = folder.parent / f"{folder.name}.log"
     child = os.fork()
     if child == 0:
-        _run(folder, commands, log)
-    status = _wait(child, deadline_s * len(commands))
+        _run(folder, commands, log, deadline_s)
+    # The child's own alarm comes first, but to a call that no signal interrupts.
+    status = _wait(child, 2 * deadline_s * len(commands))
     output = log.read_text(errors="replace") if log.exists() else ""
     log.unlink(missing_ok=True)
     return status, output
 
 
-def _run(folder: Path, commands: Sequence[Sequence[str]], log: Path) -> None:
+def _run(folder: Path, commands: Sequence[Sequence[str]], log: Path, deadline_s: float) -> None:
     """In the child: the commands, then the end without the interpreter's own."""
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
@@ -112,6 +113,7 @@ def _run(folder: Path, commands: Sequence[Sequence[str]], log: Path) -> None:
     local_workers.start_loading = lambda: None
     status = 0
     for command in commands:
+        signal.setitimer(signal.ITIMER_REAL, deadline_s)
         status = max(status, _run_one(command))
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.busy DATASET --loaded 4
 
-Times the whole command, the two in turns, and prints the seconds of each and the ratio of their medians. Exit code 1
-where it is above 1.5.
+Times the whole command, the two in turns, and prints the seconds of each and the ratio of their medians. Exit code
+1 where it is above 1.5.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def write_hashed(folder: Folder, name: str, data: bytes) -> None:
 
 
 def read_hashed(folder: Folder, name: str) -> bytes:
-    """The content of the file `name`; unchecked where no hash stands beside it, as early versions wrote none.
+    """The content of the file `name`; unchecked where no hash stands beside it.
 
     Raises `DataError` where it cannot be read, or differs from its hash.
     """

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.data.dataset import Dataset
@@ -67,3 +70,38 @@ def test_a_file_beside_its_hash_is_checked_and_one_without_is_not(tmp_path: Path
 
     (tmp_path / "manifest.sha256").unlink()
     assert read_hashed(folder, "manifest.json") == b'{"mean": 3.7}'
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    tree = json.loads((folder / "manifest.json").read_bytes())
+    change(tree)
+    (folder / "manifest.json").write_text(json.dumps(tree))
+
+
+def test_counts_of_a_manifest_that_contradict_its_files_are_found(tmp_path: Path) -> None:
+    def move_a_rating(tree: dict[str, Any]) -> None:
+        tree["num_ratings"]["test"] -= 1
+        tree["num_ratings"]["valid"] += 1
+
+    small_dataset(tmp_path / "data", num_ratings=600, num_shards=2)
+    edit_manifest(tmp_path / "data", move_a_rating)
+
+    with pytest.raises(DataError, match="its counts contradict each other"):
+        Dataset.open(str(tmp_path / "data"), verify=True)
+
+
+@pytest.mark.parametrize("reader", ["ids", "id batches", "counts"])
+def test_a_file_of_ids_with_other_rows_than_the_manifest_says_is_refused(tmp_path: Path, reader: str) -> None:
+    small_dataset(tmp_path / "data", num_ratings=600, num_shards=2)
+    name, read = READERS[reader]
+    path = tmp_path / "data" / name
+    pq.write_table(pq.read_table(path).slice(1), path)
+
+    def record(tree: dict[str, Any]) -> None:
+        (one,) = (one for one in tree["files"] if one["name"] == name)
+        one |= {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+    edit_manifest(tmp_path / "data", record)
+
+    with pytest.raises(DataError, match=rf"{name} has \d+ rows where manifest.json says"):
+        read(Dataset.open(str(tmp_path / "data")))

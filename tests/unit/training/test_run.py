@@ -154,6 +154,17 @@ def test_a_start_that_is_refused_marks_a_broken_run_but_no_finished_one(dataset,
     assert "is damaged" in status(tmp_path / "preempted")["error"]
 
 
+def test_a_mistake_in_the_command_leaves_the_status_of_a_saved_run(dataset, tmp_path):
+    train(tmp_path / "run", dataset, lambda: True)
+    before = status(tmp_path / "run")
+
+    with pytest.raises(ConfigError, match="seed is 7"):
+        train(tmp_path / "run", dataset, seed=7)
+
+    assert status(tmp_path / "run") == before
+    assert before["state"] == "preempted"
+
+
 def emptied(path):
     for entry in path.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

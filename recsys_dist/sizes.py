@@ -8,18 +8,20 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ByteSize, TypeAdapter
 
 # pydantic reads the beginning of a text alone: of 4,5GiB 4 bytes.
-WHOLE = re.compile(r"\s*(\d*\.?\d+)\s*([a-zA-Z]*)\s*", re.ASCII)
+# Nor does it refuse parts of a byte.
+WHOLE = re.compile(r"\s*(\d+\s*[a-zA-Z]*|\d*\.\d+\s*[a-zA-Z]{2,})\s*", re.ASCII)
 
 
 def parse_size(size: Any) -> Any:
-    """The number of bytes that a text says; what is no text is left to be validated.
+    """The number of bytes that a text says; a whole number is left to be validated.
 
     Raises `ValueError` where it says none.
     """
-    if not isinstance(size, str):
+    if not isinstance(size, str | float) or (isinstance(size, float) and size.is_integer()):
         return size
     try:
-        num_bytes = int(TypeAdapter(ByteSize).validate_python(size)) if WHOLE.fullmatch(size) else 0
+        is_size = WHOLE.fullmatch(str(size)) is not None
+        num_bytes = int(TypeAdapter(ByteSize).validate_python(size)) if is_size else 0
     except (ValueError, OverflowError):
         num_bytes = 0
     if num_bytes < 1:

@@ -51,7 +51,7 @@ def check_member(member: ZipInfo, name: str) -> None:
         raise DataError(
             f"{name} is packed by method {member.compress_type}; unpack the archive and name its files"
         )
-    if member.filename.endswith(ARCHIVES):
+    if member.filename.lower().endswith(ARCHIVES):
         raise DataError(f"{name} is an archive within an archive; unpack the outer one and name its files")
 
 

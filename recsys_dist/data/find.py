@@ -7,6 +7,7 @@ A path is a file, a folder with all files below it, a zip archive with all files
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,6 +25,9 @@ from recsys_dist.errors import DataError, StorageError
 from recsys_dist.filesystem import Filesystem, reason
 from recsys_dist.plain_text import is_utf8
 
+INTO_ARCHIVE = re.compile(
+    rf"(?P<archive>.*?(?:{'|'.join(map(re.escape, ARCHIVES))}))/(?P<member>.+)", re.IGNORECASE | re.DOTALL
+)
 PARQUET_NAMES = (".parquet", ".pq")
 OFFICE_MEMBER = "[Content_Types].xml"
 GLOB_SIGNS = "*?["
@@ -108,7 +112,7 @@ class _Search:
         return _format_of(path, self.settings.format) == "parquet"
 
     def _file(self, fs: Filesystem, path: str, name: str, is_part: bool) -> Iterator[InputFile]:
-        if path.endswith(ARCHIVES):
+        if path.lower().endswith(ARCHIVES):
             yield from self._members(fs, path, name, wanted=None)
             return
         size, stamp = stamp_of(fs, path)
@@ -164,10 +168,8 @@ def _file_above(fs: Filesystem) -> str:
 
 def _split_archive(path: str) -> tuple[str, str | None]:
     """`a/b.zip/c/d.csv` as `a/b.zip` and `c/d.csv`; None for the second where the path leads into no archive."""
-    for suffix in ARCHIVES:
-        before, inside, after = path.partition(f"{suffix}/")
-        if inside and after:
-            return before + suffix, after
+    if (found := INTO_ARCHIVE.fullmatch(path)) is not None:
+        return found["archive"], found["member"]
     return path, None
 
 
@@ -181,4 +183,4 @@ def _is_wanted(member: str, wanted: str | None) -> bool:
 def _format_of(name: str, file_format: FileFormat) -> Literal["csv", "parquet"]:
     if file_format != "auto":
         return file_format
-    return "parquet" if name.endswith(PARQUET_NAMES) else "csv"
+    return "parquet" if name.lower().endswith(PARQUET_NAMES) else "csv"

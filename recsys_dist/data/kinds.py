@@ -58,9 +58,9 @@ KINDS = (
     (rb"RD[XAB][23]\n", "a file of R", EXPORT),
     (rb"<stata_dta>", "a Stata file", EXPORT),
     (rb"\$FL[23]@\(#\)", "an SPSS file", EXPORT),
-    (rb"%PDF-", "a PDF document", "which is not read; name the table itself"),
+    (rb"%PDF-[0-9]", "a PDF document", "which is not read; name the table itself"),
     (
-        rb"(\xef\xbb\xbf)?\s{0,64}(?i:<!DOCTYPE html|<html)",
+        rb"(\xef\xbb\xbf)?\s{0,64}(?i:<!DOCTYPE html|<html[\s>])",
         "an HTML page",
         "and no table; download the file again",
     ),
@@ -71,7 +71,7 @@ KINDS = (
 """How files begin that are not the text they are taken for, what people call them and what to do with them."""
 TAR = "a tar archive, which is not read; unpack it and name its folder or the files in it"
 TAR_NAME = re.compile(r"\.(tar(\.\w+)?|t(gz|az|bz|bz2|xz|zst|lz))$", re.IGNORECASE)
-PACKED_NAME = re.compile(r"\.(br|deflate|lzo|lzo_deflate|snappy)$")
+PACKED_NAME = re.compile(r"\.(br|deflate|lzo|lzo_deflate|snappy)$", re.IGNORECASE)
 """Packings that have no beginning of their own."""
 NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a]")
 TAR_BLOCK, TAR_CHECKSUM = 512, slice(148, 156)

@@ -25,13 +25,13 @@ _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa
 
 def packing_of(name: str) -> Packing | None:
     """How a file of this name is packed; None where it is not."""
-    return next((packing for suffix, packing in SUFFIXES.items() if name.endswith(suffix)), None)
+    return next((packing for suffix, packing in SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
 def without_packing(name: str) -> str:
     """The name that the file has unpacked."""
-    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-    return name.removesuffix(suffix)
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
 
 
 @dataclass

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.input_config import TimestampFormat
 
-WHOLE_NUMBER = r"^-?[0-9]+$"
-DECIMAL_NUMBER = r"^(?P<sign>-?)(?P<whole>[0-9]{1,18})(?:[.](?P<digits>[0-9]*))?$"
-ANY_NUMBER = re.compile(r"-?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,3})?")
+WHOLE_NUMBER = r"^[+-]?[0-9]+$"
+DECIMAL_NUMBER = r"^(?P<sign>[+-]?)(?P<whole>[0-9]{1,18})(?:[.](?P<digits>[0-9]*))?$"
+ANY_NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,3})?")
 SAFE_DIGITS = 18
 """So many digits always fit an int64."""
 LONGEST_NUMBER = 64

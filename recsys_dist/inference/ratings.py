@@ -34,7 +34,7 @@ def _as_floats(column: Column) -> Floats:
     if not len(column):
         return np.empty(0, np.float32)
     if isinstance(column, list):
-        return np.array([_number(place, one) for place, one in enumerate(column)], np.float32)
+        return _of_numpy(np.array([_number(place, one) for place, one in enumerate(column)], np.float64))
     if isinstance(column, np.ndarray):
         return _of_numpy(column)
     return _of_numpy(_of_arrow(column))
@@ -56,7 +56,9 @@ def _of_numpy(array: NDArray[Any]) -> Floats:
     missing = np.flatnonzero(np.isnan(array))
     if len(missing):
         raise WANTED.refused(int(missing[0]), array[missing[0]])
-    return array.astype(np.float32)
+    # What is too large becomes infinite, which is outside every range.
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _number(place: int, one: Any) -> float:

@@ -113,9 +113,9 @@ def _run_in(
     with tracker:
         tracker.say(_opening(folder, start, config, dataset))
         outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
+        collectives.together("writing the status", lambda: status.end(outcome.value, trainer.epochs_done))
         if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:
             tracker.say(f"best: epoch {best[0]}, valid RMSE {best[1]:.4f}, which merge takes")
-    collectives.together("writing the status", lambda: status.end(outcome.value, trainer.epochs_done))
     return outcome
 
 

@@ -289,6 +289,8 @@ TEXTS = {
     "PK": ("PK,i,3\nPAR1,j,4\n", [("PK", "i", 3.0), ("PAR1", "j", 4.0)]),
     "PAR1": ("PAR1,i,3\n7z,j,4\n", [("PAR1", "i", 3.0), ("7z", "j", 4.0)]),
     "BZh": ("BZh9,i,3\nRar!,j,4\n", [("BZh9", "i", 3.0), ("Rar!", "j", 4.0)]),
+    "a page": ("<html1>,i,3\n<html2>,j,4\n", [("<html1>", "i", 3.0), ("<html2>", "j", 4.0)]),
+    "a document": ("%PDF-a,i,3\n%PDF-b,j,4\n", [("%PDF-a", "i", 3.0), ("%PDF-b", "j", 4.0)]),
     "FEA1": ("FEA1,i,3\nObj,j,4\n", [("FEA1", "i", 3.0), ("Obj", "j", 4.0)]),
 }
 
@@ -350,3 +352,22 @@ def test_more_that_reads_like_lines_is_named(tmp_path, content, kind):
 def test_tables_that_begin_like_something_else_are_read(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     assert len(sniffed(tmp_path / name).columns) == 3
+
+
+TWO_ROWS = "user,item,rating\n1,2,3\n2,3,4\n"
+
+
+def upper_case_files(folder):
+    """The same rows in files whose names end in upper case."""
+    with gzip.open(folder / "A.CSV.GZ", "wt") as file:
+        file.write(TWO_ROWS)
+    with zipfile.ZipFile(folder / "A.ZIP", "w") as archive:
+        archive.writestr("R.CSV", TWO_ROWS)
+    table = pa.table({"user": [1, 2], "item": [2, 3], "rating": [3.0, 4.0]})
+    pa.parquet.write_table(table, folder / "A.PARQUET")
+
+
+@pytest.mark.parametrize("name", ["A.CSV.GZ", "A.ZIP", "A.ZIP/R.CSV", "A.PARQUET"])
+def test_endings_are_told_in_upper_case_too(tmp_path, name):
+    upper_case_files(tmp_path)
+    assert read(configure(tmp_path / name)) == ([("1", "2", 3.0), ("2", "3", 4.0)], [])

@@ -60,7 +60,7 @@ def test_every_size_is_written_alike(tmp_path, key, text, num_bytes):
 
 @pytest.mark.parametrize("key", SIZES)
 @pytest.mark.parametrize(
-    "text", ["much", "4,5GiB", "4GiBs", "4 GiB free", "-1GiB", "0GiB", "'[4]'", "4 4GiB", "nan"]
+    "text", ["much", "4,5GiB", "4GiBs", "4 GiB free", "-1GiB", "0GiB", "1.9", "1.5B", "'[4]'", "4 4GiB", "nan"]
 )
 def test_what_is_no_size_is_refused_in_one_line(tmp_path, key, text):
     with pytest.raises(ConfigError, match=rf"{re.escape(key)}: .*not a size such as 4GiB or 500MB") as refused:

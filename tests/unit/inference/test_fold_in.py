@@ -318,6 +318,8 @@ def test_the_last_rating_of_an_item_counts(tmp_path, dataset):
         np.array(["3"], object),
         np.array([0], "M8[D]"),
         [10**400],
+        [1e39],
+        np.array([1e39]),
         [3.0, 3.0],
         [[3.0]],
     ],

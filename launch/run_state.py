@@ -10,7 +10,7 @@ import sys
 import time
 
 from recsys_dist.errors import DataError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 
 def read_state(run_dir: str) -> str:

@@ -25,7 +25,7 @@ from recsys_dist.data.dataset import (
     block_name,
     ratings_name,
 )
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 
 def write_dataset(

@@ -24,7 +24,7 @@ from recsys_dist.checkpoint.manifest import (
     read_manifest,
 )
 from recsys_dist.errors import CheckpointError, DataError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 CHECKPOINTS = "checkpoints"
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from recsys_dist.errors import CheckpointError
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 MANIFEST = "checkpoint.json"
 COMMITTED = "COMMITTED"

@@ -20,7 +20,7 @@ from recsys_dist.checkpoint.model_folder import MODEL_FILE, ModelManifest, Model
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.errors import CheckpointError, DataError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 
 class SavedRun(StateReader, Protocol):

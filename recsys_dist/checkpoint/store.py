@@ -40,7 +40,7 @@ from recsys_dist.checkpoint.manifest import (
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import CheckpointError, RecsysDistError, StorageError, TrainingError
-from recsys_dist.storage import Folder, sync_folder
+from recsys_dist.storage.folder import Folder, sync_folder
 
 FILE_BYTES = 64 << 20
 """What a save holds thrice at a time, beside the rows themselves."""

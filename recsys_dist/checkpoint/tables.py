@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from recsys_dist.errors import CheckpointError, DataError
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 CHUNK_ROWS = 65_536
 

@@ -14,7 +14,7 @@ from recsys_dist.data.dataset import SPLITS
 
 if TYPE_CHECKING:
     from recsys_dist.data.dataset import Dataset, Manifest, Shard
-    from recsys_dist.storage import FileRecord
+    from recsys_dist.storage.folder import FileRecord
 
 
 def print_manifest(dataset: Dataset) -> None:

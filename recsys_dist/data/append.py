@@ -50,7 +50,7 @@ from recsys_dist.data.tables import id_schema, write_table
 from recsys_dist.data.timestamps import Moments
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 ADDED_ITEMS = "items.added"
 logger = logging.getLogger(__name__)

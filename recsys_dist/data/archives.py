@@ -15,7 +15,7 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, Z
 
 from recsys_dist.data.packing import Unpacked, too_large
 from recsys_dist.errors import DataError
-from recsys_dist.filesystem import reason
+from recsys_dist.storage.filesystem import reason
 
 ENCRYPTED = 1 << 0
 END_RECORD, END_RECORD_BYTES = b"PK\5\6", 22

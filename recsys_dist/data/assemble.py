@@ -18,7 +18,7 @@ from recsys_dist.data.order import sort_pairs, stable_order
 from recsys_dist.data.scratch import Scratch, narrow, narrow_ratings, wide_ratings
 from recsys_dist.data.split import TRAIN
 from recsys_dist.data.tables import index_dtype, write_ratings
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 ITEM_INDEX = "items.index"
 

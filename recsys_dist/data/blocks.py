@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from recsys_dist.errors import DataError
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 INT32_COLUMNS = 2**31
 _DTYPES: dict[str, np.dtype[Any]] = {

@@ -36,11 +36,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from recsys_dist.arrow import open_parquet, read_parquet
 from recsys_dist.data.blocks import Block, read_block
 from recsys_dist.data.hashed_file import read_hashed
 from recsys_dist.errors import DataError
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.arrow import open_parquet, read_parquet
+from recsys_dist.storage.folder import FileRecord, Folder
 
 Side = Literal["users", "items"]
 Split = Literal["train", "valid", "test"]

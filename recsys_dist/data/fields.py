@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
-from recsys_dist.arrow import own_memory
 from recsys_dist.data.hive import repeated
 from recsys_dist.data.item_lines import ItemLines
 from recsys_dist.data.layout import Layout
@@ -25,6 +24,7 @@ from recsys_dist.data.quotes import misquoted
 from recsys_dist.data.rejects import Reason
 from recsys_dist.data.text_checks import refusals
 from recsys_dist.errors import DataError
+from recsys_dist.storage.arrow import own_memory
 
 _SPARE_SEPARATORS = "\x1f\x1e\x1d\x1c\x1b\x1a\x01\x02\x03\x04\x05\x06\x07"
 

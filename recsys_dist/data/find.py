@@ -22,8 +22,8 @@ from recsys_dist.data.packing import packing_of, without_packing
 from recsys_dist.data.sources import InputFile, stamp_of
 from recsys_dist.data.table_formats import TableGuard
 from recsys_dist.errors import DataError, StorageError
-from recsys_dist.filesystem import Filesystem, reason
 from recsys_dist.plain_text import is_utf8
+from recsys_dist.storage.filesystem import Filesystem, reason
 
 INTO_ARCHIVE = re.compile(
     rf"(?P<archive>.*?(?:{'|'.join(map(re.escape, ARCHIVES))}))/(?P<member>.+)", re.IGNORECASE | re.DOTALL

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import PurePosixPath
 
 from recsys_dist.errors import DataError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 
 def hash_name(name: str) -> str:

@@ -23,7 +23,7 @@ from recsys_dist.data.hashed_file import hash_name, write_hashed
 from recsys_dist.data.journal import done_tasks
 from recsys_dist.data.scratch import Scratch
 from recsys_dist.errors import BrokenOffError, ConfigError, DataError, StorageError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 SCRATCH = "scratch"
 # The manifest goes first: from then on nothing takes what remains for a dataset.

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from recsys_dist.errors import DataError
-from recsys_dist.filesystem import reason
+from recsys_dist.storage.filesystem import reason
 
 Packing = Literal["gzip", "bzip2", "Zstandard", "zip"]
 SUFFIXES: dict[str, Packing] = {".gz": "gzip", ".bz2": "bzip2", ".zst": "Zstandard", ".zip": "zip"}

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys_dist import arrow
 from recsys_dist.data.config import RatingRules
 from recsys_dist.data.hive import folder_values, repeated, wanted_values
 from recsys_dist.data.input_config import Column, RatingColumns, TimestampFormat
@@ -30,6 +29,7 @@ from recsys_dist.data.sources import InputFile, open_file
 from recsys_dist.data.text_checks import readable, refusals
 from recsys_dist.data.timestamps import parse_timestamps, tells_moments
 from recsys_dist.errors import DataError
+from recsys_dist.storage import arrow
 
 BATCH_ROWS = 1 << 20
 PROBE_ROWS = 4096

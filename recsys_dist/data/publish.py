@@ -32,7 +32,7 @@ from recsys_dist.data.split import Cutoffs, describe
 from recsys_dist.data.tables import REJECTS_SCHEMA, id_schema, write_table
 from recsys_dist.data.titles import find_titles
 from recsys_dist.data.vocab import all_item_ids
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 
 def manifest_of(

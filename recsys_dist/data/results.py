@@ -23,7 +23,7 @@ from recsys_dist.data.item_lines import LastItem
 from recsys_dist.data.partition import RunInfo
 from recsys_dist.data.settled import Buckets
 from recsys_dist.data.shards import SettledInfo
-from recsys_dist.storage import FileRecord
+from recsys_dist.storage.folder import FileRecord
 
 PLAIN = (type(None), bool, int, float, str)
 

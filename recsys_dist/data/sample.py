@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from recsys_dist.data.kinds import check_begins_as_text
 from recsys_dist.data.sources import InputFile, first_bytes, read_blocks
 from recsys_dist.errors import DataError
-from recsys_dist.filesystem import Filesystem
+from recsys_dist.storage.filesystem import Filesystem
 
 SAMPLE_BYTES = 1 << 20
 CONTROL = bytes(code for code in range(32) if chr(code) not in "\t\n\r")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.blocks import read_arrays, write_arrays
 from recsys_dist.data.hashing import text_buffers
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 FORMAT = 3
 """Of what tasks leave here for others: a preparation does not go on with files of another."""

@@ -15,7 +15,7 @@ from recsys_dist.data.archives import open_member
 from recsys_dist.data.dataset import Split
 from recsys_dist.data.packing import Packing, unpacked
 from recsys_dist.errors import DataError
-from recsys_dist.filesystem import Filesystem
+from recsys_dist.storage.filesystem import Filesystem
 
 MAX_LINE_BYTES = 1 << 16
 """A longer line is refused; it bounds what has to be read beyond a block."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from recsys_dist.errors import DataError, StorageError
-from recsys_dist.filesystem import Filesystem
+from recsys_dist.storage.filesystem import Filesystem
 
 NO_FOLDERS = ("http://", "https://")
 """Filesystems that tell of no folder above a file."""

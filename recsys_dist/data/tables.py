@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.data.blocks import INT32_COLUMNS
 from recsys_dist.data.dataset import Side
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 ROW_GROUP_ROWS = 1 << 20
 REJECTS_SCHEMA = pa.schema(

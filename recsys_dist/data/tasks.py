@@ -26,7 +26,7 @@ from recsys_dist.data.sources import read_blocks
 from recsys_dist.data.split import Cutoffs
 from recsys_dist.data.time_range import fit_run
 from recsys_dist.data.vocab import merge_items, translate_items
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 
 def parse(scratch_url: str, block: InputBlock, config: PrepareConfig) -> list[RunInfo]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.order import Order, scorer
 from recsys_dist.inference.recommend import best_items, known_users
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 LIST_FORMATS = (".json", ".csv")
 

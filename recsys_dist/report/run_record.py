@@ -14,7 +14,7 @@ from recsys_dist.checkpoint.manifest import CheckpointName
 from recsys_dist.config import parse_settings
 from recsys_dist.errors import DataError
 from recsys_dist.report.record import Record
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run_folder import CONFIG, METRICS, STATUS
 

@@ -25,7 +25,7 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, TrainingError
 from recsys_dist.sigterm import ended_by_sigterm
 from recsys_dist.spawning import without_main_program
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.autorec_tables import OPTIMIZER
 from recsys_dist.training.config import CheckpointSettings, TrainConfig
 from recsys_dist.training.memory import keep_freed_memory

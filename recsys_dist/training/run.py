@@ -24,7 +24,7 @@ from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.threads import NUM_THREADS, free_cores
 from recsys_dist.training.autorec_memory import require_room
 from recsys_dist.training.autorec_trainer import AutorecTrainer

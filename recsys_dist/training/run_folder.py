@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO
 
 from recsys_dist.errors import ConfigError, TrainingError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 CONFIG = "config.yaml"
 STATUS = "status.json"

@@ -19,7 +19,7 @@ from typing import Any
 
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, committed_names
 from recsys_dist.errors import ConfigError, DataError, RecsysDistError, refusal
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.run_folder import STATUS, RunLock
 
 LONGEST_ERROR = 2000

@@ -20,7 +20,7 @@ from recsys_dist.checkpoint.checkpoint import Checkpoint, find_checkpoint
 from recsys_dist.config import parse_settings
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.errors import ConfigError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.autorec_search import AutorecSearch
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping

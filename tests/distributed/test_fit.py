@@ -9,7 +9,7 @@ import torch
 
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.errors import TrainingError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.fit import Outcome
 from recsys_dist.training.preempt import watch_for_preemption

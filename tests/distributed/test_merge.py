@@ -10,7 +10,7 @@ from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from tests.merged import SavedRun, autorec_run, mf_run
 from tests.prepared import small_dataset
 from tests.ranks import run_ranks

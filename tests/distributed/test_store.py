@@ -7,7 +7,7 @@ import torch
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import CheckpointError, TrainingError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from tests.ranks import run_ranks
 from tests.states import same_tensors, single_collectives, state_of_rank, whole_tables
 from tests.threads import run_threads

@@ -20,7 +20,7 @@ from recsys_dist.cli import main
 from recsys_dist.console import new_console
 from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.plain_text import printable
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from tests.field_cases.commands import ASCII, DEADLINE_S, command, one_line, run, run_unread
 from tests.merged import autorec_run, mf_run, write_merged
 from tests.prepared import small_dataset

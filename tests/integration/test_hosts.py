@@ -19,7 +19,7 @@ from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed
 from recsys_dist.checkpoint.compare import content_digests, find_differences
 from recsys_dist.config import load_settings
 from recsys_dist.distributed.world import World
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.parity import AUTOREC_TOLERANCE, ParityRun
 from recsys_dist.training.run import train

@@ -24,7 +24,7 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError, StorageError
 from recsys_dist.inference.evaluate import evaluate
 from recsys_dist.inference.model import load_model
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import run_training, train
 from tests.dask_processes import dask_processes

@@ -22,7 +22,7 @@ from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.data.prepare import prepare
 from recsys_dist.errors import BrokenOffError, ConfigError, DataError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 NAMED = {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}
 RULES = {

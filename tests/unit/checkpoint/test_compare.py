@@ -14,7 +14,7 @@ from recsys_dist.checkpoint.checkpoint import Checkpoint
 from recsys_dist.checkpoint.compare import Difference, content_digests, find_differences, joint_digest
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from tests.states import single_collectives, state_of_rank, whole_tables
 from tests.threads import run_threads
 

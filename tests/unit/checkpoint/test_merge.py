@@ -21,7 +21,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.inference.model import load_model
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from tests.merged import PRECISION_DOF, SavedRun, autorec_run, mf_run, train_matrix, write_merged
 from tests.prepared import small_dataset
 

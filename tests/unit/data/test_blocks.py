@@ -23,7 +23,7 @@ from recsys_dist.data.settled import Run
 from recsys_dist.data.shards import RUNS, collect_shard
 from recsys_dist.data.vocab import merge_items, translate_items
 from recsys_dist.errors import DataError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 
 SOUND = Block(
     5, np.array([0, 2, 2, 3], np.int64), np.array([0, 7, 3], np.int32), np.array([1.0, 2.0, 3.0], np.float32)

@@ -14,7 +14,7 @@ import pytest
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.data.hashed_file import read_hashed, write_hashed
 from recsys_dist.errors import DataError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from tests.prepared import small_dataset
 
 READERS: dict[str, tuple[str, Callable[[Dataset], Any]]] = {

@@ -9,7 +9,7 @@ from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import TrainingError
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import EpochResult

@@ -13,7 +13,7 @@ from recsys_dist.config import parse_settings
 from recsys_dist.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.report.run_record import RunRecord
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.fit import Outcome

@@ -8,7 +8,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import EpochRecord, Tracker
 

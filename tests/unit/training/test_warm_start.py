@@ -10,7 +10,7 @@ import torch
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.errors import ConfigError
-from recsys_dist.storage import Folder
+from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.autorec_search import AutorecSearch, Choice, first_choice
 from recsys_dist.training.config import AutorecSettings, TrainConfig

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from recsys_dist.errors import DataError, StorageError
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.folder import FileRecord, Folder
 
 
 @pytest.fixture(params=["disk", "memory"])

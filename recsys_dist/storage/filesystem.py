@@ -13,7 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from recsys_dist.errors import ConfigError, DataError, RecsysDistError, StorageError
-from recsys_dist.remote import ATTEMPTS, connection_options, masked, refuse_credentials
+from recsys_dist.storage.remote import ATTEMPTS, connection_options, masked, refuse_credentials
 
 STAMPS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
 """What filesystems call that of a file which changes with its content, the surest first."""

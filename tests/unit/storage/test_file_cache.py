@@ -14,8 +14,8 @@ import fsspec
 import pytest
 
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.file_cache import KEEP_DAYS
-from recsys_dist.storage import FileRecord, Folder
+from recsys_dist.storage.file_cache import KEEP_DAYS
+from recsys_dist.storage.folder import FileRecord, Folder
 
 CONTENT = os.urandom(20_000)
 

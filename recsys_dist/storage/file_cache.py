@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.remote import ATTEMPTS
+from recsys_dist.storage.remote import ATTEMPTS
 
 VARIABLE = "RECSYS_DIST_CACHE"
 KEEP_DAYS = 30

@@ -7,9 +7,9 @@ import pytest
 
 from recsys_dist.cli import main
 from recsys_dist.errors import ConfigError
-from recsys_dist.filesystem import reason
-from recsys_dist.remote import connection_options, masked
-from recsys_dist.storage import Folder
+from recsys_dist.storage.filesystem import reason
+from recsys_dist.storage.folder import Folder
+from recsys_dist.storage.remote import connection_options, masked
 
 SECRET = "Wj4lr/X+secret0"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from recsys_dist.arrow import own_memory, read_parquet
+from recsys_dist.storage.arrow import own_memory, read_parquet
 from tests.merged import mf_run, write_merged
 from tests.prepared import small_dataset
 

@@ -24,9 +24,9 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recsys_dist.errors import DataError, StorageError
-from recsys_dist.file_cache import FileCache
-from recsys_dist.filesystem import Filesystem
-from recsys_dist.remote import ATTEMPTS
+from recsys_dist.storage.file_cache import FileCache
+from recsys_dist.storage.filesystem import Filesystem
+from recsys_dist.storage.remote import ATTEMPTS
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -240,7 +240,7 @@ class Folder:
         raise self._damaged(record)
 
     def local_copy(self, record: FileRecord) -> Path:
-        """A file on the local disk: the file itself, or a copy of it in the cache (see file_cache.py).
+        """A file on the local disk: the file itself, or a copy of it in the cache (see storage/file_cache.py).
 
         Raises `DataError` where its size, or the content of one that is fetched, differs from the record.
         """

@@ -4,7 +4,7 @@
     model = recsys_dist.load_model("models/ml1m")
 
 Importing the package is cheap: torch is imported with the first use of `load_model`, and its threads are told how
-to wait (see threads.py).
+to wait (see process/threads.py).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from recsys_dist.threads import settle_waiting
+from recsys_dist.process.threads import settle_waiting
+from recsys_dist.version import __version__
 
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model, load_model
 
-__version__ = "0.1.0"
 __all__ = ["Model", "__version__", "load_model"]
 
 

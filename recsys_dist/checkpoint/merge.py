@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from pydantic import JsonValue
 
-from recsys_dist import __version__
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.checkpoint.merge_autorec import StageProgress, write_autorec
 from recsys_dist.checkpoint.merge_mf import write_mf
@@ -21,6 +20,7 @@ from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage.folder import Folder
+from recsys_dist.version import __version__
 
 
 class SavedRun(StateReader, Protocol):

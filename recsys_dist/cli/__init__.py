@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recsys_dist.threads import settle_waiting
+from recsys_dist.process.threads import settle_waiting
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -33,7 +33,7 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
     from recsys_dist.cli.tables import print_outcome
     from recsys_dist.config import load_settings
     from recsys_dist.distributed.elastic import report_errors
-    from recsys_dist.training.preempt import as_command
+    from recsys_dist.process.preemption import as_command
 
     with report_errors(), as_command():
         from recsys_dist.training.config import TrainConfig

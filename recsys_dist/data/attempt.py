@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-import recsys_dist
 from recsys_dist.data import scratch
 from recsys_dist.data.config import PrepareConfig
 from recsys_dist.data.sources import InputFile
+from recsys_dist.version import __version__
 
 ATTEMPT = "attempt.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -51,7 +51,7 @@ class Attempt(BaseModel):
         return cls(
             settings=config.model_dump(mode="json", exclude=NOT_DECIDING),
             versions={
-                "recsys_dist": recsys_dist.__version__,
+                "recsys_dist": __version__,
                 "scratch": str(scratch.FORMAT),
                 "numpy": np.__version__,
                 "pyarrow": pa.__version__,

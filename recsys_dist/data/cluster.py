@@ -23,7 +23,7 @@ from recsys_dist.data.config import ClusterSettings
 from recsys_dist.data.local_workers import HEAP, start_method
 from recsys_dist.data.slurm import slurm_client
 from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
-from recsys_dist.spawning import without_main_program
+from recsys_dist.process.spawning import without_main_program
 
 # With the start of the program, whoever waits has the answer within ten seconds.
 CONNECT_TIMEOUT_S = 7

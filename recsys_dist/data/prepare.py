@@ -47,7 +47,7 @@ from recsys_dist.data.shards import RUNS
 from recsys_dist.data.titles import Titles, find_titles_files, read_titles
 from recsys_dist.data.vocab import ITEM_IDS, rank_items
 from recsys_dist.errors import ConfigError, DataError, StorageError
-from recsys_dist.sigterm import ended_by_sigterm
+from recsys_dist.process.sigterm import ended_by_sigterm
 from recsys_dist.storage.folder import FileRecord, Folder
 
 logger = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from recsys_dist.data.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
+from recsys_dist.process.free_memory import free_bytes
 from recsys_dist.training.autorec_optimizer import steps_by_blocks
 from recsys_dist.training.autorec_search import AutorecSearch
 from recsys_dist.training.autorec_shares import Shares, layer_bytes, parameter_bytes
 from recsys_dist.training.config import AutorecSettings
-from recsys_dist.training.free_memory import free_bytes
 from recsys_dist.training.held_back import can_judge
 
 

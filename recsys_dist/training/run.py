@@ -15,7 +15,6 @@ import torch
 import yaml
 from pydantic import JsonValue
 
-import recsys_dist
 from recsys_dist.checkpoint.checkpoint import Checkpoint
 from recsys_dist.checkpoint.model_folder import MODEL_FILE
 from recsys_dist.checkpoint.store import CheckpointStore
@@ -24,8 +23,9 @@ from recsys_dist.data.dataset import MANIFEST, Dataset
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
+from recsys_dist.process.preemption import watch_for_preemption
+from recsys_dist.process.threads import NUM_THREADS, free_cores
 from recsys_dist.storage.folder import Folder
-from recsys_dist.threads import NUM_THREADS, free_cores
 from recsys_dist.training.autorec_memory import require_room
 from recsys_dist.training.autorec_trainer import AutorecTrainer
 from recsys_dist.training.bfloat16 import require_bfloat16
@@ -34,13 +34,13 @@ from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.em_trainer import EmTrainer
 from recsys_dist.training.fit import Outcome, fit
 from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory
-from recsys_dist.training.preempt import watch_for_preemption
 from recsys_dist.training.run_folder import CONFIG, RunLock
 from recsys_dist.training.run_status import RunStatus
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.trainer import Trainer
 from recsys_dist.training.warm_start import warm_start
+from recsys_dist.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def _facts(dataset: Dataset) -> dict[str, JsonValue]:
     return {
         "dataset_digest": dataset.digest,
         "split_fingerprint": dataset.manifest.split.fingerprint,
-        "recsys_dist_version": recsys_dist.__version__,
+        "recsys_dist_version": __version__,
         "torch_version": torch.__version__,
     }
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from recsys_dist.spawning import without_main_program
+from recsys_dist.process.spawning import without_main_program
 from tests.prepared import small_dataset
 
 PREPARE = """

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_dist.training.preempt import SAME_PRESS_S
+from recsys_dist.process.preemption import SAME_PRESS_S
 from tests.job_commands import REPOSITORY
 from tests.prepared import low_rank_ratings, small_dataset
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys_dist.training import free_memory
-from recsys_dist.training.free_memory import free_bytes
+from recsys_dist.process import free_memory
+from recsys_dist.process.free_memory import free_bytes
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def test_the_limit_of_a_container_counts_and_files_in_memory_do_not(
 
 WITHIN_A_LIMIT = """
 import resource, torch
-from recsys_dist.training.free_memory import free_bytes
+from recsys_dist.process.free_memory import free_bytes
 from pathlib import Path
 limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 50_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

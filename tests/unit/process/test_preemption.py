@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from recsys_dist.training import preempt
-from recsys_dist.training.preempt import watch_for_preemption
+from recsys_dist.process.preemption import watch_for_preemption
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_a_stop_that_arrives_twice_is_one_stop_but_a_later_one_gets_through(seco
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         assert second_signals == []
-        monkeypatch.setattr(preempt, "SAME_STOP_S", -1.0)
+        monkeypatch.setattr(preemption, "SAME_STOP_S", -1.0)
         signal.raise_signal(signal.SIGTERM)
         assert second_signals == [signal.SIGTERM]
         assert preempted()
@@ -60,7 +59,7 @@ def test_ctrl_c_asks_and_a_second_one_ends(monkeypatch, caplog):
         signal.raise_signal(signal.SIGINT)
         assert preempted()
         signal.raise_signal(signal.SIGINT)
-        monkeypatch.setattr(preempt, "SAME_PRESS_S", -1.0)
+        monkeypatch.setattr(preemption, "SAME_PRESS_S", -1.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -70,7 +69,7 @@ def test_ctrl_c_asks_and_a_second_one_ends(monkeypatch, caplog):
 def test_a_second_ctrl_c_that_torchrun_passes_on_as_sigterm_ends_too(second_signals, monkeypatch):
     with watch_for_preemption():
         signal.raise_signal(signal.SIGINT)
-        monkeypatch.setattr(preempt, "SAME_PRESS_S", -1.0)
+        monkeypatch.setattr(preemption, "SAME_PRESS_S", -1.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert second_signals == []
@@ -89,7 +88,7 @@ def test_ctrl_c_that_a_shell_ignores_for_its_background_stays_ignored():
 
 STUCK_IN_NATIVE_CODE = """
 import hashlib
-from recsys_dist.training.preempt import as_command, watch_for_preemption
+from recsys_dist.process.preemption import as_command, watch_for_preemption
 
 with as_command(), watch_for_preemption():
     print("ready", flush=True)
@@ -104,7 +103,7 @@ def test_a_command_is_told_and_ended_in_the_midst_of_a_long_native_call():
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGINT)
             told = process.stderr.readline()
-            time.sleep(1.5 * preempt.SAME_PRESS_S)
+            time.sleep(1.5 * preemption.SAME_PRESS_S)
             process.send_signal(signal.SIGINT)
             ended_with = process.wait(timeout=60)
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_dist import threads
+from recsys_dist.process import threads
 
 API = "import recsys_dist; recsys_dist.load_model"
 COMMAND = "from recsys_dist.cli import main; main(['merge', 'no-such-run', '--output', 'MODEL'])"

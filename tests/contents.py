@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from recsys_dist.data.dataset import SPLITS, Dataset
+from recsys_dist.dataset.dataset import SPLITS, Dataset
 
 
 def contents(dataset: Dataset):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recsys_dist.config import load_settings
-from recsys_dist.data.config import PrepareConfig
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.training.config import TrainConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import torch
 
 from recsys_dist.checkpoint.merge import write_model
 from recsys_dist.checkpoint.model_folder import ModelManifest, new_folder
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 
 NOISE_VARIANCE = 0.7
 PRECISION_DOF = {"users": 5.0, "items": 1.5}

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from recsys_dist.data.blocks import Block, write_block
-from recsys_dist.data.dataset import (
+from recsys_dist.dataset.blocks import Block, write_block
+from recsys_dist.dataset.dataset import (
     MANIFEST,
     SIDES,
     SPLITS,

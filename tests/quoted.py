@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys_dist.data.rejects import Reason
+from recsys_dist.preparation.parsing.rejects import Reason
 
 
 def fields_of(line: str, separator: str, quote: str | None, escape: str | None = None) -> list[str] | Reason:

@@ -17,7 +17,7 @@ from recsys_dist.checkpoint.merge_autorec import StageProgress, write_autorec
 from recsys_dist.checkpoint.merge_mf import write_mf
 from recsys_dist.checkpoint.model_folder import MODEL_FILE, ModelManifest, ModelWriter, Provenance, new_folder
 from recsys_dist.checkpoint.state import StateReader
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage.folder import Folder
 from recsys_dist.version import __version__

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from recsys_dist.checkpoint.model_folder import ModelWriter
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.checkpoint.tables import CHUNK_ROWS, TableWriter
-from recsys_dist.data.dataset import Dataset, Side
-from recsys_dist.data.loader import slice_rows
+from recsys_dist.dataset.dataset import Dataset, Side
+from recsys_dist.dataset.loader import slice_rows
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import RowEncoder, column_factors
 from recsys_dist.models.short_rows import fit_short_rows

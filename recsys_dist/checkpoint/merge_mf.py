@@ -26,7 +26,7 @@ from recsys_dist.checkpoint.model_folder import (
 )
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.checkpoint.tables import CHUNK_ROWS
-from recsys_dist.data.dataset import SIDES, Dataset, Side
+from recsys_dist.dataset.dataset import SIDES, Dataset, Side
 from recsys_dist.errors import CheckpointError
 
 Columns = Mapping[str, torch.Tensor]

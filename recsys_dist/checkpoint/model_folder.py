@@ -44,8 +44,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from recsys_dist.checkpoint.tables import Table, TableWriter
-from recsys_dist.data.blocks import Block, read_block
-from recsys_dist.data.dataset import Dataset, RatingStats, Shard, Side
+from recsys_dist.dataset.blocks import Block, read_block
+from recsys_dist.dataset.dataset import Dataset, RatingStats, Shard, Side
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage.arrow import read_parquet
 from recsys_dist.storage.folder import FileRecord, Folder, sync_folder

@@ -42,7 +42,7 @@ def prepare(
 
     Example: recsys-dist prepare --config mine.yaml output=data/mine --append tuesday.csv
     """
-    from recsys_dist.data.local_workers import start_loading
+    from recsys_dist.preparation.cluster.local_workers import start_loading
 
     start = time.perf_counter()
     # Thousands of modules and hardly a cycle: to search them again and again takes a fifth of the time of imports.
@@ -53,12 +53,12 @@ def prepare(
     from recsys_dist.cli.progress import show_stages
     from recsys_dist.cli.tables import print_dataset
     from recsys_dist.config import load_settings
-    from recsys_dist.data.config import PrepareConfig
+    from recsys_dist.preparation.settings.prepare import PrepareConfig
 
     added = [f"input.paths={json.dumps(append)}", "append=true"] if append else []
     settings = load_settings(PrepareConfig, config, [*(overrides or ()), *added])
     # After the settings: a mistake in them is told before this has taken its second.
-    from recsys_dist.data.prepare import prepare as prepare_dataset
+    from recsys_dist.preparation.prepare import prepare as prepare_dataset
 
     remarks: list[str] = []
     with show_stages() as progress:

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from recsys_dist.cli.tables import pairs_table
 from recsys_dist.console import new_console
-from recsys_dist.data.dataset import SPLITS
+from recsys_dist.dataset.dataset import SPLITS
 
 if TYPE_CHECKING:
-    from recsys_dist.data.dataset import Dataset, Manifest, Shard
+    from recsys_dist.dataset.dataset import Dataset, Manifest, Shard
     from recsys_dist.storage.folder import FileRecord
 
 

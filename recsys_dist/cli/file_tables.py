@@ -8,12 +8,12 @@ from rich.table import Table
 
 from recsys_dist.cli.tables import pairs_table
 from recsys_dist.console import new_console
-from recsys_dist.data.text_shape import SEPARATORS
+from recsys_dist.preparation.inspection.text_shape import SEPARATORS
 
 if TYPE_CHECKING:
-    from recsys_dist.data.sniff import Sniffed
-    from recsys_dist.data.table_sample import ParsedSample
-    from recsys_dist.data.text_shape import TextShape
+    from recsys_dist.preparation.inspection.sniff import Sniffed
+    from recsys_dist.preparation.inspection.table_sample import ParsedSample
+    from recsys_dist.preparation.inspection.text_shape import TextShape
 
 SHOWN_CHARACTERS = 24
 

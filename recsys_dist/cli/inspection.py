@@ -8,11 +8,11 @@ from recsys_dist.cli.dataset_tables import print_manifest, print_verified
 from recsys_dist.cli.file_tables import print_settings, print_sniffed
 from recsys_dist.cli.progress import show_stages
 from recsys_dist.cli.tables import print_page
-from recsys_dist.data.dataset import MANIFEST, Dataset, find_dataset
-from recsys_dist.data.proposal import to_yaml
-from recsys_dist.data.sniff import sniff
+from recsys_dist.dataset.dataset import MANIFEST, Dataset, find_dataset
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.lists import write_whole
+from recsys_dist.preparation.inspection.proposal import to_yaml
+from recsys_dist.preparation.inspection.sniff import sniff
 from recsys_dist.report.report import write_dataset_page
 
 

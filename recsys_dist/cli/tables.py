@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recsys_dist.checkpoint.model_folder import ModelManifest
-    from recsys_dist.data.dataset import Manifest
+    from recsys_dist.dataset.dataset import Manifest
     from recsys_dist.inference.lists import Recommendations
     from recsys_dist.inference.order import RankBy
     from recsys_dist.inference.similar import Similar

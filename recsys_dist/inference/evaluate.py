@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset, Ratings
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Dataset, Ratings
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.calibration import CalibrationSums
 from recsys_dist.inference.held_out import HeldOut

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.model_folder import ModelFolder
-from recsys_dist.data.dataset import Side
+from recsys_dist.dataset.dataset import Side
 from recsys_dist.errors import CheckpointError
 
 GATHER_FLOATS = 1 << 24

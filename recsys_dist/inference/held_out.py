@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.dataset import SPLITS, Dataset, Ratings, Side, Split
+from recsys_dist.dataset.dataset import SPLITS, Dataset, Ratings, Side, Split
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.inference.ids import IdIndex
 from recsys_dist.inference.model import Model

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from recsys_dist.checkpoint.model_folder import ModelFolder, PosteriorFoldIn, precisions_of
-from recsys_dist.data.dataset import SIDES, Side
+from recsys_dist.dataset.dataset import SIDES, Side
 
 
 class RatingNoise:

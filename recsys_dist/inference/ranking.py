@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.dataset import Ratings
+from recsys_dist.dataset.dataset import Ratings
 from recsys_dist.inference.model import Model
 from recsys_dist.inference.order import Order, scorer
 from recsys_dist.inference.recommend import best_items, known_users

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.model_folder import ModelFolder
-from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import SPLITS, Dataset
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import SPLITS, Dataset
 from recsys_dist.inference.ids import IdIndex
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -24,7 +24,7 @@ import torch
 
 from recsys_dist.checkpoint.model_folder import ModelFolder, covariances_of
 from recsys_dist.checkpoint.tables import Table
-from recsys_dist.data.dataset import SIDES, Side
+from recsys_dist.dataset.dataset import SIDES, Side
 from recsys_dist.inference.factors import Factors
 from recsys_dist.inference.noise import RatingNoise
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.hashing import GOLDEN, mix
+from recsys_dist.dataset.hashing import GOLDEN, mix
 
 GAMMA = np.uint64(GOLDEN)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.blocks import Block
+from recsys_dist.dataset.blocks import Block
 from recsys_dist.models.biases import SWEEPS, Biases
 
 Blocks = Callable[[], Iterable[Block]]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.blocks import Block
+from recsys_dist.dataset.blocks import Block
 
 Floats = NDArray[np.float64]
 

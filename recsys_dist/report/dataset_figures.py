@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from recsys_dist.data.dataset import SIDES, SPLITS, Dataset
+from recsys_dist.dataset.dataset import SIDES, SPLITS, Dataset
 from recsys_dist.report.dataset_overview import DatasetOverview, balance
 from recsys_dist.report.svg import MUTED, TRAIN, VALID, style, to_svg
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.dataset import SIDES, Dataset, Shard, Side
+from recsys_dist.dataset.dataset import SIDES, Dataset, Shard, Side
 from recsys_dist.report.rating_counts import RatingCounts
 
 NUM_RANKS = 200

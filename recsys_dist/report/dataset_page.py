@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from recsys_dist.data.dataset import SIDES, Dataset
+from recsys_dist.dataset.dataset import SIDES, Dataset
 from recsys_dist.report.dataset_figures import activity, density, histogram, shard_balance
 from recsys_dist.report.dataset_overview import DatasetOverview, balance
 from recsys_dist.report.templates import fill

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.report.dataset_overview import DatasetOverview, Progress
 from recsys_dist.report.evaluation import Evaluation

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.data.loader import RowBatch, RowLoader
+from recsys_dist.dataset.loader import RowBatch, RowLoader
 from recsys_dist.kernels.keyed_random import keyed_mask
 from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr

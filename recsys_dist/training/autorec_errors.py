@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from recsys_dist.data.blocks import Block
-from recsys_dist.data.loader import RowBatch, slice_rows
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.loader import RowBatch, slice_rows
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.metrics import ErrorSums

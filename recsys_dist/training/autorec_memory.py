@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
 from recsys_dist.process.free_memory import free_bytes

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset, shards_across
-from recsys_dist.data.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Dataset, shards_across
+from recsys_dist.dataset.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.models.autorec import Baseline, InputForm, RowFacts

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_dist.data.dataset import Dataset, Shard, Side, row_ranges, share_shards
-from recsys_dist.data.loader import num_steps, other_side
+from recsys_dist.dataset.dataset import Dataset, Shard, Side, row_ranges, share_shards
+from recsys_dist.dataset.loader import num_steps, other_side
 from recsys_dist.training.config import AutorecSettings
 
 FLOAT_BYTES = 4

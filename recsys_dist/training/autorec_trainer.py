@@ -21,9 +21,9 @@ from typing import Any, cast
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TrainerState
-from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset
-from recsys_dist.data.loader import other_side
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.loader import other_side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
 from recsys_dist.distributed.data_parallel import backward, replicate, without_averaging

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from recsys_dist.data.blocks import Block
+from recsys_dist.dataset.blocks import Block
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.models.biases import SWEEPS, Biases
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
-from recsys_dist.data.dataset import Dataset, share_shards
+from recsys_dist.dataset.dataset import Dataset, share_shards
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.models.prior import Prior

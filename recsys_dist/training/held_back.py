@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Manifest
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Manifest
 from recsys_dist.kernels.keyed_random import keyed_mask
 
 HELD_BACK_STREAM = 5

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
 from recsys_dist.checkpoint.compare import Difference, content_digests, find_differences, joint_digest
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.local_ranks import RANK, run_local_ranks
 from recsys_dist.distributed.world import World

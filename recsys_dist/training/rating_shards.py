@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.data.blocks import Block
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError
 from recsys_dist.kernels.sparse import Csr, transpose
 

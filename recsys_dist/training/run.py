@@ -19,7 +19,7 @@ from recsys_dist.checkpoint.checkpoint import Checkpoint
 from recsys_dist.checkpoint.model_folder import MODEL_FILE
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.config import parse_settings
-from recsys_dist.data.dataset import MANIFEST, Dataset
+from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from recsys_dist.checkpoint.checkpoint import Checkpoint, find_checkpoint
 from recsys_dist.config import parse_settings
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.autorec_search import AutorecSearch

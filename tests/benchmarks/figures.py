@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 
 import recsys_dist
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -29,7 +29,7 @@ from figures import PLAIN, ROOT, epoch_seconds, evaluate, training_command
 
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
 from recsys_dist.checkpoint.compare import content_digests, find_differences
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.autorec_shares import parameter_bytes
 from recsys_dist.training.config import AutorecSettings

@@ -31,7 +31,7 @@ from exported import Score, export
 from figures import BIN, ROOT, Finished, epoch_seconds, ml1m, run, synthetic, train
 from opponents import THREADS, Opponent, Training, measure, opponents
 
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 
 SETTINGS = {"27m": ["model.factors=16"], "ml-1m": []}
 """Of ours: on the large data the length that the opponents' factors have there, all else as shipped."""

@@ -39,7 +39,7 @@ from typing import Any
 
 from figures import BIN, PLAIN, ROOT, epoch_seconds, prepare, run
 
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 
 RATINGS_PER_USER = 100
 ITEMS = 45_000

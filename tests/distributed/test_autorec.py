@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from recsys_dist.checkpoint.state import TableRows, TrainerState
-from recsys_dist.data.dataset import SIDES, Dataset, share_shards
-from recsys_dist.data.loader import num_steps
+from recsys_dist.dataset.dataset import SIDES, Dataset, share_shards
+from recsys_dist.dataset.loader import num_steps
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from recsys_dist.cli import main
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import Dataset
-from recsys_dist.data.input_blocks import find_blocks
-from recsys_dist.data.rejects import Reason
-from recsys_dist.data.tasks import parse_block
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.preparation.parsing.input_blocks import find_blocks
+from recsys_dist.preparation.parsing.rejects import Reason
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.tasks.tasks import parse_block
 
 FIELD_CASES = Path(__file__).parents[1] / "data" / "field_cases"
 HEADER = "user,item,rating,timestamp"

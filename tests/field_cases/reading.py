@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.input_blocks import continued_blocks, find_blocks, place_items
-from recsys_dist.data.rejects import Reason
-from recsys_dist.data.sniff import Sniffed, sniff
-from recsys_dist.data.tasks import find_last, parse_block
+from recsys_dist.preparation.inspection.sniff import Sniffed, sniff
+from recsys_dist.preparation.parsing.input_blocks import continued_blocks, find_blocks, place_items
+from recsys_dist.preparation.parsing.rejects import Reason
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.tasks.tasks import find_last, parse_block
 
 CASES = Path(__file__).parents[1] / "data" / "field_cases"
 COLUMNS = {"user": "user", "item": "item", "rating": "rating"}

@@ -23,9 +23,9 @@ import pyarrow.orc
 import pyarrow.parquet
 import pytest
 
-from recsys_dist.data.find import find_files
-from recsys_dist.data.input_config import FileSettings
 from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.find import find_files
+from recsys_dist.preparation.settings.input import FileSettings
 from tests.field_cases.reading import CASES, HEADER, configure, read, sniffed
 from tests.inspect_command import inspect
 

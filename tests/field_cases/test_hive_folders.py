@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from recsys_dist.config import parse_settings
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.input_blocks import find_blocks
-from recsys_dist.data.proposal import to_yaml
-from recsys_dist.data.tasks import parse_block
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.preparation.inspection.proposal import to_yaml
+from recsys_dist.preparation.parsing.input_blocks import find_blocks
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.tasks.tasks import parse_block
 from tests.field_cases.reading import configure, read, sniffed
 
 BY_FOLDER = {"user": "who", "item": "item", "rating": "rating"}

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.data.spellings import Spellings, find_spellings, usual_forms
+from recsys_dist.preparation.spellings import Spellings, find_spellings, usual_forms
 from tests.field_cases.inspected import FIELD_CASES, prepared, write_lines
 
 UNREAD = "of items.paths cannot be read, which leaves items without a title; the first is "
@@ -176,8 +176,8 @@ def test_no_batch_at_all_holds_no_spellings():
 
 
 def test_a_library_user_is_told_by_the_log(address, tmp_path, caplog):
-    from recsys_dist.data.config import PrepareConfig
-    from recsys_dist.data.prepare import prepare
+    from recsys_dist.preparation.prepare import prepare
+    from recsys_dist.preparation.settings.prepare import PrepareConfig
 
     path = write_lines(tmp_path / "a.csv", ["1,a,4", "1.0,a,4"], header="user,item,rating")
     columns = {"user": "user", "item": "item", "rating": "rating"}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from tests.contents import contents, rejects
 from tests.field_cases.inspected import FIELD_CASES, command, inspected, prepared, write_lines
 

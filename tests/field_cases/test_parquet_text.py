@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.data.input_blocks import find_blocks
-from recsys_dist.data.input_config import ItemsSettings
-from recsys_dist.data.parquet_types import decoded, is_text, is_whole, value_type
-from recsys_dist.data.sources import MAX_LINE_BYTES
-from recsys_dist.data.tasks import parse_block
-from recsys_dist.data.titles import find_titles, find_titles_files, read_titles
 from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.sources import MAX_LINE_BYTES
+from recsys_dist.preparation.parsing.input_blocks import find_blocks
+from recsys_dist.preparation.parsing.parquet_types import decoded, is_text, is_whole, value_type
+from recsys_dist.preparation.parsing.titles import find_titles, find_titles_files, read_titles
+from recsys_dist.preparation.settings.input import ItemsSettings
+from recsys_dist.preparation.tasks.tasks import parse_block
 from tests.field_cases.reading import CASES, configure, read, sniffed
 
 ENCODING, NUL, RETURN = "not valid in the encoding", "NUL byte", "carriage return inside a line"

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.data.input_config import ItemsSettings
-from recsys_dist.data.titles import find_titles_files
 from recsys_dist.errors import DataError
+from recsys_dist.preparation.parsing.titles import find_titles_files
+from recsys_dist.preparation.settings.input import ItemsSettings
 from tests.field_cases.reading import CASES, HEADER, configure, read, sniffed
 from tests.inspect_command import cells, inspect
 

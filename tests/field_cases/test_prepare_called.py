@@ -17,8 +17,8 @@ from tests.prepared import small_dataset
 PREPARE = """
 import json, sys, threading
 from recsys_dist.config import parse_settings
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.prepare import prepare
 
 print("begins", flush=True)
 settings = json.loads(sys.argv[1])

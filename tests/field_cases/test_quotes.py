@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_dist.data.fields import cut_fields
-from recsys_dist.data.input_config import InputSettings
-from recsys_dist.data.layout import Layout
-from recsys_dist.data.lines import FINE, Lines
-from recsys_dist.data.quoted_line import split_quoted
-from recsys_dist.data.quotes import misquoted
-from recsys_dist.data.rejects import Reason
-from recsys_dist.data.sniff import sniff
+from recsys_dist.preparation.inspection.sniff import sniff
+from recsys_dist.preparation.parsing.fields import cut_fields
+from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.lines import FINE, Lines
+from recsys_dist.preparation.parsing.quoted_line import split_quoted
+from recsys_dist.preparation.parsing.quotes import misquoted
+from recsys_dist.preparation.parsing.rejects import Reason
+from recsys_dist.preparation.settings.input import InputSettings
 from tests.contents import contents
 from tests.field_cases.inspected import FIELD_CASES, command, inspected, parsed, write_lines
 from tests.quoted import fields_of

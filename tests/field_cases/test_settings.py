@@ -10,9 +10,9 @@ import yaml
 
 from recsys_dist.cli import main
 from recsys_dist.config import load_settings, parse_settings
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.split_config import RandomSplit
 from recsys_dist.errors import ConfigError
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.settings.split import RandomSplit
 from recsys_dist.training.config import TrainConfig
 
 PREPARE = {"input": {"paths": "a.csv", "columns": {"user": "u", "item": "i", "rating": "r"}}, "output": "out"}

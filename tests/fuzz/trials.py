@@ -22,12 +22,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from recsys_dist.cli import main
-from recsys_dist.data import local_workers
-from recsys_dist.data import prepare as preparation
-from recsys_dist.data.cluster import NOTHING, _guarded, _result
+from recsys_dist.preparation import prepare as preparation
+from recsys_dist.preparation.cluster import local_workers
+from recsys_dist.preparation.cluster.cluster import NOTHING, _guarded, _result
 
 NEEDED = (
-    *("recsys_dist.data.sniff", "recsys_dist.training.run", "recsys_dist.checkpoint.merge"),
+    *("recsys_dist.preparation.inspection.sniff", "recsys_dist.training.run", "recsys_dist.checkpoint.merge"),
     *("recsys_dist.inference.evaluate", "recsys_dist.inference.all_users", "recsys_dist.report.report"),
     *("pyarrow.csv", "recsys_dist.report.dataset_page", "recsys_dist.report.run_record"),
 )

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import SIDES, Dataset
-from recsys_dist.data.prepare import prepare
+from recsys_dist.dataset.dataset import SIDES, Dataset
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from tests.contents import contents, rejects
 
 NAMED = {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}
@@ -209,7 +209,7 @@ def test_an_addition_that_is_broken_off_leaves_the_dataset_and_goes_on(run, tmp_
 def test_an_addition_that_is_complete_but_not_in_place_is_not_added_again(run, tmp_path, monkeypatch):
     files = [write(tmp_path / f"{n}.csv", day(n, 300, (0, 30), (0, 50))) for n in (1, 2)]
     run(files[:1])
-    from recsys_dist.data.output import Output
+    from recsys_dist.preparation.output import Output
 
     with monkeypatch.context() as patch:
         patch.setattr(Output, "_sweep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))

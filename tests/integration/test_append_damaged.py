@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from recsys_dist.cli import main
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.prepare import prepare
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 
 KINDS = (
     "manifest.json",

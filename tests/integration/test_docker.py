@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recsys_dist.data.config import PrepareConfig
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.training.config import TrainConfig
 from tests.job_commands import REPOSITORY, check_command
 

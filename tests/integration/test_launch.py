@@ -16,7 +16,7 @@ import pytest
 
 from recsys_dist.checkpoint.merge import merge
 from recsys_dist.config import load_settings
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.world import World
 from recsys_dist.inference.evaluate import evaluate
 from recsys_dist.training.config import TrainConfig

@@ -9,12 +9,12 @@ import time
 import psutil
 import pytest
 
-from recsys_dist.data.cluster import open_cluster
-from recsys_dist.data.config import ClusterSettings
+from recsys_dist.preparation.cluster.cluster import open_cluster
+from recsys_dist.preparation.settings.prepare import ClusterSettings
 
 PROGRAM = """
 import os
-from recsys_dist.data.local_workers import start_loading
+from recsys_dist.preparation.cluster.local_workers import start_loading
 from tests.integration.test_local_workers import tell_of_a_worker
 
 if __name__ == "__main__":
@@ -27,7 +27,7 @@ if __name__ == "__main__":
 def see() -> tuple[str | None, str, bool]:
     """A variable, the command line of the parent, and whether the tasks are loaded before the first of them."""
     parent = " ".join(psutil.Process(os.getppid()).cmdline())
-    return os.environ.get("CHANGED_LATER"), parent, "recsys_dist.data.tasks" in sys.modules
+    return os.environ.get("CHANGED_LATER"), parent, "recsys_dist.preparation.tasks.tasks" in sys.modules
 
 
 def tell_of_a_worker() -> None:
@@ -49,7 +49,7 @@ def test_workers_have_the_environment_of_the_moment(is_forked):
 
 def test_the_process_that_workers_are_forked_from_ends_with_a_program_that_is_killed():
     program = (
-        "import time; from recsys_dist.data.local_workers import start_loading\n"
+        "import time; from recsys_dist.preparation.cluster.local_workers import start_loading\n"
         "start_loading(); print('started', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:

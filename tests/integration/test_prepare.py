@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.data import cluster
-from recsys_dist.data.collection import default_shards
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import MANIFEST, SIDES, SPLITS, Dataset
-from recsys_dist.data.prepare import prepare
+from recsys_dist.dataset.dataset import MANIFEST, SIDES, SPLITS, Dataset
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.preparation.cluster import cluster
+from recsys_dist.preparation.collection import default_shards
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from tests.contents import contents, digests, rejects
 
 HEADER = "user,item,rating,timestamp\n"

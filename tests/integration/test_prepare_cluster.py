@@ -10,11 +10,11 @@ import pytest
 from distributed.security import Security
 
 from recsys_dist.config import load_settings
-from recsys_dist.data.cluster import open_cluster
-from recsys_dist.data.config import ClusterSettings, PrepareConfig
-from recsys_dist.data.dataset import MANIFEST, Dataset
-from recsys_dist.data.prepare import prepare
+from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.preparation.cluster.cluster import open_cluster
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import ClusterSettings, PrepareConfig
 from tests.dask_processes import dask_processes
 
 DATA = Path("tests/data/movietweetings")

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.cli import main
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import Dataset
-from recsys_dist.data.prepare import prepare
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from tests.contents import contents, digests, rejects
 from tests.field_cases.reading import CASES, COLUMNS
 from tests.inspect_command import inspect

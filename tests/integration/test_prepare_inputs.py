@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.config import load_settings
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import Dataset
-from recsys_dist.data.prepare import prepare
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from tests.contents import contents, digests
 
 

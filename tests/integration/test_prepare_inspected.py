@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.cli import main
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from tests.contents import contents
 
 ROWS = [(f"{n // 20 + 1}", f"{n * 7919 % 3000 + 1}", n % 5 + 1.0, 86_400 * (13_000 + n // 10)) for n in range(400)]

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from recsys_dist.data import output as output_module
-from recsys_dist.data import scratch
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.dataset import MANIFEST, Dataset
-from recsys_dist.data.prepare import prepare
+from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.errors import BrokenOffError, ConfigError, DataError
+from recsys_dist.preparation import output as output_module
+from recsys_dist.preparation.arrays import scratch
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.storage.folder import Folder
 
 NAMED = {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}

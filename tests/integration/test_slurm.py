@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from recsys_dist.config import load_settings
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.prepare import prepare
 from recsys_dist.errors import BrokenOffError
+from recsys_dist.preparation.prepare import prepare
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from tests.job_commands import REPOSITORY
 from tests.prepared import small_dataset
 from tests.slurm import SlurmCluster

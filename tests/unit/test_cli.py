@@ -17,7 +17,7 @@ import pytest
 
 from recsys_dist.cli import main
 from recsys_dist.cli.tables import print_outcome
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError, PeerError, TrainingError
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.inference.model import load_model
@@ -314,7 +314,7 @@ def test_a_defect_keeps_its_traceback(tmp_path, monkeypatch):
 
 def test_prepare_passes_the_settings_on_and_sums_up(capsys, tmp_path, monkeypatch):
     dataset = small_dataset(tmp_path / "dataset")
-    module, given = ModuleType("recsys_dist.data.prepare"), []
+    module, given = ModuleType("recsys_dist.preparation.prepare"), []
 
     def prepare(config, progress, tell):
         given.append(config)
@@ -327,7 +327,7 @@ def test_prepare_passes_the_settings_on_and_sums_up(capsys, tmp_path, monkeypatc
         return dataset.manifest.model_copy(update={"rows": dataset.manifest.rows.model_copy(update=rows)})
 
     module.prepare = prepare
-    monkeypatch.setitem(sys.modules, "recsys_dist.data.prepare", module)
+    monkeypatch.setitem(sys.modules, "recsys_dist.preparation.prepare", module)
     config = tmp_path / "prepare.yaml"
     config.write_text("input: {paths: ratings.csv, columns: {user: u, item: i, rating: r}}\n")
 

@@ -7,9 +7,9 @@ import pytest
 from pydantic import Field
 
 from recsys_dist.config import Settings, load_settings
-from recsys_dist.data.config import PrepareConfig
-from recsys_dist.data.split_config import FilesSplit
 from recsys_dist.errors import ConfigError
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.settings.split import FilesSplit
 
 
 class Red(Settings):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recsys_dist.cli.dataset_tables import print_manifest
-from recsys_dist.data.dataset import MANIFEST, Dataset, RowCounts
+from recsys_dist.dataset.dataset import MANIFEST, Dataset, RowCounts
 from tests.inspect_command import cells, inspect
 from tests.prepared import small_dataset
 

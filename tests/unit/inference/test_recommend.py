@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recsys_dist import load_model
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.inference import top
 from recsys_dist.inference.lists import write_lists

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys_dist.data.blocks import Block
+from recsys_dist.dataset.blocks import Block
 from recsys_dist.models.biases import SWEEPS, Biases
 
 ROWS, COLUMNS = 3000, 400

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from recsys_dist.process import preemption
 from recsys_dist.process.preemption import watch_for_preemption
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from recsys_dist.data.dataset import SPLITS, Dataset
+from recsys_dist.dataset.dataset import SPLITS, Dataset
 from recsys_dist.report import dataset_figures
 from recsys_dist.report.dataset_overview import DatasetOverview
 from recsys_dist.report.rating_counts import NUM_STEPS, RatingCounts

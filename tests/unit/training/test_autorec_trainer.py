@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from recsys_dist.checkpoint.state import TrainerState
-from recsys_dist.data.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError

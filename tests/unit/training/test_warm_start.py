@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
-from recsys_dist.data.dataset import MANIFEST, Dataset
+from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.errors import ConfigError
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run

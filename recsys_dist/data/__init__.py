@@ -1,1 +1,0 @@
-"""From rating files to a prepared dataset, and from a dataset to arrays. Never imports torch."""

@@ -1,0 +1,1 @@
+"""The prepared dataset, for everyone after its preparation."""

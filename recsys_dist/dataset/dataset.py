@@ -1,0 +1,428 @@
+"""The prepared dataset: the only thing that preparation and training share.
+
+    DATASET/
+      manifest.json       counts, rating range and mean, split rule, shards, and every file with its sha256;
+                          written last: no manifest, no dataset
+      manifest.sha256     the hash of manifest.json, see hashed_file.py
+      users.parquet       row number = user_index: user_id (string, exactly as read), num_train
+      items.parquet       row number = item_index, 0 = most rated: item_id, title (null where unknown), num_train
+      ratings/{train,valid,test}/00000.parquet ...      user_index, item_index, rating, timestamp (dates and times
+                          as seconds since 1970, or as parts of one where the rule timestamp_ticks says so)
+      blocks/{users,items}/00000.safetensors ...        train ratings as CSR, see blocks.py
+      rejects/00000.parquet ...                         file, line, text, reason of every row refused
+
+Shards are canonical: consecutive ranges of rows fixed at preparation, whatever number of ranks will train. The
+ratings files follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are
+found through the manifest only, never by listing a folder, and are checked against it when they are first read.
+
+A dataset that ratings were added to (append.py) has the users and items that were new behind the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from recsys_dist.dataset.blocks import Block, read_block
+from recsys_dist.dataset.hashed_file import read_hashed
+from recsys_dist.errors import DataError
+from recsys_dist.storage.arrow import open_parquet, read_parquet
+from recsys_dist.storage.folder import FileRecord, Folder
+
+Side = Literal["users", "items"]
+Split = Literal["train", "valid", "test"]
+SIDES: tuple[Side, ...] = ("users", "items")
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+MANIFEST = "manifest.json"
+VERIFIERS = 8
+"""Files that are hashed at a time, at most."""
+RATINGS = "ratings"
+TICKS_RULE = "timestamp_ticks"
+"""Of the rules: in which parts of a unit timestamps are kept, where some are not whole units."""
+PREPARING, DATASET = "preparing", "dataset"
+"""While a dataset is prepared, DATASET/preparing/KEY/dataset holds its files."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Shard(_Part):
+    """A consecutive range of rows of one side, and the train ratings in it."""
+
+    start: int = Field(ge=0)
+    stop: int = Field(ge=0)
+    num_ratings: int = Field(ge=0)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the range."""
+        return self.stop - self.start
+
+
+class TrainSums(Protocol):
+    """What is known of the train ratings of one shard."""
+
+    @property
+    def num_ratings(self) -> dict[str, int]: ...  # noqa: D102
+    @property
+    def train_sum(self) -> float: ...  # noqa: D102
+    @property
+    def train_min(self) -> float: ...  # noqa: D102
+    @property
+    def train_max(self) -> float: ...  # noqa: D102
+
+
+class RatingStats(_Part):
+    """The range that predictions are clipped to, and the mean of the train ratings."""
+
+    min: float
+    max: float
+    mean: float
+
+    @classmethod
+    def of(cls, low: float | None, high: float | None, shards: Sequence[TrainSums]) -> RatingStats:
+        """From the limits of the settings, where there are any, and the train ratings of all shards."""
+        return cls(
+            min=low if low is not None else min(shard.train_min for shard in shards),
+            max=high if high is not None else max(shard.train_max for shard in shards),
+            mean=sum(shard.train_sum for shard in shards) / sum(shard.num_ratings["train"] for shard in shards),
+        )
+
+
+class RowCounts(_Part):
+    """Rows of the input files: `kept + sum(rejected) = read`, always."""
+
+    read: int = Field(ge=0)
+    kept: int = Field(ge=0)
+    rejected: dict[str, int]
+
+
+class SplitInfo(_Part):
+    """How the ratings were split, and a hash of the outcome to tell two splits apart."""
+
+    rule: dict[str, JsonValue]
+    fingerprint: str
+
+
+class Ancestor(_Part):
+    """An earlier dataset that this one has grown from: its users and items have the same indices here."""
+
+    digest: str
+    num_users: int = Field(ge=1)
+    num_items: int = Field(ge=1)
+    num_held_out: int = Field(ge=0)
+    """Its train ratings that are for validation or testing now."""
+
+
+class Manifest(_Part):
+    """The content of manifest.json."""
+
+    format: Literal["recsys_dist.dataset"] = "recsys_dist.dataset"
+    format_version: Literal[1] = 1
+    num_users: int = Field(ge=1)
+    num_items: int = Field(ge=1)
+    num_ratings: dict[Split, int]
+    rating: RatingStats
+    rows: RowCounts
+    split: SplitInfo
+    rules: dict[str, JsonValue] | None = None
+    """The settings that decided which ratings count, which what is added later has to follow; None: unknown."""
+    grown_from: tuple[Ancestor, ...] = ()
+    """The datasets that this one has grown from, the first one first."""
+    user_shards: tuple[Shard, ...]
+    item_shards: tuple[Shard, ...]
+    files: tuple[FileRecord, ...]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Manifest:
+        _check_shards(self.user_shards, self.num_users, "user_shards")
+        _check_shards(self.item_shards, self.num_items, "item_shards")
+        if self.rows.kept + sum(self.rows.rejected.values()) != self.rows.read:
+            raise ValueError("rows kept and rejected do not add up to the rows read")
+        if sum(self.num_ratings.values()) != self.rows.kept:
+            raise ValueError("the ratings of the splits do not add up to the rows kept")
+        return self
+
+    @property
+    def timestamp_ticks(self) -> int:
+        """How many of a timestamp make a unit of the input, which for dates and times is a second."""
+        ticks = (self.rules or {}).get(TICKS_RULE, 1)
+        return ticks if isinstance(ticks, int) else 1
+
+    def to_bytes(self) -> bytes:
+        """The manifest as it stands on disk; the same content gives the same bytes."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+
+
+def _check_shards(shards: Sequence[Shard], num_rows: int, name: str) -> None:
+    starts = [shard.start for shard in shards]
+    stops = [shard.stop for shard in shards]
+    if not shards or starts != [0, *stops[:-1]] or stops[-1] != num_rows or sorted(stops) != stops:
+        raise ValueError(f"{name} do not cover the rows 0 .. {num_rows} one after the other")
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings as parallel arrays, by dense index."""
+
+    user_index: NDArray[np.int64]
+    item_index: NDArray[np.int64]
+    rating: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.rating)
+
+
+def ratings_name(split: Split, shard: int) -> str:
+    """Name of the ratings file of one user shard."""
+    return f"{RATINGS}/{split}/{shard:05d}.parquet"
+
+
+def block_name(side: Side, shard: int) -> str:
+    """Name of the block file of one shard."""
+    return f"blocks/{side}/{shard:05d}.safetensors"
+
+
+def find_dataset(url: str) -> Folder | None:
+    """The folder of the prepared dataset at `url`; None where none is complete.
+
+    That is the folder itself, or that of a new dataset which is complete and was to take the place of another.
+    """
+    folder = Folder(url)
+    if folder.exists(MANIFEST):
+        return folder
+    key = complete_preparation(folder)
+    return None if key is None else folder.child(f"{PREPARING}/{key}/{DATASET}")
+
+
+def complete_preparation(folder: Folder) -> str | None:
+    """The key of the preparation in `folder` whose dataset is complete but not in its place; None without one."""
+    keys = folder.child(PREPARING).names() if folder.exists(PREPARING) else []
+    return next((key for key in keys if folder.exists(f"{PREPARING}/{key}/{DATASET}/{MANIFEST}")), None)
+
+
+class Dataset:
+    """A prepared dataset, opened for reading."""
+
+    def __init__(self, folder: Folder, manifest: Manifest, digest: str) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.digest = digest
+        """sha256 of manifest.json: the identity of the dataset."""
+        self._records = {record.name: record for record in manifest.files}
+        self._checked: set[str] = set()
+        """The files whose content was found to be as recorded."""
+
+    @classmethod
+    def open(cls, url: str, verify: bool = False) -> Dataset:
+        """Open the dataset at `url`; with `verify`, check the hash of every file first.
+
+        Raises `DataError` where there is no complete dataset.
+        """
+        folder = find_dataset(url)
+        if folder is None:
+            raise DataError(
+                f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation did not end"
+            )
+        data = read_hashed(folder, MANIFEST)
+        try:
+            manifest = Manifest.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DataError(f"{url}/{MANIFEST} cannot be used: {where} {first['msg']}") from None
+        dataset = cls(folder, manifest, hashlib.sha256(data).hexdigest())
+        if verify:
+            dataset.verify()
+        return dataset
+
+    def verify(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Check size and hash of every file. Raises `DataError` naming the first that is not as recorded.
+
+        `progress` is called with (stage, files done, files in all).
+        """
+        self._require_counts()
+        with ThreadPoolExecutor(min(VERIFIERS, os.cpu_count() or 1)) as pool:
+            checks = [pool.submit(self.folder.verify, record) for record in self.manifest.files]
+            try:
+                for done, check in enumerate(checks, 1):
+                    check.result()
+                    if progress is not None:
+                        progress("verify files", done, len(checks))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        self._checked |= self._records.keys()
+
+    def _require_counts(self) -> None:
+        """Raise `DataError` where the counts of the manifest contradict those of its files."""
+        manifest = self.manifest
+        pairs = [(manifest.num_ratings.get(split, 0), self._rows_in(f"{RATINGS}/{split}/")) for split in SPLITS]
+        for side in SIDES:
+            pairs += [(self.num_rows(side), self.id_file(side).rows)]
+            files = zip(self.shards(side), self.block_files(side), strict=True)
+            pairs += [(shard.num_ratings, record.rows) for shard, record in files]
+        if any(told != found for told, found in pairs):
+            raise DataError(f"{self.folder.url}/{MANIFEST} is damaged: its counts contradict each other")
+
+    def _rows_in(self, prefix: str) -> int:
+        return sum(record.rows for record in self.manifest.files if record.name.startswith(prefix))
+
+    def check(self, records: Iterable[FileRecord]) -> None:
+        """Check size and hash of these files, where that was not done yet. Raises `DataError` naming the file."""
+        for record in records:
+            if record.name not in self._checked:
+                self.folder.checked_copy(record)
+                self._checked.add(record.name)
+
+    @property
+    def num_users(self) -> int:
+        """Users of all splits together."""
+        return self.manifest.num_users
+
+    @property
+    def num_items(self) -> int:
+        """Items of all splits together."""
+        return self.manifest.num_items
+
+    def num_rows(self, side: Side) -> int:
+        """Users or items."""
+        return self.num_users if side == "users" else self.num_items
+
+    def shards(self, side: Side) -> tuple[Shard, ...]:
+        """The canonical shards of one side."""
+        return self.manifest.user_shards if side == "users" else self.manifest.item_shards
+
+    def block(self, side: Side, shard: int) -> Block:
+        """The train ratings of one shard as CSR."""
+        rows, record = self.shards(side)[shard], self._record(block_name(side, shard))
+        num_columns = self.num_items if side == "users" else self.num_users
+        self.check([record])
+        return read_block(self.folder, record, rows.start, rows.num_rows, num_columns)
+
+    def ratings(self, split: Split, shard: int) -> Ratings:
+        """The ratings of one split by the users of one user shard."""
+        table = self._table(ratings_name(split, shard), ["user_index", "item_index", "rating"])
+        return Ratings(
+            table["user_index"].to_numpy().astype(np.int64),
+            table["item_index"].to_numpy().astype(np.int64),
+            table["rating"].to_numpy().astype(np.float32),
+        )
+
+    def timed_ratings(self, split: Split, shard: int) -> tuple[Ratings, NDArray[np.int64]]:
+        """The same with their timestamps, 0 where there are none."""
+        times = self._table(ratings_name(split, shard), ["timestamp"])["timestamp"]
+        return self.ratings(split, shard), pc.fill_null(times, 0).to_numpy()
+
+    def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
+        """All raw ids in parts, each with the dense index of its first."""
+        column, start, record = f"{side[:-1]}_id", 0, self.id_file(side)
+        self.check([record])
+        with self._reading(record.name), open_parquet(self.folder.local_copy(record)) as file:
+            for batch in file.iter_batches(columns=[column], use_threads=False):
+                yield start, batch[column]
+                start += len(batch)
+        self._require_rows(side, start)
+
+    def id_slice(self, side: Side, start: int, stop: int) -> pa.StringArray:
+        """The raw ids of consecutive rows."""
+        parts = [
+            ids[max(start - first, 0) : stop - first]
+            for first, ids in self.id_batches(side)
+            if first < stop and first + len(ids) > start
+        ]
+        return pa.concat_arrays(parts) if parts else pa.array([], pa.string())
+
+    def ids(self, side: Side) -> pa.StringArray:
+        """Raw ids; position = dense index."""
+        column = "user_id" if side == "users" else "item_id"
+        return self._id_table(side)[column].combine_chunks()
+
+    def num_train(self, side: Side) -> NDArray[np.int64]:
+        """Train ratings of each user or item; position = dense index."""
+        counts: NDArray[np.int64] = self._table(f"{side}.parquet", ["num_train"])["num_train"].to_numpy()
+        self._require_rows(side, len(counts))
+        return counts
+
+    @cached_property
+    def titles(self) -> pa.StringArray:
+        """Item titles, null where unknown; position = item_index."""
+        return self._id_table("items")["title"].combine_chunks()
+
+    def id_file(self, side: Side) -> FileRecord:
+        """The record of users.parquet or items.parquet."""
+        return self._record(f"{side}.parquet")
+
+    def block_files(self, side: Side) -> list[FileRecord]:
+        """The records of the block files of one side, in shard order."""
+        return [self._record(block_name(side, shard)) for shard in range(len(self.shards(side)))]
+
+    def _id_table(self, side: Side) -> Any:
+        table = self._table(f"{side}.parquet", None)
+        self._require_rows(side, len(table))
+        return table
+
+    def _require_rows(self, side: Side, num_rows: int) -> None:
+        if num_rows != self.num_rows(side):
+            raise DataError(
+                f"{self.folder.url}/{side}.parquet has {num_rows} rows where {MANIFEST} says {self.num_rows(side)}"
+            )
+
+    def _record(self, name: str) -> FileRecord:
+        try:
+            return self._records[name]
+        except KeyError:
+            raise DataError(f"{self.folder.url}/{MANIFEST} does not list {name}; prepare again") from None
+
+    def _table(self, name: str, columns: list[str] | None) -> Any:
+        self.check([self._record(name)])
+        path = self.folder.local_copy(self._record(name))
+        with self._reading(name):
+            return read_parquet(path, columns)
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Name the file that Arrow cannot read."""
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.folder.url}/{name} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def share_shards(shards: Sequence[Shard], world_size: int) -> list[range]:
+    """Deal consecutive shards to ranks so that their ratings balance; pure, the same on every rank.
+
+    Each cut goes to the shard boundary nearest to an equal share of the ratings. With fewer shards than ranks some
+    ranks get none.
+    """
+    stops = np.cumsum([shard.num_ratings + shard.num_rows for shard in shards])
+    targets = stops[-1] * np.arange(1, world_size) / world_size
+    edges = np.concatenate([[0], stops])
+    cuts = [int(np.abs(edges - target).argmin()) for target in targets]
+    bounds = [0, *cuts, len(shards)]
+    return [range(bounds[rank], bounds[rank + 1]) for rank in range(world_size)]
+
+
+def row_ranges(shards: Sequence[Shard], shares: Sequence[range]) -> list[tuple[int, int]]:
+    """The rows (start, stop) that each rank owns, from its share of the shards."""
+    edges = [0, *(shard.stop for shard in shards)]
+    return [(edges[share.start], edges[share.stop]) for share in shares]
+
+
+def shards_across(shards: Sequence[Shard], start: int, stop: int) -> range:
+    """The shards that have some of the rows start .. stop."""
+    across = [number for number, shard in enumerate(shards) if shard.start < stop and start < shard.stop]
+    return range(across[0], across[-1] + 1) if across else range(0)

@@ -1,0 +1,1 @@
+"""Arrays on scratch storage, and sorting."""

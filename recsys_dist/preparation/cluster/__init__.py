@@ -1,0 +1,1 @@
+"""Dask workers: on this machine, in Slurm or on a running cluster."""

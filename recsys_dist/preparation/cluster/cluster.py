@@ -1,0 +1,209 @@
+"""The Dask cluster that tasks run on: workers on this machine, or a scheduler that is already running."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, as_completed
+from distributed.comm.core import connect
+from distributed.scheduler import KilledWorker
+from distributed.security import Security
+
+from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
+from recsys_dist.preparation.cluster import local_workers
+from recsys_dist.preparation.cluster.local_workers import HEAP, start_method
+from recsys_dist.preparation.cluster.slurm import slurm_client
+from recsys_dist.preparation.settings.prepare import ClusterSettings
+from recsys_dist.process.spawning import without_main_program
+
+# With the start of the program, whoever waits has the answer within ten seconds.
+CONNECT_TIMEOUT_S = 7
+MAX_LOCAL_WORKERS = 8
+LOOPBACK = "127.0.0.1"
+SILENCE = logging.CRITICAL + 1
+"""The scheduler calls it critical, with a traceback, that its client leaves while it is answering."""
+WORKER = "Dask Worker"
+"""How Dask names the processes of workers."""
+Progress = Callable[[str, int, int, int], None]
+"""Called with (stage, tasks done, tasks in all, rows done)."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What an earlier start has done of a stage."""
+
+    num_tasks: int = 0
+    num_rows: int = 0
+
+
+NOTHING = Before()
+
+
+class Cluster:
+    """Runs the tasks of one stage after the other."""
+
+    def __init__(self, client: Any, progress: Progress | None) -> None:
+        self._client = client
+        self._progress = progress or (lambda _stage, _done, _total, _rows: None)
+
+    def run(
+        self,
+        stage: str,
+        task: Callable[..., Any],
+        calls: Sequence[tuple[Any, ...]],
+        subjects: Sequence[str],
+        num_rows: Callable[[Any], int] = lambda _result: 0,
+        before: Before = NOTHING,
+    ) -> list[Any]:
+        """Call `task` with each of `calls` on the workers; results in the order of the calls.
+
+        `subjects` say what each call works on, for the error of a call that fails: a `RecsysDistError` of the task
+        itself, or a `BrokenOffError` where its worker died or its files could not be written. `num_rows` tells of
+        a result how many rows it is of.
+        """
+        total, rows = before.num_tasks + len(calls), before.num_rows
+        self._progress(stage, before.num_tasks, total, rows)
+        numbers = {
+            self._client.submit(_guarded, task, *call, pure=False): number for number, call in enumerate(calls)
+        }
+        results: list[Any] = [None] * len(calls)
+        try:
+            for done, future in enumerate(as_completed(numbers), start=before.num_tasks + 1):
+                number = numbers[future]
+                results[number] = _result(future, stage, subjects[number])
+                rows += num_rows(results[number])
+                self._progress(stage, done, total, rows)
+        finally:
+            self._client.cancel(list(numbers))
+        return results
+
+
+def _guarded(task: Callable[..., Any], *arguments: Any) -> Any:
+    """The task's result, or its error of a kind meant for people; workers log at length what is raised."""
+    try:
+        return task(*arguments)
+    except (RecsysDistError, OSError, MemoryError) as error:
+        # The cause does not travel with the error.
+        return _Failure(error, isinstance(error, OSError) or isinstance(error.__cause__, OSError))
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+    is_of_system: bool
+    """Whether the operating system or the storage refused something."""
+
+
+def _result(future: Any, stage: str, subject: str) -> Any:
+    try:
+        result = future.result()
+    except KilledWorker as error:
+        raise BrokenOffError(
+            f"{stage}: every worker that tried {subject} died, most likely out of memory; "
+            "give more cluster.memory_limit, or fewer input.block_bytes"
+        ) from error
+    if not isinstance(result, _Failure):
+        return result
+    if isinstance(result.error, OSError):
+        reason = result.error.strerror or result.error
+        raise BrokenOffError(f"{stage}: {subject}: {reason}") from result.error
+    if isinstance(result.error, MemoryError):
+        raise BrokenOffError(f"{stage}: {subject} does not fit into memory; give more cluster.memory_limit")
+    raise BrokenOffError(str(result.error)) if result.is_of_system else result.error
+
+
+@contextmanager
+def open_cluster(
+    settings: ClusterSettings, num_blocks: int, progress: Progress | None = None
+) -> Iterator[Cluster]:
+    """Start or join a cluster, and leave it at the end. Raises `ConfigError` where no scheduler answers.
+
+    More workers than blocks of input would only cost their start.
+    """
+    timeout = {"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s"}
+    with dask.config.set(timeout), _opened(settings, num_blocks) as client:
+        yield Cluster(client, progress)
+
+
+def _opened(settings: ClusterSettings, num_blocks: int) -> AbstractContextManager[Any]:
+    match settings.kind:
+        case "local":
+            return _local(settings, num_blocks)
+        case "address":
+            return _joined(settings)
+        case "slurm":
+            return slurm_client(settings, dashboard=f"{LOOPBACK}:0")
+
+
+@contextmanager
+def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
+    workers = settings.workers or min(MAX_LOCAL_WORKERS, len(os.sched_getaffinity(0)), max(1, num_blocks))
+    options: dict[str, Any] = {"distributed.worker.preload": [local_workers.__name__]}
+    options |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": start_method(), **options}),
+        # At any time, as those that die are replaced.
+        without_main_program(WORKER),
+        tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=settings.memory_limit,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
+            worker_dashboard_address=f"{LOOPBACK}:0",
+            local_directory=folder,
+            # One that is forked has the environment of the process it is forked from, which is older.
+            env=dict(os.environ),
+            silence_logs=SILENCE,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _joined(settings: ClusterSettings) -> Iterator[Any]:
+    security = None
+    if settings.tls is not None:
+        tls = settings.tls
+        security = Security(
+            tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+        )
+    _require_scheduler(settings, security)
+    with Client(settings.address, timeout=CONNECT_TIMEOUT_S, security=security) as client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise ConfigError(
+                f"cluster.address: the scheduler at {settings.address} has no workers; start some"
+            ) from error
+        yield client
+
+
+def _require_scheduler(settings: ClusterSettings, security: Security | None) -> None:
+    """Raise `ConfigError` where no scheduler answers. A `Client` would wait for ever for one who never speaks."""
+    options = (security or Security()).get_connection_args("client")
+
+    async def greet() -> None:
+        comm = await asyncio.wait_for(connect(settings.address, CONNECT_TIMEOUT_S, **options), CONNECT_TIMEOUT_S)
+        comm.abort()
+
+    try:
+        # In a thread of its own: who calls from a notebook has a running loop in this one.
+        with ThreadPoolExecutor(1) as aside:
+            aside.submit(lambda: asyncio.run(greet())).result()
+    # Whatever else listens there answers with bytes that fail to be read in ways of their own.
+    except Exception as error:
+        raise ConfigError(
+            f"cluster.address: no scheduler answers at {settings.address} within {CONNECT_TIMEOUT_S} s"
+        ) from error

@@ -1,0 +1,187 @@
+"""From runs to collected user shards: at once where the rules look at one user at a time, else in steps.
+
+runs --collect--> shards                                                       the default
+runs --settle--> settled rows --trim ...--> fates                              with a least number of ratings
+                              --sort times, count times ...--> cutoffs         with a split by time
+                              --split--> shards, cut anew by the rows that are left
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.arrays.scratch import Scratch
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.settings.split import TimeSplit
+from recsys_dist.preparation.shards.gathered import ShardInfo
+from recsys_dist.preparation.shards.item_ids import all_item_ids
+from recsys_dist.preparation.shards.k_core import find_core
+from recsys_dist.preparation.shards.merging import SettledInfo
+from recsys_dist.preparation.shards.runs import NUM_BUCKETS, RunInfo, cut_evenly
+from recsys_dist.preparation.shards.splits import Cutoffs
+from recsys_dist.preparation.shards.time_cutoffs import Times, find_cutoffs
+from recsys_dist.preparation.shards.user_rows import Buckets, Source
+from recsys_dist.preparation.tasks import tasks
+from recsys_dist.preparation.tasks.journal import Journal
+
+LEAST_SHARDS, USUAL_SHARDS = 4, 16
+"""Per side: enough for as many ranks, but a shard of few ratings costs more than it holds."""
+LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 250_000, 2_000_000
+Span = tuple[int, int]
+"""A range (start, stop) of buckets."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The collected shards, and what was found on the way."""
+
+    shards: list[ShardInfo]
+    rejected: Counter[str]
+    rejects: list[str]
+    """The files of rows refused on the way."""
+    is_kept: NDArray[np.bool_] | None = None
+    """Whether each `item_code` is left; None where all are."""
+    cutoffs: Cutoffs | None = None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The stages that collect the user shards."""
+
+    config: PrepareConfig
+    journal: Journal
+    scratch: Scratch
+    ticks: int = 1
+    """The parts of a unit in which timestamps are kept."""
+
+    def run(self, infos: Sequence[RunInfo]) -> Collected:
+        """Collect all runs. Raises `DataError` where the rules leave no rating to train on."""
+        spans = self._cut([Buckets(info.buckets, info.bucket_rows) for info in infos])
+        is_alone = not self.config.drops_rare and self.config.split.kind != "time"
+        collected = self._at_once(spans) if is_alone else self._in_steps(spans)
+        if not sum(shard.num_ratings["train"] for shard in collected.shards):
+            raise DataError("the split leaves no rating to train on; lower split.test and split.valid")
+        return collected
+
+    def _at_once(self, spans: list[Span]) -> Collected:
+        calls = [(number, span, self.config) for number, span in enumerate(spans)]
+        shards = self._run("collect users", tasks.collect, calls, _num_ratings)
+        return Collected(shards, _rejected(shards), _reject_files("shard", shards))
+
+    def _in_steps(self, spans: list[Span]) -> Collected:
+        names = [f"settled-{number}" for number in range(len(spans))]
+        calls = [(name, span, self.config) for name, span in zip(names, spans, strict=True)]
+        settled: list[SettledInfo] = self._run("settle users", tasks.settle, calls, _num_settled)
+        sources, buckets, is_kept = [Source(name) for name in names], [info.buckets for info in settled], None
+        if self.config.drops_rare:
+            num_items = len(all_item_ids(self.scratch))
+            core = find_core(self.scratch, names, num_items, self.config.ratings, self._trim)
+            sources, buckets, is_kept = core.sources, core.buckets, core.is_kept
+        cutoffs = self._find_cutoffs(sources)
+        shards = self._split(spans, sources, buckets, cutoffs)
+        return Collected(
+            shards,
+            _rejected([*settled, *shards]),
+            _reject_files("settled", settled) + _reject_files("shard", shards),
+            is_kept,
+            cutoffs,
+        )
+
+    def _trim(self, calls: Sequence[tuple[Any, ...]], shards: Sequence[int]) -> list[Buckets]:
+        return self._run("leave out rare", tasks.trim, calls, shards=shards)
+
+    def _find_cutoffs(self, sources: list[Source]) -> Cutoffs | None:
+        rule = self.config.split
+        if rule.kind != "time":
+            return None
+        return find_time_cutoffs(rule, sources, self.journal, self.scratch, self.ticks)
+
+    def _split(
+        self, old_spans: list[Span], sources: list[Source], buckets: list[Buckets], cutoffs: Cutoffs | None
+    ) -> list[ShardInfo]:
+        calls = []
+        for number, span in enumerate(self._cut(buckets)):
+            own = [source for source, old in zip(sources, old_spans, strict=True) if _overlap(old, span)]
+            calls.append((number, span, own, cutoffs, self.config))
+        return self._run("split users", tasks.split, calls, _num_ratings)
+
+    def _cut(self, parts: Sequence[Buckets]) -> list[Span]:
+        """The hash ranges of the shards, so that their rows balance; together they cover all."""
+        num_rows = sum(int(part.num_rows.sum()) for part in parts)
+        return cut_buckets(parts, self.config.shards.users or default_shards(num_rows))
+
+    def _run(
+        self,
+        stage: str,
+        task: Any,
+        calls: Sequence[tuple[Any, ...]],
+        num_rows: Callable[[Any], int] = lambda _result: 0,
+        shards: Sequence[int] | None = None,
+    ) -> list[Any]:
+        subjects = [f"user shard {number}" for number in (range(len(calls)) if shards is None else shards)]
+        placed = [(self.scratch.folder.url, *call) for call in calls]
+        return self.journal.run(stage, task, placed, subjects, num_rows)
+
+
+def cut_buckets(parts: Sequence[Buckets], num_shards: int) -> list[Span]:
+    """Hash ranges of about equally many rows, which together cover all."""
+    bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
+    for part in parts:
+        bucket_rows[part.number] += part.num_rows
+    used = np.flatnonzero(bucket_rows)
+    cuts = cut_evenly(bucket_rows[used], num_shards)
+    edges = [0, *(int(used[cut]) for cut in cuts[1:-1]), NUM_BUCKETS]
+    return list(itertools.pairwise(edges))
+
+
+def find_time_cutoffs(
+    rule: TimeSplit, sources: Sequence[Source], journal: Journal, scratch: Scratch, ticks: int
+) -> Cutoffs:
+    """Where a split by time cuts the settled rows of all shards; `ticks` of their timestamps make one unit."""
+    names = [f"times-{number}" for number in range(len(sources))]
+    subjects = [f"user shard {number}" for number in range(len(sources))]
+    url = scratch.folder.url
+    calls = [(url, source, name) for source, name in zip(sources, names, strict=True)]
+    spans = [span for span in journal.run("sort times", tasks.sort_times, calls, subjects) if span.count]
+
+    def count_later(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
+        asked = [(url, name, timestamps) for name in names]
+        total: NDArray[np.int64] = np.sum(journal.run("count times", tasks.count_later, asked, subjects), axis=0)
+        return total
+
+    first, last = min(span.first for span in spans), max(span.last for span in spans)
+    return find_cutoffs(rule, Times(sum(span.count for span in spans), first, last, count_later), ticks)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _num_ratings(shard: ShardInfo) -> int:
+    return sum(shard.num_ratings.values())
+
+
+def _num_settled(info: SettledInfo) -> int:
+    return int(info.buckets.num_rows.sum())
+
+
+def _rejected(infos: Sequence[SettledInfo | ShardInfo]) -> Counter[str]:
+    return sum((info.rejected for info in infos), Counter[str]())
+
+
+def _reject_files(kind: str, infos: Sequence[SettledInfo | ShardInfo]) -> list[str]:
+    return [f"{kind}-{number}.rejects" for number, info in enumerate(infos) if info.rejected]
+
+
+def default_shards(num_ratings: int) -> int:
+    """How many shards a side has where the configuration leaves it open."""
+    usual = min(max(LEAST_SHARDS, num_ratings // LEAST_SHARD_RATINGS), USUAL_SHARDS)
+    return max(usual, -(-num_ratings // MOST_SHARD_RATINGS))

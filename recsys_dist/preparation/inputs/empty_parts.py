@@ -1,0 +1,52 @@
+"""Empty parts of an input: set aside and counted. Spark writes one for each task without rows.
+
+In: the files that the settings stand for. Out: those to read, and the parts that hold nothing. A file that is
+named itself is read even so, to tell its user that it is empty.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
+from recsys_dist.preparation.parsing.layout import UTF8_BOM
+
+SMALL_BYTES = 1 << 10
+"""A larger file is taken to hold something."""
+logger = logging.getLogger(__name__)
+
+
+def set_aside_empty(key: str, files: Sequence[InputFile]) -> tuple[list[InputFile], list[InputFile]]:
+    """The files to read, and the empty parts.
+
+    Raises `DataError` with the settings' `key` where all are empty parts.
+    """
+    kept: list[InputFile] = []
+    empty: list[InputFile] = []
+    for file in files:
+        (empty if file.is_part and _is_empty(file) else kept).append(file)
+    if empty and not kept:
+        raise DataError(f"{key}: {_count(empty, files)} empty; the first is {empty[0].name}")
+    return kept, empty
+
+
+def without_empty(key: str, files: Sequence[InputFile]) -> list[InputFile]:
+    """The files without the empty parts, which a line of the log counts."""
+    kept, empty = set_aside_empty(key, files)
+    if empty:
+        logger.warning("%s: %s empty and skipped; the first is %s", key, _count(empty, files), empty[0].name)
+    return kept
+
+
+def _is_empty(file: InputFile) -> bool:
+    """Whether a file holds no byte, or as text nothing but line ends, once it is unpacked."""
+    if file.num_bytes == 0 or file.num_bytes > SMALL_BYTES or file.format == "parquet":
+        return file.num_bytes == 0
+    return not first_bytes(file, SMALL_BYTES).removeprefix(UTF8_BOM).strip()
+
+
+def _count(empty: Sequence[InputFile], files: Sequence[InputFile]) -> str:
+    are = "is" if len(empty) == 1 else "are"
+    return f"{len(empty):,} of {len(files):,} files {are}"

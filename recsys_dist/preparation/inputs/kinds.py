@@ -1,0 +1,122 @@
+"""What a file is where it is no table of text: told by how it begins, whatever its name says.
+
+In: the first bytes of an input file, unpacked. Out: what people call such a file and what to do with it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.json_text import json_kind
+from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
+
+UNPACK = "which is not read; unpack it and name the files in it"
+EXPORT = "which is not read; export the table as CSV or Parquet"
+UTF_8 = "which has to be converted to UTF-8 first"
+NAMED = "whose name should end in "
+"""What is read where the name tells of it."""
+KINDS = (
+    (rb"\x1f\x8b", "a gzip file", f"{NAMED}.gz"),
+    (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "a bzip2 file", f"{NAMED}.bz2"),
+    (rb"(\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)", "a Zstandard file", f"{NAMED}.zst"),
+    # A zip archive begins with the name of its first member, which tells what the archive is.
+    (rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|docProps/|xl/)", "an Office document such as xlsx", EXPORT),
+    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file such as ods", EXPORT),
+    (rb"PK\x03\x04.{26}[^\0/]{1,99}\.npy", "a NumPy archive (npz)", EXPORT),
+    (rb"PK\x03\x04.{26}[^\0]{0,99}data\.pkl", "a PyTorch file", EXPORT),
+    (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", f"{NAMED}.zip"),
+    (rb"PAR1\x15", "a Parquet file", f"{NAMED}.parquet"),
+    (rb"PARE.{0,3}\0", "an encrypted Parquet file", EXPORT),
+    (rb"\xfd7zXZ\0", "an xz file", UNPACK),
+    (rb"\x5d\0\0", "an lzma file", UNPACK),
+    (rb"LZIP\x01", "an lzip file", UNPACK),
+    (rb"\x89LZO\0", "an lzop file", UNPACK),
+    (rb"(\x04\x22\x4d|\x02\x21\x4c)\x18", "an lz4 file", UNPACK),
+    (rb"\xff\x06\0\0sNaPpY", "a Snappy file", UNPACK),
+    (rb"\x1f[\x9d\xa0]", "a file of compress (.Z)", UNPACK),
+    (rb"\x78[\x9c\xda].{0,64}[\0-\x08\x0e-\x1f]", "a zlib file", UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    (rb"Rar!\x1a\x07", "a rar archive", UNPACK),
+    (rb"MSCF\0\0\0\0", "a cabinet archive", UNPACK),
+    (rb"(07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}|\xc7\x71)", "a cpio archive", UNPACK),
+    (rb"!<arch>\n", "an ar archive", UNPACK),
+    (rb"%%MatrixMarket ", "a Matrix Market file", "which is not read; write its entries as CSV"),
+    (rb"SQLite format 3\0", "a SQLite database", EXPORT),
+    (rb".{8}DUCK.\0{7}", "a DuckDB database", EXPORT),
+    (rb"(.{512}|.{1024}|.{2048})?\x89HDF\r\n\x1a\n", "an HDF5 file", EXPORT),
+    (rb"CDF[\x01\x02\x05]\0", "a NetCDF file", EXPORT),
+    (rb"\x93NUMPY", "a NumPy array (npy)", EXPORT),
+    (rb"\x80[\x02-\x05]", "a Python pickle", EXPORT),
+    (rb".{3}\0{5}\{\"", "a safetensors file", EXPORT),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document such as xls", EXPORT),
+    (rb"ORC.{0,32}[\0\x02-\x08\x0e-\x1a]", "an ORC file", EXPORT),
+    (rb"Obj\x01", "an Avro file", EXPORT),
+    (rb"(ARROW1\0\0|FEA1\0{4}|\xff{4})", "an Arrow or Feather file", EXPORT),
+    (rb"(SEQ[\x04-\x06]|RCF\x01)", "a Hadoop sequence file", EXPORT),
+    (rb"MATLAB [57]\.[0-9] MAT-file", "a MATLAB file", EXPORT),
+    (rb"RD[XAB][23]\n", "a file of R", EXPORT),
+    (rb"<stata_dta>", "a Stata file", EXPORT),
+    (rb"\$FL[23]@\(#\)", "an SPSS file", EXPORT),
+    (rb"%PDF-[0-9]", "a PDF document", "which is not read; name the table itself"),
+    (
+        rb"(\xef\xbb\xbf)?\s{0,64}(?i:<!DOCTYPE html|<html[\s>])",
+        "an HTML page",
+        "and no table; download the file again",
+    ),
+    (rb"(\xef\xbb\xbf)?\s{0,64}<\?xml", "an XML document", EXPORT),
+    (rb"(\xff\xfe\0\0|\0\0\xfe\xff)", "UTF-32 text", UTF_8),
+    (rb"(\xff\xfe|\xfe\xff)", "UTF-16 text", UTF_8),
+)
+"""How files begin that are not the text they are taken for, what people call them and what to do with them."""
+TAR = "a tar archive, which is not read; unpack it and name its folder or the files in it"
+TAR_NAME = re.compile(r"\.(tar(\.\w+)?|t(gz|az|bz|bz2|xz|zst|lz))$", re.IGNORECASE)
+PACKED_NAME = re.compile(r"\.(br|deflate|lzo|lzo_deflate|snappy)$", re.IGNORECASE)
+"""Packings that have no beginning of their own."""
+NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a]")
+TAR_BLOCK, TAR_CHECKSUM = 512, slice(148, 156)
+PROBE_BYTES = 1 << 12
+
+
+def check_begins_as_text(file: InputFile, data: bytes) -> None:
+    """Raise `DataError` naming a file whose first bytes, unpacked, are not those of a table of text."""
+    kind = _kind(file, data) or json_kind(file.name, data)
+    if kind is not None:
+        raise DataError(f"{file.name} is {kind}")
+
+
+def kind_of(file: InputFile) -> str | None:
+    """What a file named as Parquet is by how it begins, and what to do with it; None where nothing tells."""
+    data = first_bytes(file, PROBE_BYTES)
+    if not data or data.startswith(b"PAR1"):
+        return None
+    is_text = min(data) >= ord("\t")
+    return (
+        _kind(file, data) or json_kind(file.name, data) or ("text, which needs another name" if is_text else None)
+    )
+
+
+def _kind(file: InputFile, data: bytes) -> str | None:
+    if _is_tar(data):
+        return TAR
+    for pattern, kind, advice in KINDS:
+        if not re.match(pattern, data, re.DOTALL):
+            continue
+        if TAR_NAME.search(file.name):
+            return TAR
+        packing = file.packing or ("zip" if file.member is not None else None)
+        if packing is not None and advice.startswith(NAMED):
+            return f"{kind} packed by {packing}; unpack it first"
+        return f"{kind}, {advice}"
+    is_packed = PACKED_NAME.search(file.name) and NO_TEXT.search(data)
+    return f"a packed file, {UNPACK}" if is_packed else None
+
+
+def _is_tar(data: bytes) -> bool:
+    """Whether the first block is a header of tar, of any of its dialects: it holds the sum of its bytes."""
+    header = data[:TAR_BLOCK]
+    told = header[TAR_CHECKSUM].strip(b" \0")
+    if len(header) < TAR_BLOCK or not re.fullmatch(rb"[0-7]+", told):
+        return False
+    blank = b" " * len(header[TAR_CHECKSUM])
+    return int(told, 8) == sum(header) - sum(header[TAR_CHECKSUM]) + sum(blank)

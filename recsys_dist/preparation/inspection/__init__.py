@@ -1,0 +1,1 @@
+"""What an unknown file seems to hold."""

@@ -1,0 +1,95 @@
+"""What the values of one column look like: their kind, how many there are, the smallest and the largest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_dist.preparation.parsing.rows import NUMBER
+from recsys_dist.preparation.parsing.timestamps import ISO, WHOLE_NUMBER
+
+Kind = Literal["whole numbers", "decimals", "dates", "decimal commas", "text", "empty"]
+PATTERNS: dict[Kind, str] = {
+    "whole numbers": WHOLE_NUMBER,
+    "decimals": NUMBER,
+    "dates": ISO,
+    "decimal commas": r"^[+-]?[0-9]+(,[0-9]+)?$",
+}
+NUMBERS: tuple[Kind, ...] = ("whole numbers", "decimals", "decimal commas")
+USUAL_SHARE = 0.95
+"""So many of the values that are not empty make a kind: single bad rows do not turn a column into text."""
+NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """One column of the sample."""
+
+    position: int
+    name: str | None
+    """None where the file names no columns."""
+    kind: Kind
+    num_values: int
+    """Those that are not empty."""
+    num_distinct: int
+    smallest: str
+    largest: str
+    """By value for numbers, else as text; empty where all values are."""
+    examples: tuple[str, ...]
+
+    @property
+    def reference(self) -> int | str:
+        """How the settings name the column."""
+        return self.position if self.name is None else self.name
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest number; for a kind of numbers alone."""
+        return _number(self.smallest), _number(self.largest)
+
+
+def describe(position: int, name: str | None, texts: pa.StringArray) -> ColumnFacts:
+    """Look at all values of a column, given as text; empty ones count as none."""
+    counted = texts.filter(pc.greater(pc.binary_length(texts), 0)).value_counts()
+    values, counts = counted.field("values"), counted.field("counts").to_numpy()
+    kind = _kind(values, counts)
+    distinct: list[str] = values.to_pylist()
+    compared = distinct
+    if kind in NUMBERS:
+        compared = [text for text in distinct if re.search(PATTERNS[kind], text)]
+    order: Callable[[str], float | str] = _number if kind in NUMBERS else str
+    return ColumnFacts(
+        position,
+        name,
+        kind,
+        int(counts.sum()),
+        len(distinct),
+        min(compared, key=order, default=""),
+        max(compared, key=order, default=""),
+        _examples(distinct),
+    )
+
+
+def _kind(values: pa.StringArray, counts: NDArray[np.int64]) -> Kind:
+    if not len(values):
+        return "empty"
+    for kind, pattern in PATTERNS.items():
+        is_match = pc.match_substring_regex(values, pattern).to_numpy(zero_copy_only=False)
+        if counts[is_match].sum() >= USUAL_SHARE * counts.sum():
+            return kind
+    return "text"
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "."))
+
+
+def _examples(distinct: Sequence[str]) -> tuple[str, ...]:
+    return tuple(distinct[:NUM_EXAMPLES])

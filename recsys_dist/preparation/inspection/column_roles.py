@@ -1,0 +1,152 @@
+"""Which column is the user, the item, the rating and the timestamp: guessed by names, and otherwise by values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from recsys_dist.preparation.inspection.column_facts import NUMBERS, ColumnFacts
+from recsys_dist.preparation.inspection.time_columns import READABLE, is_time_name, unit_of
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "user": (
+        *("userid", "user", "uid", "username", "customerid", "customer", "reviewerid", "reviewer", "accountid"),
+        *("account", "visitorid", "visitor", "memberid", "member"),
+    ),
+    "item": (
+        *("itemid", "item", "iid", "movieid", "movie", "filmid", "film", "productid", "product", "parentasin"),
+        *("asin", "bookid", "book", "isbn", "artistid", "artist", "trackid", "track", "songid", "song", "gameid"),
+        *("game", "businessid", "business", "animeid", "anime", "jokeid", "joke", "recipeid", "recipe"),
+    ),
+    "rating": (
+        "rating",
+        "ratings",
+        "stars",
+        "star",
+        "score",
+        "overall",
+        "bookrating",
+        "starrating",
+        "rate",
+        "grade",
+    ),
+    "timestamp": (
+        *("timestamp", "ts", "time", "unixtime", "unixreviewtime", "datetime", "date", "reviewtime", "reviewdate"),
+        *("ratingdate", "createdat", "created", "ratedat"),
+    ),
+}
+"""Names in small letters and without other signs, the likelier first."""
+NUMBERING = ("", "index", "unnamed0")
+"""What tables call the numbers of their rows."""
+MAX_RATING, MAX_RATINGS = 100, 201
+"""The largest rating, and the largest number of different ones, that a guess by values believes in."""
+FEW = 10
+"""So many different ratings are likely although each stands once; more have to repeat."""
+COARSE_UNITS = {"seconds", "milliseconds"}
+"""Finer ones since 1970 are as large as the ids that some services draw."""
+NUM_FIELDS = 4
+"""Of a rating with its time."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """The column that a field of a rating is taken from."""
+
+    column: ColumnFacts
+    is_guess: bool
+    """By its values, or by one name of several that mean the same; otherwise by its name."""
+
+
+def is_known_name(name: str) -> bool:
+    """Whether a column of this name has a role."""
+    return any(_bare(name) in names for names in NAMES.values())
+
+
+def guess_roles(columns: Sequence[ColumnFacts], fields: Sequence[str]) -> dict[str, Role]:
+    """The role of each of `fields` that is found."""
+    names = [column.name for column in columns]
+    usable = [column for column in columns if column.name is None or _can_be_named(column.name, names)]
+    roles: dict[str, Role] = {}
+    for field in fields:
+        role = _by_name(field, _rest(usable, roles))
+        if role is not None:
+            roles[field] = role
+    for field, find in _BY_VALUES.items():
+        if field in fields and field not in roles:
+            found = find([column for column in _rest(usable, roles) if column.kind != "empty"])
+            if found is not None:
+                roles[field] = Role(found, is_guess=True)
+    return {field: roles[field] for field in fields if field in roles}
+
+
+def _can_be_named(name: str, names: Sequence[str | None]) -> bool:
+    return _bare(name) not in NUMBERING and names.count(name) == 1
+
+
+def _rest(columns: Sequence[ColumnFacts], roles: Mapping[str, Role]) -> list[ColumnFacts]:
+    taken = {role.column.position for role in roles.values()}
+    return [column for column in columns if column.position not in taken]
+
+
+def _by_name(field: str, columns: Sequence[ColumnFacts]) -> Role | None:
+    known = NAMES[field]
+    named = [column for column in columns if column.name is not None and _bare(column.name) in known]
+    if field == "timestamp":
+        named = [column for column in named if column.kind in READABLE]
+    if not named:
+        return None
+    return Role(min(named, key=lambda column: known.index(_bare(column.name or ""))), is_guess=len(named) > 1)
+
+
+def _bare(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
+def _timestamp(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
+    """The last column of dates or of numbers that are moments of our time."""
+    is_last_of_all = len(columns) >= NUM_FIELDS
+    for column in reversed(columns):
+        if _is_time(column, is_last_of_all):
+            return column
+        is_last_of_all = False
+    return None
+
+
+def _is_time(column: ColumnFacts, is_last_of_all: bool) -> bool:
+    if column.kind not in READABLE or column.kind == "dates":
+        return column.kind == "dates"
+    low, high = map(unit_of, column.span)
+    is_sure = is_last_of_all or (column.name is not None and is_time_name(column.name))
+    return low is not None and low == high and (low in COARSE_UNITS or is_sure)
+
+
+def _rating(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
+    """Of the columns with few numbers in a small range: decimals first, not the first two, the fewest."""
+    candidates = [(place, column) for place, column in enumerate(columns) if _is_rating(column)]
+
+    def likelihood(candidate: tuple[int, ColumnFacts]) -> tuple[bool, int, int]:
+        place, column = candidate
+        return column.kind != "whole numbers", min(place, 2), -column.num_distinct
+
+    return max(candidates, key=likelihood)[1] if candidates else None
+
+
+def _is_rating(column: ColumnFacts) -> bool:
+    if column.kind not in NUMBERS or not 1 < column.num_distinct <= MAX_RATINGS:
+        return False
+    if column.num_distinct > max(FEW, column.num_values / 2):
+        return False
+    return max(map(abs, column.span)) <= MAX_RATING
+
+
+def _id(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
+    """The first column that may hold ids."""
+    return next((column for column in columns if column.kind in {"whole numbers", "text"}), None)
+
+
+_BY_VALUES: dict[str, Callable[[Sequence[ColumnFacts]], ColumnFacts | None]] = {
+    "timestamp": _timestamp,
+    "rating": _rating,
+    "user": _id,
+    "item": _id,
+}

@@ -1,0 +1,91 @@
+"""The other files of an input, compared with the one that the settings were guessed from.
+
+In: files and settings. Out: why a file cannot be read by these settings, and how its columns and rows differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
+from recsys_dist.preparation.parsing.layout import read_layout, split_names
+from recsys_dist.preparation.parsing.parquet import open_parquet, rating_columns
+from recsys_dist.preparation.parsing.rows import parse_text
+from recsys_dist.preparation.settings.input import InputSettings
+from recsys_dist.preparation.settings.prepare import RatingRules
+
+MAX_COMPARED = 50
+"""So many files are held against the proposal, evenly among all."""
+HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the beginning of another file shows."""
+
+    file: InputFile
+    misfit: str | None
+    """Why it cannot be read by the settings."""
+    names: tuple[str, ...] = ()
+    """The names of its columns; none where it names none."""
+    unlike: str | None = None
+    """What is wrong with its first rows."""
+
+
+def compare(files: Sequence[InputFile], sniffed: InputFile, settings: InputSettings) -> Iterator[Part]:
+    """Look at the beginnings of the other files."""
+    others = [file for file in files if file != sniffed]
+    for file in others[:: -(-len(others) // MAX_COMPARED) or 1]:
+        if file.format != sniffed.format:
+            yield Part(file, f"{file.name} is of another format")
+            continue
+        try:
+            yield _part_of_parquet(file, settings) if file.format == "parquet" else _part_of_text(file, settings)
+        except DataError as error:
+            yield Part(file, str(error))
+
+
+def disagreements(parts: Sequence[Part], sniffed: InputFile, names: tuple[str, ...]) -> Iterator[str]:
+    """How readable files differ from the one looked at, whose columns are `names`."""
+    other = [part for part in parts if part.names != names]
+    if other:
+        instead = f"{_shown(other[0].names)} in place of {_shown(names)}"
+        yield f"{_files(other)} other columns than {sniffed.name}: {instead}"
+    unlike = [part for part in parts if part.unlike is not None]
+    if unlike:
+        yield f"{_files(unlike)} rows at the beginning that cannot be used: {unlike[0].unlike}"
+
+
+def _part_of_parquet(file: InputFile, settings: InputSettings) -> Part:
+    with open_parquet(file) as parquet:
+        rating_columns(file, parquet, settings.columns)
+        return Part(file, None, tuple(parquet.schema_arrow.names))
+
+
+def _part_of_text(file: InputFile, settings: InputSettings) -> Part:
+    layout = read_layout(file, settings, dict(settings.columns), "input")
+    head = first_bytes(file, HEAD_BYTES)
+    head = head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1]
+    parsed = parse_text(head, layout, RatingRules(), True, None, settings.timestamp_format)
+    first = parsed.rejects.first()
+    is_unlike = first is not None and (first[0] == 1 or len(parsed.rows) == 0)
+    unlike = f"line {first[0]}: {first[1]}: {first[2]!r}" if first is not None and is_unlike else None
+    return Part(file, None, _header(head, settings), unlike)
+
+
+def _header(head: bytes, settings: InputSettings) -> tuple[str, ...]:
+    if not settings.header:
+        return ()
+    line = head.decode(settings.encoding, errors="replace").lstrip("\ufeff").split("\n", 1)[0].removesuffix("\r")
+    return tuple(split_names(line, settings.separator, settings.quote_sign, settings.escape, settings.field_limit))
+
+
+def _files(parts: Sequence[Part]) -> str:
+    has = "has" if len(parts) == 1 else f"and {len(parts) - 1:,} more have"
+    return f"{parts[0].file.name} {has}"
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names)[:200]

@@ -1,0 +1,178 @@
+"""The values of a bounded sample of an input file, column by column, and what the parser makes of its rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.hive import folder_values
+from recsys_dist.preparation.inputs.sources import InputFile
+from recsys_dist.preparation.inspection.column_facts import ColumnFacts, describe
+from recsys_dist.preparation.inspection.sample import Sample, take_sample
+from recsys_dist.preparation.inspection.text_shape import TextShape, from_first_item, guess_shape
+from recsys_dist.preparation.parsing.fields import cut_fields
+from recsys_dist.preparation.parsing.layout import read_layout
+from recsys_dist.preparation.parsing.lines import Lines
+from recsys_dist.preparation.parsing.parquet import open_parquet, parse_parquet
+from recsys_dist.preparation.parsing.parquet_types import decoded
+from recsys_dist.preparation.parsing.rows import ParsedBlock, parse_text
+from recsys_dist.preparation.parsing.text_checks import is_utf8, readable
+from recsys_dist.preparation.settings.input import InputSettings
+from recsys_dist.preparation.settings.prepare import RatingRules
+
+SAMPLE_ROWS = 1 << 16
+"""Rows of Parquet that are looked at."""
+
+
+@dataclass(frozen=True)
+class ParsedSample:
+    """What the parser makes of the sample."""
+
+    num_good: int
+    refused: Counter[str]
+    """Rows by the reason why they cannot be used."""
+    lowest: float | None
+    highest: float | None
+    """Of the ratings of the good rows; None where there are none."""
+
+    @classmethod
+    def of(cls, blocks: list[ParsedBlock]) -> ParsedSample:
+        """Count the rows of all blocks."""
+        ratings = [block.rows.rating for block in blocks if len(block.rows)]
+        refused = sum((block.rejects.counts() for block in blocks), Counter[str]())
+        lowest = min((float(rating.min()) for rating in ratings), default=None)
+        highest = max((float(rating.max()) for rating in ratings), default=None)
+        return cls(sum(map(len, ratings)), refused, lowest, highest)
+
+    @property
+    def num_read(self) -> int:
+        """Rows, good or refused."""
+        return self.num_good + self.refused.total()
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """The sample of a text file."""
+
+    file: InputFile
+    sample: Sample
+    shape: TextShape
+    columns: tuple[ColumnFacts, ...]
+    num_lines: int
+
+    @classmethod
+    def read(cls, file: InputFile) -> TextTable:
+        """Take a sample and guess its shape. Raises `DataError` naming a file that is no text or no table."""
+        sample = take_sample(file)
+        shape = guess_shape(file.name, sample.pieces, len(folder_values(file)))
+        if shape.has_item_lines:
+            pieces = [sample.pieces[0], *map(from_first_item, sample.pieces[1:])]
+            sample = Sample(tuple(filter(None, pieces)), sample.is_whole)
+        lines = [Lines.of(piece, shape.encoding, not place) for place, piece in enumerate(sample.pieces)]
+        return cls(file, sample, shape, tuple(_text_columns(shape, lines)), sum(map(len, lines)))
+
+    @property
+    def extent(self) -> str:
+        """What was looked at, for people."""
+        return self.sample.extent
+
+    def parse(self, settings: InputSettings) -> ParsedSample:
+        """Parse the sample by the proposed settings."""
+        layout = read_layout(self.file, settings, dict(settings.columns), "input")
+        timestamps = settings.timestamp_format
+        return ParsedSample.of(
+            [
+                parse_text(piece, layout, RatingRules(), not place, None, timestamps)
+                for place, piece in enumerate(self.sample.pieces)
+            ]
+        )
+
+    def total_rows(self, num_sampled: int) -> int | None:
+        """Rows of the whole file, from the mean length of a row; None where it is not known how long that is."""
+        if self.sample.is_whole:
+            return num_sampled
+        if self.file.packing is not None:
+            return None
+        return round(num_sampled * self.file.num_bytes / self.sample.num_bytes)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the number of rows is counted, not estimated."""
+        return self.sample.is_whole
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """The first rows of a Parquet file."""
+
+    file: InputFile
+    columns: tuple[ColumnFacts, ...]
+    num_lines: int
+    """Rows in the sample."""
+    num_rows: int
+    """Rows in the file."""
+    is_whole: bool = True
+    shape: None = None
+
+    @classmethod
+    def read(cls, file: InputFile) -> ParquetTable:
+        """Read the first rows. Raises `DataError` naming a file that is damaged or holds no rows."""
+        with open_parquet(file) as parquet:
+            num_rows = parquet.metadata.num_rows
+            batch = next(parquet.iter_batches(SAMPLE_ROWS, use_threads=False), None) if num_rows else None
+        if batch is None:
+            raise DataError(f"{file.name} has no rows")
+        columns = [
+            describe(position, name, _as_text(batch.column(position)))
+            for position, name in enumerate(batch.schema.names)
+        ]
+        return cls(file, tuple(columns), batch.num_rows, num_rows)
+
+    @property
+    def extent(self) -> str:
+        """What was looked at, for people."""
+        return f"the first {self.num_lines:,} of {self.num_rows:,} rows"
+
+    def parse(self, settings: InputSettings) -> ParsedSample:
+        """Parse the sample by the proposed settings."""
+        with open_parquet(self.file) as parquet:
+            groups = range(parquet.metadata.num_row_groups)
+        rules, timestamps = RatingRules(), settings.timestamp_format
+        parsed = parse_parquet(self.file, groups, settings.columns, rules, timestamps, SAMPLE_ROWS)
+        return ParsedSample.of(list(islice(parsed, 1)))
+
+    def total_rows(self, num_sampled: int) -> int:
+        """Rows of the whole file."""
+        assert num_sampled <= self.num_rows, "the sample is a part of the file"
+        return self.num_rows
+
+
+def read_table(file: InputFile) -> TextTable | ParquetTable:
+    """A sample of a file of either format."""
+    return ParquetTable.read(file) if file.format == "parquet" else TextTable.read(file)
+
+
+def _text_columns(shape: TextShape, pieces: list[Lines]) -> Iterator[ColumnFacts]:
+    cut = [cut_fields(lines, shape.layout, not place).columns for place, lines in enumerate(pieces)]
+    for position in range(shape.num_fields):
+        texts = pa.concat_arrays([columns[str(position)].dictionary_decode() for columns in cut])
+        yield describe(position, None if shape.header is None else shape.header[position], texts)
+
+
+def _as_text(array: pa.Array) -> pa.StringArray:
+    """Any column as text; what no text can be made of is empty, and bytes that are no UTF-8 are spelt out."""
+    array = decoded(array)
+    if pa.types.is_timestamp(array.type):
+        # Instants as times of UTC, for which no table of time zones is needed.
+        array = pc.cast(array, pa.timestamp(array.type.unit))
+    try:
+        texts = pc.fill_null(pc.cast(array, pa.string()), "")
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return pa.array([""] * len(array), pa.string())
+    return texts if is_utf8(texts).all() else pa.array(map(readable, texts), pa.string())

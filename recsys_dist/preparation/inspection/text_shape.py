@@ -1,0 +1,194 @@
+"""How a text file seems to be cut: encoding, separator, quote, header, and whether lines name the items.
+
+A separator is believed that cuts (nearly) all lines of the sample into the same number of fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.inspection.column_roles import is_known_name
+from recsys_dist.preparation.parsing.layout import UTF8_BOM, Layout, split_line, split_names
+from recsys_dist.preparation.parsing.lines import Lines
+from recsys_dist.preparation.parsing.rows import NUMBER
+
+SEPARATORS = {"::": "::", "\t": "tab", ",": ",", ";": ";", "|": "|", " ": "blank"}
+"""The separators that are tried, and what people call them; of equally good ones the first counts."""
+QUOTE = '"'
+ESCAPE = "\\"
+ITEM_LINE = re.compile(r"[^,;|\s]+:")
+SHAPE_LINES = 4000
+"""So many lines from the beginning of each piece of the sample are cut by every separator."""
+LEAST_SHARE, GOOD_SHARE = 0.5, 0.95
+"""The fraction of lines that a separator must cut alike, and the one that counts as all of them."""
+
+
+@dataclass(frozen=True)
+class TextShape:
+    """A guess at the settings of a text file."""
+
+    encoding: str
+    has_bom: bool
+    is_encoding_sure: bool
+    separator: str
+    quote: str | None
+    header: tuple[str, ...] | None
+    """The names of the columns; None where the first line is a row."""
+    has_item_lines: bool
+    num_fields: int
+    share: float
+    """The fraction of the lines that have this number of fields."""
+    escape: str | None = None
+    num_misquoted: int = 0
+    """Lines with quotes or escapes in the wrong place."""
+
+    @property
+    def layout(self) -> Layout:
+        """The layout in which every column is wanted, by its position."""
+        positions = {str(position): position for position in range(self.num_fields)}
+        has_header = self.header is not None
+        return Layout(
+            *(self.separator, self.quote, self.encoding, has_header, self.num_fields, positions),
+            has_item_lines=self.has_item_lines,
+            escape=self.escape,
+        )
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The lines of the sample cut by one separator."""
+
+    separator: str
+    rows: list[list[str] | None]
+    num_fields: int
+    share: float
+    quote: str | None
+    escape: str | None
+
+    @property
+    def num_fitting(self) -> int:
+        """Lines with quotes in their places and the usual number of fields."""
+        return sum(row is not None and len(row) == self.num_fields for row in self.rows)
+
+
+def guess_shape(name: str, pieces: Sequence[bytes], num_elsewhere: int = 0) -> TextShape:
+    """Guess from the pieces of a sample. Raises `DataError` naming the file where no separator fits.
+
+    `num_elsewhere` fields of a rating may be missing in the lines, as the names of folders may tell them.
+    """
+    encoding = _encoding(pieces)
+    lines = _lines(pieces, encoding)
+    if not lines:
+        raise DataError(f"{name} begins with nothing but empty lines")
+    has_item_lines = ITEM_LINE.fullmatch(lines[0]) is not None
+    if has_item_lines:
+        lines = [line for line in lines if not ITEM_LINE.fullmatch(line)]
+    cut = _best_cut(name, lines, least=max(2, 3 - has_item_lines - num_elsewhere))
+    header = None if has_item_lines else _header(cut, lines[0])
+    return TextShape(
+        encoding,
+        pieces[0].startswith(UTF8_BOM),
+        encoding == "utf-8",
+        cut.separator,
+        cut.quote,
+        header,
+        has_item_lines,
+        cut.num_fields,
+        cut.share,
+        cut.escape,
+        cut.rows[1:].count(None) if header is not None else cut.rows.count(None),
+    )
+
+
+def from_first_item(data: bytes) -> bytes:
+    """A piece from the middle of a file in which lines name the items, from the first such line on."""
+    found = re.search(rb"^[^,;|\s]+:\r?$", data, re.MULTILINE)
+    return data[found.start() :] if found is not None else b""
+
+
+def _encoding(pieces: Sequence[bytes]) -> str:
+    """UTF-8, unless most of the lines that are not ASCII are none."""
+    num_bad = sum(len(Lines.of(piece, "utf-8", is_first=False).undecodable) for piece in pieces)
+    if num_bad == 0:
+        return "utf-8"
+    num_other = sum(not line.isascii() for piece in pieces for line in piece.split(b"\n"))
+    return "latin-1" if 2 * num_bad > num_other else "utf-8"
+
+
+def _lines(pieces: Sequence[bytes], encoding: str) -> list[str]:
+    lines: list[str] = []
+    for piece in pieces:
+        first = piece.removeprefix(UTF8_BOM).split(b"\n", SHAPE_LINES)[:SHAPE_LINES]
+        lines += [line.removesuffix(b"\r").decode(encoding, errors="replace") for line in first]
+    return [line for line in lines if line]
+
+
+def _best_cut(name: str, lines: Sequence[str], least: int) -> _Cut:
+    cuts = [_cut(separator, lines) for separator in SEPARATORS]
+    fitting = [cut for cut in cuts if cut.num_fields >= least and cut.share >= LEAST_SHARE]
+    if not fitting:
+        shown = " ".join(SEPARATORS.values())
+        raise DataError(
+            f"{name} is no table that can be told: none of the separators {shown} cuts most of its lines into the "
+            f"same number of fields, {least} or more"
+        )
+    # Words in a text column have blanks between them: a header of known names says more than the number of fields.
+    return max(
+        fitting, key=lambda cut: (_names_ratings(cut, lines[0]), min(cut.share, GOOD_SHARE), cut.num_fields)
+    )
+
+
+def _names_ratings(cut: _Cut, line: str) -> bool:
+    """Whether the first line, cut so, names two columns of ratings or more."""
+    names = split_names(line, cut.separator, cut.quote, cut.escape)
+    return len(names) == cut.num_fields and sum(map(is_known_name, names)) > 1
+
+
+def _cut(separator: str, lines: Sequence[str]) -> _Cut:
+    """By the separator and, where more lines are cut alike with it, by an escape before quotes and separators."""
+    cut = _cut_by(separator, None, lines)
+    marks = (ESCAPE + QUOTE, ESCAPE + separator)
+    if len(separator) > 1 or not any(mark in line for line in lines for mark in marks):
+        return cut
+    escaped = _cut_by(separator, ESCAPE, lines)
+    return escaped if escaped.num_fitting > cut.num_fitting else cut
+
+
+def _cut_by(separator: str, escape: str | None, lines: Sequence[str]) -> _Cut:
+    quote = _quote(separator, lines)
+    rows = [split_line(line, separator, quote, escape=escape) for line in lines]
+    # Lines that are not quoted as they should be still tell the separator.
+    cut = [line.split(separator) if row is None else row for row, line in zip(rows, lines, strict=True)]
+    counts = Counter(map(len, cut))
+    num_fields, num_lines = max(counts.items(), key=lambda counted: counted[::-1], default=(0, 0))
+    return _Cut(separator, rows, num_fields, num_lines / max(len(lines), 1), quote, escape)
+
+
+def _quote(separator: str, lines: Sequence[str]) -> str | None:
+    """The quote where fields are seen in it, and where it is the custom."""
+    if len(separator) > 1:
+        return None
+    if separator in ",;":
+        return QUOTE
+    sign = re.escape(separator)
+    quoted = re.compile(f'(^|{sign})"[^"]*"({sign}|$)')
+    return QUOTE if any(quoted.search(line) for line in lines) else None
+
+
+def _header(cut: _Cut, line: str) -> tuple[str, ...] | None:
+    """The first line where it holds no number, and a known name or words above a column of numbers."""
+    first = split_names(line, cut.separator, cut.quote, cut.escape)
+    rest = [row for row in cut.rows[1:] if row is not None and len(row) == cut.num_fields]
+    if len(first) != cut.num_fields or any(map(_is_number, first)):
+        return None
+    is_above_numbers = any(all(_is_number(row[place]) for row in rest) for place in range(cut.num_fields))
+    is_header = any(map(is_known_name, first)) or (bool(rest) and is_above_numbers)
+    return tuple(first) if is_header else None
+
+
+def _is_number(text: str) -> bool:
+    return re.search(NUMBER, text) is not None

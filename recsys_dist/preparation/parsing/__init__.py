@@ -1,0 +1,1 @@
+"""Bytes into rows of users, items, ratings and timestamps."""

@@ -1,0 +1,96 @@
+"""The parts of the input that tasks parse: found and laid out before any is read."""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.preparation.inputs.empty_parts import without_empty
+from recsys_dist.preparation.inputs.find import find_files
+from recsys_dist.preparation.inputs.sources import InputFile
+from recsys_dist.preparation.parsing.item_lines import LastItem
+from recsys_dist.preparation.parsing.layout import Layout, read_layout
+from recsys_dist.preparation.parsing.parquet import group_ranges
+from recsys_dist.preparation.settings.prepare import PrepareConfig, named_paths
+
+
+@dataclass(frozen=True)
+class InputBlock:
+    """A part of one input file to parse: bytes of text, row groups of Parquet. `number` tells all parts apart."""
+
+    file: InputFile
+    layout: Layout | None
+    """None for Parquet."""
+    number: int
+    start: int
+    stop: int
+    item_above: str | None = None
+    """Where lines name the items, the item of the rows that the part begins with; None where that is unknown."""
+
+    @property
+    def subject(self) -> str:
+        """What this is, for people."""
+        unit = "byte" if self.layout is not None else "row group"
+        return f"{self.file.name} from {unit} {self.start} to {self.stop}"
+
+
+def find_blocks(config: PrepareConfig) -> list[InputBlock]:
+    """The parts of the input to parse, sorted by full name of the file and place. Looks at the head of each."""
+    files = [
+        file
+        for key, role, paths in named_paths(config)
+        for file in without_empty(key, find_files(key, paths, config.input, role))
+    ]
+    places = Counter((file.url, file.member) for file in files)
+    repeated = [file.name for file in files if places[file.url, file.member] > 1]
+    if repeated:
+        raise ConfigError(f"split: {repeated[0]} is named for more than one split")
+    layouts = {file: _layout(file, config) for file in files}
+    ranges: list[tuple[InputFile, int, int]] = []
+    for file in sorted(files, key=_place):
+        ranges += [(file, start, stop) for start, stop in _cut(file, config)]
+    return [
+        InputBlock(file, layouts[file], number, start, stop) for number, (file, start, stop) in enumerate(ranges)
+    ]
+
+
+def _place(file: InputFile) -> tuple[str, str]:
+    """Orders files the same way however each was named: by the whole path, without detours."""
+    return posixpath.normpath(file.url), file.name
+
+
+def _cut(file: InputFile, config: PrepareConfig) -> list[tuple[int, int]]:
+    if file.format == "parquet":
+        return group_ranges(file, config.input.block_bytes, config.input.columns)
+    return file.blocks(config.input.block_bytes)
+
+
+def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:
+    if file.format == "parquet":
+        if config.input.has_item_lines:
+            raise DataError(f"{file.name} is Parquet, but layout: netflix is for text")
+        return None
+    return read_layout(file, config.input, dict(config.input.columns), "input")
+
+
+def continued_blocks(blocks: list[InputBlock]) -> list[InputBlock]:
+    """The blocks that another block of the same file follows. `blocks` are sorted by file and place."""
+    return [block for block, after in itertools.pairwise(blocks) if after.start > 0]
+
+
+def place_items(blocks: list[InputBlock], found: Mapping[int, LastItem | None]) -> list[InputBlock]:
+    """The blocks, each with the item that a line above it in the file has named last.
+
+    `found` tells by number what `find_last_item` has found in each continued block.
+    """
+    item, placed = None, []
+    for block in blocks:
+        item = item if block.start > 0 else None
+        placed.append(replace(block, item_above=item))
+        last = found.get(block.number)
+        item = last.item if last is not None else item
+    return placed

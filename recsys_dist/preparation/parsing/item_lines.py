@@ -1,0 +1,94 @@
+"""Files in which a line names the item of the rows below it, as in those of the Netflix prize.
+
+    123:
+    1488844,3,2005-09-06
+    822109,5,2005-05-13
+
+A line without a separator should be such a name, with a colon at its end. Where it is not, or where a line is so
+damaged that a name may be lost in it, nobody can tell whose rows follow: they are refused up to the next name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys_dist.preparation.inputs.sources import InputFile, read_blocks
+from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.lines import FINE, Lines
+from recsys_dist.preparation.parsing.rejects import Reason
+
+NAME_END = ":"
+HIDING = (Reason.LINE_LENGTH, Reason.NUL, Reason.CARRIAGE_RETURN)
+"""What is wrong with a line that may hold several."""
+SCAN_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ItemLines:
+    """The lines of a block that name an item, or should."""
+
+    above: NDArray[np.int64]
+    """For each line the place in `items` of the name that counts for it, which may be its own."""
+    is_name: NDArray[np.bool_]
+    """Which lines name an item."""
+    is_damaged: NDArray[np.bool_]
+    """Which lines should name one or may hide one."""
+    items: list[str | None]
+    """The item of the rows that the block begins with, then those that its lines name; None where unknown."""
+
+    @classmethod
+    def of(cls, lines: Lines, reasons: NDArray[np.int8], separator: str, item_above: str | None) -> ItemLines:
+        """Find them. `reasons` are why lines are refused already."""
+        is_single = ~lines.is_blank & ~lines.holding(separator.encode())
+        is_suspect = is_single | np.isin(reasons, HIDING)
+        places = np.flatnonzero(is_suspect)
+        items = [_name(lines, place) if reasons[place] == FINE else None for place in places.tolist()]
+        is_name = np.zeros(len(lines), bool)
+        is_name[places] = [item is not None for item in items]
+        return cls(np.cumsum(is_suspect), is_name, is_suspect & ~is_name, [item_above, *items])
+
+    def refuse(self, is_row: NDArray[np.bool_], reasons: NDArray[np.int8]) -> None:
+        """Note in `reasons` the damaged lines and the rows whose item is unknown."""
+        is_known = np.array([item is not None for item in self.items])[self.above]
+        is_fine = is_row & (reasons == FINE)
+        reasons[is_fine & self.is_damaged] = Reason.FIELD_COUNT
+        reasons[is_fine & ~self.is_damaged & ~is_known] = Reason.ITEM_LINE
+
+    def column(self, rows: NDArray[np.int64]) -> pa.DictionaryArray:
+        """The items of rows, given as lines from 0 that were not refused."""
+        names = pa.array([item or "" for item in self.items], pa.string()).dictionary_encode()
+        places = names.indices.take(pa.array(self.above[rows]))
+        return pa.DictionaryArray.from_arrays(places, names.dictionary)
+
+    @property
+    def below(self) -> str | None:
+        """The item of the rows that follow the block; None where that is unknown."""
+        return self.items[-1]
+
+
+@dataclass(frozen=True)
+class LastItem:
+    """The last line of a block that names an item; None for the item where it is damaged."""
+
+    item: str | None
+
+
+def find_last_item(file: InputFile, layout: Layout, start: int, stop: int) -> LastItem | None:
+    """The last name of an item among the lines that start in a range of bytes, searched from its end."""
+    for end in range(stop, start, -SCAN_BYTES):
+        begin = max(start, end - SCAN_BYTES)
+        for data in read_blocks(file, begin, end, SCAN_BYTES):
+            lines = Lines.of(data, layout.encoding, is_first=begin == 0)
+            found = ItemLines.of(lines, lines.refusals(), layout.separator, None)
+            if len(found.items) > 1:
+                return LastItem(found.below)
+    return None
+
+
+def _name(lines: Lines, place: int) -> str | None:
+    text = lines.data[lines.starts[place] : lines.stops[place]].decode()
+    return text.removesuffix(NAME_END) if text.endswith(NAME_END) else None

@@ -1,0 +1,160 @@
+"""How the lines of one file are cut into fields, and which fields matter: settled before any block is parsed.
+
+With a header the columns are found by name; without one the number of fields is what most of the first lines have.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.hive import folder_values, wanted_values
+from recsys_dist.preparation.inputs.kinds import check_begins_as_text
+from recsys_dist.preparation.inputs.sources import MAX_LINE_BYTES, InputFile, first_bytes
+from recsys_dist.preparation.parsing.quoted_line import split_quoted
+from recsys_dist.preparation.settings.input import Column, FileSettings
+
+SAMPLE_BYTES = 1 << 18
+UTF8_BOM = codecs.BOM_UTF8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a text file's lines. `positions` maps each wanted field to its place from 0."""
+
+    separator: str
+    quote: str | None
+    encoding: str
+    has_header: bool
+    num_fields: int
+    positions: dict[str, int]
+    has_item_lines: bool = False
+    """Whether lines of their own name the item of the rows below them."""
+    max_fields: int | None = None
+    """Where the last field keeps further separators, how many fields a line has at most."""
+    escape: str | None = None
+    folder_values: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """The fields that the folders on the file's path tell for all lines."""
+
+    def split(self, line: str) -> list[str] | None:
+        """The fields of one line; None where its quotes or escapes are wrong."""
+        return split_line(line, self.separator, self.quote, self.max_fields, self.escape)
+
+
+def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
+    """Look at the beginning of `file`. `key` is where the settings stand, for errors.
+
+    Raises `DataError` where the file is empty or lacks a wanted column.
+    """
+    lines = _first_lines(file, settings.encoding)
+    if settings.has_item_lines:
+        lines = [line for line in lines if settings.separator in line]
+    wanted = {name: column for name, column in columns.items() if column is not None}
+    if settings.header:
+        if "\r" in lines[0]:
+            raise DataError(
+                f"{file.name} line 1 holds a carriage return; a line must end in a line feed or in both"
+            )
+        names = split_names(
+            lines[0], settings.separator, settings.quote_sign, settings.escape, settings.field_limit
+        )
+        in_folders = wanted_values(file, wanted, names)
+        in_lines = {name: column for name, column in wanted.items() if name not in in_folders}
+        num_fields, positions = len(names), _find(file, names, in_lines, key)
+    else:
+        num_fields = _usual_fields(lines, settings)
+        in_folders = wanted_values(file, wanted, ())
+        positions = _positions(file, {name: wanted[name] for name in wanted if name not in in_folders}, key)
+        for name, position in positions.items():
+            if position >= num_fields:
+                raise DataError(
+                    f"{key}.columns.{name} is position {position} from 0, but the lines of {file.name} "
+                    f"have {num_fields} fields between separators {settings.separator!r}"
+                )
+    return Layout(
+        settings.separator,
+        settings.quote_sign,
+        settings.encoding,
+        settings.header,
+        num_fields,
+        positions,
+        settings.has_item_lines,
+        settings.field_limit,
+        settings.escape,
+        in_folders,
+    )
+
+
+def split_line(
+    line: str, separator: str, quote: str | None, max_fields: int | None = None, escape: str | None = None
+) -> list[str] | None:
+    """The fields of one line; None where its quotes or escapes are wrong. `max_fields` goes with neither."""
+    # Longer lines are refused in any case.
+    line = line[:MAX_LINE_BYTES]
+    if any(sign is not None and sign in line for sign in (quote, escape)):
+        return split_quoted(line, separator, quote, escape)
+    return line.split(separator, -1 if max_fields is None else max_fields - 1)
+
+
+def split_names(
+    line: str, separator: str, quote: str | None, escape: str | None = None, max_fields: int | None = None
+) -> list[str]:
+    """The names of columns in one line; signs in the wrong place are part of a name, which changes no row."""
+    fields = split_line(line, separator, quote, max_fields, escape)
+    return fields if fields is not None else line.split(separator)
+
+
+def _split(line: str, settings: FileSettings) -> list[str] | None:
+    return split_line(line, settings.separator, settings.quote_sign, settings.field_limit, settings.escape)
+
+
+def _first_lines(file: InputFile, encoding: str) -> list[str]:
+    data = first_bytes(file, SAMPLE_BYTES)
+    is_whole = len(data) < SAMPLE_BYTES
+    check_begins_as_text(file, data)
+    if encoding == "utf-8":
+        data = data.removeprefix(UTF8_BOM)
+    if not data.strip():
+        raise DataError(f"{file.name} is empty")
+    lines = data.split(b"\n")
+    if not is_whole:
+        lines = lines[:-1] or [data[:MAX_LINE_BYTES]]
+    return [line.removesuffix(b"\r").decode(encoding, errors="replace") for line in lines]
+
+
+def _usual_fields(lines: list[str], settings: FileSettings) -> int:
+    """The commonest number of fields; of equally common ones the largest."""
+    cut = (_split(line, settings) for line in lines if line)
+    counts = Counter(len(fields) for fields in cut if fields is not None)
+    if not counts:
+        # All lines are going to be refused for their quotes, which says more than that they have no fields.
+        counts = Counter(len(line.split(settings.separator)) for line in lines if line)
+    return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
+
+
+def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: str) -> dict[str, int]:
+    positions = {}
+    for field, column in wanted.items():
+        if names.count(str(column)) != 1:
+            problem = "more than one column" if column in names else "no column"
+            shown = ", ".join([*names, *folder_values(file)])[:200]
+            raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
+        positions[field] = names.index(str(column))
+    return positions
+
+
+def _positions(file: InputFile, wanted: Mapping[str, Column], key: str) -> dict[str, int]:
+    """Where columns of lines without a header are, which have no names."""
+    positions = {}
+    for name, column in wanted.items():
+        if isinstance(column, str):
+            raise DataError(
+                f"{key}.columns.{name} is {column!r}, but header: false needs positions, and no folder on the "
+                f"path of {file.name} is {column}=..."
+            )
+        positions[name] = column
+    return positions

@@ -1,0 +1,145 @@
+"""Strict parsing of ratings: text in, columns of ids, numbers and lines out, and each refused row with its reason.
+
+All fields are read as text first. Ids stay text, exactly as they stand in the file; ratings and timestamps must be
+numbers in plain notation. Ids are dictionary-encoded, so that the work per row is on integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_dist.preparation.parsing.fields import cut_fields
+from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.lines import FINE, Lines
+from recsys_dist.preparation.parsing.rejects import Reason, Rejects
+from recsys_dist.preparation.parsing.timestamps import Moments, parse_timestamps
+from recsys_dist.preparation.settings.input import TimestampFormat
+from recsys_dist.preparation.settings.prepare import RatingRules
+
+NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Accepted rows of one block, in the order of its lines."""
+
+    user: pa.DictionaryArray
+    item: pa.DictionaryArray
+    rating: NDArray[np.float32]
+    timestamp: NDArray[np.int64] | None
+    """Whole units."""
+    line: NDArray[np.int64]
+    """From 1 within the block."""
+    nanos: NDArray[np.int32] | None = None
+    """The billionths of a unit that the timestamps are later; None where all are zero."""
+
+    def __len__(self) -> int:
+        return len(self.rating)
+
+
+@dataclass(frozen=True)
+class ParsedBlock:
+    """What one block of the input holds. `num_lines` counts all, also blank ones and those that are no rows."""
+
+    rows: Rows
+    rejects: Rejects
+    num_lines: int
+    item_below: str | None = None
+    """Where lines name the items, the item of the rows that follow the block; None where that is unknown."""
+
+    @property
+    def num_read(self) -> int:
+        """Rows read: kept for now, or refused."""
+        return len(self.rows) + len(self.rejects)
+
+
+def parse_text(
+    data: bytes,
+    layout: Layout,
+    rules: RatingRules,
+    is_first: bool,
+    item_above: str | None = None,
+    timestamp_format: TimestampFormat = "number",
+) -> ParsedBlock:
+    """Parse a block of whole lines; `is_first` where it begins the file.
+
+    `item_above` is the item of the rows that the block begins with, where lines name the items.
+    """
+    lines = Lines.of(data, layout.encoding, is_first)
+    fields = cut_fields(lines, layout, is_first, item_above)
+    rows, refused, reasons = check_rows(fields.columns, fields.line, rules, timestamp_format)
+    bad_lines = np.concatenate([fields.refused, refused])
+    bad_reasons = np.concatenate([fields.refused_for, reasons])
+    rejects = Rejects.of(
+        (int(line) + 1, int(reason), lines.text(line)) for line, reason in zip(bad_lines, bad_reasons, strict=True)
+    )
+    return ParsedBlock(rows, rejects, len(lines), fields.item_below)
+
+
+def check_rows(
+    columns: dict[str, pa.Array],
+    line: NDArray[np.int64],
+    rules: RatingRules,
+    timestamp_format: TimestampFormat = "number",
+) -> tuple[Rows, NDArray[np.int64], NDArray[np.int8]]:
+    """Accepted rows, and the lines (from 0) and reasons of the others."""
+    reasons = np.full(len(line), FINE, np.int8)
+    # The later a check, the weaker: where several apply, the first one's reason stands.
+    moments = None
+    if "timestamp" in columns:
+        moments, is_bad = parse_timestamps(columns["timestamp"], timestamp_format)
+        reasons[moments.is_out_of_range] = Reason.TIME_RANGE
+        reasons[is_bad] = Reason.DATE if timestamp_format == "iso" else Reason.TIMESTAMP
+    rating = _per_row(columns["rating"], _numbers)
+    if rules.min is not None or rules.max is not None:
+        low, high = rules.min, rules.max
+        outside = (rating < (-np.inf if low is None else low)) | (rating > (np.inf if high is None else high))
+        reasons[outside] = Reason.OUT_OF_RANGE
+    reasons[~np.isfinite(rating)] = Reason.NOT_A_NUMBER
+    for field, reason in (("item", Reason.EMPTY_ITEM), ("user", Reason.EMPTY_USER)):
+        if _is_empty(columns[field].dictionary).any():
+            reasons[_per_row(columns[field], _is_empty)] = reason
+    if (reasons == FINE).all():
+        return _rows(columns["user"], columns["item"], rating, moments, line), line[:0], reasons[:0]
+    good, bad = np.flatnonzero(reasons == FINE), np.flatnonzero(reasons != FINE)
+    user, item = columns["user"].take(pa.array(good)), columns["item"].take(pa.array(good))
+    moments = moments.take(good) if moments is not None else None
+    return _rows(user, item, rating[good], moments, line[good]), line[bad], reasons[bad]
+
+
+def _rows(
+    user: pa.DictionaryArray,
+    item: pa.DictionaryArray,
+    rating: NDArray[np.float32],
+    moments: Moments | None,
+    line: NDArray[np.int64],
+) -> Rows:
+    """From columns whose `line` counts from 0."""
+    if moments is None:
+        return Rows(user, item, rating, None, line + 1)
+    return Rows(user, item, rating, moments.whole, line + 1, moments.nanos)
+
+
+def _per_row(column: pa.DictionaryArray, judge: Callable[[pa.Array], NDArray[Any]]) -> NDArray[Any]:
+    """Judge each distinct value once, and hand the verdicts out to the rows."""
+    rows: NDArray[Any] = judge(column.dictionary)[column.indices.to_numpy()]
+    return rows
+
+
+def _is_empty(texts: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False), bool)
+
+
+def _numbers(texts: pa.Array) -> NDArray[np.float32]:
+    """The numbers that texts spell in plain notation; NaN for all others and for what float32 cannot hold."""
+    is_number = pc.match_substring_regex(texts, NUMBER)
+    values = pc.cast(pc.if_else(is_number, texts, "nan"), pa.float64()).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32)

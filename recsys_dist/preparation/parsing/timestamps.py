@@ -1,0 +1,230 @@
+"""Timestamps into whole units and billionths: numbers as they are, dates and times as seconds since 1970.
+
+In: text, or a column of Parquet of any type that can tell a moment. Out: `Moments`. The unit of dates and times is
+a second; numbers count whatever their file counts, by convention seconds too. Digits past a billionth are cut off.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_dist.preparation.settings.input import TimestampFormat
+
+WHOLE_NUMBER = r"^[+-]?[0-9]+$"
+DECIMAL_NUMBER = r"^(?P<sign>[+-]?)(?P<whole>[0-9]{1,18})(?:[.](?P<digits>[0-9]*))?$"
+ANY_NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,3})?")
+SAFE_DIGITS = 18
+"""So many digits always fit an int64."""
+LONGEST_NUMBER = 64
+DATE = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+OFFSET = r"(?:Z|UTC|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)"
+ISO = rf"^{DATE}(?:[T ]{TIME}(?:[.,][0-9]+)?(?: ?{OFFSET})?)?$"
+DATE_AND_TIME = 19
+"""Signs of a date and time up to its seconds."""
+BELOW = r"^(?:[.,](?P<digits>[0-9]+))? ?(?:Z|UTC|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?)?$"
+"""What may follow them."""
+SECONDS = pa.timestamp("s")
+NANO_DIGITS = 9
+BILLION = 10**NANO_DIGITS
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": BILLION}
+"""How many of a unit make a second."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """N moments: whole units, rounded down, and the billionths of a unit that each is later."""
+
+    whole: NDArray[np.int64]
+    nanos: NDArray[np.int32] | None = None
+    """None where all are zero."""
+
+    @classmethod
+    def of(cls, whole: NDArray[np.int64], nanos: NDArray[np.integer]) -> Moments:
+        """From both parts, which may be zero."""
+        return cls(whole, nanos.astype(np.int32) if nanos.any() else None)
+
+    def take(self, places: NDArray[np.int64]) -> Moments:
+        """Some of them."""
+        if self.nanos is None:
+            return Moments(self.whole[places])
+        return Moments.of(self.whole[places], self.nanos[places])
+
+    @property
+    def ticks(self) -> int:
+        """The coarsest parts of a unit that hold all of them exactly: 1, 1,000, a million or a billion."""
+        if self.nanos is None:
+            return 1
+        nanos = self.nanos
+        ticks: int = next(ticks for ticks in TICKS.values() if not np.any(nanos % (BILLION // ticks)))
+        return ticks
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """The smallest and the largest in whole units; None of no moments."""
+        return (int(self.whole.min()), int(self.whole.max())) if len(self.whole) else None
+
+    def fits(self, ticks: int) -> NDArray[np.bool_]:
+        """Whether each fits 64 bits as a whole number of such parts."""
+        limit = 2**63 // ticks - 1
+        is_fit: NDArray[np.bool_] = (self.whole >= -limit) & (self.whole < limit)
+        return is_fit if ticks > 1 else np.ones(len(self.whole), bool)
+
+    @property
+    def is_out_of_range(self) -> NDArray[np.bool_]:
+        """Whether each needs parts of a unit in which it does not fit 64 bits."""
+        is_out = np.zeros(len(self.whole), bool)
+        if self.nanos is not None:
+            for coarser, ticks in itertools.pairwise(TICKS.values()):
+                is_out |= (self.nanos % (BILLION // coarser) != 0) & ~self.fits(ticks)
+        return is_out
+
+    def in_ticks(self, ticks: int) -> NDArray[np.int64]:
+        """Each as a whole number of such parts. Raises `OverflowError` with the place of one that is too large."""
+        if ticks == 1:
+            assert self.nanos is None, "parts of a unit are whole"
+            return self.whole
+        too_large = np.flatnonzero(~self.fits(ticks))
+        if len(too_large):
+            raise OverflowError(int(too_large[0]))
+        parts: NDArray[np.int64] = self.whole.astype(np.int64) * ticks
+        return parts if self.nanos is None else parts + self.nanos // (BILLION // ticks)
+
+
+def tells_moments(kind: pa.DataType) -> bool:
+    """Whether timestamps are read from a column of Parquet of this type."""
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(is_number or is_text or pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def parse_timestamps(column: pa.Array, text_format: TimestampFormat) -> tuple[Moments, NDArray[np.bool_]]:
+    """The moments of a column, and which rows hold none; `text_format` says how texts are written."""
+    kind = column.type
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return Moments(pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy()), column.is_null().to_numpy(False)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _instants(column), column.is_null().to_numpy(False)
+    if pa.types.is_floating(kind):
+        return _floats(column)
+    texts = pc.fill_null(pc.cast(column, pa.string()), "")
+    is_number = pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    return _numbers(texts) if is_number or text_format == "number" else _dates(texts)
+
+
+def _instants(column: pa.Array) -> Moments:
+    """Dates and times of Parquet: with a zone they are instants whatever the zone, without one they are of UTC."""
+    if pa.types.is_date(column.type):
+        column = pc.cast(column, SECONDS, safe=False)
+    count = pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy()
+    ticks = TICKS[column.type.unit]
+    if ticks == 1:
+        return Moments(count)
+    whole, rest = np.divmod(count, ticks)
+    return Moments.of(whole, rest * (BILLION // ticks))
+
+
+def _floats(column: pa.Array) -> tuple[Moments, NDArray[np.bool_]]:
+    """Whole numbers exactly; others by the fewest digits that tell them from their neighbours."""
+    values = pc.fill_null(pc.cast(column, pa.float64()), np.nan).to_numpy(zero_copy_only=False)
+    is_whole = (np.floor(values) == values) & (np.abs(values) < 2.0**63)
+    whole, nanos, is_bad = np.zeros(len(values), np.int64), np.zeros(len(values), np.int32), ~is_whole
+    whole[is_whole] = values[is_whole].astype(np.int64)
+    rest = np.flatnonzero(~is_whole)
+    texts = pc.fill_null(pc.cast(column.take(pa.array(rest)), pa.string()), "")
+    moments, is_bad[rest] = _numbers(texts)
+    whole[rest] = moments.whole
+    nanos[rest] = 0 if moments.nanos is None else moments.nanos
+    return Moments.of(whole, nanos), is_bad
+
+
+def _numbers(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
+    is_short = pc.less_equal(pc.binary_length(column), SAFE_DIGITS)
+    is_good = pc.and_(pc.ascii_is_decimal(column), is_short)
+    if pc.all(is_good, min_count=0).as_py():
+        return Moments(pc.cast(column, pa.int64()).to_numpy()), np.zeros(len(column), bool)
+    return _decimals(column)
+
+
+def _decimals(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
+    """Numbers with a sign or a fraction at once, and each other text, with an exponent or none, once."""
+    parts = pc.extract_regex(column, DECIMAL_NUMBER)
+    is_plain = parts.is_valid().to_numpy(zero_copy_only=False)
+    size = pc.cast(pc.if_else(pa.array(is_plain), parts.field("whole"), "0"), pa.int64()).to_numpy()
+    below = _nanos(parts.field("digits"))
+    is_negative = pc.equal(parts.field("sign"), "-").to_numpy(zero_copy_only=False)
+    # -1.25 is -2 and .75 after it.
+    whole = np.where(is_negative, -size - (below > 0), size)
+    nanos = np.where(is_negative & (below > 0), BILLION - below, below)
+    odd = column.filter(pa.array(~is_plain)).dictionary_encode()
+    values = [_any_number(text) for text in odd.dictionary.to_pylist()]
+    place = odd.indices.to_numpy()
+    whole[~is_plain] = np.array([value[0] if value else 0 for value in values], np.int64)[place]
+    nanos[~is_plain] = np.array([value[1] if value else 0 for value in values], np.int64)[place]
+    is_bad = ~is_plain
+    is_bad[~is_plain] = np.array([value is None for value in values], bool)[place]
+    return Moments.of(whole, nanos), is_bad
+
+
+def _any_number(text: str) -> tuple[int, int] | None:
+    """The whole units and billionths that a text spells; None where it is no number, or past 64 bits."""
+    if len(text) > LONGEST_NUMBER or ANY_NUMBER.fullmatch(text) is None:
+        return None
+    value = Fraction(text)
+    whole = math.floor(value)
+    return (whole, math.floor((value - whole) * BILLION)) if -(2**63) <= whole < 2**63 else None
+
+
+def _nanos(digits: pa.StringArray) -> NDArray[np.int64]:
+    """Billionths from the digits behind the point, of which there may be none."""
+    first = pc.utf8_slice_codeunits(digits, 0, NANO_DIGITS)
+    count: NDArray[np.int64] = pc.cast(pc.utf8_rpad(first, NANO_DIGITS, "0"), pa.int64()).to_numpy()
+    return count
+
+
+def _dates(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
+    """Dates and times, those without an offset of UTC; each distinct text is looked at once."""
+    encoded = column.dictionary_encode()
+    texts, place = encoded.dictionary, encoded.indices.to_numpy()
+    is_good = pc.match_substring_regex(texts, ISO).to_numpy(zero_copy_only=False)
+    is_good[is_good] = _is_on_calendar(texts.filter(pa.array(is_good)))
+    good = texts.filter(pa.array(is_good))
+    whole, nanos = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
+    seconds = pc.cast(pc.utf8_slice_codeunits(good, 0, DATE_AND_TIME), SECONDS)
+    offset, nanos[is_good] = _below_seconds(pc.utf8_slice_codeunits(good, DATE_AND_TIME))
+    whole[is_good] = pc.cast(seconds, pa.int64()).to_numpy() - offset
+    return Moments.of(whole[place], nanos[place]), ~is_good[place]
+
+
+def _is_on_calendar(dates: pa.StringArray) -> NDArray[np.bool_]:
+    """Whether the month of each date has so many days."""
+    year, month, day = (
+        pc.cast(pc.utf8_slice_codeunits(dates, start, stop), pa.int32()).to_numpy()
+        for start, stop in ((0, 4), (5, 7), (8, 10))
+    )
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    num_days = (months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")
+    is_on: NDArray[np.bool_] = day <= num_days.astype(np.int64)
+    return is_on
+
+
+def _below_seconds(tails: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The offset from UTC in seconds and the nanoseconds that the ends of dates and times tell."""
+    encoded = tails.dictionary_encode()
+    parts = pc.extract_regex(encoded.dictionary, BELOW)
+    hours, minutes = (
+        pc.cast(pc.utf8_rpad(parts.field(name), 2, "0"), pa.int64()).to_numpy() for name in ("hours", "minutes")
+    )
+    size = 3600 * hours + 60 * minutes
+    offset = np.where(pc.equal(parts.field("sign"), "-").to_numpy(zero_copy_only=False), -size, size)
+    place = encoded.indices.to_numpy()
+    return offset[place], _nanos(parts.field("digits"))[place]

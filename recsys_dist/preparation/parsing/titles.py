@@ -1,0 +1,102 @@
+"""The titles of items, from files beside the ratings. Lines that cannot be read are counted and tell no title."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_dist.preparation.inputs.empty_parts import without_empty
+from recsys_dist.preparation.inputs.find import find_files
+from recsys_dist.preparation.inputs.sources import InputFile, read_blocks
+from recsys_dist.preparation.parsing.fields import cut_fields
+from recsys_dist.preparation.parsing.layout import read_layout
+from recsys_dist.preparation.parsing.lines import FINE, Lines
+from recsys_dist.preparation.parsing.parquet_titles import read_title_rows
+from recsys_dist.preparation.parsing.rejects import Reason
+from recsys_dist.preparation.settings.input import Column, ItemsSettings
+
+BLOCK_BYTES = 32 << 20
+
+
+def find_titles_files(settings: ItemsSettings | None) -> list[InputFile]:
+    """The files with titles, none where none are named."""
+    if settings is None:
+        return []
+    return without_empty("items.paths", find_files("items.paths", settings.paths, settings))
+
+
+@dataclass(frozen=True)
+class Titles:
+    """What the files tell."""
+
+    table: pa.Table
+    """Columns `item` and `title`, in the order of the files."""
+    num_unusable: int
+    """Lines that cannot be read, or rows of Parquet."""
+    first_unusable: str | None
+    """Where the first of them is, and why."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Titles]) -> Titles:
+        """Those of several files, or parts of one, in order."""
+        tables = pa.concat_tables([part.table for part in parts]).combine_chunks()
+        first = next((part.first_unusable for part in parts if part.first_unusable is not None), None)
+        return cls(tables, sum(part.num_unusable for part in parts), first)
+
+
+def read_titles(files: Sequence[InputFile], settings: ItemsSettings | None) -> Titles | None:
+    """All titles that the files tell; None where there is no file.
+
+    Raises `DataError` naming a file that is empty or lacks a column.
+    """
+    if settings is None or not files:
+        return None
+    return Titles.joined([_read_file(file, settings) for file in files])
+
+
+def find_titles(known: pa.Table | None, item_ids: pa.LargeStringArray) -> pa.Array:
+    """The title of each item id, null where none is known. Of several titles of one id the first counts."""
+    if known is None:
+        return pa.nulls(len(item_ids), pa.string())
+    # index_in gives the first place of each id.
+    return known["title"].combine_chunks().take(pc.index_in(item_ids, value_set=known["item"].combine_chunks()))
+
+
+def _read_file(file: InputFile, settings: ItemsSettings) -> Titles:
+    columns = {"item": settings.columns.item, "title": settings.columns.title}
+    if file.format == "parquet":
+        return _read_parquet(file, columns)
+    layout = read_layout(file, settings, columns, "items")
+    parts, first_line = [], 1
+    for number, data in enumerate(_blocks(file)):
+        lines = Lines.of(data, layout.encoding, is_first=number == 0)
+        fields = cut_fields(lines, layout, is_first=number == 0)
+        first = None
+        if len(fields.refused):
+            line, reason = int(fields.refused[0]), Reason(int(fields.refused_for[0])).label
+            first = f"{file.name} line {first_line + line}: {reason}: {lines.text(line)!r}"
+        table = pa.table({name: _plain(fields.columns[name]) for name in columns})
+        parts.append(Titles(table, len(fields.refused), first))
+        first_line += len(lines)
+    return Titles.joined(parts)
+
+
+def _blocks(file: InputFile) -> Iterator[bytes]:
+    for start, stop in file.blocks(BLOCK_BYTES):
+        yield from read_blocks(file, start, stop, BLOCK_BYTES)
+
+
+def _plain(column: pa.DictionaryArray) -> pa.Array:
+    texts = column.dictionary_decode()
+    return pc.cast(texts, pa.large_string())
+
+
+def _read_parquet(file: InputFile, columns: Mapping[str, Column]) -> Titles:
+    table, unfit = read_title_rows(file, columns, "items")
+    bad = np.flatnonzero(unfit != FINE)
+    first = f"{file.name} row {bad[0] + 1}: {Reason(int(unfit[bad[0]])).label}" if len(bad) else None
+    return Titles(table.filter(pa.array(unfit == FINE)), len(bad), first)

@@ -1,0 +1,183 @@
+"""From rating files to a prepared dataset: the stages, what passes between them, and the manifest at the end.
+
+    input blocks --parse--> runs (rows sorted by user, on disk)
+                 --merge, translate--> all items numbered
+                 --collect--> user shards: repeats settled, split drawn, train ratings counted (collection.py)
+                 --rank items--> write_users --> write_items --> id tables, rejects, manifest
+
+The stages are Dask tasks; this process holds counts only. What comes out depends on the rows of the input and on
+the settings that say what to make of them: not on workers, block size, the order in which files are named, or how
+rows are packed into them. Only where a pair repeats at one timestamp does it matter which file, by full name, and
+which line a row stands in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys_dist.dataset.dataset import (
+    MANIFEST,
+    Dataset,
+    Manifest,
+    Shard,
+)
+from recsys_dist.dataset.hashed_file import hash_name
+from recsys_dist.errors import ConfigError, DataError, StorageError
+from recsys_dist.preparation.append import Addition, require_same_rules
+from recsys_dist.preparation.arrays.scratch import Scratch, narrow
+from recsys_dist.preparation.attempt import Attempt
+from recsys_dist.preparation.cluster.cluster import Progress, open_cluster
+from recsys_dist.preparation.collection import Collection, default_shards
+from recsys_dist.preparation.output import Output
+from recsys_dist.preparation.parsing.input_blocks import InputBlock, find_blocks
+from recsys_dist.preparation.parsing.titles import Titles, find_titles_files, read_titles
+from recsys_dist.preparation.publish import manifest_of, write_item_table, write_rejects, write_user_table
+from recsys_dist.preparation.reading import Reading
+from recsys_dist.preparation.remarks import remarks
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.shards.item_ids import ITEM_IDS, rank_items
+from recsys_dist.preparation.shards.merging import RUNS
+from recsys_dist.preparation.shards.runs import cut_evenly
+from recsys_dist.preparation.shards.writing import ITEM_INDEX, count_items, extents, user_shards_of
+from recsys_dist.preparation.tasks import tasks
+from recsys_dist.preparation.tasks.journal import Journal
+from recsys_dist.process.sigterm import ended_by_sigterm
+from recsys_dist.storage.folder import FileRecord, Folder
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(
+    config: PrepareConfig, progress: Progress | None = None, tell: Callable[[str], None] = logger.warning
+) -> Manifest:
+    """Prepare the dataset that `config` describes and return its manifest, which is written last.
+
+    `tell` is called with each sentence about what may be unexpected in it (see remarks.py).
+
+    Raises `ConfigError` or `DataError` with one line. What the machine breaks off, by a signal, a full disk or a
+    power cut, goes on where it was when it is called with the same settings and input.
+    """
+    with ended_by_sigterm():
+        output = Output(config.output, config.overwrite or config.append)
+        base = _base(config, output, progress) if config.append else None
+        blocks = find_blocks(config)
+        titles_files = find_titles_files(config.items)
+        files = [*dict.fromkeys(block.file for block in blocks), *titles_files]
+        attempt = Attempt.of(config, files, base.digest if base is not None else None)
+        titles = read_titles(titles_files, config.items)
+        if output.completed is not None and output.completed.repeats(attempt):
+            return _told(output.url, titles, tell)
+        table = titles.table if titles is not None else None
+        # The scratch folder is removed when the workers are gone: one that runs on would write into it.
+        with (
+            output.preparing(attempt) as work,
+            open_cluster(config.cluster, len(blocks), progress) as cluster,
+            output.writing(),
+        ):
+            reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files, tell)
+            if base is not None:
+                manifest = Addition(reading, base, work.dataset, table).run(blocks)
+            else:
+                manifest = _Preparation(reading, work.dataset, table).run(blocks)
+            output.publish(work, manifest)
+        return _told(output.url, titles, tell)
+
+
+def _told(url: str, titles: Titles | None, tell: Callable[[str], None]) -> Manifest:
+    """The manifest of the dataset, when all that is remarkable in it is told."""
+    dataset = Dataset.open(url)
+    for remark in remarks(dataset, titles):
+        tell(remark)
+    return dataset.manifest
+
+
+def _base(config: PrepareConfig, output: Output, progress: Progress | None) -> Dataset:
+    """The dataset that the input is added to; all of it is checked, for damage must not get a hash of its own."""
+    try:
+        base = Dataset.open(output.url)
+    except DataError as error:
+        raise ConfigError(f"append: {error}") from error
+    if not base.folder.exists(hash_name(MANIFEST)):
+        raise ConfigError(
+            f"append: {output.url}/{hash_name(MANIFEST)} is missing, so that {MANIFEST} cannot be checked; "
+            "restore it, or prepare all files anew"
+        )
+    require_same_rules(config, base.manifest, output.url)
+    try:
+        base.verify(lambda stage, done, total: progress(stage, done, total, 0) if progress else None)
+    except StorageError:
+        raise
+    except DataError as error:
+        raise DataError(f"append: {error}; nothing is added") from error
+    return base
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """One run through the stages."""
+
+    reading: Reading
+    output: Folder
+    titles: pa.Table | None
+    """Item ids and titles; None where no file tells any."""
+
+    @property
+    def config(self) -> PrepareConfig:
+        """The settings of the preparation."""
+        return self.reading.config
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where the stages leave what the next ones need."""
+        return self.reading.scratch
+
+    def run(self, blocks: list[InputBlock]) -> Manifest:
+        infos, runs = self.reading.parse(blocks)
+        self.reading.tell_units(infos, runs)
+        ticks = runs[0].ticks
+        self.scratch.save_json(RUNS, [asdict(run) for run in runs])
+        self.reading.merge_items(runs, ITEM_IDS)
+        self.reading.number_items(runs)
+        collected = Collection(self.config, self.reading.journal, self.scratch, ticks).run(infos)
+        self.reading.discard(runs)
+        shards = collected.shards
+        user_shards = user_shards_of(shards)
+        num_train = count_items(self.scratch, len(shards))
+        by_popularity, item_index = rank_items(num_train, collected.is_kept)
+        self.scratch.save(ITEM_INDEX, {"item_index": narrow(item_index)})
+        item_shards = self._item_shards(num_train[by_popularity])
+        files = [
+            write_user_table(self.output, self.scratch, len(shards)),
+            write_item_table(self.output, self.scratch, self.titles, by_popularity, num_train),
+            *self._write_shards(user_shards, item_shards),
+            *write_rejects(self.output, self.scratch, runs, infos, collected.rejects),
+        ]
+        rejected = sum((info.rejected for info in infos), collected.rejected)
+        num_read = sum(info.num_read for info in infos)
+        sides = (user_shards, item_shards)
+        return manifest_of(self.config, shards, collected.cutoffs, sides, num_read, rejected, files, ticks=ticks)
+
+    def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
+        num_shards = self.config.shards.items or default_shards(int(num_train.sum()))
+        cuts = cut_evenly(num_train, num_shards)
+        spans = zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
+        return [Shard(start=a, stop=b, num_ratings=int(num_train[a:b].sum())) for a, b in spans]
+
+    def _write_shards(self, user_shards: list[Shard], item_shards: list[Shard]) -> list[FileRecord]:
+        urls, journal = (self.scratch.folder.url, self.output.url), self.reading.journal
+        has_timestamps = self.config.input.columns.timestamp is not None
+        users, items = extents(user_shards, item_shards)
+        user_calls = [(*urls, number, extent, has_timestamps) for number, extent in enumerate(users)]
+        subjects = [f"user shard {number}" for number in range(len(users))]
+        written = journal.run("write users", tasks.write_users, user_calls, subjects, tasks.num_written)
+        self.scratch.discard(f"shard-{number}.rows" for number in range(len(users)))
+        item_calls = [(*urls, number, extent, len(users)) for number, extent in enumerate(items)]
+        subjects = [f"item shard {number}" for number in range(len(items))]
+        blocks = journal.run("write items", tasks.write_items, item_calls, subjects, lambda file: file.rows)
+        return [*(record for records in written for record in records), *blocks]

@@ -1,0 +1,1 @@
+"""What preparation is told: inputs, splits, the cluster."""

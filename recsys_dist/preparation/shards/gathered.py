@@ -1,0 +1,136 @@
+"""One user shard collected: the split of each rating drawn, and what the other shards have to know of it.
+
+What is left to do afterwards needs the other shards: items are ranked by the train ratings of all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys_dist.dataset.dataset import SPLITS
+from recsys_dist.dataset.hashing import GOLDEN, mix, pair_hashes, text_hashes
+from recsys_dist.preparation.arrays.scratch import Scratch, narrow, narrow_ratings, pack_texts
+from recsys_dist.preparation.parsing.rejects import Rejects
+from recsys_dist.preparation.settings.split import SplitRule
+from recsys_dist.preparation.shards.splits import TRAIN, Cutoffs, Pairs, draw_split, hash_seed
+from recsys_dist.preparation.shards.user_rows import Run, Settled
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What the coordinator has to know of a collected shard."""
+
+    num_users: int
+    num_ratings: dict[str, int]
+    rejected: Counter[str]
+    train_sum: float
+    train_min: float
+    train_max: float
+    fingerprint: tuple[int, ...]
+    """For each split the sum modulo 2^64 of a hash of its pairs, which no order changes."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The split of each row, as a place in SPLITS, and the hash of each pair."""
+
+    split: NDArray[np.int8]
+    pair_hash: NDArray[np.uint64]
+
+
+def write_collected(
+    scratch: Scratch,
+    shard: int,
+    settled: Settled,
+    rejects: Rejects,
+    item_ids: pa.LargeStringArray,
+    runs: Sequence[Run],
+    rule: SplitRule,
+    cutoffs: Cutoffs | None = None,
+) -> ShardInfo:
+    """Draw the split of settled rows, and write them and the rows refused meanwhile as one collected shard."""
+    drawn = draw(settled, item_ids, runs, rule, cutoffs)
+    save_rows(scratch, shard, settled, drawn.split)
+    return finish_shard(scratch, shard, settled, drawn, rejects, len(item_ids))
+
+
+def draw(
+    settled: Settled,
+    item_ids: pa.LargeStringArray,
+    runs: Sequence[Run],
+    rule: SplitRule,
+    cutoffs: Cutoffs | None = None,
+) -> Drawn:
+    """Draw the split of settled rows."""
+    rows = settled.rows
+    pair_hash = pair_hashes(hash_seed(rule), settled.hashes[rows.user], text_hashes(item_ids)[rows.item])
+    role = np.array([run.role for run in runs], np.int8)[rows.run]
+    return Drawn(draw_split(rule, Pairs(rows.user, pair_hash, rows.timestamp, role), cutoffs), pair_hash)
+
+
+def finish_shard(
+    scratch: Scratch, shard: int, settled: Settled, drawn: Drawn, rejects: Rejects, num_items: int
+) -> ShardInfo:
+    """Write the rows refused and the counts of a shard, and describe it."""
+    if len(rejects):
+        scratch.save(f"shard-{shard}.rejects", rejects.arrays())
+    train = settled.rows.item[drawn.split == TRAIN]
+    scratch.save(f"shard-{shard}.counts", {"num_train": np.bincount(train, minlength=num_items)})
+    return _describe(settled, drawn.split, drawn.pair_hash, rejects)
+
+
+def save_rows(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.int8]) -> None:
+    """Write the users of a shard, and apart from them, so that they can go first, the rows with their splits."""
+    rows, num_rows = settled.rows, settled.num_rows
+    # Rows are in order of users: all train rows up to the end of each, less those up to the user before.
+    num_before = np.concatenate([[0], np.cumsum(split == TRAIN)])
+    num_train = np.diff(num_before[np.cumsum(num_rows)], prepend=0)
+    scratch.save(f"shard-{shard}.users", {**pack_texts("user", settled.ids), "user.num_train": num_train})
+    scratch.save(
+        f"shard-{shard}.rows",
+        {
+            "user.num_rows": num_rows,
+            "row.item": narrow(rows.item),
+            "row.rating": narrow_ratings(rows.rating),
+            "row.timestamp": narrow(rows.timestamp),
+            "row.split": split,
+        },
+    )
+
+
+def _describe(
+    settled: Settled, split: NDArray[np.int8], pair_hash: NDArray[np.uint64], rejects: Rejects
+) -> ShardInfo:
+    train = settled.rows.rating[split == TRAIN].astype(np.float64)
+    fingerprint = [_sum(pair_hash[split == code]) for code in range(len(SPLITS)) if code != TRAIN]
+    # Sums modulo 2^64: what train has is all but the others, which are few.
+    fingerprint.insert(TRAIN, (_sum(pair_hash) - sum(fingerprint)) % 2**64)
+    num_ratings = np.bincount(split, minlength=len(SPLITS)).tolist()
+    return ShardInfo(
+        num_users=len(settled.ids),
+        num_ratings=dict(zip(SPLITS, num_ratings, strict=True)),
+        rejected=rejects.counts(),
+        train_sum=float(train.sum()),
+        train_min=float(train.min(initial=np.inf)),
+        train_max=float(train.max(initial=-np.inf)),
+        fingerprint=tuple(fingerprint),
+    )
+
+
+def _sum(pair_hash: NDArray[np.uint64]) -> int:
+    """The sum modulo 2^64 of a hash of each."""
+    return int(mix(pair_hash + np.uint64(GOLDEN)).sum(dtype=np.uint64))
+
+
+def split_fingerprint(shards: Sequence[ShardInfo]) -> str:
+    """A hash of which pairs train, validate and test; the same split of the same pairs gives the same one."""
+    sums = [sum(shard.fingerprint[code] for shard in shards) % 2**64 for code in range(len(SPLITS))]
+    counts = [sum(shard.num_ratings[split] for shard in shards) for split in SPLITS]
+    return hashlib.sha256(repr((sums, counts)).encode()).hexdigest()

@@ -1,0 +1,256 @@
+"""One user shard put together: its slices of all runs merged, repeated pairs settled.
+
+Where nothing has to be known of the other shards before the split is drawn, it is drawn at once (collected.py);
+otherwise the settled rows wait on scratch until it is (settled.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.arrays.scratch import Arrays, Scratch, copy_texts, join_texts, narrow, wide_ratings
+from recsys_dist.preparation.arrays.sorting import sort_pairs
+from recsys_dist.preparation.parsing.rejects import Reason, Rejects
+from recsys_dist.preparation.parsing.timestamps import Moments
+from recsys_dist.preparation.settings.prepare import PrepareConfig
+from recsys_dist.preparation.shards.duplicates import settle_repeats
+from recsys_dist.preparation.shards.gathered import ShardInfo, write_collected
+from recsys_dist.preparation.shards.item_ids import all_item_ids
+from recsys_dist.preparation.shards.runs import bucket_of, user_order
+from recsys_dist.preparation.shards.splits import Cutoffs
+from recsys_dist.preparation.shards.user_rows import (
+    KEPT,
+    Buckets,
+    Rows,
+    Run,
+    Settled,
+    Source,
+    count_buckets,
+    join_settled,
+    refuse_rows,
+)
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class SettledInfo:
+    """What the coordinator has to know of settled rows that wait."""
+
+    rejected: Counter[str]
+    buckets: Buckets
+
+
+def collect_shard(scratch: Scratch, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
+    """Merge the users whose hashes fall into the range of buckets, and write them as one collected shard.
+
+    Raises `DataError` where a pair repeats and the rules forbid it.
+    """
+    runs, item_ids = load_runs(scratch), all_item_ids(scratch)
+    settled, rejects = _settle(scratch, runs, item_ids, buckets, config)
+    return write_collected(scratch, shard, settled, rejects, item_ids, runs, config.split)
+
+
+def settle_shard(scratch: Scratch, name: str, buckets: tuple[int, int], config: PrepareConfig) -> SettledInfo:
+    """Merge those users likewise, and let their settled rows wait as the file `name`."""
+    settled, rejects = _settle(scratch, load_runs(scratch), all_item_ids(scratch), buckets, config)
+    return save_settled(scratch, name, settled, rejects)
+
+
+def save_settled(scratch: Scratch, name: str, settled: Settled, rejects: Rejects) -> SettledInfo:
+    """Let settled rows wait as the file `name`, and what was dropped beside it."""
+    settled.save(scratch, name)
+    if len(rejects):
+        scratch.save(f"{name}.rejects", rejects.arrays())
+    return SettledInfo(rejects.counts(), count_buckets(settled.hashes, settled.num_rows))
+
+
+def split_shard(
+    scratch: Scratch,
+    shard: int,
+    buckets: tuple[int, int],
+    sources: Sequence[Source],
+    cutoffs: Cutoffs | None,
+    config: PrepareConfig,
+) -> ShardInfo:
+    """Write the waiting users whose hashes fall into the range of buckets as one collected shard."""
+    runs, item_ids = load_runs(scratch), all_item_ids(scratch)
+    parts, fates = [], []
+    for source in sources:
+        part, span = Settled.load(scratch, source.name, buckets)
+        parts.append(part)
+        all_kept = np.full(len(part.rows.user), KEPT, np.int8)
+        fates.append(all_kept if source.fates is None else scratch.load(source.fates)["fate"][span])
+    settled, fate = join_settled(parts), np.concatenate(fates)
+    is_kept = fate == KEPT
+    rejects = Rejects.of([])
+    if not is_kept.all():
+        dropped = settled.rows.take(~is_kept)
+        rejects = refuse_rows(dropped, fate[~is_kept], settled.ids, item_ids, runs, config.input.separator)
+        settled = settled.keep(is_kept)
+    return write_collected(scratch, shard, settled, rejects, item_ids, runs, config.split, cutoffs)
+
+
+def load_runs(scratch: Scratch) -> list[Run]:
+    """All runs in the order of the input."""
+    return [Run(**run) for run in scratch.load_json(RUNS)]
+
+
+def _settle(
+    scratch: Scratch,
+    runs: list[Run],
+    item_ids: pa.LargeStringArray,
+    buckets: tuple[int, int],
+    config: PrepareConfig,
+) -> tuple[Settled, Rejects]:
+    """The users of the range of buckets with one row of each pair, and the rows dropped."""
+    return settle_rows(_merge(scratch, runs, buckets), runs, item_ids, config)
+
+
+def settle_rows(
+    settled: Settled, runs: list[Run], item_ids: pa.LargeStringArray, config: PrepareConfig
+) -> tuple[Settled, Rejects]:
+    """Users with rows in any order, to one row of each pair in order, and the rows dropped.
+
+    Raises `DataError` where a pair repeats and the rules forbid it.
+    """
+    pair, rows = _sort_rows(settled.rows, len(settled.ids), len(item_ids))
+    settled = Settled(settled.ids, settled.hashes, rows)
+    is_repeat = np.concatenate([[False], pair[1:] == pair[:-1]])
+    if not is_repeat.any():
+        return settled, Rejects.of([])
+    if config.ratings.duplicates == "error":
+        raise DataError(_describe_repeat(rows, np.flatnonzero(is_repeat)[0], runs, settled.ids, item_ids))
+    return _drop_repeats(settled, is_repeat, runs, item_ids, config)
+
+
+def _sort_rows(rows: Rows, num_users: int, num_items: int) -> tuple[NDArray[np.int64], Rows]:
+    """The rows in order of (user, item_code), equal ones as they come, and a number for the pair of each."""
+    pairs = sort_pairs(rows.user, rows.item, num_users, num_items)
+    others = {name: column[pairs.order_N] for name, column in vars(rows).items() if name not in ("user", "item")}
+    return pairs.key_N, Rows(user=pairs.first_N, item=narrow(pairs.second_N), **others)
+
+
+def _merge(scratch: Scratch, runs: list[Run], buckets: tuple[int, int]) -> Settled:
+    """The shard's users in order, and their rows of all runs, one run after the other."""
+    return merge_slices([_slice_run(scratch, number, run, buckets) for number, run in enumerate(runs)])
+
+
+def merge_slices(parts: Sequence[RunSlice]) -> Settled:
+    """Users in order, and their rows of all runs, one run after the other."""
+    ids = join_texts([part[0] for part in parts])
+    hashes = np.concatenate([part[1] for part in parts])
+    order = user_order(ids, hashes)
+    ids, hashes = ids.take(pa.array(order)), hashes[order]
+    is_new = np.ones(len(ids), bool)
+    is_new[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    code = np.empty(len(ids), np.int64)
+    code[order] = np.cumsum(is_new) - 1
+    columns = {name: np.concatenate([part[2][name] for part in parts]) for name in parts[0][2]}
+    user = np.repeat(code, columns.pop("num_rows"))
+    return Settled(ids.filter(pa.array(is_new)), hashes[is_new], Rows(user=user, **columns))
+
+
+RunSlice = tuple[pa.LargeStringArray, NDArray[np.uint64], Arrays]
+"""Users of one run: ids, hashes, and their rows with the number of rows of each."""
+
+
+def _slice_run(scratch: Scratch, number: int, run: Run, buckets: tuple[int, int]) -> RunSlice:
+    """Users of the range of buckets in one run.
+
+    All of it copies: views would keep the whole run in memory, and there may be thousands of runs.
+    """
+    arrays = scratch.load(f"{run.name}.run")
+    first, last = (int(edge) for edge in np.searchsorted(bucket_of(arrays["user.hash"]), buckets))
+    starts = arrays["user.start"][first : last + 1]
+    columns = run_rows(scratch, number, run, arrays, slice(starts[0], starts[-1]))
+    columns["num_rows"] = np.diff(starts)
+    return copy_texts("user", arrays, first, last), arrays["user.hash"][first:last].copy(), columns
+
+
+def run_rows(
+    scratch: Scratch, number: int, run: Run, arrays: Arrays, rows: slice | NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """The columns of some rows of a run, but for their users; copies."""
+    item_code = scratch.load(f"{run.name}.items")["item_code"]
+    line = arrays["row.line"][rows].copy()
+    timestamp = np.zeros_like(line)
+    if "row.timestamp" in arrays:
+        nanos = arrays["row.nanos"][rows] if "row.nanos" in arrays else None
+        timestamp = timestamps_of(run, Moments(arrays["row.timestamp"][rows].copy(), nanos), line)
+    return {
+        "item": item_code[arrays["row.item"][rows]],
+        "rating": wide_ratings(arrays["row.rating"][rows]),
+        "timestamp": timestamp,
+        "line": line,
+        "run": np.full(len(line), number, np.min_scalar_type(number)),
+    }
+
+
+def timestamps_of(run: Run, moments: Moments, line: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The timestamps of some rows of a run, as the dataset keeps them.
+
+    Raises `DataError` where one is too large for that, as only one of the dataset that is added to can be.
+    """
+    try:
+        return moments.in_ticks(run.ticks)
+    except OverflowError as error:
+        place = error.args[0]
+        raise DataError(
+            f"{run.file} line {run.first_line - 1 + line[place]}: timestamp {moments.whole[place]} is too large "
+            f"to be kept in parts of 1/{run.ticks:,}, which others need; correct it or leave out digits of those"
+        ) from None
+
+
+def _drop_repeats(
+    settled: Settled,
+    is_repeat: NDArray[np.bool_],
+    runs: list[Run],
+    item_ids: pa.LargeStringArray,
+    config: PrepareConfig,
+) -> tuple[Settled, Rejects]:
+    """Leave one row of each pair; rows are sorted by pair and stay so."""
+    is_shared = is_repeat.copy()
+    is_shared[:-1] |= is_repeat[1:]
+    shared = np.flatnonzero(is_shared)
+    rows, rule = settled.rows, config.ratings.duplicates
+    part = rows.take(shared)
+    chosen = settle_repeats(
+        pair=np.cumsum(~is_repeat, dtype=np.int64)[shared],
+        role=np.array([run.role for run in runs], np.int8)[part.run],
+        timestamp=part.timestamp,
+        rating=part.rating,
+        origin=part.origin,
+        keep="first" if rule == "first" else "last",
+    )
+    if rule == "mean":
+        rows.rating[shared[chosen.kept]] = chosen.mean
+    stays = np.ones(len(rows.user), bool)
+    stays[shared[chosen.dropped]] = False
+    reason = np.where(chosen.is_held_out, np.int8(Reason.HELD_OUT), np.int8(Reason.DUPLICATE))
+    dropped = part.take(chosen.dropped)
+    rejects = refuse_rows(dropped, reason, settled.ids, item_ids, runs, config.input.separator)
+    return Settled(settled.ids, settled.hashes, rows.take(stays)), rejects
+
+
+def _describe_repeat(
+    rows: Rows, row: int, runs: list[Run], user_ids: pa.LargeStringArray, item_ids: pa.LargeStringArray
+) -> str:
+    places = [
+        f"{runs[rows.run[at]].file} line {runs[rows.run[at]].first_line - 1 + rows.line[at]}"
+        for at in (row - 1, row)
+    ]
+    user, item = user_ids[rows.user[row]].as_py(), item_ids[rows.item[row]].as_py()
+    return (
+        f"user {user!r} rates item {item!r} twice: {places[0]} and {places[1]}; "
+        "ratings.duplicates: last, first or mean would accept that"
+    )

@@ -1,0 +1,105 @@
+"""Which ratings train, validate and test. Codes are places in `SPLITS`.
+
+A pair's fate follows from its ids and the seed, from the file it stands in, from the user's other ratings, or from
+two timestamps that hold for all: never from how the rows are dealt to shards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.dataset.dataset import SPLITS
+from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, RandomSplit, SplitRule
+
+TRAIN, VALID, TEST = (SPLITS.index(split) for split in SPLITS)
+LAST = 2**63 - 1
+"""No timestamp is later."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of some users, all of each, one entry a pair."""
+
+    user: NDArray[np.int64]
+    """From 0, ascending."""
+    hash: NDArray[np.uint64]
+    """Of seed, user and item."""
+    timestamp: NDArray[np.integer]
+    role: NDArray[np.int8]
+    """The split that the pair's file is for."""
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """Where time is cut: what is later than the one is for testing, else later than the other for validation."""
+
+    test_after: int
+    valid_after: int
+
+
+def draw_split(rule: SplitRule, pairs: Pairs, cutoffs: Cutoffs | None = None) -> NDArray[np.int8]:
+    """The split of each pair; `cutoffs` are those of a `TimeSplit`."""
+    match rule:
+        case RandomSplit():
+            return _by_hash(pairs.hash, rule.test, rule.valid)
+        case FilesSplit():
+            valid = 0.0 if isinstance(rule.valid, tuple) else rule.valid
+            return np.where(pairs.role == TRAIN, _by_hash(pairs.hash, 0.0, valid), pairs.role)
+        case LeaveNOutSplit():
+            return _by_user(rule, pairs)
+        case _:
+            assert cutoffs is not None, "a split by time is drawn when its cutoffs are known"
+            return _by_time(pairs.timestamp, cutoffs)
+
+
+def _by_hash(hashes: NDArray[np.uint64], test: float, valid: float) -> NDArray[np.int8]:
+    # Below both is TEST, below the higher one alone VALID, below none TRAIN: 2, 1 and 0 as their codes.
+    return _below(hashes, test + valid).astype(np.int8) + _below(hashes, test)
+
+
+def _below(hashes: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
+    """Whether a hash, as a fraction of 2^64, is below `fraction`."""
+    is_below: NDArray[np.bool_] = hashes < np.uint64(int(fraction * 2**64))
+    return is_below
+
+
+def _by_user(rule: LeaveNOutSplit, pairs: Pairs) -> NDArray[np.int8]:
+    keys = (pairs.hash, pairs.timestamp, pairs.user) if rule.by == "time" else (pairs.hash, pairs.user)
+    order = np.lexsort(keys)
+    num_rows = np.bincount(pairs.user)
+    free = np.maximum(num_rows - rule.min_train, 0)
+    test = np.minimum(rule.test, free)
+    valid = np.minimum(rule.valid, free - test)
+    # How many ratings of the same user come after each in this order, which `pairs.user` shares.
+    after = np.cumsum(num_rows)[pairs.user] - 1 - np.arange(len(order))
+    drawn = np.full(len(order), TRAIN, np.int8)
+    drawn[order[after < (test + valid)[pairs.user]]] = VALID
+    drawn[order[after < test[pairs.user]]] = TEST
+    return drawn
+
+
+def _by_time(timestamp: NDArray[np.integer], cutoffs: Cutoffs) -> NDArray[np.int8]:
+    drawn = np.full(len(timestamp), TRAIN, np.int8)
+    drawn[timestamp > cutoffs.valid_after] = VALID
+    drawn[timestamp > cutoffs.test_after] = TEST
+    return drawn
+
+
+def hash_seed(rule: SplitRule) -> int:
+    """The seed of the hash of each pair, for rules with and without one."""
+    return 0 if rule.kind == "time" else rule.seed
+
+
+def describe(rule: SplitRule, cutoffs: Cutoffs | None = None) -> dict[str, Any]:
+    """The rule as the manifest keeps it: what decided, not where the files stood."""
+    if rule.kind == "files":
+        valid = "files" if isinstance(rule.valid, tuple) else rule.valid
+        return {"kind": rule.kind, "valid": valid, "seed": rule.seed}
+    if cutoffs is None:
+        return rule.model_dump()
+    ends = {"valid_from": cutoffs.valid_after, "test_from": cutoffs.test_after}
+    return {**rule.model_dump(), **{key: end + 1 if end < LAST else None for key, end in ends.items()}}

@@ -1,0 +1,120 @@
+"""Where a split by time cuts: exact ranks among the timestamps of all shards, in bounded memory.
+
+Each shard sorts its timestamps once. A rank is then found by counting, in all shards at a time, how many are later
+than each of a few thousand candidates, and looking closer between the two that enclose it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.arrays.scratch import Scratch
+from recsys_dist.preparation.settings.split import TimeSplit
+from recsys_dist.preparation.shards.splits import LAST, Cutoffs
+from recsys_dist.preparation.shards.user_rows import KEPT, Source
+
+CANDIDATES = 1 << 12
+CountLater = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""From timestamps to the number of ratings later than each."""
+
+
+@dataclass(frozen=True)
+class TimeSpan:
+    """The timestamps of one shard: their number, the first and the last."""
+
+    count: int
+    first: int
+    last: int
+
+
+def sort_times(scratch: Scratch, source: Source, target: str) -> TimeSpan:
+    """Write the timestamps of the rows that are kept, in order, as the file `target`."""
+    times = scratch.load(source.name)["row.timestamp"]
+    if source.fates is not None:
+        times = times[scratch.load(source.fates)["fate"] == KEPT]
+    times = np.sort(times)
+    scratch.save(target, {"time": times})
+    return TimeSpan(len(times), int(times[0]), int(times[-1])) if len(times) else TimeSpan(0, 0, 0)
+
+
+def count_later(scratch: Scratch, name: str, timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of the timestamps in the file `name` are later than each of others."""
+    times = scratch.load(name)["time"]
+    return (len(times) - np.searchsorted(times, timestamps, side="right")).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Times:
+    """The timestamps of all ratings: their number, the first and the last, and how many are later than others."""
+
+    count: int
+    first: int
+    last: int
+    count_later: CountLater
+
+    def later(self, timestamp: int) -> int:
+        """How many ratings are later."""
+        return int(self.count_later(np.array([timestamp], np.int64))[0])
+
+    def cut(self, at_most: int) -> tuple[int, int]:
+        """The earliest timestamp that no more than `at_most` ratings are later than, and how many are."""
+        if at_most >= self.count:
+            return self.first - 1, self.count
+        low, high, above = self.first - 1, self.last, 0
+        # Invariant: more than at_most ratings are later than low; `above` of them, and not too many, than high.
+        while high - low > 1:
+            step = -(-(high - low) // CANDIDATES)
+            candidates = [*range(low + step, high, step)]
+            counts = self.count_later(np.array(candidates, np.int64)).tolist()
+            fits = next((place for place, count in enumerate(counts) if count <= at_most), len(counts))
+            if fits < len(counts):
+                high, above = candidates[fits], counts[fits]
+            if fits:
+                low = candidates[fits - 1]
+        return high, above
+
+
+def find_cutoffs(rule: TimeSplit, times: Times, ticks: int = 1) -> Cutoffs:
+    """The cutoffs of a split by time; `ticks` of the timestamps make one of the unit that the rule counts in.
+
+    Raises `DataError` where the rule leaves nothing to train on, or asks for test or validation ratings and gets
+    none.
+    """
+    test_from, valid_from = _in_ticks(rule.test_from, ticks), _in_ticks(rule.valid_from, ticks)
+    test_after, num_test = _cut(times, "test", rule.test, test_from, LAST, 0)
+    valid_after, num_later = _cut(times, "valid", rule.valid, valid_from, test_after, num_test)
+    if num_later >= times.count:
+        raise DataError(
+            f"the split leaves no rating to train on: the first is of {times.first}, the last of {times.last}"
+        )
+    return Cutoffs(test_after, valid_after)
+
+
+def _in_ticks(start: int | None, ticks: int) -> int | None:
+    """A timestamp of the rule as those of the dataset; none of these is later than `LAST`."""
+    return None if start is None else min(max(start * ticks, -LAST), LAST)
+
+
+def _cut(times: Times, name: str, fraction: float, start: int | None, end: int, num_later: int) -> tuple[int, int]:
+    """(timestamp, ratings later than it): of them those up to `end`, all but `num_later`, are for `name`."""
+    if start is None and fraction == 0:
+        return end, num_later
+    if start is not None:
+        after = min(start - 1, end)
+        count = times.later(after)
+        problem = f"from split.{name}_from {start} on there is none, or none that is not for testing"
+    else:
+        wanted = int(fraction * times.count)
+        after, count = times.cut(num_later + wanted)
+        problem = (
+            f"{fraction:g} of {times.count:,} ratings are {wanted:,}, and more have the timestamp {after}, "
+            "which is not parted"
+        )
+    if count == num_later:
+        raise DataError(f"split.{name} gets no rating: {problem}; the last timestamp is {times.last}")
+    return after, count

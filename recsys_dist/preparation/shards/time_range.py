@@ -1,0 +1,56 @@
+"""Rows whose timestamps do not fit the parts of a unit that others need: set aside, before rows of runs meet.
+
+A date of the year 9999 fits seconds and microseconds; billionths of a second end in the year 2262.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys_dist.preparation.arrays.scratch import Scratch, unpack_texts, wide_ratings
+from recsys_dist.preparation.parsing.rejects import Reason, Rejects
+from recsys_dist.preparation.parsing.rows import ParsedBlock, Rows
+from recsys_dist.preparation.parsing.timestamps import Moments
+from recsys_dist.preparation.shards.runs import RunInfo, write_run
+
+
+def fit_run(scratch: Scratch, info: RunInfo, ticks: int, separator: str) -> RunInfo:
+    """Write a run anew, under a name of its own, without the rows that do not fit, which join its rejects."""
+    rows = _load_rows(scratch, info.name)
+    assert rows.timestamp is not None, "a run without timestamps fits"
+    is_fit = Moments(rows.timestamp).fits(ticks)
+    far = _take(rows, np.flatnonzero(~is_fit))
+    parts = zip(far.line.tolist(), far.user.to_pylist(), far.item.to_pylist(), far.rating.tolist(), strict=True)
+    refused = [
+        (line, int(Reason.TIME_RANGE), separator.join((user, item, f"{rating:g}")))
+        for line, user, item, rating in parts
+    ]
+    if info.rejected:
+        known = Rejects.from_arrays(scratch.load(f"{info.name}.rejects"))
+        refused += zip(known.line.tolist(), known.reason.tolist(), known.text.to_pylist(), strict=True)
+    block = ParsedBlock(_take(rows, np.flatnonzero(is_fit)), Rejects.of(refused), info.num_lines)
+    return write_run(scratch, f"{info.name}-fit", block)
+
+
+def _load_rows(scratch: Scratch, run: str) -> Rows:
+    """The rows of a run in the order of their lines."""
+    arrays = scratch.load(f"{run}.run")
+    user = np.repeat(np.arange(len(arrays["user.hash"])), np.diff(arrays["user.start"]))
+    rows = Rows(
+        pa.DictionaryArray.from_arrays(pa.array(user, pa.int32()), unpack_texts("user", arrays)),
+        pa.DictionaryArray.from_arrays(pa.array(arrays["row.item"], pa.int32()), unpack_texts("item", arrays)),
+        wide_ratings(arrays["row.rating"]),
+        arrays["row.timestamp"].astype(np.int64),
+        arrays["row.line"].astype(np.int64),
+        arrays.get("row.nanos"),
+    )
+    return _take(rows, np.argsort(rows.line))
+
+
+def _take(rows: Rows, places: NDArray[np.int64]) -> Rows:
+    assert rows.timestamp is not None
+    moments = Moments(rows.timestamp, rows.nanos).take(places)
+    user, item = rows.user.take(pa.array(places)), rows.item.take(pa.array(places))
+    return Rows(user, item, rows.rating[places], moments.whole, rows.line[places], moments.nanos)

@@ -1,0 +1,1 @@
+"""What a Dask worker is sent, and the journal of what is done."""

@@ -1,0 +1,264 @@
+"""The parser against bad input, and against a reader in plain Python that does one line after the other."""
+
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_dist.errors import DataError
+from recsys_dist.preparation.inputs.find import find_files
+from recsys_dist.preparation.inputs.sources import MAX_LINE_BYTES, read_blocks
+from recsys_dist.preparation.parsing.layout import Layout, read_layout
+from recsys_dist.preparation.parsing.rejects import Reason
+from recsys_dist.preparation.parsing.rows import parse_text
+from recsys_dist.preparation.settings.input import FileSettings, InputSettings, RatingColumns
+from recsys_dist.preparation.settings.prepare import RatingRules
+from tests.quoted import fields_of
+
+RULES = RatingRules(min=0.5, max=5)
+POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
+
+
+def layout(separator=",", quote='"', encoding="utf-8", header=False, num_fields=4):
+    return Layout(separator, quote, encoding, header, num_fields, POSITIONS)
+
+
+def parse(data, shape=None, rules=RULES, is_first=True):
+    """Accepted rows as (line, user, item, rating, timestamp), refused ones as (line, reason, text)."""
+    block = parse_text(data, shape or layout(), rules, is_first)
+    rows = block.rows
+    good = list(
+        zip(
+            rows.line.tolist(),
+            rows.user.to_pylist(),
+            rows.item.to_pylist(),
+            rows.rating.tolist(),
+            rows.timestamp.tolist(),
+            strict=True,
+        )
+    )
+    bad = [
+        (line, Reason(code).label, text)
+        for line, code, text in zip(
+            block.rejects.line.tolist(), block.rejects.reason.tolist(), block.rejects.text.to_pylist(), strict=True
+        )
+    ]
+    return good, bad
+
+
+BAD_ROWS = [
+    (b"u,i,4", Reason.FIELD_COUNT),
+    (b"u,i,4,1,", Reason.FIELD_COUNT),
+    (b"u", Reason.FIELD_COUNT),
+    (b" ", Reason.FIELD_COUNT),
+    (b",i,4,1", Reason.EMPTY_USER),
+    (b'"",i,4,1', Reason.EMPTY_USER),
+    (b"u,,4,1", Reason.EMPTY_ITEM),
+    (b"u,i,,1", Reason.NOT_A_NUMBER),
+    (b"u,i,NaN,1", Reason.NOT_A_NUMBER),
+    (b"u,i,inf,1", Reason.NOT_A_NUMBER),
+    (b"u,i,-Infinity,1", Reason.NOT_A_NUMBER),
+    (b"u,i,1e999,1", Reason.NOT_A_NUMBER),
+    (b"u,i,4e38,1", Reason.NOT_A_NUMBER),
+    (b"u,i,0x4,1", Reason.NOT_A_NUMBER),
+    (b"u,i,4 ,1", Reason.NOT_A_NUMBER),
+    (b"u,i,4_0,1", Reason.NOT_A_NUMBER),
+    (b"u,i,four,1", Reason.NOT_A_NUMBER),
+    (b'u,i,"4,5",1', Reason.NOT_A_NUMBER),
+    ("u,i,\u0664,1".encode(), Reason.NOT_A_NUMBER),
+    (b"u,i,5.5,1", Reason.OUT_OF_RANGE),
+    (b"u,i,-4,1", Reason.OUT_OF_RANGE),
+    (b"u,i,0.49999999999,1", None),
+    (b"u,i,4,", Reason.TIMESTAMP),
+    (b"u,i,4,1.5s", Reason.TIMESTAMP),
+    (b"u,i,4,9223372036854775808", Reason.TIMESTAMP),
+    (b"u,i,4," + b"9" * 5000, Reason.TIMESTAMP),
+    (b"u,i,4,0x1F", Reason.TIMESTAMP),
+    (b"u,i\xff,4,1", Reason.ENCODING),
+    (b"u,i,4,1,\xc3\x28", Reason.ENCODING),
+    (b"u\0,i,4,1", Reason.NUL),
+    (b"u,i\r,4,1", Reason.CARRIAGE_RETURN),
+    (b"u,i,4,1\r\r", Reason.CARRIAGE_RETURN),
+    (b'"u,i,4,1', Reason.QUOTE),
+    (b'u,i,4,"1', Reason.QUOTE),
+    (b"u" * (MAX_LINE_BYTES + 1) + b",i,4,1", Reason.LINE_LENGTH),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS, ids=[repr(row[:30]) for row, _ in BAD_ROWS])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_bad_row_is_refused_alone_with_its_line_and_reason(row, reason, place):
+    good = [b"a,x,4,10", b"b,y,3.5,-20"]
+    rows = {"first": [row, *good], "middle": [good[0], row, good[1]], "last": [*good, row]}[place]
+    line = rows.index(row) + 1
+    accepted, refused = parse(b"\r\n".join(rows))
+    if reason is None:
+        # 0.49999999999 is 0.5 as the float32 that is stored: in range.
+        assert (len(accepted), refused) == (3, [])
+        return
+    assert [row[1:] for row in accepted] == [("a", "x", 4.0, 10), ("b", "y", 3.5, -20)]
+    assert [(where, why) for where, why, _ in refused] == [(line, reason.label)]
+    assert len(refused[0][2]) <= 201
+
+
+def test_blank_lines_header_bom_and_missing_last_line_end_lose_nothing():
+    data = b"\xef\xbb\xbfuser,item,rating,timestamp\r\n\r\n1,2,3,4\r\n\n5,6,2,8\n\n\n"
+    assert parse(data, layout(header=True)) == ([(3, "1", "2", 3.0, 4), (5, "5", "6", 2.0, 8)], [])
+    assert parse(b"1,2,3,4") == ([(1, "1", "2", 3.0, 4)], [])
+    assert parse(b"\n") == ([], [])
+    assert parse(b"user,item,rating,timestamp", layout(header=True)) == ([], [])
+
+
+def test_ids_stay_exactly_what_they_are():
+    ids = [
+        "007",
+        "7",
+        "7.0",
+        "+7",
+        " 7",
+        "9223372036854775807",
+        "18446744073709551615",
+        "9007199254740993",
+        "ß☃",
+        "NA",
+    ]
+    accepted, refused = parse("".join(f"{name},{name},3,1\n" for name in ids).encode())
+    assert refused == []
+    assert [row[1] for row in accepted] == ids
+    assert [row[2] for row in accepted] == ids
+
+
+@pytest.mark.parametrize("separator", ["::", "\t", "|", ";", "§", "||", "\x1f\x1f"])
+def test_any_separator(separator):
+    rows = [["1", "a:b", "3", "4"], ["2", "c\x1fd", "3.5", "5"]]
+    data = "".join(separator.join(row) + "\n" for row in rows).encode()
+    accepted, refused = parse(data, layout(separator, quote=None))
+    assert refused == []
+    assert [row[1:] for row in accepted] == [("1", "a:b", 3.0, 4), ("2", "c\x1fd", 3.5, 5)]
+
+
+def test_other_encodings_are_decoded_line_by_line_where_needed():
+    rows = "é,ü,3,1\nß,x,4,2\n".encode("latin-1")
+    assert [row[1] for row in parse(rows, layout(encoding="latin-1"))[0]] == ["é", "ß"]
+    accepted, refused = parse("€,x,3,1\n".encode("cp1252") + b"\x81,x,3,1\na,x,2,1\n", layout(encoding="cp1252"))
+    assert [row[1] for row in accepted] == ["€", "a"]
+    assert [refusal[:2] for refusal in refused] == [(2, Reason.ENCODING.label)]
+
+
+def reference(data, separator, quote):
+    """One line after the other, by a loop over its characters and float."""
+    accepted, refused = [], []
+    for number, line in enumerate(data.decode().split("\n"), start=1):
+        if not line:
+            continue
+        fields = fields_of(line, separator, quote)
+        if isinstance(fields, Reason):
+            refused.append((number, fields.label))
+        elif len(fields) != 4:
+            refused.append((number, Reason.FIELD_COUNT.label))
+        elif not fields[0]:
+            refused.append((number, Reason.EMPTY_USER.label))
+        elif not fields[1]:
+            refused.append((number, Reason.EMPTY_ITEM.label))
+        elif fields[2] not in {"1", "2.5"}:
+            refused.append((number, Reason.NOT_A_NUMBER.label))
+        elif fields[3] != "7":
+            refused.append((number, Reason.TIMESTAMP.label))
+        else:
+            accepted.append((number, fields[0], fields[1], float(fields[2]), 7))
+    return accepted, refused
+
+
+pieces = st.sampled_from(["a", "b", '"', '""', ",", ",1,7\n", ",2.5,7\n", "x,y", "\n", '"a,b"', '"u""v",i,1,7\n'])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(pieces, max_size=25).map("".join))
+def test_quoted_fields_are_read_as_one_line_at_a_time_would(text):
+    data = text.encode()
+    accepted, refused = parse(data)
+    assert (accepted, [refusal[:2] for refusal in refused]) == reference(data, ",", '"')
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(["u,i,1,7", "", "u,,1,7", "u,i", "long" * 30]), min_size=1, max_size=40),
+    st.integers(1, 300),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_blocks_of_any_size_hold_the_same_lines(tmp_path_factory, rows, block_bytes, line_end, ends, is_gzip):
+    data = (line_end.join(rows) + (line_end if ends else "")).encode()
+    folder = tmp_path_factory.mktemp("blocks")
+    path = folder / ("ratings.csv.gz" if is_gzip else "ratings.csv")
+    path.write_bytes(gzip.compress(data) if is_gzip else data)
+    file = find_files("input.paths", [str(path)], FileSettings())[0]
+    blocks = [
+        block for start, stop in file.blocks(block_bytes) for block in read_blocks(file, start, stop, block_bytes)
+    ]
+    first_line, seen = 0, ([], [])
+    for number, block in enumerate(blocks):
+        for found, all_found in zip(parse(block, is_first=number == 0), seen, strict=True):
+            all_found += [(row[0] + first_line, *row[1:]) for row in found]
+        first_line += parse_text(block, layout(), RULES, number == 0).num_lines
+    assert seen == parse(data)
+
+
+def test_an_overlong_line_across_blocks_is_one_refused_line(tmp_path):
+    rows = b"a,x,3,1\n" + b"u" * (5 * MAX_LINE_BYTES) + b"\nb,y,4,2\n"
+    for name, content in (("ratings.csv", rows), ("ratings.csv.gz", gzip.compress(rows))):
+        (tmp_path / name).write_bytes(content)
+        file = find_files("input.paths", [str(tmp_path / name)], FileSettings())[0]
+        first_line, users, refused = 0, [], []
+        for start, stop in file.blocks(1000):
+            for block in read_blocks(file, start, stop, 1000):
+                parsed = parse_text(block, layout(), RULES, False)
+                users += parsed.rows.user.to_pylist()
+                refused += (parsed.rejects.line + first_line).tolist()
+                first_line += parsed.num_lines
+        assert (users, refused, first_line) == (["a", "b"], [2], 3)
+
+
+def read(path, **changes):
+    columns = RatingColumns(**changes.pop("columns", {"user": "user", "item": "item", "rating": "rating"}))
+    settings = InputSettings(paths=(str(path),), columns=columns, **changes)
+    return read_layout(find_files("input.paths", settings.paths, settings)[0], settings, dict(columns), "input")
+
+
+def test_columns_are_found_by_name_wherever_they_stand(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(b'\xef\xbb\xbf"when",rating,"item",user\r\n1,2,3,4\r\n')
+    assert read(path).positions == {"user": 3, "item": 2, "rating": 1}
+    path.write_text("user,item,stars\n")
+    with pytest.raises(
+        DataError, match=r"input\.columns\.rating: .*no column 'rating'; its header is: user, item, stars"
+    ):
+        read(path)
+    path.write_text("user,item,rating,user\n")
+    with pytest.raises(DataError, match=r"columns\.user: .*more than one column 'user'"):
+        read(path)
+
+
+def test_without_header_the_usual_number_of_fields_counts(tmp_path):
+    path = tmp_path / "ratings.dat"
+    path.write_text("broken\n1::2::3\n1::2::3::4\n1::2::3\n")
+    positions = {"user": 0, "item": 1, "rating": 2}
+    assert read(path, separator="::", header=False, columns=positions).num_fields == 3
+    with pytest.raises(DataError, match=r"input\.columns\.rating is position 3 from 0, but .* have 3 fields"):
+        read(path, separator="::", header=False, columns={**positions, "rating": 3})
+    path.write_text("")
+    with pytest.raises(DataError, match="is empty"):
+        read(path)
+
+
+def test_a_damaged_gzip_file_is_named(tmp_path):
+    path = tmp_path / "ratings.csv.gz"
+    whole = gzip.compress(np.random.default_rng(0).bytes(100_000))
+    for content in (whole[:-2000], b"not gzip at all", whole[:5000] + b"\0" * 100 + whole[5100:]):
+        path.write_bytes(content)
+        file = find_files("input.paths", [str(path)], FileSettings())[0]
+        with pytest.raises(DataError, match=r"ratings\.csv\.gz is a damaged or truncated gzip file"):
+            list(read_blocks(file, 0, 0, 4096))

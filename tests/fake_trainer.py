@@ -9,8 +9,8 @@ import torch
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.metrics import ErrorSums
+from recsys_dist.protocols.trainer import EpochResult
 from recsys_dist.training.config import TrainConfig
-from recsys_dist.training.trainer import EpochResult
 
 NUM_ROWS = 7
 STEPS = 3

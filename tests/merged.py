@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys_dist.checkpoint.merge import write_model
-from recsys_dist.checkpoint.model_folder import ModelManifest, new_folder
 from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.merge import write_model
+from recsys_dist.model_folder.folder import ModelManifest, new_folder
 
 NOISE_VARIANCE = 0.7
 PRECISION_DOF = {"users": 5.0, "items": 1.5}

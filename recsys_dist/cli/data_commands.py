@@ -50,8 +50,8 @@ def prepare(
     # What this process imports meanwhile takes about as long. Before it is known whether the cluster is local, as
     # it mostly is: otherwise that process stands idle.
     start_loading()
-    from recsys_dist.cli.progress import show_stages
-    from recsys_dist.cli.tables import print_dataset
+    from recsys_dist.cli.show.model import print_dataset
+    from recsys_dist.cli.show.progress import show_stages
     from recsys_dist.config import load_settings
     from recsys_dist.preparation.settings.prepare import PrepareConfig
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recsys_dist.cli.dataset_tables import print_manifest, print_verified
-from recsys_dist.cli.file_tables import print_settings, print_sniffed
-from recsys_dist.cli.progress import show_stages
-from recsys_dist.cli.tables import print_page
+from recsys_dist.cli.show.dataset import print_manifest, print_verified
+from recsys_dist.cli.show.input_file import print_settings, print_sniffed
+from recsys_dist.cli.show.model import print_page
+from recsys_dist.cli.show.progress import show_stages
 from recsys_dist.dataset.dataset import MANIFEST, Dataset, find_dataset
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.lists import write_whole

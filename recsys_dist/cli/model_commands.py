@@ -59,9 +59,9 @@ def evaluate(
 
     Example: recsys-dist evaluate models/ml1m --dataset data/ml1m --output report.json
     """
-    from recsys_dist.cli.tables import print_report
-    from recsys_dist.inference.evaluate import evaluate as evaluate_model
-    from recsys_dist.inference.evaluate import write_report
+    from recsys_dist.cli.show.model import print_report
+    from recsys_dist.evaluation.evaluate import evaluate as evaluate_model
+    from recsys_dist.evaluation.evaluate import write_report
 
     require_writable(output)
     report = evaluate_model(
@@ -162,7 +162,7 @@ def _recommend_to(
     order: Order,
     dataset: str | None,
 ) -> None:
-    from recsys_dist.cli.tables import print_recommendations
+    from recsys_dist.cli.show.model import print_recommendations
     from recsys_dist.inference.lists import write_lists
 
     model.require_users(users)
@@ -173,8 +173,8 @@ def _recommend_to(
 
 
 def _recommend_to_all(model: Model, output: Path, top: int, include_seen: bool, order: Order) -> None:
-    from recsys_dist.cli.progress import show_stages
-    from recsys_dist.cli.tables import print_all_lists
+    from recsys_dist.cli.show.model import print_all_lists
+    from recsys_dist.cli.show.progress import show_stages
     from recsys_dist.inference.all_users import write_all_lists
 
     started = time.monotonic()
@@ -201,7 +201,7 @@ def similar(
 
     Example: recsys-dist similar models/ml1m --item 858 --top 10
     """
-    from recsys_dist.cli.tables import print_similar
+    from recsys_dist.cli.show.model import print_similar
     from recsys_dist.inference.model import load_model
 
     if (item is None) == (user is None):

@@ -30,7 +30,7 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
     says that the same command continues. A second Ctrl-C ends at once, with 130 and what was saved before.
     RUN_DIR/status.json tells how a run stands, with the reason where it failed.
     """
-    from recsys_dist.cli.tables import print_outcome
+    from recsys_dist.cli.show.model import print_outcome
     from recsys_dist.config import load_settings
     from recsys_dist.distributed.elastic import report_errors
     from recsys_dist.process.preemption import as_command
@@ -70,9 +70,9 @@ def merge(
 
     Example: recsys-dist merge runs/ml1m --output models/ml1m
     """
-    from recsys_dist.checkpoint.merge import merge as merge_checkpoint
-    from recsys_dist.cli.progress import show_stages
-    from recsys_dist.cli.tables import print_model
+    from recsys_dist.cli.show.model import print_model
+    from recsys_dist.cli.show.progress import show_stages
+    from recsys_dist.merge import merge as merge_checkpoint
 
     with show_stages() as progress:
         manifest = merge_checkpoint(run_dir, output, step=step, dataset_url=dataset, progress=progress)
@@ -95,7 +95,7 @@ def report(
 
     Example: recsys-dist report runs/ml1m --evaluation report.json --output report.html
     """
-    from recsys_dist.cli.tables import print_page
+    from recsys_dist.cli.show.model import print_page
     from recsys_dist.report.report import write_report
 
     require_writable(output)
@@ -126,8 +126,8 @@ def verify_parity(
 
     Example: recsys-dist verify-parity --config configs/mf.yaml --ranks 1,2,4 dataset=data/ml1m
     """
-    from recsys_dist.cli.parity_table import print_parity
-    from recsys_dist.cli.progress import show_stages
+    from recsys_dist.cli.show.parity import print_parity
+    from recsys_dist.cli.show.progress import show_stages
     from recsys_dist.config import load_settings
     from recsys_dist.training.config import TrainConfig
     from recsys_dist.training.parity import parse_world_sizes, require_parity

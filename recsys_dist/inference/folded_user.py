@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.checkpoint.model_folder import EncodeFoldIn, PosteriorFoldIn, patterns_of
+from recsys_dist.families.autorec.serving.fold_in import NewUser, fold_in_encode, fold_in_ridge
+from recsys_dist.families.autorec.serving.short_rows import ShortRows
+from recsys_dist.families.bilinear.factors import Factors, on_device
+from recsys_dist.families.mf.serving.fold_in import RatedItems, solve_posterior
+from recsys_dist.families.mf.serving.noise import expected_inverse
+from recsys_dist.families.mf.serving.uncertainty import Belief
 from recsys_dist.inference.columns import Values
-from recsys_dist.inference.factors import Factors, on_device
-from recsys_dist.inference.fold_in import NewUser, fold_in_encode, fold_in_ridge
-from recsys_dist.inference.fold_in_posterior import RatedItems, solve_posterior
 from recsys_dist.inference.grid import central_interval
 from recsys_dist.inference.ids import require_same_length
 from recsys_dist.inference.lists import Recommendations
-from recsys_dist.inference.noise import expected_inverse
 from recsys_dist.inference.order import Asked, Order, RankBy, scorer
 from recsys_dist.inference.ratings import as_ratings
 from recsys_dist.inference.recommend import best_items, describe
-from recsys_dist.inference.uncertainty import Belief
-from recsys_dist.models.short_rows import ShortRows
+from recsys_dist.model_folder.folder import EncodeFoldIn, PosteriorFoldIn, patterns_of
 
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model

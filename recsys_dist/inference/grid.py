@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
-from recsys_dist.checkpoint.model_folder import ModelFolder
 from recsys_dist.errors import ConfigError
+from recsys_dist.model_folder.folder import ModelFolder
 
 LARGEST_GRID = 64
 Floats = NDArray[np.float32]

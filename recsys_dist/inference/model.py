@@ -23,21 +23,21 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.checkpoint.model_folder import ModelFolder, PosteriorFoldIn, covariances_of
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.families.autorec.network.network import OutputLink
+from recsys_dist.families.bilinear.factors import Factors, load_factors, on_device, pair_scores
+from recsys_dist.families.mf.serving.noise import RatingNoise
+from recsys_dist.families.mf.serving.uncertainty import Belief, Uncertainty
 from recsys_dist.inference.columns import Values
-from recsys_dist.inference.factors import Factors, load_factors, on_device, pair_scores
 from recsys_dist.inference.folded_user import FoldedUser, fold_in
 from recsys_dist.inference.grid import LARGEST_GRID, RatingGrid, central_interval
 from recsys_dist.inference.ids import IdIndex, pair_up
 from recsys_dist.inference.lists import Recommendations
-from recsys_dist.inference.noise import RatingNoise
 from recsys_dist.inference.order import Order, RankBy
 from recsys_dist.inference.recommend import describe, recommend
 from recsys_dist.inference.seen import TrainRatings
 from recsys_dist.inference.similar import Similar, nearest
-from recsys_dist.inference.uncertainty import Belief, Uncertainty
-from recsys_dist.models.autorec import OutputLink
+from recsys_dist.model_folder.folder import ModelFolder, PosteriorFoldIn, covariances_of
 
 Floats = NDArray[np.float32]
 
@@ -240,7 +240,7 @@ class Model:
 
         With `user_id`, the ratings are added to those that this user gave in training; a new rating of an item
         replaces the old one. Matrix factorization: the posterior given the ratings. User-AutoRec: encoded,
-        and drawn to the average user where the ratings are fewer than it has learnt from (models/short_rows.py).
+        and drawn to the average user where the ratings are fewer than it has learnt from.
         Item-AutoRec: a new row of the decoder by ridge regression. Of several ratings of one item the last counts.
         Raises `DataError` for ratings outside the range of the data and for an unknown `user_id`.
         """

@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference.factors import on_device
-from recsys_dist.inference.uncertainty import ROW_FLOATS, Belief
+from recsys_dist.families.bilinear.factors import on_device
+from recsys_dist.families.mf.serving.uncertainty import ROW_FLOATS, Belief
 
 if TYPE_CHECKING:
     from recsys_dist.inference.model import Model

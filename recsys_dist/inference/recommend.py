@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.inference.factors import on_device
+from recsys_dist.families.bilinear.factors import on_device
 from recsys_dist.inference.lists import Recommendations
 from recsys_dist.inference.order import Asked, Order, scorer
 from recsys_dist.inference.seen import DatasetRatings, Pairs

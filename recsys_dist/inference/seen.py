@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.checkpoint.model_folder import ModelFolder
 from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import SPLITS, Dataset
 from recsys_dist.inference.ids import IdIndex
+from recsys_dist.model_folder.folder import ModelFolder
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Position in the list of users asked for, and item index: one entry per rating seen."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference.factors import Factors
+from recsys_dist.families.bilinear.factors import Factors
 from recsys_dist.inference.top import require_list_length, top_items
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.inference.lists import write_whole
-from recsys_dist.report.dataset_overview import DatasetOverview, Progress
-from recsys_dist.report.evaluation import Evaluation
+from recsys_dist.report.dataset.dataset_overview import DatasetOverview, Progress
 from recsys_dist.report.extra import drawing_tools
-from recsys_dist.report.run_record import RunRecord
+from recsys_dist.report.run.evaluation import Evaluation
+from recsys_dist.report.run.run_record import RunRecord
 
 
 def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> None:
@@ -19,7 +19,7 @@ def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> 
     Raises `ConfigError` where matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
     """
     with drawing_tools():
-        from recsys_dist.report.page import render  # noqa: PLC0415 - needs an extra
+        from recsys_dist.report.run.page import render  # noqa: PLC0415 - needs an extra
     record = RunRecord.read(run_dir)
     page = render(record, None if evaluation is None else Evaluation.read(evaluation, record.config))
     write_whole(output, page)
@@ -31,5 +31,5 @@ def write_dataset_page(dataset: Dataset, output: Path, progress: Progress | None
     Raises `ConfigError` where matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
     """
     with drawing_tools():
-        from recsys_dist.report.dataset_page import render  # noqa: PLC0415 - needs an extra
+        from recsys_dist.report.dataset.dataset_page import render  # noqa: PLC0415 - needs an extra
     write_whole(output, render(dataset, DatasetOverview.read(dataset, progress)))

@@ -23,10 +23,10 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.local_ranks import RANK, run_local_ranks
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, TrainingError
+from recsys_dist.families.autorec.training.state_tables import OPTIMIZER
 from recsys_dist.process.sigterm import ended_by_sigterm
 from recsys_dist.process.spawning import without_main_program
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.autorec_tables import OPTIMIZER
 from recsys_dist.training.config import CheckpointSettings, TrainConfig
 from recsys_dist.training.memory import keep_freed_memory
 from recsys_dist.training.run import run_training

@@ -16,29 +16,29 @@ import yaml
 from pydantic import JsonValue
 
 from recsys_dist.checkpoint.checkpoint import Checkpoint
-from recsys_dist.checkpoint.model_folder import MODEL_FILE
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.config import parse_settings
 from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.training.bfloat16 import require_bfloat16
+from recsys_dist.families.autorec.training.requirements import require_room
+from recsys_dist.families.autorec.training.trainer import AutorecTrainer
+from recsys_dist.families.mf.training.trainer import EmTrainer
+from recsys_dist.model_folder.folder import MODEL_FILE
 from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.process.threads import NUM_THREADS, free_cores
+from recsys_dist.protocols.trainer import Trainer
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.autorec_memory import require_room
-from recsys_dist.training.autorec_trainer import AutorecTrainer
-from recsys_dist.training.bfloat16 import require_bfloat16
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig, result_settings
 from recsys_dist.training.early_stopping import EarlyStopping
-from recsys_dist.training.em_trainer import EmTrainer
-from recsys_dist.training.fit import Outcome, fit
+from recsys_dist.training.loop import Outcome, fit
 from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory
 from recsys_dist.training.run_folder import CONFIG, RunLock
 from recsys_dist.training.run_status import RunStatus
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
-from recsys_dist.training.trainer import Trainer
 from recsys_dist.training.warm_start import warm_start
 from recsys_dist.version import __version__
 

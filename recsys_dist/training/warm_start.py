@@ -20,11 +20,11 @@ from recsys_dist.checkpoint.checkpoint import Checkpoint, find_checkpoint
 from recsys_dist.config import parse_settings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.training.search import AutorecSearch
+from recsys_dist.families.mf.training.search import Search
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.autorec_search import AutorecSearch
 from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
-from recsys_dist.training.em_search import Search
 
 FREE: dict[str, set[str]] = {
     "mf": {"tolerance"},

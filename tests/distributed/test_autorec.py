@@ -18,7 +18,7 @@ from recsys_dist.dataset.loader import num_steps
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
-from recsys_dist.training.autorec_trainer import AutorecTrainer
+from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.ranks import run_ranks

@@ -11,7 +11,7 @@ import pytest
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
-from recsys_dist.training import autorec_memory
+from recsys_dist.families.autorec.training import requirements
 from recsys_dist.training.config import AutorecSettings, TrainConfig, TrainingSettings
 from recsys_dist.training.run import run_training
 from tests.prepared import small_dataset
@@ -94,15 +94,15 @@ def test_the_units_that_are_named_do_fit_and_one_more_does_not(
 
 def test_a_search_keeps_what_its_trials_begin_from() -> None:
     open_settings = AutorecSettings(kind="autorec")
-    whole = autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=False)
-    by_blocks = autorec_memory.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=True)
+    whole = requirements.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=False)
+    by_blocks = requirements.num_copies(open_settings, is_summed=False, is_searching=True, by_blocks=True)
     assert (whole.columns, by_blocks.columns) == (5, 4)
 
 
 def test_of_row_wise_rmsprop_the_layers_between_have_the_moments_of_adam() -> None:
     settings = AutorecSettings(kind="autorec", optimizer="rowwise_rmsprop")
-    copies = autorec_memory.num_copies(settings, is_summed=False, is_searching=False, by_blocks=True)
-    assert copies == autorec_memory.Copies(columns=1, layers=4)
+    copies = requirements.num_copies(settings, is_summed=False, is_searching=False, by_blocks=True)
+    assert copies == requirements.Copies(columns=1, layers=4)
 
 
 def test_layers_between_have_gradients_and_rounded_copies(path: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_every_rank_refuses_with_the_same_line(path: Path, tmp_path: Path, paral
 
 def on_a_rank_without_memory(collectives: Collectives, path: Path, run_dir: Path) -> str:
     free = 100_000 if collectives.world.rank == 1 else 10**9
-    autorec_memory.free_bytes = lambda *_: free
+    requirements.free_bytes = lambda *_: free
     return outcome(collectives, path, run_dir, None, hidden=500, parallel="ddp")
 
 

@@ -18,11 +18,11 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
+from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS, DiagonalFactorization
+from recsys_dist.families.mf.training.full_factorization import FullFactorization
+from recsys_dist.families.mf.training.search import Search
+from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.training.config import MfSettings
-from recsys_dist.training.diagonal_factorization import SOLVE_STEPS, DiagonalFactorization
-from recsys_dist.training.em_search import Search
-from recsys_dist.training.em_trainer import EmTrainer
-from recsys_dist.training.full_factorization import FullFactorization
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.ranks import run_ranks
 
@@ -175,7 +175,7 @@ def test_items_that_travel_in_blocks_give_the_same_model(
 
 
 def diagonal_epoch_bytes(num_items: int, factors: int, world_size: int) -> int:
-    """The formula of training/entry_sums.py with everything."""
+    """The formula of families/mf/ranks/entry_sums.py with everything."""
     numbers = (4 + 8) * DiagonalFactorization.row_floats(factors)
     numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)
     sums, width = 2 + SOLVE_STEPS, factors + 2
@@ -184,7 +184,7 @@ def diagonal_epoch_bytes(num_items: int, factors: int, world_size: int) -> int:
 
 
 def epoch_bytes(num_items: int, factors: int, world_size: int, with_patterns: bool, with_precisions: bool) -> int:
-    """The formula of training/exchange.py."""
+    """The formula of families/mf/ranks/exchange.py."""
     numbers = (4 + 8) * FullFactorization.row_floats(factors, with_patterns, with_precisions)
     if with_patterns:
         numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)

@@ -12,7 +12,7 @@ from recsys_dist.errors import TrainingError
 from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
-from recsys_dist.training.fit import Outcome
+from recsys_dist.training.loop import Outcome
 from tests.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, unbroken_rows
 from tests.prepared import small_dataset
 from tests.ranks import run_ranks

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recsys_dist.checkpoint.merge import merge
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
+from recsys_dist.merge import merge
 from recsys_dist.storage.folder import Folder
 from tests.merged import SavedRun, autorec_run, mf_run
 from tests.prepared import small_dataset

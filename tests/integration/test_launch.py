@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.checkpoint.merge import merge
 from recsys_dist.config import load_settings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.world import World
-from recsys_dist.inference.evaluate import evaluate
+from recsys_dist.evaluation.evaluate import evaluate
+from recsys_dist.merge import merge
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
 from tests.job_commands import REPOSITORY

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
-from recsys_dist.checkpoint.merge import merge
-from recsys_dist.checkpoint.model_folder import ModelFolder
 from recsys_dist.cli import main
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError, StorageError
-from recsys_dist.inference.evaluate import evaluate
+from recsys_dist.evaluation.evaluate import evaluate
 from recsys_dist.inference.model import load_model
+from recsys_dist.merge import merge
+from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.storage.folder import Folder

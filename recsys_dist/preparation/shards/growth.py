@@ -2,7 +2,7 @@
 
     run.known    for each user of a run of new ratings its user_index, or NEW
     settled-N    the users of shard N, old ratings and new ones settled; missing where a shard gets no new ones
-    shard-N.*    the collected shard (collected.py), its rows only where they differ from those of the dataset
+    shard-N.*    the collected shard (gathered.py), its rows only where they differ from those of the dataset
 
 Ratings of the dataset count as rows of runs of their own, three for each user shard, which come before those of
 the input: of equally late ratings of a pair the added one is the later. Where such a row is refused, it is told by

@@ -1,7 +1,7 @@
 """One user shard put together: its slices of all runs merged, repeated pairs settled.
 
-Where nothing has to be known of the other shards before the split is drawn, it is drawn at once (collected.py);
-otherwise the settled rows wait on scratch until it is (settled.py).
+Where nothing has to be known of the other shards before the split is drawn, it is drawn at once (gathered.py);
+otherwise the settled rows wait on scratch until it is (user_rows.py).
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ import torch
 from recsys_dist import load_model
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
-from recsys_dist.inference.evaluate import evaluate
+from recsys_dist.evaluation.evaluate import evaluate
+from recsys_dist.families.autorec.training.trainer import AutorecTrainer
+from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.inference.order import RANKINGS
-from recsys_dist.training.autorec_trainer import AutorecTrainer
+from recsys_dist.protocols.trainer import Trainer
 from recsys_dist.training.config import AutorecSettings, MfSettings
-from recsys_dist.training.em_trainer import EmTrainer
-from recsys_dist.training.trainer import Trainer
 from tests.merged import SavedRun, mf_run, write_merged
 from tests.prepared import small_dataset
 

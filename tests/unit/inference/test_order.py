@@ -8,7 +8,8 @@ import torch
 
 from recsys_dist import load_model
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference import order, top, uncertainty
+from recsys_dist.families.mf.serving import uncertainty
+from recsys_dist.inference import order, top
 from recsys_dist.inference.order import Order, scorer
 from recsys_dist.inference.recommend import known_users
 from tests.merged import NOISE_VARIANCE, mf_run, write_merged

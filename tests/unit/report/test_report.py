@@ -12,11 +12,11 @@ import fsspec
 import matplotlib as mpl
 import pytest
 
-from recsys_dist.checkpoint.merge import merge
 from recsys_dist.cli import main
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.inference import evaluate
+from recsys_dist.evaluation import evaluate
+from recsys_dist.merge import merge
 from recsys_dist.report.report import write_report
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
@@ -214,7 +214,7 @@ def test_a_damaged_file_is_named(run, tmp_path, name, content, told):
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
 def test_without_the_extra_the_error_says_what_to_install(run, tmp_path, monkeypatch, missing):
-    for module in ("page", "figures", "svg", "templates"):
+    for module in ("run.page", "run.figures", "svg", "templates"):
         monkeypatch.delitem(sys.modules, f"recsys_dist.report.{module}", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ConfigError, match=rf"{missing}.*; pip install recsys-dist\[report\]$"):

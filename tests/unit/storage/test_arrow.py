@@ -18,7 +18,7 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENB
 READ_EVERYTHING = """
 import os, sys
 import pyarrow.csv, torch
-import recsys_dist.cli.commands, recsys_dist.inference.all_users, recsys_dist.inference.evaluate
+import recsys_dist.cli.commands, recsys_dist.inference.all_users, recsys_dist.evaluation.evaluate
 from recsys_dist.dataset.dataset import SIDES, SPLITS, Dataset
 from recsys_dist import load_model
 from recsys_dist.cli import main

@@ -12,11 +12,11 @@ from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.config import parse_settings
 from recsys_dist.errors import CheckpointError, ConfigError, DataError, StorageError, TrainingError
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.report.run_record import RunRecord
+from recsys_dist.report.run.run_record import RunRecord
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig
-from recsys_dist.training.fit import Outcome
+from recsys_dist.training.loop import Outcome
 from recsys_dist.training.run_folder import RunLock
 from tests.fake_trainer import FakeTrainer, SearchingTrainer, fake_config
 from tests.prepared import low_rank_ratings, small_dataset, write_dataset

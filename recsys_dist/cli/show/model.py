@@ -1,0 +1,182 @@
+"""What the commands print when they are done: one table each, on stdout."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from recsys_dist.console import new_console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recsys_dist.dataset.dataset import Manifest
+    from recsys_dist.inference.lists import Recommendations
+    from recsys_dist.inference.order import RankBy
+    from recsys_dist.inference.similar import Similar
+    from recsys_dist.model_folder.folder import ModelManifest
+
+
+def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequence[str] = ()) -> None:
+    """The summary of a preparation: what was read, what was refused and why, what came out, and what to mind."""
+    table = pairs_table("Prepared dataset")
+    table.add_row("rows read", f"{manifest.rows.read:,}")
+    table.add_row("rows kept", f"{manifest.rows.kept:,}")
+    for reason, count in sorted(manifest.rows.rejected.items()):
+        table.add_row(f"rejected: {reason}", f"{count:,}")
+    table.add_row("users", f"{manifest.num_users:,}")
+    table.add_row("items", f"{manifest.num_items:,}")
+    table.add_row("density", f"{manifest.rows.kept / (manifest.num_users * manifest.num_items):.4%}")
+    for split, count in manifest.num_ratings.items():
+        table.add_row(f"ratings to {split}", f"{count:,}")
+    rating = manifest.rating
+    table.add_row("rating", f"{rating.min:g} to {rating.max:g}, mean {rating.mean:.4f}")
+    table.add_row("shards", f"{len(manifest.user_shards)} of users, {len(manifest.item_shards)} of items")
+    table.add_row("seconds", f"{seconds:.1f}")
+    table.add_row("output", output)
+    console = new_console()
+    console.print(table)
+    for remark in remarks:
+        console.print(f"Mind: {remark}", soft_wrap=True)
+
+
+ENDINGS = {
+    "EARLY_STOPPED": "Stopped early: validation no longer improves.",
+    "CONVERGED": "Finished: the model stands still.",
+}
+
+
+def print_outcome(outcome: str, run_dir: str) -> None:
+    """How training ended, and what to do next."""
+    console = new_console()
+    if outcome == "PREEMPTED":
+        console.print("Asked to stop: the state is saved. The same command continues.")
+        return
+    ended = ENDINGS.get(outcome, "Finished.")
+    console.print(f"{ended} Next: recsys-dist merge {shlex.quote(run_dir)} --output MODEL_DIR", soft_wrap=True)
+
+
+def print_model(manifest: ModelManifest, output: str) -> None:
+    """The summary of a merge."""
+    table = pairs_table("Model")
+    table.add_row("kind", manifest.kind)
+    table.add_row("step", f"{manifest.step}")
+    table.add_row("users", f"{manifest.num_users:,}")
+    table.add_row("items", f"{manifest.num_items:,}")
+    table.add_row("files", f"{len(manifest.files)}, {sum(file.bytes for file in manifest.files) / 1e6:,.1f} MB")
+    table.add_row("digest", manifest.contents_digest)
+    table.add_row("output", output)
+    new_console().print(table)
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Errors of the model and its baselines on the same ratings, then the ranking figures."""
+    title = f"{report['model']['kind']} on the {report['split']} ratings"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "RMSE", "MAE", "ratings", "seconds"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, row in report["baselines"].items():
+        _add_errors(table, name.replace("_", " "), row)
+    _add_errors(table, report["model"]["kind"], {**report, "seconds": report["seconds"]["predict"]})
+    _add_errors(table, "  cold users", report["cold_users"])
+    _add_errors(table, "  cold items", report["cold_items"])
+    console = new_console()
+    console.print(table)
+    if report["allowed"]["train"]:
+        console.print("The model was trained on these ratings: they say nothing about others.", soft_wrap=True)
+    if report["allowed"]["other_split"]:
+        console.print("The dataset has another split than the one that the model was trained on.", soft_wrap=True)
+    known = report["trained_on"]
+    if known["count"]:
+        console.print(
+            f"Left out: {known['count']:,} ratings of pairs that the model was trained on "
+            f"(on these RMSE {_figure(known['rmse'])})",
+            soft_wrap=True,
+        )
+    if report["uncertainty"] is not None:
+        console.print(_calibration(report["uncertainty"]), soft_wrap=True)
+    ranking = report["ranking"]
+    if ranking is not None:
+        eligible = ranking["eligible_users"]
+        console.print(
+            f"Top {ranking['top']} of all unseen items for {ranking['users']:,} of {eligible:,} users, "
+            f"relevant from {ranking['relevant_from']:g}: recall {_figure(ranking['recall'])}, "
+            f"nDCG {_figure(ranking['ndcg'])} ({ranking['seconds']:.1f} s)",
+            soft_wrap=True,
+        )
+
+
+def _calibration(uncertainty: Mapping[str, Any]) -> str:
+    coverage: Mapping[str, float | None] = uncertainty["coverage"]
+    asked = " / ".join(f"{100 * float(share):g}" for share in coverage)
+    covered = " / ".join("-" if share is None else f"{100 * share:.1f}" for share in coverage.values())
+    log_loss = uncertainty["log_loss"]
+    classes = "" if log_loss is None else f", log-loss {log_loss:.4f}"
+    return f"Intervals of {asked} % hold {covered} % of the ratings; NLL {_figure(uncertainty['nll'])}{classes}"
+
+
+def print_page(output: Path) -> None:
+    """Where the page lies."""
+    new_console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
+
+
+def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) -> None:
+    """What `recommend --all-users` has written."""
+    counts = f"{num_lines:,} lines for {num_users:,} users"
+    told = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
+    new_console().print(told, soft_wrap=True)
+
+
+RANKED_BY = {"mean": "", "lower": ", by what the taste surely exceeds", "thompson": ", by a draw"}
+"""What the title of a list says of its order, which the predicted ratings do not show."""
+
+
+def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "mean") -> None:
+    """One table per user: rank, title where any item has one, item id, predicted rating."""
+    console, has_titles = new_console(), any(title is not None for one in lists for title in one.titles)
+    for recommended in lists:
+        table = _ranked(f"User {recommended.user_id}{RANKED_BY[rank_by]}", has_titles, "item", "predicted")
+        for rank, item in enumerate(recommended.rows(), start=1):
+            spread = "" if item.std is None else f" ± {item.std:.2f}"
+            titles = [item.title or ""] * has_titles
+            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{spread}")
+        console.print(table)
+
+
+def print_similar(title: str, similar: Similar) -> None:
+    """What is most like an item or a user: rank, title where any has one, id, cosine."""
+    has_titles = any(name is not None for name in similar.titles)
+    table = _ranked(title, has_titles, "id", "cosine")
+    for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
+        table.add_row(f"{rank}", *([name or ""] * has_titles), raw_id, f"{cosine:.4f}")
+    new_console().print(table)
+
+
+def _ranked(title: str, has_titles: bool, id_name: str, figure: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("#", justify="right", no_wrap=True)
+    for column in (*(["title"] * has_titles), id_name):
+        table.add_column(column, overflow="fold")
+    table.add_column(figure, justify="right", no_wrap=True)
+    return table
+
+
+def pairs_table(title: str) -> Table:
+    """A table of names and values."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", overflow="fold")
+    return table
+
+
+def _add_errors(table: Table, name: str, row: Mapping[str, Any]) -> None:
+    seconds = f"{row['seconds']:.2f}" if "seconds" in row else ""
+    table.add_row(name, _figure(row["rmse"]), _figure(row["mae"]), f"{row['count']:,}", seconds)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Errors, rankings and intervals on held-out ratings."""

@@ -1,0 +1,53 @@
+"""The two predictors that every model has to beat: the mean, and a learnt mean plus a bias of user and item.
+
+U users, I items, N ratings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.kernels.biases import SWEEPS, Biases
+
+Blocks = Callable[[], Iterable[Block]]
+"""The train ratings by user, block after block; may be asked for several times."""
+
+
+@dataclass(frozen=True)
+class BiasModel:
+    """r_ui = mean + user_bias[u] + item_bias[i], shrunk as much as the ratings ask for (kernels/biases.py)."""
+
+    mean: float
+    user_bias_U: NDArray[np.float64]
+    item_bias_I: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, blocks: Blocks, num_users: int, num_items: int) -> BiasModel:
+        """Learn from the ratings, one pass over the blocks a sweep; holds the biases and one block."""
+        biases = Biases(mean_rating(blocks), np.zeros(num_items))
+        for _ in range(SWEEPS):
+            biases = biases.after(biases.sums(blocks()))
+        user_bias_U = np.zeros(num_users)
+        for block in blocks():
+            user_bias_U[block.start : block.stop] = biases.of_rows(block)
+        return cls(biases.mean, user_bias_U, biases.column_bias_C)
+
+    def predict(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Predicted ratings, not clipped; an index past the last user or item is one without a bias: [N]"""
+        user_bias, item_bias = np.append(self.user_bias_U, 0.0), np.append(self.item_bias_I, 0.0)
+        rating_N: NDArray[np.float64] = self.mean + user_bias[user_N] + item_bias[item_N]
+        return rating_N
+
+
+def mean_rating(blocks: Blocks) -> float:
+    """The mean of all ratings, summed in float64."""
+    total, count = 0.0, 0
+    for block in blocks():
+        total += float(block.values.sum(dtype=np.float64))
+        count += block.num_ratings
+    return total / max(1, count)

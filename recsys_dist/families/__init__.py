@@ -1,0 +1,1 @@
+"""Kinds of models. Nothing outside imports them; they are found by name."""

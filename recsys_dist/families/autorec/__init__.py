@@ -1,0 +1,1 @@
+"""AutoRec (Sedhain et al. 2015)."""

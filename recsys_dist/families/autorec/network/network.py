@@ -1,0 +1,349 @@
+"""AutoRec (Sedhain et al. 2015) around a baseline of row and column biases, never with a dense row.
+
+    R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units (of the first and of the
+    last hidden layer where there are several: hidden_layers.py)
+
+    x_rc = ((r_rc - mean - a_r - b_c) / scale + presence) (N / (R n_r))^length_power
+                                                   the input, only where r is observed; with `centring: mean`
+                                                   (r_rc - mean) / scale, as in the paper but for the units
+    h_r  = g(x_r V + hidden_bias)                  the hidden state of a row
+    s_rc = mean + a_r + scale (h_r . W_c + d_c)    the score; the prediction is f(s_rc), clipped
+    loss = sum of ((f(s) - r) / scale)^2 over the observed entries
+           + lambda/2 (|V|^2 + |W|^2) + column_shrinkage |d|^2
+
+Rows are items in an item-AutoRec, users in a user-AutoRec. mean, a and b are the learnt biases of biases.py; d
+starts at b / scale, so that training starts from the baseline and a column or row without ratings keeps it.
+`scale`, the standard deviation of the noise around the baseline, makes lambda and the learning rate mean the same
+on every rating scale. `presence` enters which columns a row has rated, whatever the ratings: that tells of its
+taste where people choose what they rate, as it does in constrained priors of a matrix factorization.
+`length_power` keeps rows of many ratings n_r from saturating hidden units that rows of few hardly move. With a and
+d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from recsys_dist.families.autorec.network.hidden_layers import Layer, hidden_units, initial_layer
+from recsys_dist.kernels.biases import Biases
+from recsys_dist.kernels.sampled import (
+    ColumnProduct,
+    Pattern,
+    sampled_entries,
+    sampled_product,
+    weighted_rows,
+)
+from recsys_dist.kernels.sparse import Csr
+
+INITIAL_STD = 0.01
+"""Of the encoder's starting values, as in the paper."""
+INITIAL_BLOCK = 1024
+"""Columns whose starting values are drawn together."""
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """What the encoder sees of a rating; see the top of this file."""
+
+    centring: str = "biases"
+    """`biases`: less mean and biases; `mean`: less the mean alone"""
+    presence: float = 0.0
+    length_power: float = 0.0
+    mean_length: float = 1.0
+    """N / R: ratings of a row on average"""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object], centring: str) -> InputForm:
+        """From the values of a saved state; what states of earlier versions lack was not there."""
+        numbers = {
+            name: float(str(values[name]))
+            for name in ("presence", "length_power", "mean_length")
+            if name in values
+        }
+        return cls(centring, **numbers)
+
+
+class RowFacts(NamedTuple):
+    """What the input and the prediction of R rows need of whole rows: biases [R] and numbers of ratings [R]."""
+
+    bias_R: torch.Tensor
+    length_R: torch.Tensor
+
+    def at(self, row_B: torch.Tensor | slice) -> RowFacts:
+        """Those of some rows."""
+        return RowFacts(self.bias_R[row_B], self.length_R[row_B])
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What lies under an AutoRec: mean, biases of the columns [C], and how the bias of a row follows from them."""
+
+    mean: float
+    column_bias_C: torch.Tensor
+    scale: float
+    row_shrinkage: float
+    form: InputForm = InputForm()
+
+    @classmethod
+    def of(cls, biases: Biases, form: InputForm, device: torch.device) -> Baseline:
+        """In float32 on `device`."""
+        column_bias_C = torch.from_numpy(biases.column_bias_C.astype(np.float32)).to(device)
+        return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage, form)
+
+    def row_facts(self, rows: Csr) -> RowFacts:
+        """Of whole rows."""
+        length_R = rows.indptr.diff()
+        # a_r = sum over c of (r_rc - mean - b_c) / (n_r + row_shrinkage)
+        bias_R = _segment_sum(self._left(rows), rows.indptr) / (length_R + self.row_shrinkage)
+        return RowFacts(bias_R, length_R.to(bias_R.dtype))
+
+    def inputs(self, rows: Csr, facts: RowFacts) -> Csr:
+        """What the encoder sees: the ratings centred, in units of `scale`, as the form says."""
+        if self.form.centring == "mean":
+            centred_N = rows.values - self.mean
+        else:
+            centred_N = self._left(rows) - at_entries(facts.bias_R, rows)
+        input_N = centred_N / self.scale + self.form.presence
+        if self.form.length_power:
+            weight_R = (self.form.mean_length / facts.length_R.clamp_min(1)) ** self.form.length_power
+            input_N *= at_entries(weight_R, rows)
+        return Csr(rows.indptr, rows.indices, input_N, rows.num_columns)
+
+    def columns(self, start: int, stop: int) -> Baseline:
+        """The same with the columns start .. stop alone."""
+        return replace(self, column_bias_C=self.column_bias_C[start:stop])
+
+    def _left(self, rows: Csr) -> torch.Tensor:
+        return rows.values - self.mean - self.column_bias_C[rows.indices.long()]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows in training."""
+
+    pattern: Pattern
+    rating_N: torch.Tensor
+    """In the pattern's order."""
+    row_bias_N: torch.Tensor
+    """Of the row of each rating."""
+    input_pattern: Pattern
+    """Where the entries of the input lie: those of `pattern`, but for what is dropped."""
+    input_N: torch.Tensor
+    """Centred ratings, in the order of their pattern."""
+    hidden_weight_BH: torch.Tensor | None = None
+    """What multiplies the hidden units; None: 1."""
+
+    @classmethod
+    def of_rows(cls, rows: Csr, pattern: Pattern, baseline: Baseline, facts: RowFacts) -> Batch:
+        """The batch of `rows`, whose entries lie at `pattern`."""
+        inputs = baseline.inputs(rows, facts)
+        return cls(pattern, rows.values, at_entries(facts.bias_R, rows), pattern, inputs.values)
+
+    def with_input(self, kept_N: torch.Tensor, pattern: Pattern, weight: float) -> Batch:
+        """The batch with only some of its input entries, which lie at `pattern`, times `weight`."""
+        return replace(self, input_pattern=pattern, input_N=self.input_N[kept_N] * weight)
+
+
+def _unchanged(tensor_BH: torch.Tensor) -> torch.Tensor:
+    return tensor_BH
+
+
+@dataclass(frozen=True)
+class ColumnExchange:
+    """How ranks that each hold some of the columns meet in the hidden units; alone, not at all."""
+
+    sum_forward: Callable[[torch.Tensor], torch.Tensor] = _unchanged
+    """The sum over ranks of what their columns enter, [B, H]; gradients pass unchanged."""
+    sum_backward: Callable[[torch.Tensor], torch.Tensor] = _unchanged
+    """The hidden units as they are, [B, H]; their gradients, from the columns of each rank, are summed."""
+
+
+class Autorec(nn.Module):
+    """The parameters, in units of the baseline's scale: encoder, decoder [C, H], hidden bias [H], output bias [C].
+
+    The columns are those of the baseline, the first of them column `first_column` of all. The decoder starts at
+    zero: training starts from the baseline, and a column without ratings stays there. A tied one is the encoder.
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline,
+        hidden: Sequence[int],
+        activation: str,
+        output: OutputLink,
+        seed: int,
+        first_column: int = 0,
+        exchange: ColumnExchange | None = None,
+        tied: bool = False,
+        compute: torch.dtype = torch.float32,
+    ) -> None:
+        """`compute`: of the products of the layers between, in training."""
+        super().__init__()
+        self.baseline, self.activation, self.output = baseline, activation, output
+        self._compute = compute
+        self._exchange = exchange or ColumnExchange()
+        columns, device = len(baseline.column_bias_C), baseline.column_bias_C.device
+        self.encoder = nn.Parameter(initial_encoder(seed, first_column, columns, hidden[0]).to(device))
+        self.decoder = self.encoder if tied else nn.Parameter(torch.zeros((columns, hidden[-1]), device=device))
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden[0], device=device))
+        layers = [
+            initial_layer(seed, number, before, units, device)
+            for number, (before, units) in enumerate(itertools.pairwise(hidden), 1)
+        ]
+        self.layer_weights = nn.ParameterList(layer.weight for layer in layers)
+        self.layer_biases = nn.ParameterList(layer.bias for layer in layers)
+        self.output_bias = nn.Parameter(baseline.column_bias_C / baseline.scale)
+        self.later: dict[nn.Parameter, list[ColumnProduct]] | None = None
+        """Where gradients of encoder and decoder go that are to be made a few columns at a time; None: nowhere."""
+
+    def leave_for_later(self) -> dict[nn.Parameter, list[ColumnProduct]]:
+        """Let backward passes leave gradients of encoder and decoder in what this returns, one after another."""
+        self.later = {table: [] for table in (self.encoder, self.decoder)}
+        return self.later
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Between the first and the last hidden units."""
+        return [Layer(*pair) for pair in zip(self.layer_weights, self.layer_biases, strict=True)]
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Predicted ratings at the entries of the batch, not clipped: [N]."""
+        later = self.later or {}
+        entered_BH = self._exchange.sum_forward(
+            weighted_rows(batch.input_pattern, batch.input_N, self.encoder, later.get(self.encoder))
+        )
+        hidden_BH = hidden_units(entered_BH, self.hidden_bias, self.layers, self.activation, self._compute)
+        if batch.hidden_weight_BH is not None:
+            hidden_BH = hidden_BH * batch.hidden_weight_BH
+        # s = mean + a_r + scale (h W^T + d)
+        score_N = sampled_product(
+            batch.pattern,
+            self._exchange.sum_backward(hidden_BH),
+            self.decoder,
+            self.output_bias,
+            later.get(self.decoder),
+        )
+        return self.output.to_ratings(score_N * self.baseline.scale + (batch.row_bias_N + self.baseline.mean))
+
+    @torch.no_grad()
+    def predict(self, rows: Csr, facts: RowFacts, pairs: Csr) -> torch.Tensor:
+        """Ratings at the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range."""
+        entered_RH = self._exchange.sum_forward(_entered(self.baseline.inputs(rows, facts), self.encoder))
+        hidden_RH = hidden_units(entered_RH, self.hidden_bias, self.layers, self.activation)
+        score_N = sampled_entries(pairs.indptr, pairs.indices, hidden_RH, self.decoder)
+        score_N += self.output_bias[pairs.indices.long()]
+        base_N = at_entries(facts.bias_R, pairs) + self.baseline.mean
+        rating_N = self.output.to_ratings(score_N * self.baseline.scale + base_N)
+        return rating_N.clamp(self.output.low, self.output.high)
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """What turns the ratings of any row, seen in training or not, into its hidden state and bias."""
+
+    baseline: Baseline
+    encoder_CH: torch.Tensor
+    hidden_bias_H: torch.Tensor
+    layers: Sequence[Layer]
+    activation: str
+
+    @classmethod
+    def from_state(
+        cls,
+        columns: Mapping[str, torch.Tensor],
+        hidden: Mapping[str, torch.Tensor],
+        layers: Sequence[Mapping[str, torch.Tensor]],
+        values: Mapping[str, object],
+        activation: str,
+        centring: str,
+    ) -> RowEncoder:
+        """From the tables `columns`, `hidden`, `layer_1` and on (all rows), and the values, of a saved state."""
+        baseline = Baseline(
+            float(str(values["mean"])),
+            columns["column_bias"],
+            float(str(values["scale"])),
+            float(str(values["row_shrinkage"])),
+            InputForm.from_values(values, centring),
+        )
+        behind = [Layer(layer["weight"], layer["bias"]) for layer in layers]
+        return cls(baseline, columns["encoder"], hidden["bias"], behind, activation)
+
+    def encode(self, rows: Csr) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states [R, H] and biases [R] of rows of plain ratings."""
+        facts = self.baseline.row_facts(rows)
+        entered_RH = _entered(self.baseline.inputs(rows, facts), self.encoder_CH)
+        return hidden_units(entered_RH, self.hidden_bias_H, self.layers, self.activation), facts.bias_R
+
+
+def _entered(inputs: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:
+    """x V: [R, H]"""
+    if inputs.num_entries == 0:
+        return encoder_CH.new_zeros((inputs.num_rows, encoder_CH.shape[1]))
+    return inputs.weighted_sum(encoder_CH)
+
+
+def column_factors(columns: Mapping[str, torch.Tensor], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors [n, H] and biases [n] of columns, in rating units, from rows of a saved table `columns`.
+
+    score = mean + row_bias + column_bias + hidden . column_vector
+    """
+    # A tied model has no decoder of its own.
+    return columns.get("decoder", columns["encoder"]) * scale, columns["output_bias"] * scale
+
+
+@dataclass(frozen=True)
+class OutputLink:
+    """f: from scores to ratings. `identity`, or a `sigmoid` that stays within the rating range.
+
+    The sigmoid passes through (mean, mean) with slope 1, so that near the mean both agree and a score keeps its
+    units: f(s) = low + (high - low) sigmoid(logit(p) + (s - mean) / ((high - low) p (1 - p))), with p the place of
+    the mean in the range.
+    """
+
+    kind: str
+    low: float
+    high: float
+    mean: float
+
+    def to_ratings(self, score: torch.Tensor) -> torch.Tensor:
+        """f(score), of any shape; not clipped."""
+        width = self.high - self.low
+        if self.kind == "identity" or width == 0:
+            return score
+        # All ratings at one end of the range leave no slope to match.
+        place = min(max((self.mean - self.low) / width, 1e-3), 1 - 1e-3)
+        slope = 1 / (width * place * (1 - place))
+        return self.low + width * torch.sigmoid(math.log(place / (1 - place)) + (score - self.mean) * slope)
+
+
+def initial_encoder(seed: int, first: int, num_columns: int, hidden: int) -> torch.Tensor:
+    """Starting values [C, H] of the columns from `first` on, keyed by (seed, block of columns). On the CPU."""
+    drawn_CH = torch.empty((num_columns, hidden), dtype=torch.float32, device="cpu")
+    stop = first + num_columns
+    for block in range(first // INITIAL_BLOCK, -(-stop // INITIAL_BLOCK)):
+        start = block * INITIAL_BLOCK
+        rng = np.random.default_rng([seed, block])
+        values = torch.from_numpy(rng.standard_normal((INITIAL_BLOCK, hidden), np.float32))
+        low, high = max(first, start), min(stop, start + INITIAL_BLOCK)
+        drawn_CH[low - first : high - first] = values[low - start : high - start]
+    return drawn_CH.mul_(INITIAL_STD)
+
+
+def at_entries(value_R: torch.Tensor, rows: Csr) -> torch.Tensor:
+    """The value of its row at each entry: [R] -> [N]"""
+    return value_R.repeat_interleave(rows.indptr.diff(), output_size=rows.num_entries)
+
+
+def _segment_sum(values_N: torch.Tensor, indptr: torch.Tensor) -> torch.Tensor:
+    """Sum of each row's entries: [N] -> [R], in the order of the entries."""
+    if len(values_N) == 0:
+        return values_N.new_zeros(len(indptr) - 1)
+    return torch.segment_reduce(values_N, "sum", offsets=indptr.long())

@@ -1,0 +1,1 @@
+"""A trained AutoRec: export and new users."""

@@ -1,0 +1,181 @@
+"""An AutoRec as a bilinear model: hidden states of its rows on one side, decoder rows of its columns on the other.
+
+score = mean + row_bias + column_bias + hidden . column_vector     (see families/autorec/network/network.py)
+
+H hidden units, R rows of a piece, C columns. Rows are items in an item-AutoRec, users in a user-AutoRec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys_dist.checkpoint.state import StateReader
+from recsys_dist.dataset.dataset import Dataset, Side
+from recsys_dist.dataset.loader import slice_rows
+from recsys_dist.families.autorec.network.network import RowEncoder, column_factors
+from recsys_dist.families.autorec.serving.short_rows import fit_short_rows
+from recsys_dist.kernels.sparse import Csr
+from recsys_dist.model_folder.folder import ModelWriter
+from recsys_dist.model_folder.tables import CHUNK_ROWS, TableWriter
+
+ROWS_AT_ONCE = 4096
+ROWS_FITTED, COLUMNS_FITTED = 1000, 256
+"""About so many show what becomes of short rows."""
+CPU = torch.device("cpu")
+StageProgress = Callable[[str, int, int], None]
+
+
+def write_autorec(
+    run: StateReader, settings: Mapping[str, Any], dataset: Dataset, writer: ModelWriter, progress: StageProgress
+) -> dict[str, Any]:
+    """Write the tables of an AutoRec; returns what model.json says of it."""
+    rows: Side = settings["orientation"]
+    columns: Side = "users" if rows == "items" else "items"
+    popular_c = _popular(dataset, columns)
+    vector_cH = _write_columns(run, columns, popular_c, dataset, writer, progress)
+    encoder = _encoder(run, settings, dataset.num_rows(columns))
+    average, some_rows = _write_rows(encoder, rows, dataset, writer, progress)
+    if rows == "users":
+        _write_encoder(run, dataset.num_items, layer_sizes(settings), writer)
+        names = ("mean", "scale", "row_shrinkage", "presence", "length_power", "mean_length")
+        # Runs from before the last three could be anything but 0 do not name them.
+        numbers = {name: run.values[name] for name in names if name in run.values}
+        fold_in: dict[str, Any] = {
+            "kind": "encode",
+            "hidden_activation": settings["hidden_activation"],
+            **numbers,
+        }
+        short = fit_short_rows(
+            encoder, vector_cH, average["vector"], average["bias"], some_rows, dataset.num_train("users")
+        )
+        fold_in |= {"centring": _centring(settings), "short_length": short.length, "short_pull": short.pull}
+    else:
+        shrinkage = run.values["column_shrinkage"]
+        # What training has chosen, or what it was told; runs from before there was a choice name the latter alone.
+        penalty = run.values.get("regularization", settings["regularization"])
+        fold_in = {"kind": "ridge", "regularization": penalty, "column_shrinkage": shrinkage}
+    return {
+        "offset": run.values["mean"],
+        "output_activation": settings["output_activation"],
+        "fold_in": fold_in,
+    }
+
+
+def layer_sizes(settings: Mapping[str, Any]) -> list[int]:
+    """Units of each hidden layer."""
+    hidden = settings["hidden"]
+    # Runs from before there could be several name one number.
+    return [hidden] if isinstance(hidden, int) else list(hidden)
+
+
+def _centring(settings: Mapping[str, Any]) -> str:
+    # Runs from before there was a choice do not name it.
+    return str(settings.get("centring", "biases"))
+
+
+@dataclass
+class _Average:
+    """Writes rows and remembers the mean of those with a train rating: the best guess for a row without any."""
+
+    table: TableWriter
+    totals: dict[str, torch.Tensor] = field(default_factory=dict)
+    count: int = 0
+
+    def append(self, piece: dict[str, torch.Tensor], is_rated_R: torch.Tensor) -> None:
+        self.table.append(piece)
+        self.count += int(is_rated_R.sum())
+        for name, tensor in piece.items():
+            total = tensor[is_rated_R].double().sum(0)
+            self.totals[name] = self.totals[name] + total if name in self.totals else total
+
+    def append_mean(self) -> dict[str, torch.Tensor]:
+        """End the table with the mean row, and return it."""
+        mean = {name: (total / self.count).float() for name, total in self.totals.items()}
+        self.table.append({name: row[None] for name, row in mean.items()})
+        return mean
+
+
+def _popular(dataset: Dataset, side: Side) -> NDArray[np.int64]:
+    """A few columns drawn by their ratings, in order."""
+    share_C = dataset.num_train(side) / dataset.num_train(side).sum()
+    return np.sort(np.random.default_rng(0).choice(len(share_C), COLUMNS_FITTED, p=share_C))
+
+
+def _write_columns(
+    run: StateReader,
+    side: Side,
+    wanted_c: NDArray[np.int64],
+    dataset: Dataset,
+    writer: ModelWriter,
+    progress: StageProgress,
+) -> torch.Tensor:
+    """All vectors and biases; returns the vectors of those wanted."""
+    wanted = []
+    num_columns, scale = dataset.num_rows(side), float(str(run.values["scale"]))
+    is_rated = torch.from_numpy(dataset.num_train(side) > 0)
+    with writer.table(side) as table:
+        average = _Average(table)
+        for start in range(0, num_columns, CHUNK_ROWS):
+            stop = min(start + CHUNK_ROWS, num_columns)
+            vector_RH, bias_R = column_factors(run.read_rows("columns", start, stop), scale)
+            average.append({"vector": vector_RH, "bias": bias_R}, is_rated[start:stop])
+            here_c = wanted_c[(wanted_c >= start) & (wanted_c < stop)] - start
+            wanted.append(vector_RH[torch.from_numpy(here_c)])
+            progress(f"merging {side}", stop, num_columns)
+        average.append_mean()
+    return torch.cat(wanted)
+
+
+def _encoder(run: StateReader, settings: Mapping[str, Any], num_columns: int) -> RowEncoder:
+    return RowEncoder.from_state(
+        run.read_rows("columns", 0, num_columns),
+        run.read_rows("hidden", 0, layer_sizes(settings)[0]),
+        _layers(run, layer_sizes(settings)),
+        run.values,
+        settings["hidden_activation"],
+        _centring(settings),
+    )
+
+
+def _write_rows(
+    encoder: RowEncoder, side: Side, dataset: Dataset, writer: ModelWriter, progress: StageProgress
+) -> tuple[dict[str, torch.Tensor], list[Csr]]:
+    """Encode all rows, block by block, a few thousand at once; returns the mean row and the first rows."""
+    num_rows, num_columns = dataset.num_rows(side), len(encoder.encoder_CH)
+    first_rows, num_first = [], -(-ROWS_FITTED // len(dataset.block_files(side)))
+    with writer.table(side) as table:
+        average = _Average(table)
+        for shard in range(len(dataset.shards(side))):
+            block = dataset.block(side, shard)
+            for start in range(0, block.num_rows, ROWS_AT_ONCE):
+                part = slice_rows(block, start, min(start + ROWS_AT_ONCE, block.num_rows))
+                rows = Csr.from_numpy(part.indptr, part.indices, part.values, num_columns, CPU)
+                if start == 0:
+                    first_rows.append(rows.rows(0, min(num_first, rows.num_rows)))
+                hidden_RH, bias_R = encoder.encode(rows)
+                average.append({"vector": hidden_RH, "bias": bias_R}, rows.indptr.diff() > 0)
+            progress(f"encoding {side}", block.stop, num_rows)
+        return average.append_mean(), first_rows
+
+
+def _layers(run: StateReader, sizes: list[int]) -> list[dict[str, torch.Tensor]]:
+    return [run.read_rows(f"layer_{number}", 0, units) for number, units in enumerate(sizes[1:], 1)]
+
+
+def _write_encoder(run: StateReader, num_columns: int, sizes: list[int], writer: ModelWriter) -> None:
+    """What encodes a new user."""
+    with writer.table("encoder") as table:
+        for start in range(0, num_columns, CHUNK_ROWS):
+            columns = run.read_rows("columns", start, min(start + CHUNK_ROWS, num_columns))
+            table.append({name: columns[name] for name in ("encoder", "column_bias")})
+    with writer.table("hidden") as table:
+        table.append({"bias": run.read_rows("hidden", 0, sizes[0])["bias"]})
+    for number, layer in enumerate(_layers(run, sizes), 1):
+        with writer.table(f"layer_{number}") as table:
+            table.append({name: layer[name] for name in ("weight", "bias")})

@@ -1,0 +1,1 @@
+"""AutoRec over ranks."""

@@ -1,0 +1,119 @@
+"""What one rank trains an AutoRec on: its part of the train ratings, and the biases of all of them.
+
+Rows are whole on every rank with `parallel: ddp`; with `sharded` a rank holds its own columns of all rows, and
+reads its share of the rows a second time, whole, for the biases and lengths that it tells the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Dataset, shards_across
+from recsys_dist.dataset.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.families.autorec.network.network import Baseline, InputForm, RowFacts
+from recsys_dist.families.autorec.training.baseline import fit_biases
+from recsys_dist.families.autorec.training.shares import Shares
+from recsys_dist.families.tuning_holdout import HeldBack, share_to_hold_back
+from recsys_dist.kernels.sparse import Csr
+from recsys_dist.training.config import AutorecSettings
+
+CHUNK_ROWS = 4096
+CHUNK_RATINGS = 1 << 19
+
+
+@dataclass(frozen=True)
+class AutorecRatings:
+    """The ratings of one rank, and what follows from those of all ranks."""
+
+    loader: RowLoader
+    held_back: list[Block]
+    """What it does not train on, block by block of the loader; empty where nothing is held back."""
+    num_ratings: int
+    """Of all ranks."""
+    baseline: Baseline
+    """Without presence, which is the trainer's to choose."""
+    column_shrinkage: float
+    row_facts: RowFacts
+    """Of all rows that this rank sees."""
+
+    @classmethod
+    def read(
+        cls,
+        dataset: Dataset,
+        settings: AutorecSettings,
+        shares: Shares,
+        seed: int,
+        collectives: Collectives,
+        holds_back: bool,
+    ) -> AutorecRatings:
+        """Read them and fit the baseline; entered by all ranks together."""
+        share = share_to_hold_back(dataset.manifest) if holds_back else 0.0
+        loader, own_blocks, held_back = collectives.together(
+            "reading the train ratings", lambda: _open(dataset, settings, shares, seed, share)
+        )
+        device, rows = collectives.world.device, settings.orientation
+        count = torch.tensor(sum(block.num_ratings for block in loader.blocks), dtype=torch.int64, device=device)
+        num_ratings = int(collectives.sum_(count))
+        num_columns = dataset.num_rows(other_side(rows))
+        biases = fit_biases(own_blocks, num_columns, dataset.manifest.rating.mean, collectives)
+        mean_length = num_ratings / dataset.num_rows(rows)
+        form = InputForm(settings.centring, length_power=settings.length_power, mean_length=mean_length)
+        baseline = Baseline.of(biases, form, device)
+        facts = _facts_of(own_blocks, baseline, num_columns, device)
+        if shares.is_sharded:
+            facts = RowFacts(*(collectives.gather_rows(part, shares.row_ranges) for part in facts))
+        return cls(loader, held_back, num_ratings, baseline, biases.column_shrinkage, facts)
+
+
+def _open(
+    dataset: Dataset, settings: AutorecSettings, shares: Shares, seed: int, share: float
+) -> tuple[RowLoader, Sequence[Block], list[Block]]:
+    """What this rank trains on, its whole rows, and what is held back of the former."""
+    rows, size = settings.orientation, settings.batch_size
+    if not shares.is_sharded:
+        loader = RowLoader.of_rows(dataset, rows, shares.row_shards, size, seed)
+        own: Sequence[Block] = loader.blocks
+    else:
+        loader = RowLoader.of_columns(dataset, rows, shares.columns, size, seed)
+        own = [dataset.block(rows, shard) for shard in shares.row_shards]
+    if not share:
+        return loader, own, []
+    held_back = HeldBack(share, seed, dataset.num_rows(other_side(rows)))
+    parts = [held_back.part(block, shares.columns[0]) for block in loader.blocks]
+    loader.blocks = [left for left, _ in parts]
+    own = [held_back.part(block)[0] for block in own] if shares.is_sharded else loader.blocks
+    return loader, own, [held for _, held in parts]
+
+
+def _facts_of(blocks: Sequence[Block], baseline: Baseline, num_columns: int, device: torch.device) -> RowFacts:
+    """Of whole rows, one block after the other."""
+    nothing = torch.zeros(0, dtype=torch.float32, device=device)
+    own = [
+        baseline.row_facts(Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, device))
+        for block in blocks
+    ]
+    return RowFacts(*(torch.cat(parts) for parts in zip((nothing, nothing), *own, strict=True)))
+
+
+def valid_blocks(dataset: Dataset, settings: AutorecSettings, shares: Shares, loader: RowLoader) -> list[Block]:
+    """The valid ratings of this rank's rows or columns, block by block of its loader."""
+    rows = settings.orientation
+    if not shares.is_sharded:
+        return held_out_blocks(dataset, "valid", rows, shares.row_shards)
+    columns = other_side(rows)
+    share = shards_across(dataset.shards(columns), *shares.columns)
+    by_column = [block.within(*shares.columns) for block in held_out_blocks(dataset, "valid", columns, share)]
+    return turned_blocks(by_column, loader.shards)
+
+
+def chunks(block: Block, is_sharded: bool) -> Iterator[tuple[int, int]]:
+    """Rows of a block that are predicted at once."""
+    if is_sharded:
+        # The same on every rank, whatever its columns hold.
+        return ((start, min(start + CHUNK_ROWS, block.num_rows)) for start in range(0, block.num_rows, CHUNK_ROWS))
+    return row_chunks(block, CHUNK_ROWS, CHUNK_RATINGS)

@@ -1,0 +1,411 @@
+"""AutoRec in training on one rank: batches of rows, parameters of all columns or of its own.
+
+    B rows of a batch on this rank, C columns, H hidden units, N train ratings in all, T steps of an epoch
+
+The objective J is the sum of squared errors of all train ratings, in units of the baseline's variance, plus
+lambda/2 (|V|^2 + |W|^2) + column_shrinkage |output_bias|^2. Step t minimises its batch's errors plus 1/T of the
+penalty, so the steps of an epoch add up to J; all is divided by N/T, which Adam does not see. The penalty enters
+the gradient as the optimizer's weight decay, the same on every rank, and so counts once. A step of several
+batches, all of an epoch with a full batch, takes the mean of what they give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import torch
+
+from recsys_dist.checkpoint.state import StateReader, TrainerState
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.loader import other_side
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
+from recsys_dist.distributed.data_parallel import backward, replicate, without_averaging
+from recsys_dist.errors import CheckpointError, TrainingError
+from recsys_dist.families.autorec.network.network import Autorec, Batch, ColumnExchange, OutputLink
+from recsys_dist.families.autorec.training.batches import AutorecBatches
+from recsys_dist.families.autorec.training.errors import error_sums, prediction_errors
+from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
+from recsys_dist.families.autorec.training.ratings import AutorecRatings, valid_blocks
+from recsys_dist.families.autorec.training.search import AutorecSearch, first_choice, leaves_open, obstacle
+from recsys_dist.families.autorec.training.shares import Shares, parameter_bytes
+from recsys_dist.families.autorec.training.state_tables import OPTIMIZER, AutorecTables, KeptBeside
+from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.protocols.trainer import EpochResult
+from recsys_dist.training.config import AutorecSettings
+
+WARM_UP = 0.1
+SEARCH_RATINGS = 6_000_000
+"""About so many are an epoch of the search, at most."""
+
+
+class AutorecTrainer:
+    """Trains an item- or user-AutoRec; every method is entered by all ranks together."""
+
+    def __init__(
+        self, dataset: Dataset, settings: AutorecSettings, epochs: int, seed: int, collectives: Collectives
+    ) -> None:
+        self.epochs_done = 0
+        self._dataset, self._settings, self._collectives = dataset, settings, collectives
+        self._epochs, self._seed = epochs, seed
+        world = collectives.world
+        self._columns = other_side(settings.orientation)
+        self._shares = Shares.of(dataset, settings, world.rank, world.size)
+        self._search = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest))
+        self._settled: dict[str, torch.Tensor] | None = None
+        """All parameters as trials start from them."""
+        self._read_ratings()
+        self._build()
+        self._step = 0
+        self._sums = self._zero_sums()
+        """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
+        self._diverged_at: int | None = None
+        """The first batch of the epoch whose error on this rank was not finite."""
+        self._is_warm = False
+        """Whether the search is another run's, which this one began with."""
+        self._last_batch: Batch | None = None
+        """Of this rank, that was computed last."""
+        self._valid_blocks: list[Block] | None = None
+
+    def _read_ratings(self) -> None:
+        """Read what this rank trains on, without what the search judges by."""
+        self._ratings = AutorecRatings.read(
+            self._dataset, self._settings, self._shares, self._seed, self._collectives, self.is_searching
+        )
+
+    def _build(self) -> None:
+        """Parameters, of the baseline, and their optimizer."""
+        manifest, settings = self._dataset.manifest, self._settings
+        baseline = self._ratings.baseline
+        output = OutputLink(settings.output_activation, manifest.rating.min, manifest.rating.max, baseline.mean)
+        first, last = self._shares.columns
+        self._model = Autorec(
+            baseline.columns(first, last),
+            settings.hidden,
+            settings.hidden_activation,
+            output,
+            self._seed,
+            first,
+            self._exchange(),
+            settings.tied,
+            getattr(torch, settings.compute),
+        )
+        num_columns = self._dataset.num_rows(self._columns)
+        world, sharded = self._collectives.world, self._shares.is_sharded
+        self._tables = AutorecTables(self._model, settings.tied, self._shares, num_columns, world)
+        self._replica = self._model if sharded else replicate(self._model, self._collectives)
+        self._begin_stage()
+
+    def _begin_stage(self) -> None:
+        """Go on with what the search has chosen: baseline, batches, and an optimizer that remembers nothing."""
+        choice, collectives, settings = self._search.choice, self._collectives, self._settings
+        baseline = self._ratings.baseline.columns(*self._shares.columns)
+        self._model.baseline = replace(baseline, form=replace(baseline.form, presence=choice.presence))
+        self._batches = AutorecBatches(
+            self._ratings.loader,
+            self._shares.columns,
+            self._dataset.num_rows(self._columns),
+            settings,
+            choice,
+            self._seed,
+            collectives.world.device,
+        )
+        self._optimizer = optimizer_of(
+            self._model,
+            settings,
+            choice.regularization,
+            self._ratings.num_ratings,
+            self._ratings.column_shrinkage,
+            collectives.sum_ if self._shares.is_sharded else None,
+            steps_by_blocks(settings, self._shares.sums_gradients, collectives.world.device),
+        )
+
+    def _exchange(self) -> ColumnExchange | None:
+        if not self._shares.is_sharded:
+            return None
+        return ColumnExchange(
+            partial(sum_forward, collectives=self._collectives),
+            partial(sum_backward, collectives=self._collectives),
+        )
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the optimizer says so, which only L-BFGS does."""
+        return self._optimizer.has_converged and not self.is_searching
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether settings are being tried out on ratings that are held back."""
+        return self._search.is_searching
+
+    @property
+    def _steps(self) -> int:
+        """Batches of an epoch; while settings are tried out, an epoch is some of them where they are many."""
+        steps = self._ratings.loader.steps
+        if not self.is_searching or self._settings.is_full_batch:
+            return steps
+        return min(steps, -(-SEARCH_RATINGS * steps // self._ratings.num_ratings))
+
+    @property
+    def _batches_at_once(self) -> int:
+        """Batches of one step of the optimizer."""
+        return self._steps if self._settings.is_full_batch else self._settings.accumulation
+
+    def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
+        """Run the batches of an epoch that are left; asks `should_stop` before each step."""
+        while self._step < self._steps:
+            if should_stop():
+                return self._result(finished=False)
+            self._train_step(range(self._step, min(self._step + self._batches_at_once, self._steps)))
+        result = self._result(finished=True)
+        self._require_sense("train RMSE", result.train.rmse)
+        if self.epochs_done + 1 == self._epochs:
+            self._require_sense("RMSE of its last batch", self._rmse_after_all())
+        self.epochs_done += 1
+        self._step = 0
+        if not self._settings.is_full_batch:
+            # Those of a full batch stand until it is evaluated anew, which one that stands still is not.
+            self._sums = self._zero_sums()
+        self._search = self._search.after_epoch()
+        return replace(result, note=self._decide() if self._is_stage_over else self._untried())
+
+    def _untried(self) -> str | None:
+        """After the first epoch: what the settings are that were left open, where nothing is tried."""
+        is_first = self.epochs_done == 1 and not self._is_warm
+        if not is_first or self.is_searching or not leaves_open(self._settings):
+            return None
+        why = obstacle(self._settings, self._epochs, can_judge(self._dataset.manifest))
+        return None if why is None else f"{self._search.choice}: nothing else is tried; {why}"
+
+    @property
+    def _is_stage_over(self) -> bool:
+        length = self._search.length(self._settings, self._epochs - self.epochs_done)
+        return self.is_searching and self._search.epochs >= length
+
+    def _decide(self) -> str:
+        """Take the search one stage further; returns what there is to tell."""
+        holds_back = share_to_hold_back(self._dataset.manifest) > 0
+        errors = self._errors(self._ratings.held_back) if holds_back else self.validate()
+        error: float = self._collectives.gather_json(errors.squared / max(1, errors.count))[0]
+        if self._settled is None:
+            self._settled = {name: p.detach().clone() for name, p in self._model.named_parameters()}
+        self._search, told = self._search.after_stage(
+            error, self._settings, self._epochs - self.epochs_done, self._epochs
+        )
+        self._batches.close()
+        self._take_settled()
+        if not self.is_searching:
+            self._settled = None
+            self._read_ratings()
+        self._begin_stage()
+        return told
+
+    @torch.no_grad()
+    def _take_settled(self) -> None:
+        assert self._settled is not None, "the first stage of the search ends with them"
+        for name, parameter in self._model.named_parameters():
+            parameter.copy_(self._settled[name])
+
+    def _train_step(self, batches: range) -> None:
+        self._optimizer.step(self._learning_rate(), partial(self._evaluate, batches), self._mean_square)
+        self._require_finite()
+        self._step = batches.stop
+
+    def _require_finite(self) -> None:
+        """Raise on every rank where the last step met an error that is not finite on any, naming its batch."""
+        if not self._collectives.any_rank(self._diverged_at is not None):
+            return
+        met = [
+            (number, rank)
+            for rank, number in enumerate(self._collectives.gather_json(self._diverged_at))
+            if number is not None
+        ]
+        number, rank = min(met)
+        step = number // self._batches_at_once + 1
+        raise TrainingError(
+            f"the error is not finite in epoch {self.epochs_done + 1}, at step {step}, in batch {number + 1} of "
+            f"{self._steps}, on rank {rank} of {self._collectives.world.size}; {self._remedy()}"
+        )
+
+    def _require_sense(self, what: str, rmse: float) -> None:
+        """Raise, on every rank alike, where an epoch is further from the ratings than any of these from another.
+
+        A trial of the search that goes wrong is taken back.
+        """
+        rating = self._dataset.manifest.rating
+        if not rmse <= rating.max - rating.min and rating.max > rating.min and not self.is_searching:
+            raise TrainingError(
+                f"training diverges: after epoch {self.epochs_done + 1} the {what} is {rmse:.4g}, where all "
+                f"ratings lie between {rating.min:g} and {rating.max:g}; {self._remedy()}"
+            )
+
+    @torch.no_grad()
+    def _rmse_after_all(self) -> float:
+        """Of the last batch, after the step that came of it: errors of an epoch are those before each step."""
+        assert self._last_batch is not None, "an epoch ends with a batch"
+        error_N = (self._model(self._last_batch) - self._last_batch.rating_N).double()
+        squared, count = self._collectives.sum_(
+            torch.stack([error_N.square().sum(), torch.ones_like(error_N).sum()])
+        ).tolist()
+        return math.sqrt(squared / count) if count else 0.0
+
+    def _evaluate(self, batches: range) -> None:
+        """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""
+        if self._settings.is_full_batch:
+            # A line search comes here several times; its last point, as a rule the one it takes, counts.
+            self._sums = self._zero_sums()
+            self._diverged_at = None
+        self._replica.zero_grad(set_to_none=True)
+        for number in batches:
+            is_last = number == batches.stop - 1
+            with nullcontext() if is_last else without_averaging(self._replica):
+                self._add_gradients(number, 1 / len(batches))
+        if not self._shares.is_sharded:
+            self._collectives.count_all_reduce(parameter_bytes(len(self._model.decoder), self._settings))
+
+    def _mean_square(self) -> float:
+        """Of the errors of the epoch, over all ranks, in units of the baseline's variance."""
+        squared = float(self._collectives.sum_(self._sums[:1].clone()))
+        return squared / (self._ratings.num_ratings * self._model.baseline.scale**2)
+
+    def _add_gradients(self, number: int, share: float) -> None:
+        batch = self._batches.batch(self.epochs_done, number, self._model.baseline, self._ratings.row_facts)
+        self._last_batch = batch
+        error_N = self._replica(batch) - batch.rating_N
+        # The average over ranks of world x local sum is the sum over the global batch; N/T is its mean length.
+        # Sharded columns have gradients of their own, which nobody averages.
+        averaged = 1 if self._shares.is_sharded else self._collectives.world.size
+        mean_length = self._ratings.num_ratings / self._ratings.loader.steps
+        weight = share * averaged / (mean_length * self._model.baseline.scale**2)
+        backward(error_N.square().sum() * weight, self._collectives)
+        error_N = error_N.detach().double()
+        self._sums[0] += error_N.square().sum()
+        self._sums[1] += error_N.abs().sum()
+        self._sums[2] += len(error_N)
+        if self._diverged_at is None and not math.isfinite(self._sums[0]):
+            self._diverged_at = number
+
+    def _learning_rate(self) -> float:
+        """A straight rise over the first WARM_UP of the steps of this stage, times half a cosine to 0 over all."""
+        search, epochs_left = self._search, self._epochs - self.epochs_done
+        total = search.length(self._settings, epochs_left) * self._steps
+        done = (search.epochs * self._steps + self._step + 1) / (total + 1)
+        rise = min(1.0, done / WARM_UP)
+        return self._settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def validate(self) -> ErrorSums:
+        """Errors over the valid split."""
+        if self._valid_blocks is None:
+            self._valid_blocks = self._collectives.together(
+                "reading the valid ratings",
+                lambda: valid_blocks(self._dataset, self._settings, self._shares, self._ratings.loader),
+            )
+        return self._errors(self._valid_blocks)
+
+    def _errors(self, pairs_of_blocks: Sequence[Block]) -> ErrorSums:
+        return prediction_errors(
+            self._model, self._ratings, pairs_of_blocks, self._shares.is_sharded, self._collectives
+        )
+
+    def state(self) -> TrainerState:
+        """Own columns, or an even range of the rows of each replicated table, and the place in the epoch."""
+        model = self._model
+        values: dict[str, Any] = {
+            "epoch": self.epochs_done,
+            "step": self._step,
+            "sums": self._saved_sums(),
+            "optimizer": self._optimizer.values(),
+            "mean": model.baseline.mean,
+            "scale": model.baseline.scale,
+            "row_shrinkage": model.baseline.row_shrinkage,
+            "column_shrinkage": self._ratings.column_shrinkage,
+            "search": self._search.to_json(),
+            "regularization": self._search.choice.regularization,
+            "presence": model.baseline.form.presence,
+            "length_power": model.baseline.form.length_power,
+            "mean_length": model.baseline.form.mean_length,
+        }
+        return TrainerState(self._tables.to_save(self._beside()), values)
+
+    def _beside(self) -> dict[str, KeptBeside]:
+        """What a state keeps beside the parameters."""
+        settled = {} if self._settled is None else {"settled": self._settled_like}
+        return {OPTIMIZER: self._optimizer.moments_of, **settled}
+
+    def _settled_like(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What trials start from in place of `parameters`."""
+        assert self._settled is not None
+        place = {id(parameter): name for name, parameter in self._model.named_parameters()}
+        return {key: self._settled[place[id(parameter)]] for key, parameter in parameters.items()}
+
+    def _saved_sums(self) -> list[list[float]]:
+        """Each rank's errors of the epoch so far; between epochs one row, the same on any number of ranks."""
+        if self._step == 0:
+            return [self._zero_sums().tolist()]
+        return self._collectives.gather_json(self._sums.tolist())
+
+    def load_state(self, reader: StateReader) -> None:
+        """Continue from a state written by any number of ranks; exactly, where their number is the same.
+
+        Where it is of another run, there is no optimizer in it, and there may be fewer columns.
+        """
+        values = reader.values
+        if "optimizer" not in values:
+            raise CheckpointError(
+                "the checkpoint is of a version that kept the optimizer in another form; train anew in another "
+                "run_dir, or go on with that version"
+            )
+        self._take_search(values)
+        beside = self._beside()
+        self._is_warm = values["optimizer"] is None
+        if self._is_warm:
+            del beside[OPTIMIZER]
+        else:
+            self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
+        self._tables.load(reader, beside)
+        self._load_place(values)
+
+    def _take_search(self, values: Mapping[str, Any]) -> None:
+        """Where the search stood, with the ratings that it left to train on."""
+        saved = values.get("search")
+        # Runs from before there was a search were given all settings.
+        given = AutorecSearch(phase="finishing", choice=first_choice(self._settings), epochs=int(values["epoch"]))
+        was_searching = self.is_searching
+        self._search = given if saved is None else AutorecSearch.from_json(saved)
+        self._batches.close()
+        if self.is_searching != was_searching:
+            self._read_ratings()
+        self._begin_stage()
+        self._settled = None
+        if self._search.phase == "trying":
+            self._settled = {name: torch.empty_like(p) for name, p in self._model.named_parameters()}
+
+    def _load_place(self, values: Any) -> None:
+        self.epochs_done, self._step = int(values["epoch"]), int(values["step"])
+        saved = torch.tensor(values["sums"], dtype=torch.float64, device=self._collectives.world.device)
+        world = self._collectives.world
+        if len(saved) == world.size:
+            self._sums = saved[world.rank]
+        else:
+            self._sums = saved.sum(0) * int(world.is_first)
+
+    def _result(self, finished: bool) -> EpochResult:
+        """Errors over all ranks."""
+        train = error_sums(self._collectives.sum_(self._sums.clone()))
+        rate = {} if self._settings.is_full_batch else {"learning_rate": self._learning_rate()}
+        return EpochResult(train, rate, finished)
+
+    def _remedy(self) -> str:
+        if self._settings.optimizer == "lbfgs":
+            return f"raise model.regularization (now {self._search.choice.regularization:g})"
+        return f"lower model.learning_rate (now {self._settings.learning_rate:g})"
+
+    def _zero_sums(self) -> torch.Tensor:
+        return torch.zeros(3, dtype=torch.float64, device=self._collectives.world.device)

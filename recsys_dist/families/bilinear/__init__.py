@@ -1,0 +1,1 @@
+"""What models share whose ratings are products of factors plus biases."""

@@ -1,0 +1,77 @@
+"""The bilinear form that every model is merged into, loaded on one device.
+
+f(offset + user_bias[u] + item_bias[i] + user_vector[u] . item_vector[i])     f the output activation
+
+U users, I items, K width of the vectors, N pairs; row U (or I) stands for those of whom no rating is known
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys_dist.dataset.dataset import Side
+from recsys_dist.errors import CheckpointError
+from recsys_dist.model_folder.folder import ModelFolder
+
+GATHER_FLOATS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One side: vectors [rows + 1, K], biases [rows + 1], and which rows [rows + 1] have no train rating."""
+
+    vector_RK: torch.Tensor
+    bias_R: torch.Tensor
+    is_cold_R: torch.Tensor
+
+    @property
+    def num_rows(self) -> int:
+        """Users or items; the index of the row that stands for the unknown."""
+        return len(self.bias_R) - 1
+
+    @property
+    def width(self) -> int:
+        """K."""
+        return self.vector_RK.shape[1]
+
+
+def load_factors(folder: ModelFolder, side: Side, device: torch.device) -> Factors:
+    """Load one side. Rows without a train rating are replaced by the row that stands for the unknown.
+
+    What training leaves in such rows is its starting value or its prior: the unknown row is the better guess for
+    an AutoRec and the same for a matrix factorization.
+    """
+    table = folder.table(side)
+    num_rows = folder.num_rows(side) + 1
+    if table.num_rows != num_rows:
+        raise CheckpointError(f"{folder.folder.url}: table {side} has {table.num_rows} rows, not {num_rows}")
+    first = next(iter(table.chunks()))[1]
+    vector_RK = torch.empty((num_rows, *first["vector"].shape[1:]), dtype=torch.float32, device=device)
+    bias_R = torch.empty(num_rows, dtype=torch.float32, device=device)
+    for start, chunk in table.chunks():
+        vector_RK[start : start + len(chunk["bias"])] = chunk["vector"].to(device)
+        bias_R[start : start + len(chunk["bias"])] = chunk["bias"].to(device)
+    is_cold_R = torch.ones(num_rows, dtype=torch.bool, device=device)
+    is_cold_R[:-1] = torch.from_numpy(folder.num_train(side) == 0).to(device)
+    vector_RK[is_cold_R] = vector_RK[-1].clone()
+    bias_R[is_cold_R] = bias_R[-1].clone()
+    return Factors(vector_RK, bias_R, is_cold_R)
+
+
+def pair_scores(users: Factors, items: Factors, user_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
+    """user_bias + item_bias + user_vector . item_vector of N pairs, before offset and activation: [N]"""
+    score_N = users.bias_R[user_N] + items.bias_R[item_N]
+    step = max(1, GATHER_FLOATS // max(1, users.width))
+    for start in range(0, len(user_N), step):
+        part = slice(start, start + step)
+        score_N[part] += (users.vector_RK[user_N[part]] * items.vector_RK[item_N[part]]).sum(1)
+    return score_N
+
+
+def on_device(index: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """A NumPy index as a tensor there."""
+    return torch.from_numpy(np.ascontiguousarray(index, np.int64)).to(device)

@@ -1,0 +1,1 @@
+"""The mathematics of EM, a block of rows at a time."""

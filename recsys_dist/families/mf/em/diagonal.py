@@ -1,0 +1,63 @@
+"""The E step of matrix factorization with independent entries: x_u ~ Normal(m_u, diag(v_u)), see e_step.py.
+
+With E[z_i] and Var(z_i) of the rated items, and e_ui = r~_ui - a_u . E[z_i], the best posterior has
+
+    sigma^2 / v_uk = alpha_u sum of beta_i E[z_ik^2] + sigma^2 Lambda_kk
+    A E[x_u] = right_u      A = alpha_u sum of beta_i (E[z_i] E[z_i]^T + diag(Var(z_i))) + sigma^2 Lambda
+
+The mean is exact where the system is solved; a few steps of conjugate gradients from the last mean bring it closer
+and raise the bound. They need products over the ratings of D numbers each, where full covariances need D^2 / 2.
+
+Source: Raiko, Ilin & Karhunen 2007 (fully factorial posteriors).
+Shapes: see factors.py; here rows come first. R rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from recsys_dist.families.mf.em.layout import Layout
+
+
+@dataclass(frozen=True)
+class DiagonalPosterior:
+    """Normal(mean, diag(variance)) of each row of a batch."""
+
+    mean_Bn: torch.Tensor
+    variance_Bn: torch.Tensor
+
+    @property
+    def mean_nB(self) -> torch.Tensor:
+        """The mean with the batch last."""
+        return self.mean_Bn.T
+
+    @cached_property
+    def log_determinant_B(self) -> torch.Tensor:
+        """Of the covariance; float64"""
+        return self.variance_Bn.double().log().sum(1)
+
+    def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Weighted sum of the covariances in packed order: float64 [T]."""
+        variance_n = (self.variance_Bn.double() * weight_B.unsqueeze(1)).sum(0)
+        return torch.where(layout.own_rows_T == layout.own_columns_T, variance_n[layout.own_rows_T], 0.0)
+
+
+def row_inner(left_Rn: torch.Tensor, right_Rn: torch.Tensor) -> torch.Tensor:
+    """Inner products row by row, for conjugate gradients on the system of each row: [R, 1]"""
+    return (left_Rn * right_Rn).sum(1, keepdim=True)
+
+
+def spread_errors(
+    posterior: DiagonalPosterior, second_BD: torch.Tensor, spread_BD: torch.Tensor, layout: Layout
+) -> torch.Tensor:
+    """What E[(r~ - a . z)^2] has beside the square of its mean, summed over the ratings of a row: float64 [B].
+
+    sum over k of a_k^2 sum of beta Var(z_k) + v_k sum of beta E[z_k^2]
+    """
+    vector_BD = spread_BD.new_ones(spread_BD.shape)
+    vector_BD[:, layout.own_n] = posterior.mean_Bn
+    of_other_B = (vector_BD.square() * spread_BD).sum(1, dtype=torch.float64)
+    return of_other_B + (posterior.variance_Bn * second_BD[:, layout.own_n]).sum(1, dtype=torch.float64)

@@ -1,0 +1,166 @@
+"""The E step of matrix factorization by variational EM: posteriors of a batch of rows.
+
+    r_ui ~ Normal(mu + a_u . z_i, sigma^2 / (alpha_u beta_i))
+    x_u ~ Normal(m_u, Lambda^-1)          m_u = m + sum over i in R(u) of w_i / sqrt(n_u), see constrained.py
+    alpha_u ~ Gamma(nu / 2, nu / 2)       its posterior mean is the precision of the row; 1 where noise is shared
+
+Sources: Lim & Teh 2007 (full covariances), Salakhutdinov & Mnih 2007 (PMF, adaptive and constrained priors),
+Lakshminarayanan, Bouchard & Archambeau 2011 (robust Bayesian matrix factorization: gamma precisions).
+
+In: what the other side gathered for a batch of rows. For a user u, with r~ = r - mu and z of the items in R(u):
+
+    gram_u = sum of beta_i E[z_i z_i^T]
+    weighted_u = sum of beta_i r~_ui E[z_i]
+    square_u = sum of beta_i r~_ui^2
+
+The item side is the same code with the sides exchanged. The batch comes last. Shapes: see factors.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from recsys_dist.families.mf.em.layout import CACHE_LINE_FLOATS, Layout, second_moments
+from recsys_dist.families.mf.em.prior import Prior
+from recsys_dist.kernels.one_thread import one_thread
+from recsys_dist.kernels.symmetric import spd_solve
+
+BATCH_ENTRIES = 1 << 21
+"""Matrix entries of one batch of solves: enough to make calls cheap, few enough not to be noticed in memory."""
+LEAST_BATCH, LARGEST_BATCH = 64, 1 << 14
+"""Rows of a batch. From 32768 numbers on torch splits a sum by its threads, so that its bits depend on them."""
+
+
+PAIRS_AT_ONCE = 16
+"""Rows of packed pairs that are summed together."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a batch of rows has gathered from the other side, in the precision of the solves."""
+
+    gram_WB: torch.Tensor
+    weighted_DB: torch.Tensor
+    square_B: torch.Tensor
+    """float64"""
+    count_B: torch.Tensor
+    """float64: number of ratings of the row"""
+    precision_B: torch.Tensor | None
+    """E[alpha] of the rows before this step; None where noise is shared."""
+    prior_mean_nB: torch.Tensor
+    """m_u"""
+
+    def padded(self, padding_B: torch.Tensor, layout: Layout) -> Statistics:
+        """The same with what the rows gathered of the square of each own entry raised by a share `padding_B`."""
+        squares_n = layout.bordered_pairs_nm.view(layout.num_own, -1).diagonal()
+        gram_WB = self.gram_WB.clone()
+        gram_WB[squares_n] *= 1 + padding_B
+        return replace(self, gram_WB=gram_WB)
+
+    def to(self, dtype: torch.dtype) -> Statistics:
+        """The same with what enters the solves in another precision."""
+        return replace(
+            self,
+            gram_WB=self.gram_WB.to(dtype),
+            weighted_DB=self.weighted_DB.to(dtype),
+            precision_B=None if self.precision_B is None else self.precision_B.to(dtype),
+            prior_mean_nB=self.prior_mean_nB.to(dtype),
+        )
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Normal(mean, covariance) of each row of a batch."""
+
+    mean_nB: torch.Tensor
+    covariance_TB: torch.Tensor
+    """Own pairs in packed order."""
+    log_determinant_B: torch.Tensor
+    """Of the covariance; float64"""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every row could be solved."""
+        return bool(torch.isfinite(self.log_determinant_B).all())
+
+    def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:  # noqa: ARG002
+        """Weighted sum of the covariances in packed order: float64 [T]."""
+        weight_B = weight_B.to(self.covariance_TB.dtype)
+        # Some at a time, whose conversion stays in the cache.
+        parts = (
+            (pairs_TB * weight_B).sum(1, dtype=torch.float64)
+            for pairs_TB in self.covariance_TB.split(PAIRS_AT_ONCE)
+        )
+        return torch.cat(list(parts))
+
+    def to(self, dtype: torch.dtype) -> Posterior:
+        """The same in another precision."""
+        return Posterior(self.mean_nB.to(dtype), self.covariance_TB.to(dtype), self.log_determinant_B)
+
+
+def batch_rows(num_own: int) -> int:
+    """Rows solved together: fixed by the size of the model alone, so that results never depend on ranks."""
+    # A multiple of a cache line, so that no row of a batch straddles two.
+    rows = BATCH_ENTRIES // num_own**2 // CACHE_LINE_FLOATS * CACHE_LINE_FLOATS
+    return min(max(LEAST_BATCH, rows), LARGEST_BATCH)
+
+
+def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: Layout) -> Posterior:
+    """E step of a batch of rows given their precisions."""
+    n, gram_WB = layout.num_own, statistics.gram_WB
+    scaled_precision_nn = (noise_variance * prior.precision_nn).to(gram_WB.dtype)
+    # sigma^2 precision_u = alpha_u gram_u[own, own] + sigma^2 Lambda
+    # right_u = alpha_u (weighted_u[own] - gram_u[own, constant]) + sigma^2 Lambda m_u
+    bordered_nmB = gram_WB.index_select(0, layout.bordered_pairs_nm).view(n, n + 1, -1)
+    scaled_nnB, right_nB = bordered_nmB[:, :n], bordered_nmB[:, n]
+    torch.sub(statistics.weighted_DB[layout.own_n], right_nB, out=right_nB)
+    if statistics.precision_B is not None:
+        bordered_nmB *= statistics.precision_B
+    scaled_nnB += scaled_precision_nn.unsqueeze(2)
+    with one_thread():
+        right_nB += scaled_precision_nn @ statistics.prior_mean_nB
+    log_determinant_B = spd_solve(bordered_nmB)
+    # E[x_u] = (sigma^2 precision_u)^-1 right_u          Cov(x_u) = sigma^2 (sigma^2 precision_u)^-1
+    covariance_TB = bordered_nmB.view(n * (n + 1), -1).index_select(0, layout.own_entries_T).mul_(-noise_variance)
+    log_determinant_B = n * math.log(noise_variance) - log_determinant_B.double()
+    return Posterior(right_nB, covariance_TB, log_determinant_B)
+
+
+def moments_of(
+    mean_nB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """E[z] [D, B] and E[z z^T] [W, B] of posteriors; without a covariance, of points."""
+    vectors_DB = mean_nB.new_ones((layout.num_own + 1, mean_nB.shape[1]))
+    vectors_DB[layout.own_n] = mean_nB
+    return vectors_DB, second_moments(vectors_DB, covariance_TB, layout)
+
+
+def squared_errors(posterior: Posterior, statistics: Statistics, layout: Layout, point: bool) -> torch.Tensor:
+    """sum over the ratings of each row of (weight of the other side) E[(r~ - a . z)^2]: float64 [B].
+
+    = square - 2 E[z] . weighted + trace(E[z z^T] gram)          `point` takes the rows for points
+    """
+    vectors_DB, moments_WB = moments_of(posterior.mean_nB, None if point else posterior.covariance_TB, layout)
+    cross_B = (vectors_DB.double() * statistics.weighted_DB).sum(0)
+    return statistics.square_B - 2 * cross_B + _trace_of_product(moments_WB, statistics.gram_WB, layout)
+
+
+def _trace_of_product(left_WB: torch.Tensor, right_WB: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """trace(A G) of packed symmetric matrices, where a pair off the diagonal counts twice: float64 [B]."""
+    trace_B = torch.zeros(left_WB.shape[1], dtype=torch.float64, device=left_WB.device)
+    # Some pairs at a time, which stay in the cache; what float32 rounds in the sum of so few is lost in its terms.
+    parts = (table_WB.split(PAIRS_AT_ONCE) for table_WB in (left_WB, right_WB, layout.pair_counts_W1))
+    for left, right, counts in zip(*parts, strict=True):
+        trace_B += (left * right).mul_(counts).sum(0)
+    return trace_B
+
+
+def updated_precision(
+    error_B: torch.Tensor, count_B: torch.Tensor, dof: float, noise_variance: float
+) -> torch.Tensor:
+    """E step of the precisions of rows: E[alpha] = (nu + count) / (nu + error / sigma^2), float64 [B]."""
+    # Rounding of float32 statistics may leave a perfect fit below 0.
+    return (dof + count_B) / (dof + error_B.clamp(min=0) / noise_variance)

@@ -1,0 +1,1 @@
+"""Sums between users and items across ranks."""

@@ -1,0 +1,149 @@
+"""The ratings of matrix factorization in training: one canonical user shard at a time, on the run's device.
+
+Some train ratings may be held back for a while, to judge by them (see families/mf/training/search.py). Which ones depends on the
+seed and the shard alone, never on ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys_dist.dataset.blocks import Block
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.errors import DataError
+from recsys_dist.kernels.sparse import Csr, transpose
+
+HELD_BACK_STREAM = 1
+"""Beside the seed and the shard, so that the draws differ from those of starting values."""
+
+
+@dataclass(frozen=True)
+class UserShard:
+    """The train ratings of one shard less their mean, in both orientations."""
+
+    index: int
+    rows: slice
+    """Users of this shard, counted from the first one of this rank."""
+    ratings: Csr
+    """Rows = users of this shard, columns = all items."""
+    turned: Csr
+    """Rows = all items, columns = users of this shard."""
+
+
+@dataclass(frozen=True)
+class RatingPairs:
+    """Ratings to compare predictions with."""
+
+    user_row: torch.Tensor
+    """Users, counted from the first one of this rank."""
+    item: torch.Tensor
+    rating: NDArray[np.float32]
+
+
+class RatingShards:
+    """This rank's shards, in order: kept in memory, or read anew on every pass where `keep` is False."""
+
+    def __init__(self, dataset: Dataset, own: Sequence[int], device: torch.device, seed: int, keep: bool) -> None:
+        self.dataset, self.own, self.keep = dataset, own, keep
+        self.held_back = 0.0
+        """Share of the train ratings that is held back."""
+        self._device, self._seed = device, seed
+        self.first_row = dataset.shards("users")[own[0]].start if own else 0
+        """Index of the first user of this rank."""
+        self._kept: dict[int, UserShard] = {}
+
+    @property
+    def num_rows(self) -> int:
+        """Users of this rank."""
+        shards = self.dataset.shards("users")
+        return sum(shards[index].stop - shards[index].start for index in self.own)
+
+    def row_slices(self) -> list[slice]:
+        """The users of each shard, counted from the first one of this rank."""
+        shards = self.dataset.shards("users")
+        return [slice(shards[i].start - self.first_row, shards[i].stop - self.first_row) for i in self.own]
+
+    def hold_back(self, share: float) -> None:
+        """Hold back this share of the ratings from now on; 0 gives all of them back."""
+        self.held_back = share
+        self._kept.clear()
+
+    def read(self) -> None:
+        """Read and check every shard once. Raises `DataError` for one that cannot be used."""
+        for _ in self:
+            pass
+
+    def __iter__(self) -> Iterator[UserShard]:
+        """Every shard once."""
+        for index in self.own:
+            yield self._shard(index)
+
+    def every(self, stride: int) -> Iterator[UserShard]:
+        """The shards whose canonical number is a multiple of `stride`."""
+        for index in self.own:
+            if index % stride == 0:
+                yield self._shard(index)
+
+    def _shard(self, index: int) -> UserShard:
+        if index in self._kept:
+            return self._kept[index]
+        shard = self._read(index)
+        if self.keep:
+            self._kept[index] = shard
+        return shard
+
+    def _read(self, index: int) -> UserShard:
+        block, num_items = self._checked_block(index), self.dataset.num_items
+        centred = (block.values - np.float32(self.dataset.manifest.rating.mean)).astype(np.float32)
+        indptr, indices = block.indptr, block.indices
+        if self.held_back:
+            trained = ~self._held_back(block, index)
+            indptr = np.concatenate([[0], np.cumsum(trained)])[indptr]
+            indices, centred = indices[trained], centred[trained]
+        turned = transpose(indptr, indices, centred, num_items)
+        start = block.start - self.first_row
+        return UserShard(
+            index=index,
+            rows=slice(start, start + block.num_rows),
+            ratings=Csr.from_numpy(indptr, indices, centred, num_items, self._device),
+            turned=Csr.from_numpy(*turned, block.num_rows, self._device),
+        )
+
+    def held_back_pairs(self, index: int) -> RatingPairs:
+        """The ratings of one shard that are held back."""
+        block = self._checked_block(index)
+        chosen = self._held_back(block, index)
+        row = np.repeat(np.arange(block.num_rows), np.diff(block.indptr))[chosen] + block.start - self.first_row
+        return self._pairs(row, block.indices[chosen], block.values[chosen])
+
+    def valid_pairs(self, index: int) -> RatingPairs:
+        """The ratings of one shard in the validation split."""
+        held_out = self.dataset.ratings("valid", index)
+        return self._pairs(held_out.user_index - self.first_row, held_out.item_index, held_out.rating)
+
+    def _pairs(
+        self, row: NDArray[np.integer], item: NDArray[np.integer], rating: NDArray[np.float32]
+    ) -> RatingPairs:
+        row, item = row.astype(np.int64), item.astype(np.int64)
+        return RatingPairs(torch.from_numpy(row).to(self._device), torch.from_numpy(item).to(self._device), rating)
+
+    def _held_back(self, block: Block, index: int) -> NDArray[np.bool_]:
+        rng = np.random.default_rng([self._seed, HELD_BACK_STREAM, index])
+        chosen: NDArray[np.bool_] = rng.random(block.num_ratings) < self.held_back
+        return chosen
+
+    def _checked_block(self, index: int) -> Block:
+        """A block whose ratings are numbers of the range that the manifest names."""
+        block, limits = self.dataset.block("users", index), self.dataset.manifest.rating
+        wrong = ~((block.values >= limits.min) & (block.values <= limits.max))
+        if wrong.any():
+            raise DataError(
+                f"{self.dataset.folder.url}: user shard {index} holds a rating {block.values[wrong][0]:g} outside "
+                f"{limits.min:g} to {limits.max:g}, the range of the data; prepare again"
+            )
+        return block

@@ -1,0 +1,1 @@
+"""A trained factorization: export, new users, uncertainty."""

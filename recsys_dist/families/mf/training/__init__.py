@@ -1,0 +1,1 @@
+"""Factorization over ranks."""

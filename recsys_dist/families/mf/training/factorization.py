@@ -1,0 +1,365 @@
+"""A matrix factorization spread over ranks, and the steps of EM that every kind of posterior shares.
+
+    users     a rank owns whole user shards           items     a rank owns a range of items
+
+The E steps: full_factorization.py and diagonal_factorization.py. How rows and sums travel: exchange.py; the rows
+of one side: side.py; the formulas: families/mf/em/. Every method is entered by all ranks together. Shapes: see
+families/mf/em/layout.py; R own rows, X any width.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.errors import TrainingError
+from recsys_dist.families.mf.em import m_step
+from recsys_dist.families.mf.em.constrained import PATTERN_STEPS, ColumnSums, Product, solve_pattern
+from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.m_step import SideSums
+from recsys_dist.families.mf.em.prior import Prior
+from recsys_dist.families.mf.ranks.exchange import Exchange, Shards
+from recsys_dist.families.mf.ranks.item_partition import ItemPartition
+from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
+from recsys_dist.families.mf.training.search import Form
+from recsys_dist.families.mf.training.side import Side
+from recsys_dist.kernels.one_thread import one_thread
+from recsys_dist.kernels.sparse import Tables
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.training.config import MfSettings
+
+INITIAL_STD = 0.1
+INITIAL_VARIANCE = 0.2
+"""Of the factors and of their priors before the first epoch, in units of the ratings."""
+LEAST_NOISE = 1e-6
+"""Of the variance of the ratings: float32 moments resolve no smaller error, and no data is known that exactly."""
+LARGEST_RATING = 1e15
+"""Beyond it sums of squares of many ratings come near what float32 can hold."""
+LEAST_RANGE = 1e-15
+"""Of ratings that differ: squares of less come near what float32 rounds to 0."""
+LEAST_VARIANCE = 1e-7
+"""Of a prior, in units of the ratings."""
+
+
+SideT = TypeVar("SideT", bound=Side)
+
+
+class Factorization(ABC, Generic[SideT]):
+    """Posteriors, priors and noise of one rank's users and items."""
+
+    user_sums: SideSums
+    item_sums: SideSums
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: MfSettings,
+        shards: RatingShards,
+        partition: ItemPartition,
+        collectives: Collectives,
+    ) -> None:
+        self._dataset, self._settings, self._collectives = dataset, settings, collectives
+        self._device = collectives.world.device
+        self.shards = shards
+        self._exchange = Exchange(shards, collectives, partition.owners, partition.travel_blocks)
+        self._item_batches = partition.own_solve_blocks(collectives.world.rank)
+        self._solve_blocks = partition.solve_blocks
+        self.form = Form(constrained="none", regularization=1.0, noise="shared")
+        prior = Prior.isotropic(settings.factors + 1, 1.0, self._device)
+        users, items = (Layout.of(side, settings.factors, self._device) for side in ("users", "items"))
+        first, last = self._exchange.own_items
+        self.users = self._make_side(users, shards.first_row, shards.num_rows, prior, sums_errors=False)
+        self.items = self._make_side(items, first, last - first, prior, sums_errors=True)
+        self.noise_variance = self.unit_variance = 1.0
+        self.num_ratings = 0
+
+    @staticmethod
+    @abstractmethod
+    def rows_at_once(factors: int) -> int:
+        """Rows that are solved together: fixed by the size of the model alone."""
+
+    @staticmethod
+    @abstractmethod
+    def row_floats(factors: int, with_pattern: bool = True, with_precision: bool = True) -> int:
+        """Numbers of one item on its widest travel."""
+
+    @abstractmethod
+    def _make_side(self, layout: Layout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool) -> SideT:
+        """Rows of one side before the first epoch."""
+
+    @property
+    def unit_variance(self) -> float:
+        """Of the ratings."""
+        return self._unit_variance
+
+    @unit_variance.setter
+    def unit_variance(self, variance: float) -> None:
+        self._unit_variance = variance
+        self.users.least_error = self.items.least_error = LEAST_NOISE * variance
+
+    def count(self, shards: Shards) -> None:
+        """Count the ratings of each row, their squares and all of them, over some shards."""
+        ones_I1, ones_U1 = (
+            torch.ones((side.num_rows, 1), dtype=torch.float32, device=self._device)
+            for side in (self.items, self.users)
+        )
+        self.users.count_R.zero_()
+        self.users.square_R.zero_()
+        for shard, sums in self._exchange.to_users(Tables([ones_I1], None, ones_I1), shards):
+            self.users.count_R[shard.rows], self.users.square_R[shard.rows] = (part[:, 0] for part in sums.members)
+        ones = Tables([ones_U1], None, ones_U1)
+        sums = self._exchange.to_items(lambda shard: ones.rows(shard.rows.start, shard.rows.stop), ones, shards)
+        self.items.count_R, self.items.square_R = (part[:, 0].contiguous() for part in sums.members)
+        blocks_B2 = torch.stack([self.items.count_R, self.items.square_R], 1)
+        count, self._square_sum = self._over_items(blocks_B2).tolist()
+        self.num_ratings = int(count)
+        if self.num_ratings == 0:
+            raise TrainingError(f"{self._dataset.folder.url} has no train ratings")
+
+    def start(self, seed: int) -> None:
+        """Starting values: item factors keyed by (seed, block), priors in units of the ratings."""
+        rating = self._dataset.manifest.rating
+        if 0 < rating.max - rating.min < LEAST_RANGE:
+            raise TrainingError(
+                f"ratings from {rating.min:g} to {rating.max:g} are too close to each other for their squares in "
+                "float32: rescale them"
+            )
+        std = math.sqrt(self._square_sum / self.num_ratings) or 1.0
+        self.noise_variance = self.unit_variance = std**2
+        n = self.items.layout.num_own
+        # A product p . q has the unit of a rating, so that p and q each have the unit of its root.
+        variance_n = torch.full((n,), INITIAL_VARIANCE * std, dtype=torch.float64, device=self._device)
+        variance_n[-1] *= std
+        prior = Prior(torch.zeros_like(variance_n), torch.diag(variance_n))
+        self._set_priors(prior, prior)
+        for number, (start, stop) in enumerate(self._solve_blocks):
+            if self.items.start <= start < self.items.start + self.items.num_rows:
+                mean_nB = math.sqrt(std) * initial_factors(seed, number, stop - start, n)
+                here = slice(start - self.items.start, stop - self.items.start)
+                self.items.mean_nR[:, here] = mean_nB.to(self._device)
+
+    def _set_priors(self, user_prior: Prior, item_prior: Prior) -> None:
+        if self._settings.prior == "fixed":
+            # Ridge: Lambda = lambda / sigma^2, so that sigma^2 cancels from the posterior means.
+            variance = self.noise_variance / self._settings.regularization
+            user_prior = item_prior = Prior.isotropic(self.users.layout.num_own, variance, self._device)
+        self.users.prior, self.items.prior = user_prior, item_prior
+
+    def take_form(self, form: Form) -> None:
+        """Go on with another form of the model; what both know stays."""
+        self.form = form
+        self.items.carry_pattern(form.constrained in {"users", "both"})
+        self.users.carry_pattern(form.constrained in {"items", "both"})
+        self.users.differ(form.noise != "shared")
+        self.items.differ(form.noise == "both")
+        self._measure_patterns()
+
+    @abstractmethod
+    def solve_users(self, shards: Shards) -> None:
+        """E step of the users of some shards against the present items."""
+
+    @abstractmethod
+    def solve_items(self) -> None:
+        """E step of the items against the users of the shards that `solve_users` took, each rank its own."""
+
+    @abstractmethod
+    def resume(self, user_sums_S: torch.Tensor) -> None:
+        """Stand where `solve_users` with all shards left off, with users as they are and the sums over them."""
+
+    def _sums(self, sums_BS: list[torch.Tensor], side: Side) -> SideSums:
+        size = (0, m_step.num_sums(side.layout.num_own))
+        empty = torch.zeros(size, dtype=torch.float64, device=self._device)
+        sums_S = self._collectives.sum_blocks(torch.stack(sums_BS) if sums_BS else empty)
+        if not torch.isfinite(sums_S).all():
+            self._name_failure(side)
+        return SideSums(sums_S, side.layout)
+
+    def _name_failure(self, side: Side) -> None:
+        """Raise on every rank, naming the first row that could not be solved."""
+        name = "user" if side is self.users else "item"
+        failed = [row for row in self._collectives.gather_json(side.failed_row) if row is not None]
+        where = f"{name} {min(failed)}" if failed else f"the {name}s"
+        raise TrainingError(
+            f"the numbers of {where} are not finite (noise variance {self.noise_variance:g}); {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        """What may help where numbers are not finite."""
+        rating, settings = self._dataset.manifest.rating, self._settings
+        if not math.isfinite(self.noise_variance) or max(abs(rating.min), abs(rating.max)) > LARGEST_RATING:
+            return (
+                f"ratings from {rating.min:g} to {rating.max:g} are too large for sums of squares in float32: "
+                "rescale them, or leave out the largest by ratings.min and ratings.max of prepare"
+            )
+        if settings.constrained_regularization is not None:
+            return f"set model.constrained_regularization (now {settings.constrained_regularization:g}) to null"
+        if settings.posterior != "full" or settings.prior == "fixed":
+            return (
+                "use posterior: full with prior: adaptive, or raise model.regularization "
+                f"(now {settings.regularization:g})"
+            )
+        return "use model.constrained: none and model.noise: shared"
+
+    @property
+    def squared_error(self) -> float:
+        """Expected squared error over the ratings after `solve_items`, weighted by the precisions."""
+        # Sums of float32 moments may cancel below what they resolve where the fit is perfect.
+        least: float = LEAST_NOISE * self.unit_variance * self.num_ratings
+        return max(self.item_sums.squared_error, least)
+
+    def maximise(self) -> None:
+        """M step: noise, priors, precisions' priors and patterns; the same on every rank."""
+        if self._settings.prior == "adaptive" or self._settings.posterior == "point":
+            self.noise_variance = self.squared_error / self.num_ratings
+        else:
+            sides = [(self.user_sums, self.users.layout), (self.item_sums, self.items.layout)]
+            self.noise_variance = m_step.ridge_noise(
+                self.squared_error, self.num_ratings, sides, self._settings.regularization
+            )
+        self.noise_variance = max(self.noise_variance, LEAST_NOISE * self.unit_variance)
+        priors = self.users.prior, self.items.prior
+        if self._settings.prior == "adaptive":
+            least = LEAST_VARIANCE * math.sqrt(self.unit_variance)
+            priors = (
+                m_step.adapted_prior(self.user_sums, self.users.prior, self.users.pattern_nn, least),
+                m_step.adapted_prior(self.item_sums, self.items.prior, self.items.pattern_nn, least),
+            )
+        self._set_priors(*priors)
+        for side, sums in ((self.users, self.user_sums), (self.items, self.item_sums)):
+            if side.precision_R is not None:
+                side.dof = m_step.adapted_dof(sums)
+        self._solve_patterns()
+
+    def _solve_patterns(self) -> None:
+        """Solve both patterns a little further; each stands with the rows whose ratings move the other side."""
+        self._solve_pattern(self.users, self.items, self._to_users, self._to_items, self._over_items)
+        self._solve_pattern(self.items, self.users, self._to_items, self._to_users, self._over_users)
+        self._measure_patterns()
+
+    def _solve_pattern(
+        self, moved: Side, carrier: Side, to_moved: Product, to_carrier: Product, column_sums: ColumnSums
+    ) -> None:
+        """(F^T F + lambda I) W = F^T (X - m), see families/mf/em/constrained.py."""
+        if carrier.pattern_Rn is None:
+            return
+        root_R1, weight = moved.root_R.unsqueeze(1), self.form.regularization
+        carrier.pattern_Rn = solve_pattern(
+            lambda w_Rn: to_carrier(root_R1.square() * to_moved(w_Rn)) + weight * w_Rn,
+            to_carrier(root_R1 * moved.centred()),
+            carrier.pattern_Rn,
+            column_sums,
+            PATTERN_STEPS,
+        )
+
+    def _measure_patterns(self) -> None:
+        """lambda W^T W of each side's pattern, kept at the side that it moves."""
+        for moved, carrier, blocks in (
+            (self.users, self.items, self._item_batches),
+            (self.items, self.users, self.shards.row_slices()),
+        ):
+            moved.pattern_nn = None
+            if carrier.pattern_Rn is not None:
+                moved.pattern_nn = self.form.regularization * self._second_moment(carrier.pattern_Rn, blocks)
+
+    def _second_moment(self, rows_Rn: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
+        """sum of x x^T over the rows of all ranks, in canonical order: float64 [n, n]"""
+        n = rows_Rn.shape[1]
+        products_Bnn = torch.zeros((len(blocks), n, n), dtype=torch.float64, device=self._device)
+        for product_nn, block in zip(products_Bnn, blocks, strict=True):
+            rows_Bn = rows_Rn[block].double()
+            with one_thread():
+                product_nn.copy_(rows_Bn.T @ rows_Bn)
+        return self._collectives.sum_blocks(products_Bnn)
+
+    def _to_users(self, rows_IX: torch.Tensor) -> torch.Tensor:
+        """For each own user the sum over the rated items: own item rows [R, X] -> own user rows [R, X]."""
+        sums_UX = rows_IX.new_zeros((self.users.num_rows, rows_IX.shape[1]))
+        for shard, sums in self._exchange.to_users(Tables([rows_IX]), self.shards.__iter__):
+            sums_UX[shard.rows] = sums.plain[0]
+        return sums_UX
+
+    def _to_items(self, rows_UX: torch.Tensor) -> torch.Tensor:
+        """For each own item the sum over the users who rated it: own user rows [R, X] -> own item rows [R, X]."""
+        table = Tables([rows_UX])
+        sums = self._exchange.to_items(
+            lambda shard: table.rows(shard.rows.start, shard.rows.stop), table, self.shards.__iter__
+        )
+        return sums.plain[0].float()
+
+    def _over_items(self, rows_IX: torch.Tensor) -> torch.Tensor:
+        """Sum float64 item rows [R, X] over all items of all ranks, in canonical order: [X]"""
+        return self._collectives.sum_blocks(_block_sums(rows_IX, self._item_batches))
+
+    def _over_users(self, rows_UX: torch.Tensor) -> torch.Tensor:
+        """The same over all users."""
+        return self._collectives.sum_blocks(_block_sums(rows_UX, self.shards.row_slices()))
+
+    def bound(self) -> float:
+        """The likelihood bound over the rated users and items, after `solve_items`.
+
+        With `posterior: full` and one form of the model no epoch lowers it by more than the rounding of float32
+        statistics, about 1e-7 of it. With `point` it is no bound, but with `prior: fixed` what alternating ridge
+        raises likewise.
+        """
+        if self._settings.posterior == "point" and self._settings.prior == "fixed":
+            return self._ridge_gain()
+        bound = m_step.log_likelihood(self.squared_error, self.num_ratings, self.noise_variance)
+        for side, sums in ((self.users, self.user_sums), (self.items, self.item_sums)):
+            bound -= m_step.divergence(sums, side.prior, side.layout.num_own)
+            if side.pattern_nn is not None:
+                # The pattern's own prior: -1/2 trace(Lambda lambda W^T W), up to a constant.
+                bound -= 0.5 * float((side.prior.precision_nn * side.pattern_nn).sum())
+        return bound
+
+    def _ridge_gain(self) -> float:
+        """-N/2 log(J / N) with J = sum of (r~ - a . z)^2 + lambda (|x|^2 + |y|^2), over N ratings.
+
+        A log likelihood up to a constant; it rises by x for each rating where J falls by the share 2 x.
+        """
+        squares = self._over_users(self.users.mean_nR.T.square()).sum()
+        squares += self._over_items(self.items.mean_nR.T.square()).sum()
+        penalised = self.squared_error + self._settings.regularization * float(squares)
+        return -0.5 * self.num_ratings * math.log(penalised / self.num_ratings)
+
+    def errors(self, pairs_of: Callable[[int], RatingPairs]) -> ErrorSums:
+        """Errors over the pairs that `pairs_of` names for each own shard, summed over all ranks in shard order."""
+        pairs = [pairs_of(index) for index in self.shards.own]
+        predicted = [np.zeros(len(one.rating), np.float32) for one in pairs]
+        user_vectors_UD = self.users.vectors(self.users.all_rows)
+        for (start, stop), tables in self._exchange.travel(Tables([self.items.vectors(self.items.all_rows)])):
+            for values, one in zip(predicted, pairs, strict=True):
+                here = (one.item >= start) & (one.item < stop)
+                vectors_ND = tables.plain[0][one.item[here] - start]
+                # a_u . z_i
+                score_N = (user_vectors_UD[one.user_row[here]] * vectors_ND).sum(1)
+                values[here.cpu().numpy()] = score_N.cpu().numpy()
+        sums_B3 = torch.zeros((len(pairs), 3), dtype=torch.float64, device=self._device)
+        limits = self._dataset.manifest.rating
+        for row, (values, one) in enumerate(zip(predicted, pairs, strict=True)):
+            errors = ErrorSums.of((values + limits.mean).clip(limits.min, limits.max), one.rating)
+            sums_B3[row] = sums_B3.new_tensor([errors.squared, errors.absolute, errors.count])
+        squared, absolute, count = self._collectives.sum_blocks(sums_B3).tolist()
+        return ErrorSums(squared, absolute, int(count))
+
+
+def _block_sums(rows_RX: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
+    sums_BX = rows_RX.new_zeros((len(blocks), rows_RX.shape[1]), dtype=torch.float64)
+    for row, block in enumerate(blocks):
+        with one_thread():
+            sums_BX[row] = rows_RX[block].sum(0)
+    return sums_BX
+
+
+def initial_factors(seed: int, block: int, num_rows: int, num_own: int) -> torch.Tensor:
+    """Unit-free means [n, B] of one block of items before the first epoch: small factors, no bias. On the CPU."""
+    rng = np.random.default_rng([seed, block])
+    mean_Bn = rng.normal(0.0, INITIAL_STD, (num_rows, num_own)).astype(np.float32)
+    mean_Bn[:, -1] = 0.0
+    return torch.from_numpy(mean_Bn).T

@@ -1,0 +1,119 @@
+"""One side of a matrix factorization whose rows keep full covariances, or are points.
+
+Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from recsys_dist.families.mf.em import e_step, m_step
+from recsys_dist.families.mf.em.e_step import Posterior, Statistics
+from recsys_dist.families.mf.em.layout import Layout, packed_size
+from recsys_dist.families.mf.em.prior import Prior
+from recsys_dist.families.mf.training.side import Side
+from recsys_dist.kernels.sparse import Tables
+
+PADDING = 1e-6
+"""Times n the share of a gathered sum of squares that rounding may hide: n numbers that are each off by some of
+float32's 6e-8, against the smallest eigenvalue."""
+
+
+class FullSide(Side):
+    """The rows of one side on this rank."""
+
+    def __init__(
+        self, layout: Layout, start: int, num_rows: int, prior: Prior, sums_errors: bool, point: bool
+    ) -> None:
+        super().__init__(layout, start, num_rows, prior, sums_errors, e_step.batch_rows(layout.num_own))
+        self.point = point
+        size = (packed_size(layout.num_own), num_rows)
+        self.covariance_TR = torch.zeros(size, dtype=torch.float32, device=self.mean_nR.device)
+
+    def solve(self, rows: slice, gathered: Tables, noise_variance: float) -> torch.Tensor:
+        """E step of some rows from what they gathered, whose row 0 is rows.start; returns their sums [S]."""
+        sums_S = self.count_R.new_zeros(m_step.num_sums(self.layout.num_own))
+        for batch in self.batches(rows):
+            here = slice(batch.start - rows.start, batch.stop - rows.start)
+            sums_S += self._solve_batch(batch, gathered.rows(here.start, here.stop), noise_variance)
+        return sums_S
+
+    def _solve_batch(self, batch: slice, gathered: Tables, noise_variance: float) -> torch.Tensor:
+        statistics = self._statistics(batch, gathered)
+        posterior = self._posterior(statistics, noise_variance)
+        self.mean_nR[:, batch], self.covariance_TR[:, batch] = posterior.mean_nB, posterior.covariance_TB
+        error_B = None
+        if self.needs_errors:
+            error_B = e_step.squared_errors(posterior, statistics, self.layout, self.point)
+        return self._finish(batch, posterior, statistics.prior_mean_nB, error_B, noise_variance)
+
+    def _statistics(self, batch: slice, gathered: Tables) -> Statistics:
+        panels = gathered.plain[: len(self.layout.widths)]
+        assert gathered.by_value is not None, "the vectors of the other side are gathered by value"
+        if gathered.by_square is not None:
+            self.square_R[batch] = gathered.by_square[:, 0]
+        prior_mean_nB = self.prior.mean_n.unsqueeze(1).expand(-1, batch.stop - batch.start)
+        if len(gathered.plain) > len(panels):
+            # m_u = m + (sum of w_i) / sqrt(n_u)
+            prior_mean_nB = prior_mean_nB + (gathered.plain[-1] * self.root_R[batch].unsqueeze(1)).T
+        return Statistics(
+            gram_WB=_batch_last(panels),
+            weighted_DB=gathered.by_value.T,
+            square_B=self.square_R[batch],
+            count_B=self.count_R[batch],
+            precision_B=None if self.precision_R is None else self.precision_R[batch],
+            prior_mean_nB=prior_mean_nB.float(),
+        )
+
+    def _posterior(self, statistics: Statistics, noise_variance: float) -> Posterior:
+        single = statistics.to(torch.float32)
+        posterior = e_step.update(single, self.prior, noise_variance, self.layout)
+        if posterior.is_finite:
+            return posterior
+        # A precision that rounding of float32 has made indefinite: as it was solved, or else as it was gathered.
+        double = statistics.to(torch.float64)
+        posterior = e_step.update(double, self.prior, noise_variance, self.layout)
+        if not posterior.is_finite:
+            padding_B = (~posterior.log_determinant_B.isfinite()).double() * (PADDING * self.layout.num_own)
+            posterior = e_step.update(
+                double.padded(padding_B, self.layout), self.prior, noise_variance, self.layout
+            )
+        return posterior.to(torch.float32)
+
+    def tables(self, rows: slice) -> Tables:
+        """What the other side gathers of some rows: moments (panels) and pattern; vectors; precisions."""
+        num_rows = rows.stop - rows.start
+        panels = [self.mean_nR.new_empty((num_rows, width)) for width in self.layout.widths]
+        vectors_RD = self.mean_nR.new_empty((num_rows, self.layout.num_own + 1))
+        for batch in self.batches(rows):
+            here = slice(batch.start - rows.start, batch.stop - rows.start)
+            covariance_TB = None if self.point else self.covariance_TR[:, batch]
+            vectors_DB, moments_WB = e_step.moments_of(self.mean_nR[:, batch], covariance_TB, self.layout)
+            if self.precision_R is not None:
+                vectors_DB, moments_WB = (part * self.precision_R[batch] for part in (vectors_DB, moments_WB))
+            vectors_RD[here] = vectors_DB.T
+            for panel, moments in zip(panels, moments_WB.split(self.layout.widths), strict=True):
+                panel[here] = moments.T
+        pattern = [] if self.pattern_Rn is None else [self.pattern_Rn[rows]]
+        by_square = None if self.precision_R is None else self.precision_R[rows].unsqueeze(1)
+        return Tables([*panels, *pattern], vectors_RD, by_square)
+
+    def columns(self) -> dict[str, torch.Tensor]:
+        """Those of every side, and covariances as upper triangles read row by row."""
+        return {**super().columns(), "covariance": self.covariance_TR[self.layout.triangle_T].T.contiguous()}
+
+    def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
+        """The reverse of `columns`."""
+        super().take_columns(columns)
+        self.covariance_TR[self.layout.triangle_T] = columns["covariance"].to(self.mean_nR.device).T
+
+
+def _batch_last(panels: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Panels [B, columns] side by side, turned: [W, B]."""
+    turned_WB = panels[0].new_empty((sum(panel.shape[1] for panel in panels), len(panels[0])))
+    # Tile by tile, which torch.cat of turned panels is not.
+    for part, panel in zip(turned_WB.split([panel.shape[1] for panel in panels]), panels, strict=True):
+        part.copy_(panel.T)
+    return turned_WB

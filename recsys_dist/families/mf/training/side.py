@@ -1,0 +1,129 @@
+"""One side of a matrix factorization, users or items: posteriors of the rows that a rank owns, and their prior.
+
+Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from recsys_dist.families.mf.em import m_step
+from recsys_dist.families.mf.em.e_step import updated_precision
+from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.m_step import RowPosterior
+from recsys_dist.families.mf.em.prior import Prior
+
+FIRST_DOF = 10.0
+"""nu before it is learnt: precisions that differ by a factor of about 2."""
+
+
+class Side:
+    """The rows of one side on this rank."""
+
+    def __init__(
+        self, layout: Layout, start: int, num_rows: int, prior: Prior, sums_errors: bool, rows_at_once: int
+    ) -> None:
+        n, device = layout.num_own, layout.own_n.device
+        self.sums_errors = sums_errors
+        """Whether the sums of a solve hold the squared error; one side is enough."""
+        self.layout, self.start, self.num_rows, self.prior = layout, start, num_rows, prior
+        self._rows_at_once = rows_at_once
+        self.mean_nR = torch.zeros((n, num_rows), dtype=torch.float32, device=device)
+        self.count_R = torch.zeros(num_rows, dtype=torch.float64, device=device)
+        """Ratings of each row."""
+        self.square_R = torch.zeros(num_rows, dtype=torch.float64, device=device)
+        """Sum of their squares, each weighted by the precision of the other side."""
+        self.precision_R: torch.Tensor | None = None
+        """E[alpha], float32; None where noise is shared."""
+        self.dof = FIRST_DOF
+        """nu of the precisions"""
+        self.pattern_Rn: torch.Tensor | None = None
+        """What a row adds to the prior means of those of the other side that it is rated with; None: nothing."""
+        self.pattern_nn: torch.Tensor | None = None
+        """lambda W^T W of the other side's pattern, which moves the prior means of this side."""
+        self.least_error = 0.0
+        """Squared error of a rating that float32 moments still resolve: precisions follow no smaller one."""
+        self.failed_row: int | None = None
+        """The first row that could not be solved."""
+
+    @property
+    def all_rows(self) -> slice:
+        """The rows of this rank."""
+        return slice(0, self.num_rows)
+
+    @property
+    def root_R(self) -> torch.Tensor:
+        """1 / sqrt(n_u), and 0 without ratings: float32."""
+        return torch.where(self.count_R > 0, self.count_R.clamp(min=1).rsqrt(), 0.0).float()
+
+    def differ(self, precisions_differ: bool) -> None:
+        """Let each row have a precision of its own, starting from 1, or none."""
+        if not precisions_differ:
+            self.precision_R, self.dof = None, FIRST_DOF
+        elif self.precision_R is None:
+            self.precision_R = torch.ones(self.num_rows, dtype=torch.float32, device=self.mean_nR.device)
+
+    def carry_pattern(self, carries: bool) -> None:
+        """Let the rows of this side move the prior means of the other one, starting from 0, or not."""
+        if not carries:
+            self.pattern_Rn = None
+        elif self.pattern_Rn is None:
+            self.pattern_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own))
+
+    @property
+    def needs_errors(self) -> bool:
+        """Whether a solve has to find the squared errors of its rows."""
+        return self.sums_errors or self.precision_R is not None
+
+    def centred(self) -> torch.Tensor:
+        """Posterior means less the mean of the prior: float32 [R, n]."""
+        return (self.mean_nR - self.prior.mean_n.float().unsqueeze(1)).T.contiguous()
+
+    def batches(self, rows: slice) -> Iterator[slice]:
+        """Cut rows into batches of solves."""
+        for start in range(rows.start, rows.stop, self._rows_at_once):
+            yield slice(start, min(start + self._rows_at_once, rows.stop))
+
+    def _finish(
+        self,
+        batch: slice,
+        posterior: RowPosterior,
+        prior_mean_nB: torch.Tensor,
+        error_B: torch.Tensor | None,
+        noise_variance: float,
+    ) -> torch.Tensor:
+        """E step of the precisions of rows that are solved; returns the sums of the batch [S]."""
+        if self.failed_row is None and not posterior.log_determinant_B.isfinite().all():
+            failed_B = ~posterior.log_determinant_B.isfinite()
+            self.failed_row = self.start + batch.start + int(failed_B.int().argmax())
+        precision_B, count_B = None, self.count_R[batch]
+        if self.precision_R is not None:
+            assert error_B is not None
+            resolved_B = error_B.maximum(self.least_error * count_B)
+            precision_B = updated_precision(resolved_B, count_B, self.dof, noise_variance)
+            self.precision_R[batch] = precision_B.float()
+        return m_step.row_sums(posterior, prior_mean_nB, count_B, error_B, precision_B, self.dof, self.layout)
+
+    def vectors(self, rows: slice) -> torch.Tensor:
+        """E[z] of some rows: [R, D]."""
+        vectors_RD = self.mean_nR.new_ones((rows.stop - rows.start, self.layout.num_own + 1))
+        vectors_RD[:, self.layout.own_n] = self.mean_nR[:, rows].T
+        return vectors_RD
+
+    def columns(self) -> dict[str, torch.Tensor]:
+        """Columns of a saved table: row by row."""
+        columns = {"mean": self.mean_nR.T}
+        if self.precision_R is not None:
+            columns["precision"] = self.precision_R
+        if self.pattern_Rn is not None:
+            columns["pattern"] = self.pattern_Rn
+        return {name: column.contiguous() for name, column in columns.items()}
+
+    def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
+        """The reverse of `columns`."""
+        device = self.mean_nR.device
+        self.mean_nR.T.copy_(columns["mean"])
+        self.precision_R = columns["precision"].to(device) if "precision" in columns else None
+        self.pattern_Rn = columns["pattern"].to(device) if "pattern" in columns else None

@@ -1,0 +1,1 @@
+"""The model folder: what prediction needs, on disk."""

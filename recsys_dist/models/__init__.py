@@ -1,1 +1,0 @@
-"""The mathematics of the two model families, free of ranks and files."""

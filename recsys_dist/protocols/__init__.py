@@ -1,0 +1,1 @@
+"""What the rest of the program knows of a model."""

@@ -1,0 +1,65 @@
+"""The page: numbers and figures of a run filled into one HTML template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from recsys_dist.report.run.evaluation import Evaluation
+from recsys_dist.report.run.figures import learning_curves, speed
+from recsys_dist.report.run.run_record import RunRecord, Status
+from recsys_dist.report.templates import fill
+from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
+
+TEMPLATE = "page.html.jinja"
+OUTCOMES = {
+    "finished": "finished",
+    "early_stopped": "stopped early, validation no longer improved",
+    "converged": "finished, the model stands still",
+    "preempted": "interrupted and saved",
+    None: "running, or killed",
+}
+
+
+def render(record: RunRecord, evaluation: Evaluation | None) -> str:
+    """The whole page. Everything that comes from files is escaped; the figures are the only markup put in."""
+    return fill(
+        TEMPLATE,
+        record=record,
+        evaluation=evaluation,
+        model=_model_name(record.config),
+        outcome=_ending(record.status),
+        seconds=sum(epoch.seconds or 0.0 for epoch in record.epochs),
+        settings=list(_flat(record.config.model_dump(mode="json"))),
+        figures=_figures(record) if record.epochs else {},
+    )
+
+
+def _ending(status: Status) -> str:
+    return f"failed: {status.error}" if status.state == "failed" else OUTCOMES[status.outcome]
+
+
+def _figures(record: RunRecord) -> dict[str, Markup]:
+    # Numbers and fixed words, so nothing in them needs to be escaped.
+    return {"learning": Markup(learning_curves(record)), "speed": Markup(speed(record))}
+
+
+def _model_name(config: TrainConfig) -> str:
+    match config.model:
+        case MfSettings(factors=factors):
+            return f"Matrix factorization by EM, {factors} factors"
+        case AutorecSettings(orientation=orientation, hidden=hidden):
+            units = "-".join(map(str, hidden))
+            return f"{'Item' if orientation == 'items' else 'User'}-AutoRec, {units} hidden units"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings by their dotted names, in the order of the file and as it spells them."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,150 @@
+"""The training loop, the same for every model: train an epoch, validate, tell, save when due, stop when asked.
+
+Each decision that leads into a collective (save, stop) is made from figures that are the same on all ranks: counts
+of epochs, sums over all ranks, or flags that were reduced first.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from pydantic import JsonValue
+
+from recsys_dist.checkpoint.checkpoint import Checkpoint
+from recsys_dist.checkpoint.store import CheckpointStore
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.errors import TrainingError
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.protocols.trainer import EpochResult, Trainer
+from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.early_stopping import EarlyStopping
+from recsys_dist.training.tracking import EpochRecord, Tracker
+from recsys_dist.training.warm_start import WarmStart
+
+
+class Outcome(enum.Enum):
+    """How a run ended; in each case its state is saved."""
+
+    FINISHED = "finished"
+    CONVERGED = "converged"
+    EARLY_STOPPED = "early_stopped"
+    PREEMPTED = "preempted"
+
+
+def fit(
+    trainer: Trainer,
+    store: CheckpointStore,
+    tracker: Tracker,
+    config: TrainConfig,
+    collectives: Collectives,
+    preempted: Callable[[], bool],
+    start: Checkpoint | WarmStart | None = None,
+    facts: Mapping[str, JsonValue] | None = None,
+) -> Outcome:
+    """Train until the last epoch, until the model or its validation stands still, or any rank is asked to stop.
+
+    `start` is the checkpoint to go on from, or the state to begin with; `facts` are noted in every checkpoint
+    beside the configuration.
+    """
+    stopping = collectives.together("reading the checkpoint", lambda: _resume(trainer, start))
+    collectives.together("opening the metrics", lambda: tracker.start(trainer.epochs_done))
+    noted = {**(facts or {}), "config": config.model_dump(mode="json")}
+
+    def should_stop() -> bool:
+        return collectives.any_rank(preempted())
+
+    received = collectives.received_in_all_bytes
+    while not _is_over(trainer, stopping, config):
+        started = time.monotonic()
+        result = trainer.train_epoch(should_stop)
+        if not result.finished:
+            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping), whole_epoch=False)
+            return Outcome.PREEMPTED
+        seconds = time.monotonic() - started
+        valid_rmse = _validate(trainer, collectives)
+        # What a search tries out is judged by it, and is not what the run comes to.
+        judged = None if trainer.is_searching else valid_rmse
+        stopping = stopping.after(judged)
+        received_before, received = received, collectives.received_in_all_bytes
+        result = replace(result, extra={**result.extra, "received_mb": (received - received_before) / 1e6})
+        log = partial(_log, tracker, trainer, result, valid_rmse, seconds)
+        collectives.together(f"epoch {trainer.epochs_done}", log)
+        stop = should_stop()
+        is_best = judged is not None and stopping.epochs_without_gain == 0
+        if stop or _is_due(trainer, stopping, config, is_best):
+            details = _details(noted, stopping, judged, trainer.has_converged)
+            store.save(trainer.state(), trainer.epochs_done, details)
+        if stop and not _is_over(trainer, stopping, config):
+            return Outcome.PREEMPTED
+    return _outcome(trainer, config)
+
+
+def _outcome(trainer: Trainer, config: TrainConfig) -> Outcome:
+    if trainer.has_converged:
+        return Outcome.CONVERGED
+    return Outcome.FINISHED if trainer.epochs_done >= config.training.epochs else Outcome.EARLY_STOPPED
+
+
+def _resume(trainer: Trainer, start: Checkpoint | WarmStart | None) -> EarlyStopping:
+    if start is None:
+        return EarlyStopping()
+    trainer.load_state(start)
+    return EarlyStopping.from_json(start.details.get("early_stopping"))
+
+
+def _is_over(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
+    is_exhausted = stopping.is_exhausted(config.training.patience)
+    return trainer.epochs_done >= config.training.epochs or trainer.has_converged or is_exhausted
+
+
+def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig, is_best: bool) -> bool:
+    is_regular = trainer.epochs_done % config.checkpoint.every == 0
+    # Patience ends a run long after its best epoch, which it is to come back to.
+    is_awaited = config.training.patience is not None and is_best
+    return is_regular or is_awaited or _is_over(trainer, stopping, config)
+
+
+def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
+    """The validation RMSE as rank 0 has it, so that all ranks stop in the same epoch; None without ratings."""
+    sums = trainer.validate()
+    _require_finite(sums, f"validation after epoch {trainer.epochs_done}")
+    rmse: float | None = collectives.gather_json(sums.rmse if sums.count else None)[0]
+    return rmse
+
+
+def _log(
+    tracker: Tracker, trainer: Trainer, result: EpochResult, valid_rmse: float | None, seconds: float
+) -> None:
+    _require_finite(result.train, f"epoch {trainer.epochs_done}")
+    record = EpochRecord(
+        epoch=trainer.epochs_done,
+        train_rmse=result.train.rmse,
+        valid_rmse=valid_rmse,
+        num_ratings=result.train.count,
+        seconds=seconds,
+        extra=result.extra,
+        is_searching=trainer.is_searching,
+    )
+    tracker.log(record)
+    if result.note is not None:
+        tracker.say(f"  {result.note}")
+
+
+def _require_finite(sums: ErrorSums, when: str) -> None:
+    if not math.isfinite(sums.squared):
+        raise TrainingError(f"{when}: the sum of squared errors is {sums.squared}: the training diverged")
+
+
+def _details(
+    noted: Mapping[str, JsonValue],
+    stopping: EarlyStopping,
+    valid_rmse: float | None = None,
+    has_converged: bool = False,
+) -> dict[str, JsonValue]:
+    found = {"valid_rmse": valid_rmse, "early_stopping": stopping.to_json(), "has_converged": has_converged}
+    return {**noted, **found}

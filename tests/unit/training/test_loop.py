@@ -1,0 +1,149 @@
+import itertools
+import json
+import math
+
+import pytest
+import torch
+
+from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.checkpoint.store import CheckpointStore
+from recsys_dist.errors import TrainingError
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.protocols.trainer import EpochResult
+from recsys_dist.storage.folder import Folder
+from recsys_dist.training.loop import Outcome, fit
+from recsys_dist.training.tracking import Tracker
+from tests.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, SearchingTrainer, fake_config, unbroken_rows
+from tests.states import single_collectives
+
+
+def start_fit(run_dir, preempted=lambda: False, valid_rmse=(), trainer=None, **sections):
+    """One start of a run, as a later process would do it: everything anew but the run folder."""
+    collectives, folder = single_collectives(), Folder(str(run_dir))
+    config = fake_config(run_dir, **sections)
+    trainer = trainer or FakeTrainer(collectives, valid_rmse)
+    store = CheckpointStore(folder, collectives, config.checkpoint.keep)
+    tracker = Tracker(folder, config.training.epochs, is_active=True)
+    outcome = fit(trainer, store, tracker, config, collectives, preempted, store.latest())
+    return outcome, trainer
+
+
+def saved(run_dir):
+    return Folder(str(run_dir)).child("checkpoints").names()
+
+
+def logged_epochs(run_dir):
+    lines = Folder(str(run_dir)).read_bytes("metrics.jsonl").decode().splitlines()
+    return [json.loads(line)["epoch"] for line in lines]
+
+
+@pytest.mark.parametrize("asked_at", range(2 * (STEPS + 1)))
+def test_a_run_that_is_preempted_anywhere_resumes_to_the_same_state(asked_at, tmp_path):
+    asked = itertools.count()
+    outcome, _ = start_fit(tmp_path, lambda: next(asked) == asked_at, training={"epochs": 3})
+    assert outcome is Outcome.PREEMPTED
+    outcome, trainer = start_fit(tmp_path, training={"epochs": 3})
+    assert outcome is Outcome.FINISHED
+    assert torch.equal(trainer.rows, unbroken_rows(3))
+    last = find_checkpoint(Folder(str(tmp_path)))
+    assert torch.equal(last.read_rows("rows", 0, NUM_ROWS)["x"], unbroken_rows(3))
+    assert logged_epochs(tmp_path) == [1, 2, 3]
+
+
+def test_a_stop_in_every_step_still_gets_there(tmp_path):
+    for _ in range(2 * STEPS):
+        asked = itertools.count()
+        start_fit(tmp_path, lambda asked=asked: next(asked) > 0, training={"epochs": 2})
+    _, trainer = start_fit(tmp_path, training={"epochs": 2})
+    assert torch.equal(trainer.rows, unbroken_rows(2))
+
+
+def test_a_stop_in_the_last_epoch_is_a_finished_run(tmp_path):
+    outcome, _ = start_fit(tmp_path, lambda: len(saved(tmp_path)) == 1, training={"epochs": 1})
+    assert outcome is Outcome.FINISHED
+    asked = itertools.count()
+    outcome, _ = start_fit(tmp_path / "b", lambda: next(asked) == STEPS, training={"epochs": 1})
+    assert outcome is Outcome.FINISHED
+
+
+def test_a_finished_run_is_not_trained_again_but_more_epochs_go_on(tmp_path):
+    start_fit(tmp_path, training={"epochs": 2})
+    outcome, trainer = start_fit(tmp_path, training={"epochs": 2})
+    assert (outcome, trainer.trained) == (Outcome.FINISHED, 0)
+    outcome, trainer = start_fit(tmp_path, training={"epochs": 3})
+    assert (outcome, trainer.trained) == (Outcome.FINISHED, 1)
+    assert torch.equal(trainer.rows, unbroken_rows(3))
+
+
+def test_saves_when_due_and_at_the_end(tmp_path):
+    start_fit(tmp_path, training={"epochs": 5}, checkpoint={"every": 2, "keep": 9})
+    assert saved(tmp_path) == ["step-00000002", "step-00000004", "step-00000005"]
+
+
+VALID = (0.9, 0.8, 0.85, 0.82, 0.81, 0.7)
+
+
+@pytest.mark.parametrize("broken_after", [None, 1, 2, 3, 4])
+def test_patience_counts_across_a_resume_and_the_best_is_kept(broken_after, tmp_path):
+    settings = {"training": {"epochs": 6, "patience": 3}, "checkpoint": {"every": 100, "keep": 1}}
+    if broken_after:
+        asked = itertools.count(1)
+        start_fit(tmp_path, lambda: next(asked) == broken_after * (STEPS + 1), VALID, **settings)
+    outcome, trainer = start_fit(tmp_path, valid_rmse=VALID, **settings)
+    assert (outcome, trainer.epochs_done) == (Outcome.EARLY_STOPPED, 5)
+    assert saved(tmp_path) == ["step-00000002", "step-00000005"]
+    assert find_checkpoint(Folder(str(tmp_path))).step == 2
+    outcome, trainer = start_fit(tmp_path, valid_rmse=VALID, **settings)
+    assert (outcome, trainer.trained) == (Outcome.EARLY_STOPPED, 0)
+
+
+def test_what_a_search_saves_is_not_the_best_once_there_is_a_later_one(tmp_path):
+    trainer = SearchingTrainer(single_collectives(), (0.1, 0.1, 0.5, 0.4, 0.45))
+    settings = {"training": {"epochs": 5, "patience": 9}, "checkpoint": {"every": 1, "keep": 9}}
+    start_fit(tmp_path, trainer=trainer, **settings)
+    assert len(saved(tmp_path)) == 5
+    assert find_checkpoint(Folder(str(tmp_path))).step == 4
+
+
+def test_epochs_of_a_search_are_marked_as_no_candidates(tmp_path, capsys):
+    trainer = SearchingTrainer(single_collectives(), (0.1, 0.1, 0.5, 0.4))
+    start_fit(tmp_path, trainer=trainer, training={"epochs": 4}, checkpoint={"every": 3})
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record.get("searching") for record in records] == [True, True, None, None]
+    lines = capsys.readouterr().out.splitlines()
+    assert ["valid RMSE 0.1000 (search)  " in line for line in lines] == [True, True, False, False]
+
+
+def test_the_best_epoch_is_saved_where_patience_may_come_back_to_it_and_a_search_has_none(tmp_path):
+    trainer = SearchingTrainer(single_collectives(), (0.1, 0.1, 0.5, 0.6))
+    settings = {"training": {"epochs": 4, "patience": 9}, "checkpoint": {"every": 100, "keep": 9}}
+    start_fit(tmp_path, trainer=trainer, **settings)
+    assert saved(tmp_path) == ["step-00000003", "step-00000004"]
+
+
+def test_an_error_that_stays_the_same_is_no_reason_to_stop(tmp_path):
+    settings = {"training": {"epochs": 5, "patience": 2}, "checkpoint": {"every": 1, "keep": 9}}
+    outcome, _ = start_fit(tmp_path, valid_rmse=(0.5, 0.4, 0.4, 0.4, 0.4), **settings)
+    assert outcome == Outcome.FINISHED
+    assert find_checkpoint(Folder(str(tmp_path))).step == 5
+
+
+def test_without_valid_ratings_all_epochs_are_trained(tmp_path):
+    outcome, trainer = start_fit(tmp_path, training={"epochs": 4, "patience": 1})
+    assert (outcome, trainer.epochs_done) == (Outcome.FINISHED, 4)
+
+
+@pytest.mark.parametrize("squared", [math.nan, math.inf])
+def test_errors_that_are_not_finite_end_the_run_and_save_nothing(squared, tmp_path):
+    trainer = FakeTrainer(single_collectives())
+    one_epoch = trainer.train_epoch
+
+    def diverge(should_stop):
+        result = one_epoch(should_stop)
+        return EpochResult(ErrorSums(squared, 1.0, 4), {}) if trainer.epochs_done == 2 else result
+
+    trainer.train_epoch = diverge
+    with pytest.raises(TrainingError, match=r"epoch 2: the sum of squared errors is (nan|inf)"):
+        start_fit(tmp_path, trainer=trainer)
+    assert saved(tmp_path) == ["step-00000001"]
+    assert logged_epochs(tmp_path) == [1]

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests import slurm
+from tests.support import slurm
 
 REFERENCE_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -20,8 +20,8 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings
-from tests.prepared import low_rank_ratings, small_dataset, write_dataset
-from tests.ranks import run_ranks
+from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.ranks import run_ranks
 
 EPOCHS = 8
 RESUMED = ("items", "sharded", "lbfgs", "sharded tied", "sharded rowwise")

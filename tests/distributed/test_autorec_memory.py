@@ -14,8 +14,8 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.training import requirements
 from recsys_dist.training.config import AutorecSettings, TrainConfig, TrainingSettings
 from recsys_dist.training.run import run_training
-from tests.prepared import small_dataset
-from tests.ranks import run_ranks
+from tests.support.prepared import small_dataset
+from tests.support.ranks import run_ranks
 
 LIMIT = "100KB"
 GIVEN: dict[str, Any] = {"regularization": 5.0, "input_dropout": 0.0, "presence": 0.0}

@@ -13,7 +13,7 @@ import torch
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, TrainingError
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 
 ROW_RANGES = [(0, 3), (3, 3), (3, 7)]  # the second rank owns nothing
 TABLE = torch.arange(14.0).reshape(7, 2)

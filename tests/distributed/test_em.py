@@ -23,8 +23,8 @@ from recsys_dist.families.mf.training.full_factorization import FullFactorizatio
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.training.config import MfSettings
-from tests.prepared import low_rank_ratings, small_dataset, write_dataset
-from tests.ranks import run_ranks
+from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.ranks import run_ranks
 
 
 class SavedState:

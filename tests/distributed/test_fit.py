@@ -13,10 +13,10 @@ from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.loop import Outcome
-from tests.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, unbroken_rows
-from tests.prepared import small_dataset
-from tests.ranks import run_ranks
-from tests.threads import run_threads
+from tests.support.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, unbroken_rows
+from tests.support.prepared import small_dataset
+from tests.support.ranks import run_ranks
+from tests.support.threads import run_threads
 
 EPOCHS = 3
 

@@ -22,7 +22,7 @@ from recsys_dist.distributed.roll_call import explained, one_line
 from recsys_dist.distributed.shared_memory import SharedMemory
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import PeerError
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 
 FIRST_OF_TWO = World(rank=0, size=2, device=torch.device("cpu"))
 

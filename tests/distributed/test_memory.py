@@ -17,8 +17,8 @@ from recsys_dist.protocols.trainer import Trainer
 from recsys_dist.training import run
 from recsys_dist.training.config import MfSettings, TrainConfig, TrainingSettings
 from recsys_dist.training.run import build_trainer
-from tests.prepared import write_dataset
-from tests.ranks import run_ranks
+from tests.support.prepared import write_dataset
+from tests.support.ranks import run_ranks
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and sets RLIMIT_AS")
 

@@ -10,7 +10,7 @@ import torch
 
 from recsys_dist.distributed import shared_memory
 from recsys_dist.distributed.collectives import Collectives
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 
 FLOATS = 10
 Answer = tuple[torch.Tensor, torch.Tensor]

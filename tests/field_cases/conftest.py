@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.dask_processes import dask_processes
+from tests.support.dask_processes import dask_processes
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.settings.input import FileSettings
 from tests.field_cases.reading import CASES, HEADER, configure, read, sniffed
-from tests.inspect_command import inspect
+from tests.support.inspect_command import inspect
 
 ROWS = (HEADER + "".join(f"u{n % 50},i{n % 30},{n % 5 + 1}\n" for n in range(500))).encode()
 TABLE = pa.table({"user": ["a", "b"] * 50, "item": ["x"] * 100, "rating": [1.0, 2.0] * 50})

@@ -22,8 +22,8 @@ from recsys_dist import load_model
 from recsys_dist.errors import DataError
 from recsys_dist.inference.ids import IdIndex, id_array
 from recsys_dist.inference.ratings import as_ratings
-from tests.merged import mf_run, write_merged
-from tests.prepared import small_dataset
+from tests.support.merged import mf_run, write_merged
+from tests.support.prepared import small_dataset
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "field_cases" / "api"
 MISSING = "is missing"

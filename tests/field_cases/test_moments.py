@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist.dataset.dataset import Dataset
-from tests.contents import contents, rejects
 from tests.field_cases.inspected import FIELD_CASES, command, inspected, prepared, write_lines
+from tests.support.contents import contents, rejects
 
 ALL_TRAIN = ("split.kind=random", "split.test=0", "split.valid=0")
 SECOND = 1_714_644_000

@@ -22,8 +22,8 @@ from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.plain_text import printable
 from recsys_dist.storage.folder import Folder
 from tests.field_cases.commands import ASCII, DEADLINE_S, command, one_line, run, run_unread
-from tests.merged import autorec_run, mf_run, write_merged
-from tests.prepared import small_dataset
+from tests.support.merged import autorec_run, mf_run, write_merged
+from tests.support.prepared import small_dataset
 
 RATINGS = "user,item,rating\n" + "".join(f"u{n % 7},i{n % 11},{1 + n % 5}\n" for n in range(77))
 

@@ -16,7 +16,7 @@ from recsys_dist.errors import DataError
 from recsys_dist.preparation.parsing.titles import find_titles_files
 from recsys_dist.preparation.settings.input import ItemsSettings
 from tests.field_cases.reading import CASES, HEADER, configure, read, sniffed
-from tests.inspect_command import cells, inspect
+from tests.support.inspect_command import cells, inspect
 
 ROWS = [("u1", "a", 1.0), ("u2", "b", 2.0)]
 FULL = f"{HEADER}u1,a,1\nu2,b,2\n"

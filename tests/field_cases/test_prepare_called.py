@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from recsys_dist.process.spawning import without_main_program
-from tests.prepared import small_dataset
+from tests.support.prepared import small_dataset
 
 PREPARE = """
 import json, sys, threading

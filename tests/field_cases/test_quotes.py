@@ -14,9 +14,9 @@ from recsys_dist.preparation.parsing.quoted_line import split_quoted
 from recsys_dist.preparation.parsing.quotes import misquoted
 from recsys_dist.preparation.parsing.rejects import Reason
 from recsys_dist.preparation.settings.input import InputSettings
-from tests.contents import contents
 from tests.field_cases.inspected import FIELD_CASES, command, inspected, parsed, write_lines
-from tests.quoted import fields_of
+from tests.support.contents import contents
+from tests.support.quoted import fields_of
 
 STRAY, OPEN, ESCAPE = (reason.label for reason in (Reason.STRAY_QUOTE, Reason.QUOTE, Reason.ESCAPE))
 BACKSLASH = {"separator": ";", "escape": "\\"}

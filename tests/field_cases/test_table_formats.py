@@ -14,7 +14,7 @@ from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.settings.input import FileSettings
 from tests.field_cases.reading import CASES, configure, read, sniffed
-from tests.inspect_command import inspect
+from tests.support.inspect_command import inspect
 
 LOGS = {
     "a Delta table": ("_delta_log/00000000000000000000.json", "part-0.parquet"),

@@ -9,7 +9,7 @@ from recsys_dist.dataset.dataset import SIDES, Dataset
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig
-from tests.contents import contents, rejects
+from tests.support.contents import contents, rejects
 
 NAMED = {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}
 HEADER = "user,item,rating,timestamp\n"

@@ -13,7 +13,7 @@ import yaml
 
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.training.config import TrainConfig
-from tests.job_commands import REPOSITORY, check_command
+from tests.support.job_commands import REPOSITORY, check_command
 
 DOCKERFILE = REPOSITORY / "docker" / "Dockerfile"
 

@@ -23,8 +23,8 @@ from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.parity import AUTOREC_TOLERANCE, ParityRun
 from recsys_dist.training.run import train
-from tests.hosts import REPOSITORY, Hosts, connected_hosts, why_unavailable
-from tests.prepared import small_dataset
+from tests.support.hosts import REPOSITORY, Hosts, connected_hosts, why_unavailable
+from tests.support.prepared import small_dataset
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow, pytest.mark.timeout(600)]
 

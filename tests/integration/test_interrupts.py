@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from recsys_dist.process.preemption import SAME_PRESS_S
-from tests.job_commands import REPOSITORY
-from tests.prepared import low_rank_ratings, small_dataset
+from tests.support.job_commands import REPOSITORY
+from tests.support.prepared import low_rank_ratings, small_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.job_commands import REPOSITORY
+from tests.support.job_commands import REPOSITORY
 
 DEADLINE_S = 60.0
 PYTHON = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.job_commands import REPOSITORY, check_command
+from tests.support.job_commands import REPOSITORY, check_command
 
 FOLDER = REPOSITORY / "launch" / "k8s"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -21,8 +21,8 @@ from recsys_dist.evaluation.evaluate import evaluate
 from recsys_dist.merge import merge
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
-from tests.job_commands import REPOSITORY
-from tests.prepared import low_rank_ratings, small_dataset
+from tests.support.job_commands import REPOSITORY
+from tests.support.prepared import low_rank_ratings, small_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -27,11 +27,11 @@ from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import run_training, train
-from tests.dask_processes import dask_processes
 from tests.field_cases.reading import configure, read
-from tests.object_store import ObjectStore, running_store
-from tests.prepared import low_rank_ratings, small_dataset
-from tests.ranks import run_ranks
+from tests.support.dask_processes import dask_processes
+from tests.support.object_store import ObjectStore, running_store
+from tests.support.prepared import low_rank_ratings, small_dataset
+from tests.support.ranks import run_ranks
 
 s3fs = pytest.importorskip("s3fs", reason="needs the extra s3")
 pytest.importorskip("moto.server", reason="needs moto[server], of the extra dev")

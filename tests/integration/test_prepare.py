@@ -23,7 +23,7 @@ from recsys_dist.preparation.cluster import cluster
 from recsys_dist.preparation.collection import default_shards
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig
-from tests.contents import contents, digests, rejects
+from tests.support.contents import contents, digests, rejects
 
 HEADER = "user,item,rating,timestamp\n"
 NAMED = {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}

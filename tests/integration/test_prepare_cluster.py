@@ -15,7 +15,7 @@ from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.preparation.cluster.cluster import open_cluster
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import ClusterSettings, PrepareConfig
-from tests.dask_processes import dask_processes
+from tests.support.dask_processes import dask_processes
 
 DATA = Path("tests/data/movietweetings")
 LISTENING = "0A"

@@ -14,9 +14,9 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig
-from tests.contents import contents, digests, rejects
 from tests.field_cases.reading import CASES, COLUMNS
-from tests.inspect_command import inspect
+from tests.support.contents import contents, digests, rejects
+from tests.support.inspect_command import inspect
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from recsys_dist.config import load_settings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig
-from tests.contents import contents, digests
+from tests.support.contents import contents, digests
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from recsys_dist.cli import main
 from recsys_dist.dataset.dataset import Dataset
-from tests.contents import contents
+from tests.support.contents import contents
 
 ROWS = [(f"{n // 20 + 1}", f"{n * 7919 % 3000 + 1}", n % 5 + 1.0, 86_400 * (13_000 + n // 10)) for n in range(400)]
 

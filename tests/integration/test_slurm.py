@@ -13,9 +13,9 @@ from recsys_dist.config import load_settings
 from recsys_dist.errors import BrokenOffError
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig
-from tests.job_commands import REPOSITORY
-from tests.prepared import small_dataset
-from tests.slurm import SlurmCluster
+from tests.support.job_commands import REPOSITORY
+from tests.support.prepared import small_dataset
+from tests.support.slurm import SlurmCluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(600)]
 

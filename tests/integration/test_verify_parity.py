@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.job_commands import REPOSITORY
-from tests.prepared import small_dataset
+from tests.support.job_commands import REPOSITORY
+from tests.support.prepared import small_dataset
 
 pytestmark = pytest.mark.slow
 

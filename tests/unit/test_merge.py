@@ -23,8 +23,8 @@ from recsys_dist.model_folder import tables
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.model_folder.tables import Table, TableWriter
 from recsys_dist.storage.folder import Folder
-from tests.merged import PRECISION_DOF, SavedRun, autorec_run, mf_run, train_matrix, write_merged
-from tests.prepared import small_dataset
+from tests.support.merged import PRECISION_DOF, SavedRun, autorec_run, mf_run, train_matrix, write_merged
+from tests.support.prepared import small_dataset
 
 
 @pytest.fixture(scope="module")

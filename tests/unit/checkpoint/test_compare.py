@@ -15,8 +15,8 @@ from recsys_dist.checkpoint.compare import Difference, content_digests, find_dif
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.storage.folder import Folder
-from tests.states import single_collectives, state_of_rank, whole_tables
-from tests.threads import run_threads
+from tests.support.states import single_collectives, state_of_rank, whole_tables
+from tests.support.threads import run_threads
 
 SEARCH = {"phase": "done", "error": 2.0, "best": {"penalty": 1.5, "tried": 3}}
 VALUES: dict[str, Any] = {"search": SEARCH, "noise": 0.1 + 0.2, "prior": [[1.0, 2.0], [3.0, 4.0]], "epoch": 3}

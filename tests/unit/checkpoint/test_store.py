@@ -15,8 +15,8 @@ from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.storage.folder import Folder
-from tests.ranks import run_ranks
-from tests.states import same_tensors, single_collectives, state_of_rank, whole_tables
+from tests.support.ranks import run_ranks
+from tests.support.states import same_tensors, single_collectives, state_of_rank, whole_tables
 
 
 def open_store(run_dir, keep=2):

@@ -21,8 +21,8 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError, PeerError, TrainingError
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.inference.model import load_model
-from tests.merged import mf_run, write_merged
-from tests.prepared import small_dataset, write_dataset
+from tests.support.merged import mf_run, write_merged
+from tests.support.prepared import small_dataset, write_dataset
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -10,8 +10,8 @@ import pytest
 
 from recsys_dist.cli.show.dataset import print_manifest
 from recsys_dist.dataset.dataset import MANIFEST, Dataset, RowCounts
-from tests.inspect_command import cells, inspect
-from tests.prepared import small_dataset
+from tests.support.inspect_command import cells, inspect
+from tests.support.prepared import small_dataset
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tests.inspect_command import cells, inspect
-from tests.prepared import small_dataset
+from tests.support.inspect_command import cells, inspect
+from tests.support.prepared import small_dataset
 
 ROWS = "userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n2,1029,3.0,1260759179\n2,31,x,1260759179\n"
 

@@ -6,8 +6,8 @@ import pytest
 
 from recsys_dist import load_model
 from recsys_dist.cli import main
-from tests.merged import autorec_run, mf_run, write_merged
-from tests.prepared import small_dataset
+from tests.support.merged import autorec_run, mf_run, write_merged
+from tests.support.prepared import small_dataset
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

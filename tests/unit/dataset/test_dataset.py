@@ -15,7 +15,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.hashed_file import read_hashed, write_hashed
 from recsys_dist.errors import DataError
 from recsys_dist.storage.folder import Folder
-from tests.prepared import small_dataset
+from tests.support.prepared import small_dataset
 
 READERS: dict[str, tuple[str, Callable[[Dataset], Any]]] = {
     "ids": ("users.parquet", lambda dataset: dataset.ids("users")),

@@ -22,7 +22,7 @@ from recsys_dist.dataset.loader import (
     step_slice,
     take_rows,
 )
-from tests.prepared import small_dataset
+from tests.support.prepared import small_dataset
 
 
 def make_shards(rows: list[int]) -> list[Shard]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from recsys_dist.evaluation.baselines import BiasModel, mean_rating
-from tests.merged import train_matrix
-from tests.prepared import small_dataset
+from tests.support.merged import train_matrix
+from tests.support.prepared import small_dataset
 
 
 def test_users_of_all_shards_are_fitted_alike_and_unknown_ones_get_the_mean(tmp_path):

@@ -13,8 +13,8 @@ from recsys_dist import load_model
 from recsys_dist.errors import CheckpointError, ConfigError, DataError
 from recsys_dist.evaluation.baselines import BiasModel
 from recsys_dist.evaluation.evaluate import evaluate, write_report
-from tests.merged import autorec_run, mf_run, train_matrix, write_merged
-from tests.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.merged import autorec_run, mf_run, train_matrix, write_merged
+from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 
 BASELINES = ("global_mean", "user_item_bias")
 

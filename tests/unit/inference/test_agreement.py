@@ -14,8 +14,8 @@ from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.inference.order import RANKINGS
 from recsys_dist.protocols.trainer import Trainer
 from recsys_dist.training.config import AutorecSettings, MfSettings
-from tests.merged import SavedRun, mf_run, write_merged
-from tests.prepared import small_dataset
+from tests.support.merged import SavedRun, mf_run, write_merged
+from tests.support.prepared import small_dataset
 
 SETTINGS = {
     "mf full": MfSettings(kind="mf", factors=3, constrained="none", noise="shared"),

@@ -15,8 +15,8 @@ import pytest
 from recsys_dist import load_model
 from recsys_dist.errors import CheckpointError, ConfigError, DataError
 from recsys_dist.inference.ids import IdIndex
-from tests.merged import SavedRun, autorec_run, mf_run, write_merged
-from tests.prepared import small_dataset, write_dataset
+from tests.support.merged import SavedRun, autorec_run, mf_run, write_merged
+from tests.support.prepared import small_dataset, write_dataset
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from recsys_dist.families.mf.serving import uncertainty
 from recsys_dist.inference import order, top
 from recsys_dist.inference.order import Order, scorer
 from recsys_dist.inference.recommend import known_users
-from tests.merged import NOISE_VARIANCE, mf_run, write_merged
-from tests.prepared import small_dataset
+from tests.support.merged import NOISE_VARIANCE, mf_run, write_merged
+from tests.support.prepared import small_dataset
 
 
 @pytest.fixture(scope="module")

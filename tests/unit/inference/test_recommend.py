@@ -15,8 +15,8 @@ from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.inference import top
 from recsys_dist.inference.lists import write_lists
 from recsys_dist.inference.top import top_items
-from tests.merged import autorec_run, mf_run, train_matrix, write_merged
-from tests.prepared import small_dataset, write_dataset
+from tests.support.merged import autorec_run, mf_run, train_matrix, write_merged
+from tests.support.prepared import small_dataset, write_dataset
 
 
 @pytest.fixture(scope="module")

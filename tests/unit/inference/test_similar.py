@@ -7,8 +7,8 @@ import pytest
 
 from recsys_dist import load_model
 from recsys_dist.errors import ConfigError, DataError
-from tests.merged import autorec_run, mf_run, write_merged
-from tests.prepared import write_dataset
+from tests.support.merged import autorec_run, mf_run, write_merged
+from tests.support.prepared import write_dataset
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from recsys_dist.merge import merge
 from recsys_dist.report.report import write_report
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
-from tests.prepared import small_dataset
+from tests.support.prepared import small_dataset
 from tests.unit.report.html_page import Page
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from recsys_dist.storage.arrow import own_memory, read_parquet
-from tests.merged import mf_run, write_merged
-from tests.prepared import small_dataset
+from tests.support.merged import mf_run, write_merged
+from tests.support.prepared import small_dataset
 
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 READ_EVERYTHING = """

@@ -13,8 +13,8 @@ from recsys_dist.protocols.trainer import EpochResult
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.loop import Outcome, fit
 from recsys_dist.training.tracking import Tracker
-from tests.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, SearchingTrainer, fake_config, unbroken_rows
-from tests.states import single_collectives
+from tests.support.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, SearchingTrainer, fake_config, unbroken_rows
+from tests.support.states import single_collectives
 
 
 def start_fit(run_dir, preempted=lambda: False, valid_rmse=(), trainer=None, **sections):

@@ -18,9 +18,9 @@ from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.loop import Outcome
 from recsys_dist.training.run_folder import RunLock
-from tests.fake_trainer import FakeTrainer, SearchingTrainer, fake_config
-from tests.prepared import low_rank_ratings, small_dataset, write_dataset
-from tests.states import single_collectives
+from tests.support.fake_trainer import FakeTrainer, SearchingTrainer, fake_config
+from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.states import single_collectives
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.config import AutorecSettings, TrainConfig
 from recsys_dist.training.warm_start import AutorecStart, warm_start
-from tests.prepared import low_rank_ratings, write_dataset
-from tests.states import single_collectives
+from tests.support.prepared import low_rank_ratings, write_dataset
+from tests.support.states import single_collectives
 
 KNOWN = (100, 50)
 

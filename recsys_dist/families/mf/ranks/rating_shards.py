@@ -1,7 +1,7 @@
 """The ratings of matrix factorization in training: one canonical user shard at a time, on the run's device.
 
-Some train ratings may be held back for a while, to judge by them (see families/mf/training/search.py). Which ones depends on the
-seed and the shard alone, never on ranks.
+Some train ratings may be held back for a while, to judge by them (see families/mf/training/search.py). Which ones
+depends on the seed and the shard alone, never on ranks.
 """
 
 from __future__ import annotations

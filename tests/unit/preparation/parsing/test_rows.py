@@ -15,7 +15,7 @@ from recsys_dist.preparation.parsing.rejects import Reason
 from recsys_dist.preparation.parsing.rows import parse_text
 from recsys_dist.preparation.settings.input import FileSettings, InputSettings, RatingColumns
 from recsys_dist.preparation.settings.prepare import RatingRules
-from tests.quoted import fields_of
+from tests.support.quoted import fields_of
 
 RULES = RatingRules(min=0.5, max=5)
 POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}

@@ -11,7 +11,7 @@ from recsys_dist.report.dataset import dataset_figures
 from recsys_dist.report.dataset.dataset_overview import DatasetOverview
 from recsys_dist.report.dataset.rating_counts import NUM_STEPS, RatingCounts
 from recsys_dist.report.report import write_dataset_page
-from tests.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.unit.report.html_page import Page
 
 

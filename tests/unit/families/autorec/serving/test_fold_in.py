@@ -17,7 +17,7 @@ from recsys_dist.families.mf.em.layout import Layout
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.training.config import MfSettings
-from tests.merged import (
+from tests.support.merged import (
     NOISE_VARIANCE,
     PRECISION_DOF,
     SavedRun,
@@ -26,7 +26,7 @@ from tests.merged import (
     train_matrix,
     write_merged,
 )
-from tests.prepared import small_dataset
+from tests.support.prepared import small_dataset
 
 CPU = torch.device("cpu")
 PLAIN = {"kind": "mf", "factors": 3, "constrained": "none", "noise": "shared", "constrained_regularization": 2.0}

@@ -14,7 +14,7 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.training import bfloat16
 from recsys_dist.training.config import AutorecSettings, TrainConfig, TrainingSettings
 from recsys_dist.training.run import Outcome, run_training
-from tests.prepared import small_dataset
+from tests.support.prepared import small_dataset
 
 
 @pytest.mark.parametrize("has_it", [True, False])

@@ -19,7 +19,7 @@ from recsys_dist.evaluation.baselines import BiasModel
 from recsys_dist.families.autorec.training import optimizer as optimizer_module
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from recsys_dist.training.config import AutorecSettings
-from tests.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 
 EPOCHS = 6
 

@@ -9,7 +9,7 @@ from recsys_dist.config import load_settings
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.training.config import TrainConfig
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def check_command(command: Sequence[str]) -> PrepareConfig | TrainConfig | None:

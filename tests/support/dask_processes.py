@@ -45,7 +45,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     stream = stack.enter_context(log.open("wb"))
     command = [sys.executable, "-m", f"distributed.cli.{module}", *options]
-    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), **environment}
+    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
     process = subprocess.Popen(command, stdout=stream, stderr=stream, env=variables)
     stack.callback(process.wait)
     stack.callback(process.kill)

@@ -1,9 +1,9 @@
 """Measure the figures that the README quotes, by the commands that a user types. Not a test: it asserts nothing.
 
-    python tests/benchmarks/figures.py ml1m    WORK_DIR    accuracy of both models, seconds an epoch
-    python tests/benchmarks/figures.py large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory
-    python tests/benchmarks/figures.py ranks   WORK_DIR    test RMSE on 1, 2 and 4 ranks
-    python tests/benchmarks/figures.py resume  WORK_DIR    interrupted and resumed against unbroken, by hash
+    python benchmarks/figures.py ml1m    WORK_DIR    accuracy of both models, seconds an epoch
+    python benchmarks/figures.py large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory
+    python benchmarks/figures.py ranks   WORK_DIR    test RMSE on 1, 2 and 4 ranks
+    python benchmarks/figures.py resume  WORK_DIR    interrupted and resumed against unbroken, by hash
 
 The rating files are read from ../shared beside the checkout; `--data` names another folder with ml-1m/ in it, and
 `--generator` another make_ratings.py. Timings are wall-clock: run it on a machine that does nothing else.
@@ -30,7 +30,7 @@ import psutil
 import recsys_dist
 from recsys_dist.dataset.dataset import Dataset
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PLAIN = ["model.factors=16", "model.constrained=none", "model.noise=shared"]
 """Settings of the plain matrix factorization, for figures of speed."""

@@ -1,6 +1,6 @@
 """Training beside busy cores: one process with torch's default threads against two ranks of one thread each.
 
-    python -m tests.benchmarks.busy DATASET --loaded 4
+    python -m benchmarks.busy DATASET --loaded 4
 
 Times the whole command, the two in turns, and prints the seconds of each and the ratio of their medians. Exit code
 1 where it is above 1.5.
@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.exits import loaded
-from tests.benchmarks.figures import BIN, ROOT, run
+from benchmarks.exits import loaded
+from benchmarks.figures import BIN, ROOT, run
 
 LARGEST_RATIO = 1.5
 

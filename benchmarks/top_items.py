@@ -1,6 +1,6 @@
 """The ten best items of every user, by this program and by implicit from the same factors. It asserts nothing.
 
-    python tests/benchmarks/top_items.py WORK_DIR MODEL ... [--runs 3]
+    python benchmarks/top_items.py WORK_DIR MODEL ... [--runs 3]
 
 MODEL is a folder that `recsys-dist merge` has written, of either kind of model. implicit scores by the product of
 two vectors alone, so a bias becomes one entry more. Both leave out what a user has rated, in float32 on all cores,

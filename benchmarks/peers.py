@@ -1,6 +1,6 @@
 """Train other programs and this one on the same ratings, on one machine, in one go. It asserts nothing.
 
-    python tests/benchmarks/peers.py WORK_DIR [--opponents libmf,surprise,cmfrec,spark] [--runs 3] [--data ml-1m]
+    python benchmarks/peers.py WORK_DIR [--opponents libmf,surprise,cmfrec,spark] [--runs 3] [--data ml-1m]
 
 Every program trains on the train ratings of one prepared dataset and is scored on its test split by the global
 RMSE: over all test pairs, predictions clipped to the rating range, the train mean where a program predicts none.

@@ -1,6 +1,6 @@
 """Accuracy on MovieLens by a shipped configuration, with no setting given. It asserts nothing.
 
-    python tests/benchmarks/accuracy.py WORK_DIR [--config mf] [--runs 3] [--sets ml-1m,ml-100k] [--seeds 0,1]
+    python benchmarks/accuracy.py WORK_DIR [--config mf] [--runs 3] [--sets ml-1m,ml-100k] [--seeds 0,1]
 
     ml-1m      random 90/10, one split for each seed, which is the seed of the training too
     ml-100k    the fixed folds: trained on uN.base and tested on uN.test, the training with seed 0

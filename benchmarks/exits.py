@@ -1,6 +1,6 @@
 """How processes end: every command and the Python example, run many times beside loaded cores.
 
-    python -m tests.benchmarks.exits --runs 300
+    python -m benchmarks.exits --runs 300
 
 Prints for each program how often it ended with which exit code; exit code 1 where one was not as expected.
 """

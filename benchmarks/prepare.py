@@ -1,8 +1,8 @@
 """Preparation beside DuckDB, as ratings grow, and under worker kills. It asserts nothing.
 
-    python tests/benchmarks/prepare.py duckdb WORK_DIR [--runs 3]     27 million ratings from CSV and Parquet
-    python tests/benchmarks/prepare.py growth WORK_DIR [--ratings 27,270] [--runs 1]
-    python tests/benchmarks/prepare.py kills  WORK_DIR [--kills 20] [--preparations 5]   at random moments
+    python benchmarks/prepare.py duckdb WORK_DIR [--runs 3]     27 million ratings from CSV and Parquet
+    python benchmarks/prepare.py growth WORK_DIR [--ratings 27,270] [--runs 1]
+    python benchmarks/prepare.py kills  WORK_DIR [--kills 20] [--preparations 5]   at random moments
 
 `duckdb` sets `recsys-dist prepare` with 2 local workers beside DuckDB with 2 threads, in turns, on the same file:
 DuckDB reads it, numbers users and items, sorts by both and writes Parquet partitioned into as many shards. It is

@@ -1,8 +1,8 @@
 """Train beyond the memory of one rank, under a hard limit on its address space. Not a test: it asserts nothing.
 
-    python tests/benchmarks/memory.py items   WORK_DIR    two million items on 4 ranks
-    python tests/benchmarks/memory.py ratings WORK_DIR    train ratings of four times the memory allowed, 2 ranks
-    python tests/benchmarks/memory.py columns WORK_DIR    AutoRec with two million columns on 4 ranks
+    python benchmarks/memory.py items   WORK_DIR    two million items on 4 ranks
+    python benchmarks/memory.py ratings WORK_DIR    train ratings of four times the memory allowed, 2 ranks
+    python benchmarks/memory.py columns WORK_DIR    AutoRec with two million columns on 4 ranks
 
 The limit is RLIMIT_AS, which the kernel keeps for each process: an allocation past it fails. Python, torch and
 their threads reserve more address space than they use, so the limit is the peak of the same command on next to no
@@ -34,7 +34,7 @@ from recsys_dist.families.autorec.training.shares import parameter_bytes
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import AutorecSettings
-from tests.prepared import low_rank_ratings, write_dataset
+from tests.support.prepared import low_rank_ratings, write_dataset
 
 MIB = 2**20
 ROOM = 1536 * MIB

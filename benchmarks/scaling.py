@@ -1,6 +1,6 @@
 """Cost of matrix factorization as ratings grow, and what a second rank brings. It asserts nothing.
 
-    python tests/benchmarks/scaling.py WORK_DIR [--ratings 1,3,10,30,100] [--ranks 2] [--runs 3] [--efficiency]
+    python benchmarks/scaling.py WORK_DIR [--ratings 1,3,10,30,100] [--ranks 2] [--runs 3] [--efficiency]
 
 Ratings are synthetic, in millions, about 100 by each user. Only users grow: the items are the same at every size,
 so that their popularity and what a user rates keep their distributions. Were the items to grow in proportion, the

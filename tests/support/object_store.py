@@ -150,7 +150,7 @@ class ObjectStore:
 @contextlib.contextmanager
 def running_store() -> Iterator[ObjectStore]:
     """A store in a process of its own, which ends with the block."""
-    command = [sys.executable, "-m", "tests.object_store"]
+    command = [sys.executable, "-m", "tests.support.object_store"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:

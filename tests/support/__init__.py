@@ -1,0 +1,1 @@
+"""What tests are made with: small datasets, known runs, ranks, servers."""

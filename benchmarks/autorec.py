@@ -37,11 +37,11 @@ from torch import nn
 
 from recsys_dist.families.autorec.network.hidden_layers import Layer, hidden_units, initial_layer
 from recsys_dist.families.autorec.network.network import Autorec, Baseline, Batch, InputForm, OutputLink, RowFacts
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.bfloat16 import has_bfloat16
 from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.kernels.sampled import ColumnProduct, Pattern
 from recsys_dist.kernels.sparse import Csr
-from recsys_dist.training.config import AutorecSettings
 from recsys_dist.training.memory import keep_freed_memory
 
 CPU = torch.device("cpu")

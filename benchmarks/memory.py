@@ -30,10 +30,10 @@ from figures import PLAIN, ROOT, epoch_seconds, evaluate, training_command
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
 from recsys_dist.checkpoint.compare import content_digests, find_differences
 from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.shares import parameter_bytes
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.config import AutorecSettings
 from tests.support.prepared import low_rank_ratings, write_dataset
 
 MIB = 2**20

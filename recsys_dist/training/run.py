@@ -22,16 +22,18 @@ from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.bfloat16 import require_bfloat16
 from recsys_dist.families.autorec.training.requirements import require_room
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.model_folder.folder import MODEL_FILE
 from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.process.threads import NUM_THREADS, free_cores
 from recsys_dist.protocols.trainer import Trainer
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig, result_settings
+from recsys_dist.training.config import TrainConfig, result_settings
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.loop import Outcome, fit
 from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory

@@ -20,10 +20,12 @@ from recsys_dist.checkpoint.checkpoint import Checkpoint, find_checkpoint
 from recsys_dist.config import parse_settings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import AutorecSearch
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
+from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 
 FREE: dict[str, set[str]] = {

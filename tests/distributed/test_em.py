@@ -18,11 +18,11 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS, DiagonalFactorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import EmTrainer
-from recsys_dist.training.config import MfSettings
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.support.ranks import run_ranks
 

@@ -13,9 +13,10 @@ import pytest
 
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.protocols.trainer import Trainer
 from recsys_dist.training import run
-from recsys_dist.training.config import MfSettings, TrainConfig, TrainingSettings
+from recsys_dist.training.config import TrainConfig, TrainingSettings
 from recsys_dist.training.run import build_trainer
 from tests.support.prepared import write_dataset
 from tests.support.ranks import run_ranks

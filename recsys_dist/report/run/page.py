@@ -8,11 +8,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.report.run.evaluation import Evaluation
 from recsys_dist.report.run.figures import learning_curves, speed
 from recsys_dist.report.run.run_record import RunRecord, Status
 from recsys_dist.report.templates import fill
-from recsys_dist.training.config import AutorecSettings, MfSettings, TrainConfig
+from recsys_dist.training.config import TrainConfig
 
 TEMPLATE = "page.html.jinja"
 OUTCOMES = {

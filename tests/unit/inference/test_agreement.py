@@ -9,11 +9,12 @@ from recsys_dist import load_model
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.evaluation.evaluate import evaluate
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.inference.order import RANKINGS
 from recsys_dist.protocols.trainer import Trainer
-from recsys_dist.training.config import AutorecSettings, MfSettings
 from tests.support.merged import SavedRun, mf_run, write_merged
 from tests.support.prepared import small_dataset
 

@@ -10,10 +10,11 @@ import torch
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import AutorecSearch, Choice, first_choice
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
-from recsys_dist.training.config import AutorecSettings, TrainConfig
+from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.warm_start import AutorecStart, warm_start
 from tests.support.prepared import low_rank_ratings, write_dataset
 from tests.support.states import single_collectives

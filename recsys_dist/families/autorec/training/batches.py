@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from recsys_dist.dataset.loader import RowBatch, RowLoader
 from recsys_dist.families.autorec.network.network import Baseline, Batch, RowFacts
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import Choice
 from recsys_dist.kernels.keyed_random import keyed_mask
 from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
-from recsys_dist.training.config import AutorecSettings
 
 INPUT_STREAM, HIDDEN_STREAM = 2, 3
 """Beside seed and epoch, so that the draws differ from each other and from all else that is drawn."""

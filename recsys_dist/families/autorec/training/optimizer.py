@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from recsys_dist.families.autorec.network.network import Autorec
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.lbfgs import Lbfgs
 from recsys_dist.families.autorec.training.rowwise_rmsprop import rowwise_rmsprop_
 from recsys_dist.kernels.sampled import ColumnProduct
-from recsys_dist.training.config import AutorecSettings
 
 ADAM_MOMENTS = ("exp_avg", "exp_avg_sq")
 BLOCK_FLOATS = 1 << 19

@@ -16,11 +16,11 @@ from recsys_dist.dataset.dataset import Dataset, shards_across
 from recsys_dist.dataset.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.autorec.network.network import Baseline, InputForm, RowFacts
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.baseline import fit_biases
 from recsys_dist.families.autorec.training.shares import Shares
 from recsys_dist.families.tuning_holdout import HeldBack, share_to_hold_back
 from recsys_dist.kernels.sparse import Csr
-from recsys_dist.training.config import AutorecSettings
 
 CHUNK_ROWS = 4096
 CHUNK_RATINGS = 1 << 19

@@ -15,12 +15,12 @@ from typing import NamedTuple
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.optimizer import steps_by_blocks
 from recsys_dist.families.autorec.training.search import AutorecSearch
 from recsys_dist.families.autorec.training.shares import Shares, layer_bytes, parameter_bytes
 from recsys_dist.families.tuning_holdout import can_judge
 from recsys_dist.process.free_memory import free_bytes
-from recsys_dist.training.config import AutorecSettings
 
 
 class Room(NamedTuple):

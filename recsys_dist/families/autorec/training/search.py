@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from recsys_dist.errors import CheckpointError
-from recsys_dist.training.config import AutorecSettings
+from recsys_dist.families.autorec.settings import AutorecSettings
 
 FIRST_REGULARIZATION = 200.0
 REGULARIZATION_STEP = 2.0

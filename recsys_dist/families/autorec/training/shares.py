@@ -28,7 +28,7 @@ import numpy as np
 
 from recsys_dist.dataset.dataset import Dataset, Shard, Side, row_ranges, share_shards
 from recsys_dist.dataset.loader import num_steps, other_side
-from recsys_dist.training.config import AutorecSettings
+from recsys_dist.families.autorec.settings import AutorecSettings
 
 FLOAT_BYTES = 4
 COLUMN_COST = 3

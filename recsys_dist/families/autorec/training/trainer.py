@@ -29,6 +29,7 @@ from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
 from recsys_dist.distributed.data_parallel import backward, replicate, without_averaging
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.families.autorec.network.network import Autorec, Batch, ColumnExchange, OutputLink
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.batches import AutorecBatches
 from recsys_dist.families.autorec.training.errors import error_sums, prediction_errors
 from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
@@ -39,7 +40,6 @@ from recsys_dist.families.autorec.training.state_tables import OPTIMIZER, Autore
 from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
-from recsys_dist.training.config import AutorecSettings
 
 WARM_UP = 0.1
 SEARCH_RATINGS = 6_000_000

@@ -28,12 +28,12 @@ from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.exchange import Exchange, Shards
 from recsys_dist.families.mf.ranks.item_partition import ItemPartition
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.search import Form
 from recsys_dist.families.mf.training.side import Side
 from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.sparse import Tables
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.training.config import MfSettings
 
 INITIAL_STD = 0.1
 INITIAL_VARIANCE = 0.2

@@ -23,7 +23,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from recsys_dist.errors import CheckpointError
-from recsys_dist.training.config import MfSettings
+from recsys_dist.families.mf.settings import MfSettings
 
 Constrained = Literal["none", "users", "items", "both"]
 Noise = Literal["shared", "users", "both"]

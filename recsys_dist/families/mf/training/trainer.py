@@ -22,6 +22,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, TRAVEL_SHARE, ItemPartition, travel_bytes
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
@@ -29,7 +30,6 @@ from recsys_dist.families.mf.training.side import Side
 from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
-from recsys_dist.training.config import MfSettings
 
 WARM_UP_RATINGS, WARM_UP_STRIDE, WARM_UP_ROUNDS = 4_000_000, 4, 3
 """Data of so many ratings starts with rounds over every fourth shard, in which the first factors take shape."""

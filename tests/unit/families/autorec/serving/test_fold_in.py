@@ -15,8 +15,8 @@ from recsys_dist.errors import DataError
 from recsys_dist.families.mf.em import e_step
 from recsys_dist.families.mf.em.layout import Layout
 from recsys_dist.families.mf.em.prior import Prior
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.trainer import EmTrainer
-from recsys_dist.training.config import MfSettings
 from tests.support.merged import (
     NOISE_VARIANCE,
     PRECISION_DOF,

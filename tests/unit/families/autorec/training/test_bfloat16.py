@@ -11,8 +11,9 @@ import torch
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training import bfloat16
-from recsys_dist.training.config import AutorecSettings, TrainConfig, TrainingSettings
+from recsys_dist.training.config import TrainConfig, TrainingSettings
 from recsys_dist.training.run import Outcome, run_training
 from tests.support.prepared import small_dataset
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from recsys_dist.errors import CheckpointError
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import (
     FULL_BATCH_EPOCHS,
     SEARCH_SHARE,
@@ -18,7 +19,6 @@ from recsys_dist.families.autorec.training.search import (
     leaves_open,
     obstacle,
 )
-from recsys_dist.training.config import AutorecSettings
 
 EPOCHS = 100
 

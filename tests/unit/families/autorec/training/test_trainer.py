@@ -16,9 +16,9 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
 from recsys_dist.evaluation.baselines import BiasModel
+from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training import optimizer as optimizer_module
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
-from recsys_dist.training.config import AutorecSettings
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 
 EPOCHS = 6

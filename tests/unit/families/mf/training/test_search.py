@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from recsys_dist.errors import CheckpointError
+from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, TRIAL_EPOCHS, Form, Search
-from recsys_dist.training.config import MfSettings
 
 PLAIN = Form(constrained="none", regularization=2.0, noise="shared")
 

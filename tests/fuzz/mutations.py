@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def _change_tree(tree: Any, rng: np.random.Generator) -> None:
     if rng.random() < 0.2:
         del parent[key]
     else:
-        parent[key] = VALUES[rng.integers(len(VALUES))]
+        parent[key] = deepcopy(VALUES[rng.integers(len(VALUES))])
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:

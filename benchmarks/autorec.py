@@ -35,14 +35,16 @@ import torch
 from scipy import sparse
 from torch import nn
 
+from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowFacts
 from recsys_dist.families.autorec.network.hidden_layers import Layer, hidden_units, initial_layer
-from recsys_dist.families.autorec.network.network import Autorec, Baseline, Batch, InputForm, OutputLink, RowFacts
+from recsys_dist.families.autorec.network.network import Autorec, Batch
 from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.training.bfloat16 import has_bfloat16
 from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
+from recsys_dist.families.autorec.training.requirements import has_bfloat16
+from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.kernels.sampled import ColumnProduct, Pattern
 from recsys_dist.kernels.sparse import Csr
-from recsys_dist.training.memory import keep_freed_memory
+from recsys_dist.process.heap import keep_freed_memory
 
 CPU = torch.device("cpu")
 ROWS, HIDDEN, LEARNING_RATE = 1024, 500, 1e-3

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from recsys_dist.kernels.symmetric import spd_solve
-from recsys_dist.training.memory import keep_freed_memory
+from recsys_dist.process.heap import keep_freed_memory
 
 ORDERS = (9, 17, 33, 65, 129, 257)
 LEAST_BATCH = 64

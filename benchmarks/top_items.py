@@ -27,7 +27,7 @@ from figures import run
 from recsys_dist.inference.all_users import write_all_lists
 from recsys_dist.inference.model import Model, load_model
 from recsys_dist.inference.order import Order
-from recsys_dist.training.memory import keep_freed_memory
+from recsys_dist.process.heap import keep_freed_memory
 
 NUM_ITEMS = 10
 IMPLICIT = """

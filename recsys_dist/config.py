@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -21,6 +22,12 @@ class Settings(BaseModel):
     """Base of all settings: immutable, and a key that is not declared is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_below(cls, key: str, tree: Any) -> type[BaseModel] | None:  # noqa: ARG003
+        """The settings class of what stands in `tree` at `key`, where its content decides; None where the
+        annotation of the key says it."""
+        return None
 
     @model_validator(mode="before")
     @classmethod
@@ -48,8 +55,29 @@ NOT_A_TEXT = {"string_type", "tuple_type"}
 """What pydantic calls the error of a number where a text, or one path of several, should be."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a person wrote, in a file and in overrides of it."""
+
+    tree: dict[str, Any]
+    texts: dict[str, str]
+    """How overrides that were taken for numbers or words were written, by dotted key."""
+    source: str
+
+    def settings(self, kind: type[SettingsT]) -> SettingsT:
+        """Validated as `kind`."""
+        for key in _wants_text(kind, self.tree) & self.texts.keys():
+            _put(self.tree, key.split("."), self.texts[key])
+        return parse_settings(kind, self.tree, self.source)
+
+
 def load_settings(kind: type[SettingsT], path: str | Path, overrides: Sequence[str] = ()) -> SettingsT:
-    """Read `path`, apply `overrides` (`key.sub=value`) and validate as `kind`.
+    """What `read_written` reads, validated as `kind`."""
+    return read_written(path, overrides).settings(kind)
+
+
+def read_written(path: str | Path, overrides: Sequence[str] = ()) -> Written:
+    """Read `path` and apply `overrides` (`key.sub=value`).
 
     The value of an override is YAML where it begins with a bracket, a brace or a quotation mark; otherwise null,
     true, false or a number where the key takes one; otherwise the text as it stands. `\\t` is a tab.
@@ -58,9 +86,7 @@ def load_settings(kind: type[SettingsT], path: str | Path, overrides: Sequence[s
     texts: dict[str, str] = {}
     for override in overrides:
         _apply_override(tree, texts, override)
-    for key in _wants_text(kind, tree) & texts.keys():
-        _put(tree, key.split("."), texts[key])
-    return parse_settings(kind, tree, source=str(path))
+    return Written(tree, texts, str(path))
 
 
 def parse_settings(kind: type[SettingsT], tree: dict[str, Any], source: str) -> SettingsT:
@@ -68,7 +94,7 @@ def parse_settings(kind: type[SettingsT], tree: dict[str, Any], source: str) -> 
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_explain(error, kind))) from None
+        raise ConfigError(f"{source}: " + "; ".join(_explain(error, kind, tree))) from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -156,15 +182,15 @@ def _wants_text(kind: type[BaseModel], tree: dict[str, Any]) -> set[str]:
         kind.model_validate(tree)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            keys, _ = _locate(kind, problem["loc"])
+            keys, _ = _locate(kind, problem["loc"], tree)
             problems.setdefault(".".join(keys), set()).add(problem["type"])
     return {key for key, types in problems.items() if types <= NOT_A_TEXT}
 
 
-def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
+def _explain(error: ValidationError, kind: type[BaseModel], tree: Any) -> Iterable[str]:
     unknown: dict[tuple[str, ...], list[str]] = {}
     for problem in error.errors(include_url=False):
-        keys, beside = _locate(kind, problem["loc"])
+        keys, beside = _locate(kind, problem["loc"], tree)
         key = ".".join(keys) or "configuration"
         match problem["type"]:
             case "extra_forbidden":
@@ -184,7 +210,7 @@ def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
         yield told + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
 
 
-def _locate(kind: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+def _locate(kind: type[BaseModel], location: tuple[int | str, ...], tree: Any) -> tuple[list[str], list[str]]:
     """The dotted key that a person wrote at `location`, and the keys that are declared beside it.
 
     pydantic puts the chosen member of a union into the location, which is no key of the file.
@@ -198,6 +224,8 @@ def _locate(kind: type[BaseModel], location: tuple[int | str, ...]) -> tuple[lis
             field = model.model_fields.get(str(part))
             keys, beside = [*keys, str(part)], list(model.model_fields)
             node = field.annotation if field is not None else None
+            if issubclass(model, Settings) and (below := model.settings_below(str(part), tree)) is not None:
+                node = below
         elif (member := _union_member(node, part)) is not None:
             node = member
         else:

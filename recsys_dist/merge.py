@@ -8,35 +8,22 @@ wrote the checkpoint. Needs neither a process group nor a GPU.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import JsonValue
 
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
-from recsys_dist.checkpoint.state import StateReader
+from recsys_dist.checkpoint.state import SavedRun
+from recsys_dist.config import parse_settings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import CheckpointError, DataError
-from recsys_dist.families.autorec.serving.export import StageProgress, write_autorec
-from recsys_dist.families.mf.serving.export import write_mf
-from recsys_dist.model_folder.folder import MODEL_FILE, ModelManifest, ModelWriter, Provenance, new_folder
+from recsys_dist.model_folder.manifest import MODEL_FILE, ModelManifest, Provenance
+from recsys_dist.model_folder.writer import ModelWriter, new_folder
+from recsys_dist.progress import Progress, say_nothing
+from recsys_dist.protocols.family import ModelFamily, ModelSettings
+from recsys_dist.protocols.registry import family_named
 from recsys_dist.storage.folder import Folder
 from recsys_dist.version import __version__
-
-
-class SavedRun(StateReader, Protocol):
-    """A checkpoint and what was noted beside it."""
-
-    @property
-    def step(self) -> int:
-        """Epochs trained."""
-
-    @property
-    def config(self) -> dict[str, JsonValue]:
-        """The resolved configuration of the run."""
-
-    @property
-    def details(self) -> Mapping[str, JsonValue]:
-        """What the training loop noted, the digest of the dataset among it."""
 
 
 def merge(
@@ -44,7 +31,7 @@ def merge(
     output: str,
     step: int | None = None,
     dataset_url: str | None = None,
-    progress: StageProgress = lambda _stage, _done, _total: None,
+    progress: Progress = say_nothing,
 ) -> ModelManifest:
     """Write the model of `run_dir` after `step` epochs to the new folder `output`.
 
@@ -59,24 +46,24 @@ def merge(
         return write_model(run, dataset, folder, progress)
 
 
-def write_model(run: SavedRun, dataset: Dataset, folder: Folder, progress: StageProgress) -> ModelManifest:
+def write_model(run: SavedRun, dataset: Dataset, folder: Folder, progress: Progress) -> ModelManifest:
     """Write the model of a saved run and its dataset into an empty folder."""
     _check_dataset(run, dataset)
     writer = ModelWriter(folder)
-    model: Any = run.config.get("model")
-    kind = model["kind"] if isinstance(model, dict) else None
-    if kind == "mf":
-        facts = write_mf(run, model, dataset, writer, progress)
-    elif kind == "autorec":
-        facts = write_autorec(run, model, dataset, writer, progress)
-    else:
-        raise CheckpointError(f"the checkpoint is of a model kind {kind!r}; this version merges mf and autorec")
+    family, settings = _family_of(run)
+    facts = family.export(run, settings, dataset, writer, progress)
     progress("copying ids and ratings", 0, 1)
     writer.copy_dataset(dataset)
     progress("copying ids and ratings", 1, 1)
-    manifest = _manifest(run, kind, dataset, writer, facts)
+    manifest = _manifest(run, family.name, dataset, writer, facts)
     folder.write_bytes(MODEL_FILE, manifest.to_bytes())
     return manifest
+
+
+def _family_of(run: SavedRun) -> tuple[ModelFamily[Any], ModelSettings]:
+    tree: Any = run.config.get("model")
+    family = family_named(str(tree.get("kind")) if isinstance(tree, dict) else "")
+    return family, parse_settings(family.settings, tree, source="the configuration of the run")
 
 
 def _open_dataset(run: SavedRun, url: str | None) -> Dataset:
@@ -99,7 +86,7 @@ def _check_dataset(run: SavedRun, dataset: Dataset) -> None:
 
 
 def _manifest(
-    run: SavedRun, kind: str, dataset: Dataset, writer: ModelWriter, facts: Mapping[str, Any]
+    run: SavedRun, kind: str, dataset: Dataset, writer: ModelWriter, facts: Mapping[str, JsonValue]
 ) -> ModelManifest:
     return ModelManifest(
         kind=kind,
@@ -115,5 +102,5 @@ def _manifest(
             recsys_dist=__version__,
         ),
         files=tuple(writer.files),
-        **facts,
+        facts=dict(facts),
     )

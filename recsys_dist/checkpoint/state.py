@@ -50,3 +50,19 @@ class StateReader(Protocol):
 
     def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
         """Rows start .. stop of a table, each tensor [stop - start, ...], on the CPU."""
+
+
+class SavedRun(StateReader, Protocol):
+    """A checkpoint and what was noted beside it."""
+
+    @property
+    def step(self) -> int:
+        """Epochs trained."""
+
+    @property
+    def config(self) -> dict[str, JsonValue]:
+        """The resolved configuration of the run."""
+
+    @property
+    def details(self) -> Mapping[str, JsonValue]:
+        """What the training loop noted, the digest of the dataset among it."""

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from recsys_dist.cli.options import DeviceOption, ModelArgument, VerifyOption, require_writable, typed
+from recsys_dist.cli.options import (
+    DeviceOption,
+    FamilyOption,
+    ModelArgument,
+    VerifyOption,
+    name_families,
+    require_writable,
+    typed,
+)
 from recsys_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +60,7 @@ def evaluate(
             "the model was trained on. What it was trained on is left out.",
         ),
     ] = False,
+    family: FamilyOption = None,
 ) -> None:
     """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
 
@@ -61,14 +70,14 @@ def evaluate(
     """
     from recsys_dist.cli.show.model import print_report
     from recsys_dist.evaluation.evaluate import evaluate as evaluate_model
-    from recsys_dist.evaluation.evaluate import write_report
 
     require_writable(output)
+    name_families(family)
     report = evaluate_model(
         model_dir, dataset, split, relevant_from, ranking_users, device, verify, allow_train, allow_other_split
     )
     if output is not None:
-        write_report(report, output)
+        report.write(output)
     print_report(report)
 
 
@@ -112,6 +121,7 @@ def recommend(
     ] = None,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
+    family: FamilyOption = None,
 ) -> None:
     """Print the best items for each user, by the predicted rating; items rated in training are left out.
 
@@ -121,13 +131,14 @@ def recommend(
     """
     from recsys_dist.inference.model import load_model
     from recsys_dist.inference.order import Order, parse_rank_by
-    from recsys_dist.training.memory import keep_freed_memory
+    from recsys_dist.process.heap import keep_freed_memory
 
     if include_seen and dataset is not None:
         raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
     require_writable(output)
     _require_clear_wish(user, all_users, dataset, output)
     order = Order(parse_rank_by(rank_by), confidence, seed)
+    name_families(family)
     if all_users:
         # Block after block of scores takes the place of the one before.
         keep_freed_memory()
@@ -179,7 +190,7 @@ def _recommend_to_all(model: Model, output: Path, top: int, include_seen: bool, 
 
     started = time.monotonic()
     with show_stages() as progress:
-        num_lines = write_all_lists(model, output, top, include_seen, order, progress)
+        num_lines = write_all_lists(model.predictor, output, top, include_seen, order, progress)
     print_all_lists(output, len(model.user_ids), num_lines, time.monotonic() - started)
 
 
@@ -196,6 +207,7 @@ def similar(
     top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
+    family: FamilyOption = None,
 ) -> None:
     """Print the items most like an item, or the users most like a user, by the cosine of their factors.
 
@@ -206,6 +218,7 @@ def similar(
 
     if (item is None) == (user is None):
         raise ConfigError("give either --item or --user")
+    name_families(family)
     model = load_model(model_dir, device, verify)
     if item is not None:
         print_similar(f"Items like {item}", model.similar_items(typed(item), top))

@@ -35,6 +35,22 @@ VerifyOption = Annotated[
         help="Check the hash of every model file first; ids and titles are checked in any case.",
     ),
 ]
+FamilyOption = Annotated[
+    Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Option(
+        "--family",
+        metavar="MODULE:CLASS",
+        help="The class of a model family of your own, which is imported; repeatable.",
+    ),
+]
+
+
+def name_families(specs: list[str] | None) -> None:
+    """Make the families that `--family` names known. Raises `ConfigError` where one cannot be used."""
+    from recsys_dist.protocols.registry import add_family  # noqa: PLC0415
+
+    for spec in specs or ():
+        add_family(spec)
 
 
 def typed(text: str) -> str:

@@ -12,7 +12,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from recsys_dist.cli.options import ConfigOption, Overrides, RunArgument, require_writable
+from recsys_dist.cli.options import (
+    ConfigOption,
+    FamilyOption,
+    Overrides,
+    RunArgument,
+    name_families,
+    require_writable,
+)
 
 EXIT_SAVED_RUN_AGAIN = 75
 
@@ -31,15 +38,14 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
     RUN_DIR/status.json tells how a run stands, with the reason where it failed.
     """
     from recsys_dist.cli.show.model import print_outcome
-    from recsys_dist.config import load_settings
     from recsys_dist.distributed.elastic import report_errors
     from recsys_dist.process.preemption import as_command
 
     with report_errors(), as_command():
-        from recsys_dist.training.config import TrainConfig
+        from recsys_dist.training.config import load_training
         from recsys_dist.training.run import train as train_model
 
-        settings = load_settings(TrainConfig, config, overrides or ())
+        settings = load_training(config, overrides or ())
         outcome = train_model(settings)
     if os.environ.get("RANK", "0") == "0":
         print_outcome(outcome.name, settings.run_dir)
@@ -63,6 +69,7 @@ def merge(
         Optional[str],  # noqa: UP045
         typer.Option(help="Where the dataset of the run lies now, if it has moved. It must be the same dataset."),
     ] = None,
+    family: FamilyOption = None,
 ) -> None:
     """Merge the sharded checkpoint of a run into one model folder that needs nothing else.
 
@@ -74,6 +81,7 @@ def merge(
     from recsys_dist.cli.show.progress import show_stages
     from recsys_dist.merge import merge as merge_checkpoint
 
+    name_families(family)
     with show_stages() as progress:
         manifest = merge_checkpoint(run_dir, output, step=step, dataset_url=dataset, progress=progress)
     print_model(manifest, output)
@@ -88,6 +96,7 @@ def report(
             metavar="FILE", help="Also show this report.json, which `evaluate` wrote of the run's model."
         ),
     ] = None,
+    family: FamilyOption = None,
 ) -> None:
     """Write one HTML page about a run: settings, learning curves, speed, and errors beside the baselines.
 
@@ -99,6 +108,7 @@ def report(
     from recsys_dist.report.report import write_report
 
     require_writable(output)
+    name_families(family)
     write_report(run_dir, output, evaluation)
     print_page(output)
 
@@ -128,15 +138,14 @@ def verify_parity(
     """
     from recsys_dist.cli.show.parity import print_parity
     from recsys_dist.cli.show.progress import show_stages
-    from recsys_dist.config import load_settings
-    from recsys_dist.training.config import TrainConfig
+    from recsys_dist.training.config import load_training
     from recsys_dist.training.parity import parse_world_sizes, require_parity
     from recsys_dist.training.parity import verify_parity as verify
 
     world_sizes = parse_world_sizes(ranks)
     # Every configuration of a run has this key, and most leave it to the command line.
-    settings = load_settings(TrainConfig, config, [*(overrides or ()), "run_dir=unused"])
+    settings = load_training(config, [*(overrides or ()), "run_dir=unused"])
     with show_stages() as progress:
         runs = verify(settings, world_sizes, epochs, progress)
     print_parity(runs, tolerance)
-    require_parity(runs, tolerance, settings.model.kind)
+    require_parity(runs, tolerance, settings.family)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys_dist.evaluation.report import Calibration
 from recsys_dist.inference.grid import Floats, RatingGrid, central_interval
 
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -57,14 +57,14 @@ class CalibrationSums:
             self.covered + other.covered, self.nll + other.nll, log_loss, self.count + other.count
         )
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> Calibration:
         """The means, for the report; None over no ratings."""
         if not self.count:
-            return {"coverage": {f"{c:g}": None for c in COVERAGES}, "nll": None, "log_loss": None, "count": 0}
+            return Calibration(coverage={f"{c:g}": None for c in COVERAGES}, nll=None, log_loss=None, count=0)
         shares = (self.covered / self.count).tolist()
-        return {
-            "coverage": {f"{coverage:g}": share for coverage, share in zip(COVERAGES, shares, strict=True)},
-            "nll": self.nll / self.count,
-            "log_loss": None if self.log_loss is None else self.log_loss / self.count,
-            "count": self.count,
-        }
+        return Calibration(
+            coverage={f"{coverage:g}": share for coverage, share in zip(COVERAGES, shares, strict=True)},
+            nll=self.nll / self.count,
+            log_loss=None if self.log_loss is None else self.log_loss / self.count,
+            count=self.count,
+        )

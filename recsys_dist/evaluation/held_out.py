@@ -30,7 +30,7 @@ class HeldOut:
     ) -> None:
         self._dataset = dataset
         self._split = _parse_split(split, allow_train)
-        self._train_ratings = model.train_ratings
+        self._train_ratings = model.catalog.train_ratings
         provenance = model.manifest.provenance
         self.is_trained_on = dataset.digest == provenance.dataset_digest
         """Whether the dataset is the very one."""

@@ -8,16 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Ratings
+from recsys_dist.evaluation.report import Ranking
 from recsys_dist.inference.model import Model
-from recsys_dist.inference.order import Order, scorer
-from recsys_dist.inference.recommend import best_items, known_users
-from recsys_dist.inference.top import users_per_block
+from recsys_dist.inference.top import best_items, users_per_block
 from recsys_dist.metrics import RankingSums
 
 TOP = 10
@@ -44,11 +42,11 @@ class Liked:
 
 def rank_held_out(
     model: Model, liked: Liked, held_out: Iterable[Ratings], eligible_U: NDArray[np.bool_], max_users: int
-) -> dict[str, Any]:
+) -> Ranking:
     """Recall and nDCG at `TOP`, averaged over at most `max_users` of the eligible users: a fixed draw."""
     start, sums = time.perf_counter(), RankingSums()
     drawn_U = _draw(eligible_U, max_users)
-    step = users_per_block(model.items.num_rows)
+    step = users_per_block(len(model.item_ids))
     for ratings in held_out:
         user_N, item_N = liked.pairs(ratings)
         user_N, item_N = user_N[drawn_U[user_N]], item_N[drawn_U[user_N]]
@@ -57,15 +55,15 @@ def rank_held_out(
             user_B = users[begin : begin + step]
             mine = np.isin(user_N, user_B)
             sums += _rank_block(model, user_B, np.searchsorted(user_B, user_N[mine]), item_N[mine])
-    return {
-        "top": TOP,
-        "relevant_from": liked.relevant_from,
-        "eligible_users": int(eligible_U.sum()),
-        "users": sums.users,
-        "recall": sums.mean_recall,
-        "ndcg": sums.mean_ndcg,
-        "seconds": time.perf_counter() - start,
-    }
+    return Ranking(
+        top=TOP,
+        relevant_from=liked.relevant_from,
+        eligible_users=int(eligible_U.sum()),
+        users=sums.users,
+        recall=sums.mean_recall,
+        ndcg=sums.mean_ndcg,
+        seconds=time.perf_counter() - start,
+    )
 
 
 def _draw(eligible_U: NDArray[np.bool_], max_users: int) -> NDArray[np.bool_]:
@@ -79,12 +77,11 @@ def _rank_block(
     model: Model, user_B: NDArray[np.int64], position_N: NDArray[np.int64], item_N: NDArray[np.int64]
 ) -> RankingSums:
     """`position_N` says where in `user_B` the user of each liked item stands."""
-    num_items = model.items.num_rows
-    seen = model.train_ratings.of_users(user_B)
+    num_items = len(model.item_ids)
+    seen = model.catalog.train_ratings.of_users(user_B)
     # A pair (user, item) is one number; a liked item that was rated in training as well cannot be ranked.
     wanted = np.setdiff1d(position_N * num_items + item_N, seen[0] * num_items + seen[1])
-    order = Order()
-    score_BI = scorer(model, order)(known_users(model, user_B, order))
+    score_BI = model.predictor.scorer.scores(model.predictor.known(user_B))
     item_Bn, score_Bn = (tensor.cpu().numpy() for tensor in best_items(score_BI, TOP, [seen]))
     listed_Bn = np.arange(len(user_B))[:, None] * num_items + item_Bn
     is_hit_Bn = np.isin(listed_Bn, wanted) & ~np.isneginf(score_Bn)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference.order import Order, scorer
-from recsys_dist.inference.recommend import best_items, known_users
+from recsys_dist.inference.order import Order, score_by, users_at_once
+from recsys_dist.inference.predictor import Predictor
+from recsys_dist.inference.recommend import wanted_pairs
+from recsys_dist.inference.top import best_items
 from recsys_dist.storage.folder import Folder
-
-if TYPE_CHECKING:
-    from recsys_dist.inference.model import Model
 
 BLOCK_FLOATS = 1 << 24
 """Scores held at once, 64 MiB: few enough to stay near the caches until the best of them are found, and rows
@@ -46,7 +45,7 @@ def check_lists_file(path: Path) -> None:
 
 
 def write_all_lists(
-    model: Model,
+    predictor: Predictor,
     path: Path,
     n: int,
     include_seen: bool,
@@ -61,19 +60,20 @@ def write_all_lists(
     """
     final = path.resolve()
     check_lists_file(final)
-    num_users, num_lines = len(model.user_ids), 0
-    score, step = scorer(model, order), max(1, BLOCK_FLOATS // model.items.num_rows)
-    if order.needs_beliefs:
-        step = min(step, model.uncertainty.pairs_at_once())
-    schema, titles = _schema(model), model.titles
+    catalog = predictor.catalog
+    num_users, num_lines = len(catalog.user_ids), 0
+    most = max(1, BLOCK_FLOATS // catalog.num_items)
+    score, step = score_by(predictor, order), users_at_once(predictor, order, most)
+    schema, titles = _schema(predictor), catalog.titles
     with Folder(str(final.parent)).writer(final.name) as stream, pq.ParquetWriter(stream, schema) as writer:
         waiting: list[pa.Table] = []
         for start in range(0, num_users, step):
             stop = min(start + step, num_users)
             user_B = np.arange(start, stop)
-            seen = [] if include_seen else [model.train_ratings.of_users(user_B)]
-            ranked = best_items(score(known_users(model, user_B, order)), n, seen)
-            waiting.append(_lines(model, schema, titles, user_B, *ranked))
+            seen = [] if include_seen else [catalog.train_ratings.of_users(user_B)]
+            users = predictor.known(user_B)
+            ranked = best_items(score(users, user_B), n, seen)
+            waiting.append(_lines(predictor, schema, titles, user_B, users, *ranked))
             num_lines += len(waiting[-1])
             progress("users", stop, num_users)
             if sum(map(len, waiting)) >= GROUP_ROWS or stop == num_users:
@@ -82,28 +82,29 @@ def write_all_lists(
     return num_lines
 
 
-def _schema(model: Model) -> pa.Schema:
-    return pa.schema([(name, kind) for name, kind in COLUMNS.items() if name != "std" or model.knows_uncertainty])
+def _schema(predictor: Predictor) -> pa.Schema:
+    has_stds = predictor.scorer.uncertainty is not None
+    return pa.schema([(name, kind) for name, kind in COLUMNS.items() if name != "std" or has_stds])
 
 
 def _lines(
-    model: Model,
+    predictor: Predictor,
     schema: pa.Schema,
     titles: pa.StringArray,
     user_B: NDArray[np.int64],
+    users: Any,
     item_Bn: torch.Tensor,
     score_Bn: torch.Tensor,
 ) -> pa.Table:
-    is_wanted_Bn = ~score_Bn.isneginf()
-    item_N, place_N = item_Bn[is_wanted_Bn].cpu().numpy(), is_wanted_Bn.nonzero()[:, 1].cpu().numpy()
-    user_N = np.repeat(user_B, is_wanted_Bn.sum(1).cpu().numpy())
+    row_N, item_N, _ = wanted_pairs(item_Bn, score_Bn)
+    place_N = (~score_Bn.isneginf()).nonzero()[:, 1].cpu().numpy()
     columns = {
-        "user_id": model.user_ids.array.take(pa.array(user_N)),
+        "user_id": predictor.catalog.user_ids.array.take(pa.array(user_B[row_N])),
         "rank": pa.array(place_N + 1, pa.int32()),
-        "item_id": model.item_ids.array.take(pa.array(item_N)),
+        "item_id": predictor.catalog.item_ids.array.take(pa.array(item_N)),
         "title": titles.take(pa.array(item_N)),
-        "score": pa.array(model.predict_indices(user_N, item_N)),
+        "score": pa.array(predictor.ratings(users, row_N, item_N)),
     }
     if "std" in schema.names:
-        columns["std"] = pa.array(model.std_indices(user_N, item_N))
+        columns["std"] = pa.array(predictor.stds(users, row_N, item_N))
     return pa.table(columns, schema=schema)

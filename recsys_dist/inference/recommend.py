@@ -1,75 +1,50 @@
 """Top-N lists: all items scored for a block of users, what they have seen taken out, the best kept.
 
-B users of a block, I items, K width of the vectors
+B users of a block, I items
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.families.bilinear.factors import on_device
 from recsys_dist.inference.lists import Recommendations
-from recsys_dist.inference.order import Asked, Order, scorer
+from recsys_dist.inference.order import Order, score_by, users_at_once
+from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.seen import DatasetRatings, Pairs
-from recsys_dist.inference.top import require_list_length, top_items, users_per_block
-
-if TYPE_CHECKING:
-    from recsys_dist.inference.model import Model
-
-
-def best_items(score_BI: torch.Tensor, n: int, seen: list[Pairs]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The n best items of each of B users, see `top_items`; what is `seen` is scored -inf, in place.
-
-    Raises `ConfigError` where n is no length of a list.
-    """
-    require_list_length(n)
-    for position_N, item_N in seen:
-        score_BI[on_device(position_N, score_BI.device), on_device(item_N, score_BI.device)] = -torch.inf
-    return top_items(score_BI, n)
-
-
-def known_users(model: Model, user_B: NDArray[np.int64], order: Order) -> Asked:
-    """Users by dense index, with what their order needs."""
-    index_B = on_device(user_B, model.device)
-    belief = model.uncertainty.belief("users", model.users, index_B) if order.needs_beliefs else None
-    return Asked(model.users.vector_RK[index_B], belief, user_B)
+from recsys_dist.inference.top import best_items, users_per_block
 
 
 def recommend(
-    model: Model, user_ids: list[str], n: int, include_seen: bool, also_seen: str | None, order: Order
+    predictor: Predictor, user_ids: list[str], n: int, include_seen: bool, also_seen: str | None, order: Order
 ) -> list[Recommendations]:
     """One list for each raw user id; see `Model.recommend`."""
-    user_U = model.user_ids.find(user_ids)
+    catalog = predictor.catalog
+    user_U = catalog.user_ids.find(user_ids)
     lists: list[Recommendations] = []
-    score, step = scorer(model, order), users_per_block(model.items.num_rows)
-    if order.needs_beliefs:
-        step = min(step, model.uncertainty.pairs_at_once())
-    elsewhere = None if also_seen is None else DatasetRatings(also_seen, model.item_ids)
+    score, step = score_by(predictor, order), users_at_once(predictor, order, users_per_block(catalog.num_items))
+    elsewhere = None if also_seen is None else DatasetRatings(also_seen, catalog.item_ids)
     for start in range(0, len(user_ids), step):
         part = slice(start, start + step)
-        seen = [] if include_seen else [model.train_ratings.of_users(user_U[part])]
+        seen: list[Pairs] = [] if include_seen else [catalog.train_ratings.of_users(user_U[part])]
         if elsewhere is not None:
             seen.append(elsewhere.of_users(user_ids[part]))
-        ranked = best_items(score(known_users(model, user_U[part], order)), n, seen)
-        lists += _lists(model, user_ids[part], user_U[part], *ranked)
+        users = predictor.known(user_U[part])
+        lists += _lists(predictor, user_ids[part], users, *best_items(score(users, user_U[part]), n, seen))
     return lists
 
 
 def _lists(
-    model: Model, user_ids: list[str], user_B: NDArray[np.int64], item_Bn: torch.Tensor, score_Bn: torch.Tensor
+    predictor: Predictor, user_ids: list[str], users: Any, item_Bn: torch.Tensor, score_Bn: torch.Tensor
 ) -> list[Recommendations]:
     """Predict all wanted items of a block of users at once, then cut the result into lists."""
-    is_wanted_Bn = ~score_Bn.isneginf()
-    item_N, count_B = item_Bn[is_wanted_Bn].cpu().numpy(), is_wanted_Bn.sum(1).cpu().numpy()
-    user_N = np.repeat(user_B, count_B)
-    rating_N = model.predict_indices(user_N, item_N)
-    std_N = model.std_indices(user_N, item_N) if model.knows_uncertainty else None
-    ids_N, titles_N = describe(model, item_N)
+    row_N, item_N, count_B = wanted_pairs(item_Bn, score_Bn)
+    rating_N = predictor.ratings(users, row_N, item_N)
+    std_N = None if predictor.scorer.uncertainty is None else predictor.stds(users, row_N, item_N)
+    ids_N, titles_N = predictor.catalog.describe(item_N)
     lists, stops_B = [], np.cumsum(count_B).tolist()
     for user_id, start, stop in zip(user_ids, [0, *stops_B], stops_B, strict=False):
         part = slice(start, stop)
@@ -78,6 +53,10 @@ def _lists(
     return lists
 
 
-def describe(model: Model, item_N: NDArray[np.int64]) -> tuple[list[str], list[str | None]]:
-    """Raw ids and titles of items."""
-    return model.item_ids.take(item_N), model.titles.take(pa.array(item_N)).to_pylist()
+def wanted_pairs(
+    item_Bn: torch.Tensor, score_Bn: torch.Tensor
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of the best items those that are wanted: row and item of each, [N], and how many each user has, [B]."""
+    is_wanted_Bn = ~score_Bn.isneginf()
+    count_B: NDArray[np.int64] = is_wanted_Bn.sum(1).cpu().numpy()
+    return np.repeat(np.arange(len(count_B)), count_B), item_Bn[is_wanted_Bn].cpu().numpy(), count_B

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.errors import ConfigError
-from recsys_dist.families.bilinear.factors import Factors
 from recsys_dist.inference.top import require_list_length, top_items
 
 
@@ -25,24 +23,17 @@ class Similar(NamedTuple):
 
 
 def nearest(
-    factors: Factors, row: int, n: int, less_average: bool = False
+    vector_RK: torch.Tensor, is_cold_R: NDArray[np.bool_], row: int, n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The n rows with the highest cosine, without the row itself and those without a train rating.
 
-    `less_average`: of how the vectors differ from the average one. Hidden states are all positive where their
-    activation is, and so all alike.
-    Equal cosines go by row. Raises `ConfigError` where n is no length of a list or vectors have no entries.
+    Equal cosines go by row. Raises `ConfigError` where n is no length of a list.
     """
-    if factors.width == 0:
-        raise ConfigError("the model has no factors (model.factors: 0), by which anything could be similar")
     require_list_length(n)
-    vector_RK = factors.vector_RK[:-1]
-    if less_average:
-        vector_RK = vector_RK - factors.vector_RK[-1]
     # A vector of nothing is like nothing.
     norm_R = vector_RK.norm(dim=1).clamp_min_(torch.finfo(vector_RK.dtype).tiny)
     cosine_R = (vector_RK @ (vector_RK[row] / norm_R[row])) / norm_R
-    cosine_R[factors.is_cold_R[:-1]] = -torch.inf
+    cosine_R[torch.from_numpy(is_cold_R).to(cosine_R.device)] = -torch.inf
     cosine_R[row] = -torch.inf
     row_1n, cosine_1n = top_items(cosine_R.unsqueeze(0), n)
     is_wanted_n = ~cosine_1n[0].isneginf()

@@ -5,11 +5,14 @@ B users of a block, I items, n items wanted
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 
 import torch
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.inference.seen import Pairs
+from recsys_dist.protocols.scorer import on_device
 
 SCORE_BLOCK_FLOATS = 1 << 25
 """Scores held at once: 128 MiB."""
@@ -26,6 +29,17 @@ def require_list_length(n: int) -> None:
     """Raise `ConfigError` where no list can have n entries."""
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
         raise ConfigError(f"a list of {n} cannot be made; ask for a whole number, 1 or more")
+
+
+def best_items(score_BI: torch.Tensor, n: int, seen: Sequence[Pairs]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The n best items of each of B users, see `top_items`; what is `seen` is scored -inf, in place.
+
+    Raises `ConfigError` where n is no length of a list.
+    """
+    require_list_length(n)
+    for position_N, item_N in seen:
+        score_BI[on_device(position_N, score_BI.device), on_device(item_N, score_BI.device)] = -torch.inf
+    return top_items(score_BI, n)
 
 
 def top_items(score_BI: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:

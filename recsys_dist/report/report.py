@@ -8,7 +8,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.report.dataset.dataset_overview import DatasetOverview, Progress
 from recsys_dist.report.extra import drawing_tools
-from recsys_dist.report.run.evaluation import Evaluation
+from recsys_dist.report.run.evaluation import read_evaluation
 from recsys_dist.report.run.run_record import RunRecord
 
 
@@ -21,7 +21,7 @@ def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> 
     with drawing_tools():
         from recsys_dist.report.run.page import render  # noqa: PLC0415 - needs an extra
     record = RunRecord.read(run_dir)
-    page = render(record, None if evaluation is None else Evaluation.read(evaluation, record.config))
+    page = render(record, None if evaluation is None else read_evaluation(evaluation, record.config))
     write_whole(output, page)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny
 
-from recsys_dist.config import Settings
-from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.config import Settings, read_written
+from recsys_dist.errors import ConfigError
+from recsys_dist.protocols.family import ModelFamily, ModelSettings
+from recsys_dist.protocols.registry import add_family, family_named, names
 from recsys_dist.sizes import Size
 
 MOST_SECONDS = 30 * 24 * 3600.0
@@ -41,6 +43,18 @@ class CheckpointSettings(Settings):
     """Committed checkpoints to keep: the newest ones, and always the best by validation RMSE."""
 
 
+def _settings_of_family(tree: Any) -> Any:
+    """The keys below `model:` as the settings of the family that `kind` names."""
+    if not isinstance(tree, Mapping):
+        return tree
+    if tree.get("kind") is None:
+        raise ValueError(f"kind is required; give it in the file or as model.kind=VALUE: {', '.join(names())}")
+    try:
+        return family_named(str(tree["kind"])).settings.model_validate(tree)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
 class TrainConfig(Settings):
     """The whole file."""
 
@@ -53,17 +67,38 @@ class TrainConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
-    model: Annotated[MfSettings | AutorecSettings, Field(discriminator="kind")]
+    model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(_settings_of_family)]
     training: TrainingSettings = TrainingSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
 
+    @property
+    def family(self) -> ModelFamily[Any]:
+        """The family of the model."""
+        return family_named(self.model.kind)
 
-def result_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration, as plain values, says of the model that comes of it, by dotted names."""
-    model = dict(tree.get("model") or {})
-    # It changes rounding alone, as the number of ranks does.
-    model.pop("parallel", None)
-    return {
-        **{f"model.{key}": value for key, value in model.items()},
-        **{key: tree.get(key) for key in ("seed", "start_from")},
-    }
+    @classmethod
+    def settings_below(cls, key: str, tree: Any) -> type[BaseModel] | None:
+        """Those of the family that `model.kind` names."""
+        kind = (tree.get("model") or {}).get("kind") if key == "model" else None
+        return family_named(kind).settings if kind in names() else None
+
+    def result_settings(self) -> dict[str, Any]:
+        """What decides on the model that comes of a training, as plain values by dotted names."""
+        tree = self.model_dump(mode="json")
+        model = {key: value for key, value in tree["model"].items() if key not in self.family.rounding_only}
+        return {
+            **{f"model.{key}": value for key, value in model.items()},
+            **{key: tree[key] for key in ("seed", "start_from")},
+        }
+
+
+def load_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The configuration that a person wrote; a family that `model.kind` names as MODULE:CLASS is imported.
+
+    Raises `ConfigError`, one line that names the key, or the module and what it lacks.
+    """
+    written = read_written(path, overrides)
+    model = written.tree.get("model")
+    if isinstance(model, dict) and ":" in str(model.get("kind")):
+        model["kind"] = add_family(str(model["kind"])).name
+    return written.settings(TrainConfig)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from recsys_dist.checkpoint.best import is_as_good
 from recsys_dist.errors import CheckpointError
+from recsys_dist.strict_model import StrictModel, validated
 
 
-class EarlyStopping(BaseModel):
+class EarlyStopping(StrictModel):
     """The best validation RMSE so far, and the epochs in a row since that were worse."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     best_rmse: float | None = None
     epochs_without_gain: int = Field(default=0, ge=0)
@@ -28,14 +27,9 @@ class EarlyStopping(BaseModel):
         """Whether training should end."""
         return patience is not None and self.epochs_without_gain >= patience
 
-    def to_json(self) -> dict[str, JsonValue]:
-        """The state as plain values."""
-        return self.model_dump(mode="json")
-
     @classmethod
-    def from_json(cls, value: JsonValue) -> EarlyStopping:
-        """The state that `to_json` wrote; raises `CheckpointError` where it is something else."""
-        try:
-            return cls.model_validate(value)
-        except ValidationError:
-            raise CheckpointError(f"the checkpoint holds no early stopping state but {value!r}") from None
+    def of(cls, value: JsonValue) -> EarlyStopping:
+        """From a checkpoint; raises `CheckpointError` where it holds something else."""
+        return validated(
+            cls, value, lambda problem: CheckpointError(f"the checkpoint holds no early stopping: {problem}")
+        )

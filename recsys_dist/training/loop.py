@@ -21,10 +21,10 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult, Trainer
+from recsys_dist.protocols.warm_start import WarmStart
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.tracking import EpochRecord, Tracker
-from recsys_dist.training.warm_start import WarmStart
 
 
 class Outcome(enum.Enum):
@@ -94,7 +94,10 @@ def _resume(trainer: Trainer, start: Checkpoint | WarmStart | None) -> EarlyStop
     if start is None:
         return EarlyStopping()
     trainer.load_state(start)
-    return EarlyStopping.from_json(start.details.get("early_stopping"))
+    # In a new run that begins with what another has learnt nothing has happened yet.
+    return (
+        EarlyStopping() if isinstance(start, WarmStart) else EarlyStopping.of(start.details.get("early_stopping"))
+    )
 
 
 def _is_over(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
@@ -146,5 +149,9 @@ def _details(
     valid_rmse: float | None = None,
     has_converged: bool = False,
 ) -> dict[str, JsonValue]:
-    found = {"valid_rmse": valid_rmse, "early_stopping": stopping.to_json(), "has_converged": has_converged}
+    found = {
+        "valid_rmse": valid_rmse,
+        "early_stopping": stopping.model_dump(mode="json"),
+        "has_converged": has_converged,
+    }
     return {**noted, **found}

@@ -11,10 +11,11 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
 from recsys_dist.checkpoint.compare import Difference, content_digests, find_differences, joint_digest
@@ -23,17 +24,17 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.local_ranks import RANK, run_local_ranks
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, TrainingError
-from recsys_dist.families.autorec.training.state_tables import OPTIMIZER
+from recsys_dist.process.heap import keep_freed_memory
 from recsys_dist.process.sigterm import ended_by_sigterm
 from recsys_dist.process.spawning import without_main_program
+from recsys_dist.progress import Progress, say_nothing
+from recsys_dist.protocols.family import ModelFamily
+from recsys_dist.protocols.registry import add as add_family_of
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import CheckpointSettings, TrainConfig
-from recsys_dist.training.memory import keep_freed_memory
 from recsys_dist.training.run import run_training
 
 MAX_RANKS = 64
-AUTOREC_TOLERANCE = 1e-3
-"""Of AutoRec's parameters, whose gradients are added in another order on other ranks; its errors agree to 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class ParityRun:
     seconds: float
     digest: str
     differences: tuple[Difference, ...] = ()
+    beside_model: tuple[str, ...] = ()
+    """See `ModelFamily.state_beside_model`."""
 
     @property
     def of_model(self) -> list[Difference]:
         """Without what an optimizer remembers, where rounding is much of what little gradients have left."""
-        beside = (f"{OPTIMIZER}_", f"values.{OPTIMIZER}")
+        beside = tuple(start for name in self.beside_model for start in (f"{name}_", f"values.{name}"))
         return [one for one in self.differences if not one.name.startswith(beside)]
 
     def beyond(self, tolerance: float) -> list[Difference]:
@@ -79,7 +82,7 @@ def verify_parity(
     config: TrainConfig,
     world_sizes: Sequence[int],
     epochs: int,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = say_nothing,
 ) -> list[ParityRun]:
     """Train `epochs` epochs of `config` from scratch on each number of ranks and compare with the first.
 
@@ -88,35 +91,37 @@ def verify_parity(
     """
     _require_cpu(config)
     Dataset.open(config.dataset)  # a mistake in its name is told before any process starts
-    tell = progress or (lambda _what, _done, _total: None)
     runs: list[ParityRun] = []
     with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="recsys_dist-parity-") as folder:
         first: Checkpoint | None = None
         for number, num_ranks in enumerate(world_sizes):
-            tell("trainings", number, len(world_sizes))
+            progress("trainings", number, len(world_sizes))
             run_dir, started = Path(folder) / str(number), time.monotonic()
             checkpoint = _train(_short_run(config, run_dir, epochs), num_ranks)
             seconds = time.monotonic() - started
-            runs.append(_compare(first or checkpoint, checkpoint, num_ranks, seconds))
+            runs.append(_compare(first or checkpoint, checkpoint, num_ranks, seconds, config.family))
             first = first or checkpoint
             if number:
                 shutil.rmtree(run_dir)
-        tell("trainings", len(world_sizes), len(world_sizes))
+        progress("trainings", len(world_sizes), len(world_sizes))
     return runs
 
 
-def require_parity(runs: Sequence[ParityRun], tolerance: float, kind: str) -> None:
+def require_parity(runs: Sequence[ParityRun], tolerance: float, family: ModelFamily[Any]) -> None:
     """Raise `TrainingError` naming the first tensor that differs by more than `tolerance`, in the first such run.
 
-    `kind` is that of the model.
+    `family` is that of the model.
     """
     for run in runs:
         beyond = run.beyond(tolerance)
         if beyond:
             others = f", and {len(beyond) - 1} more differ" if beyond[1:] else ""
             hint = ""
-            if kind == "autorec" and tolerance < AUTOREC_TOLERANCE:
-                hint = f"; AutoRec is the same up to rounding, which --tolerance {AUTOREC_TOLERANCE:g} allows for"
+            if tolerance < family.parity_tolerance:
+                hint = (
+                    f"; a model of kind {family.name} is the same up to rounding, which --tolerance "
+                    f"{family.parity_tolerance:g} allows for"
+                )
             raise TrainingError(
                 f"{_ranks(runs[0].num_ranks)} and {_ranks(run.num_ranks)} give different models: "
                 f"{beyond[0]}{others}{hint}"
@@ -150,26 +155,30 @@ def _train(config: TrainConfig, num_ranks: int) -> Checkpoint:
     num_threads = None if num_ranks == 1 else 1
     try:
         with without_main_program(RANK):
-            run_local_ranks(partial(_train_on_rank, config), num_ranks, config.training.timeout_s, num_threads)
+            train = partial(_train_on_rank, config, config.family)
+            run_local_ranks(train, num_ranks, config.training.timeout_s, num_threads)
     except TrainingError as error:
         raise TrainingError(f"training on {_ranks(num_ranks)} failed: {error}") from error
     checkpoints = Folder(config.run_dir).child(CHECKPOINTS)
     return Checkpoint.open(checkpoints.child(str(committed_names(checkpoints)[-1])))
 
 
-def _train_on_rank(config: TrainConfig, collectives: Collectives) -> None:
+def _train_on_rank(config: TrainConfig, family: ModelFamily[Any], collectives: Collectives) -> None:
+    add_family_of(family)
     keep_freed_memory()
     run_training(config, collectives, preempted=lambda: False)
 
 
-def _compare(first: Checkpoint, checkpoint: Checkpoint, num_ranks: int, seconds: float) -> ParityRun:
+def _compare(
+    first: Checkpoint, checkpoint: Checkpoint, num_ranks: int, seconds: float, family: ModelFamily[Any]
+) -> ParityRun:
     digests = content_digests(checkpoint)
     differences: list[Difference] = []
     if checkpoint is not first:
         wanted = content_digests(first)
         names = [name for name in dict.fromkeys((*wanted, *digests)) if wanted.get(name) != digests.get(name)]
         differences = find_differences(first, checkpoint, names)
-    return ParityRun(num_ranks, seconds, joint_digest(digests), tuple(differences))
+    return ParityRun(num_ranks, seconds, joint_digest(digests), tuple(differences), family.state_beside_model)
 
 
 def _ranks(number: int) -> str:

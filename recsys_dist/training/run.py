@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
-from typing import assert_never
 
 import torch
 import yaml
@@ -22,21 +21,16 @@ from recsys_dist.dataset.dataset import MANIFEST, Dataset
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
-from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.training.bfloat16 import require_bfloat16
-from recsys_dist.families.autorec.training.requirements import require_room
-from recsys_dist.families.autorec.training.trainer import AutorecTrainer
-from recsys_dist.families.mf.settings import MfSettings
-from recsys_dist.families.mf.training.trainer import EmTrainer
-from recsys_dist.model_folder.folder import MODEL_FILE
+from recsys_dist.model_folder.manifest import MODEL_FILE
+from recsys_dist.process.heap import keep_freed_memory
 from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.process.threads import NUM_THREADS, free_cores
-from recsys_dist.protocols.trainer import Trainer
+from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.config import TrainConfig, result_settings
+from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.loop import Outcome, fit
-from recsys_dist.training.memory import explained_lack_of_memory, keep_freed_memory
+from recsys_dist.training.memory import explained_lack_of_memory
 from recsys_dist.training.run_folder import CONFIG, RunLock
 from recsys_dist.training.run_status import RunStatus
 from recsys_dist.training.tensorboard import ScalarLog
@@ -55,7 +49,7 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
     Continues from the latest checkpoint of RUN_DIR. SIGTERM, SIGUSR1 and a first Ctrl-C let it save and return; a
     second Ctrl-C raises `KeyboardInterrupt`. Raises a `RecsysDistError` with one line for a person.
     """
-    if config.training.memory_limit is None or not _keeps_large_pieces(config):
+    if config.training.memory_limit is None or not config.family.reuses_large_buffers(config.model):
         # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
         keep_freed_memory()
     world = world or World.from_environment(config.device)
@@ -65,11 +59,6 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
         open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
     ):
         return run_training(config, collectives, preempted)
-
-
-def _keeps_large_pieces(config: TrainConfig) -> bool:
-    """Whether much of what is held comes and goes: tables of mf, past steps of L-BFGS."""
-    return config.model.kind == "mf" or config.model.optimizer == "lbfgs"
 
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
@@ -99,10 +88,15 @@ def _run_in(
     start = store.latest()
     if start is not None:
         require_same_run(start, config, facts)
-    if config.model.kind == "autorec":
-        if config.model.compute == "bfloat16":
-            require_bfloat16(collectives)
-        require_room(dataset, config.model, config.training.epochs, config.training.memory_limit, collectives)
+    setup = TrainingSetup(
+        dataset,
+        config.model,
+        config.training.epochs,
+        config.seed,
+        config.training.memory_limit,
+        collectives,
+    )
+    config.family.check(setup)
     learnt = None
     if start is None:
         learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
@@ -111,7 +105,7 @@ def _run_in(
     )
     announce = partial(_announce, folder, lock, status, config, start, collectives.world)
     collectives.together("preparing the run folder", announce)
-    trainer = build_trainer(config, dataset, collectives)
+    trainer = config.family.trainer(setup)
     with tracker:
         tracker.say(_opening(folder, start, config, dataset))
         outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
@@ -119,26 +113,6 @@ def _run_in(
         if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:
             tracker.say(f"best: epoch {best[0]}, valid RMSE {best[1]:.4f}, which merge takes")
     return outcome
-
-
-def build_trainer(config: TrainConfig, dataset: Dataset, collectives: Collectives) -> Trainer:
-    """The trainer of the model that `config` names."""
-    match config.model:
-        case MfSettings() as settings:
-            return EmTrainer(
-                dataset,
-                settings,
-                epochs=config.training.epochs,
-                seed=config.seed,
-                collectives=collectives,
-                memory_limit=config.training.memory_limit,
-            )
-        case AutorecSettings() as settings:
-            return AutorecTrainer(
-                dataset, settings, epochs=config.training.epochs, seed=config.seed, collectives=collectives
-            )
-        case _ as unknown:
-            assert_never(unknown)
 
 
 def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str, JsonValue]) -> None:
@@ -154,7 +128,7 @@ def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str,
             f"dataset: {config.dataset} is not the one that {config.run_dir} was trained on ({saved.dataset}, "
             f"{'another split' if has_other_split else 'other content'}); use that one, or another run_dir"
         )
-    old, new = (result_settings(one.model_dump(mode="json")) for one in (saved, config))
+    old, new = saved.result_settings(), config.result_settings()
     for key in chain(old, new):
         if old.get(key) != new.get(key):
             raise ConfigError(
@@ -211,7 +185,7 @@ def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, data
         return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to go on"
     if start.details.get("has_converged"):
         return f"{folder.url} is finished: the model stands still since epoch {start.step}"
-    stopping = EarlyStopping.from_json(start.details.get("early_stopping"))
+    stopping = EarlyStopping.of(start.details.get("early_stopping"))
     if stopping.is_exhausted(config.training.patience):
         return (
             f"{folder.url} is finished: validation stopped it after epoch {start.step}; "
@@ -239,8 +213,8 @@ def _announce(
 def _share_cores(world: World, config: TrainConfig) -> None:
     """Where a launcher other than torchrun starts several ranks on a node, divide its cores among them.
 
-    torchrun sets OMP_NUM_THREADS itself. A single process keeps torch's default, all cores, but for `mf`, whose
-    bits do not depend on the number of threads: it leaves out the cores that other programs use when it starts.
+    torchrun sets OMP_NUM_THREADS itself. A single process keeps torch's default, all cores, but for a family whose
+    bits do not depend on the number of threads: that leaves out the cores that other programs use when it starts.
     """
     if NUM_THREADS in os.environ:
         return
@@ -248,7 +222,7 @@ def _share_cores(world: World, config: TrainConfig) -> None:
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks_here))
     elif (
-        config.model.kind == "mf"
+        config.family.has_same_bits_on_any_threads
         and world.device.type == "cpu"
         and (num_free := free_cores()) < (num_threads := torch.get_num_threads())
     ):

@@ -12,7 +12,8 @@ import torch
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.merge import write_model
-from recsys_dist.model_folder.folder import ModelManifest, new_folder
+from recsys_dist.model_folder.manifest import ModelManifest
+from recsys_dist.model_folder.writer import new_folder
 
 NOISE_VARIANCE = 0.7
 PRECISION_DOF = {"users": 5.0, "items": 1.5}

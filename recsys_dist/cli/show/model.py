@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -15,10 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recsys_dist.dataset.dataset import Manifest
+    from recsys_dist.evaluation.report import Calibration, Errors, EvaluationReport
     from recsys_dist.inference.lists import Recommendations
     from recsys_dist.inference.order import RankBy
     from recsys_dist.inference.similar import Similar
-    from recsys_dist.model_folder.folder import ModelManifest
+    from recsys_dist.model_folder.manifest import ModelManifest
 
 
 def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequence[str] = ()) -> None:
@@ -73,50 +73,49 @@ def print_model(manifest: ModelManifest, output: str) -> None:
     new_console().print(table)
 
 
-def print_report(report: Mapping[str, Any]) -> None:
+def print_report(report: EvaluationReport) -> None:
     """Errors of the model and its baselines on the same ratings, then the ranking figures."""
-    title = f"{report['model']['kind']} on the {report['split']} ratings"
+    title = f"{report.model.kind} on the {report.split} ratings"
     table = Table(title=title, title_justify="left")
     for name in ("", "RMSE", "MAE", "ratings", "seconds"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, row in report["baselines"].items():
-        _add_errors(table, name.replace("_", " "), row)
-    _add_errors(table, report["model"]["kind"], {**report, "seconds": report["seconds"]["predict"]})
-    _add_errors(table, "  cold users", report["cold_users"])
-    _add_errors(table, "  cold items", report["cold_items"])
+    for name, row in report.baselines.items():
+        _add_errors(table, name.replace("_", " "), row, row.seconds)
+    _add_errors(table, report.model.kind, report, report.seconds.predict)
+    _add_errors(table, "  cold users", report.cold_users)
+    _add_errors(table, "  cold items", report.cold_items)
     console = new_console()
     console.print(table)
-    if report["allowed"]["train"]:
-        console.print("The model was trained on these ratings: they say nothing about others.", soft_wrap=True)
-    if report["allowed"]["other_split"]:
-        console.print("The dataset has another split than the one that the model was trained on.", soft_wrap=True)
-    known = report["trained_on"]
-    if known["count"]:
-        console.print(
-            f"Left out: {known['count']:,} ratings of pairs that the model was trained on "
-            f"(on these RMSE {_figure(known['rmse'])})",
-            soft_wrap=True,
+    for line in _remarks(report):
+        console.print(line, soft_wrap=True)
+
+
+def _remarks(report: EvaluationReport) -> Iterator[str]:
+    if report.allowed.train:
+        yield "The model was trained on these ratings: they say nothing about others."
+    if report.allowed.other_split:
+        yield "The dataset has another split than the one that the model was trained on."
+    if report.trained_on.count:
+        yield (
+            f"Left out: {report.trained_on.count:,} ratings of pairs that the model was trained on "
+            f"(on these RMSE {_figure(report.trained_on.rmse)})"
         )
-    if report["uncertainty"] is not None:
-        console.print(_calibration(report["uncertainty"]), soft_wrap=True)
-    ranking = report["ranking"]
+    if report.uncertainty is not None:
+        yield _calibration(report.uncertainty)
+    ranking = report.ranking
     if ranking is not None:
-        eligible = ranking["eligible_users"]
-        console.print(
-            f"Top {ranking['top']} of all unseen items for {ranking['users']:,} of {eligible:,} users, "
-            f"relevant from {ranking['relevant_from']:g}: recall {_figure(ranking['recall'])}, "
-            f"nDCG {_figure(ranking['ndcg'])} ({ranking['seconds']:.1f} s)",
-            soft_wrap=True,
+        yield (
+            f"Top {ranking.top} of all unseen items for {ranking.users:,} of {ranking.eligible_users:,} users, "
+            f"relevant from {ranking.relevant_from:g}: recall {_figure(ranking.recall)}, "
+            f"nDCG {_figure(ranking.ndcg)} ({ranking.seconds:.1f} s)"
         )
 
 
-def _calibration(uncertainty: Mapping[str, Any]) -> str:
-    coverage: Mapping[str, float | None] = uncertainty["coverage"]
-    asked = " / ".join(f"{100 * float(share):g}" for share in coverage)
-    covered = " / ".join("-" if share is None else f"{100 * share:.1f}" for share in coverage.values())
-    log_loss = uncertainty["log_loss"]
-    classes = "" if log_loss is None else f", log-loss {log_loss:.4f}"
-    return f"Intervals of {asked} % hold {covered} % of the ratings; NLL {_figure(uncertainty['nll'])}{classes}"
+def _calibration(uncertainty: Calibration) -> str:
+    asked = " / ".join(f"{100 * float(share):g}" for share in uncertainty.coverage)
+    covered = " / ".join("-" if share is None else f"{100 * share:.1f}" for share in uncertainty.coverage.values())
+    classes = "" if uncertainty.log_loss is None else f", log-loss {uncertainty.log_loss:.4f}"
+    return f"Intervals of {asked} % hold {covered} % of the ratings; NLL {_figure(uncertainty.nll)}{classes}"
 
 
 def print_page(output: Path) -> None:
@@ -173,10 +172,10 @@ def pairs_table(title: str) -> Table:
     return table
 
 
-def _add_errors(table: Table, name: str, row: Mapping[str, Any]) -> None:
-    seconds = f"{row['seconds']:.2f}" if "seconds" in row else ""
-    table.add_row(name, _figure(row["rmse"]), _figure(row["mae"]), f"{row['count']:,}", seconds)
+def _add_errors(table: Table, name: str, row: Errors, seconds: float | None = None) -> None:
+    told = "" if seconds is None else f"{seconds:.2f}"
+    table.add_row(name, _figure(row.rmse), _figure(row.mae), f"{row.count:,}", told)
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+    return "-" if value is None else f"{value:.4f}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from recsys_dist.config import Settings
+from recsys_dist.protocols.family import ModelSettings
 
 MOST_UNITS = 65536
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "elu"]
@@ -24,10 +24,10 @@ def _is_number_of_units(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_UNITS
 
 
-class AutorecSettings(Settings):
+class AutorecSettings(ModelSettings):
     """AutoRec (Sedhain et al. 2015)."""
 
-    kind: Literal["autorec"]
+    kind: Literal["autorec"] = "autorec"
     orientation: Literal["items", "users"] = "items"
     """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
     hidden: Annotated[tuple[int, ...], BeforeValidator(_as_layers)] = (500,)

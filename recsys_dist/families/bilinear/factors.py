@@ -1,4 +1,4 @@
-"""The bilinear form that every model is merged into, loaded on one device.
+"""Both sides of a bilinear form, loaded on one device.
 
 f(offset + user_bias[u] + item_bias[i] + user_vector[u] . item_vector[i])     f the output activation
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Side
 from recsys_dist.errors import CheckpointError
@@ -60,18 +58,3 @@ def load_factors(folder: ModelFolder, side: Side, device: torch.device) -> Facto
     vector_RK[is_cold_R] = vector_RK[-1].clone()
     bias_R[is_cold_R] = bias_R[-1].clone()
     return Factors(vector_RK, bias_R, is_cold_R)
-
-
-def pair_scores(users: Factors, items: Factors, user_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
-    """user_bias + item_bias + user_vector . item_vector of N pairs, before offset and activation: [N]"""
-    score_N = users.bias_R[user_N] + items.bias_R[item_N]
-    step = max(1, GATHER_FLOATS // max(1, users.width))
-    for start in range(0, len(user_N), step):
-        part = slice(start, start + step)
-        score_N[part] += (users.vector_RK[user_N[part]] * items.vector_RK[item_N[part]]).sum(1)
-    return score_N
-
-
-def on_device(index: NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """A NumPy index as a tensor there."""
-    return torch.from_numpy(np.ascontiguousarray(index, np.int64)).to(device)

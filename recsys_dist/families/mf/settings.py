@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from recsys_dist.config import Settings
+from recsys_dist.protocols.family import ModelSettings
 
 
-class MfSettings(Settings):
+class MfSettings(ModelSettings):
     """Matrix factorization by EM (DESIGN: r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2))."""
 
-    kind: Literal["mf"]
+    kind: Literal["mf"] = "mf"
     factors: int = Field(default=32, ge=0, le=256)
     """K, the length of p_u and q_i; 0 leaves the biases alone. Epochs cost about K^2, and more K does no harm."""
     posterior: Literal["point", "diagonal", "full"] = "full"

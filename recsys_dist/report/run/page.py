@@ -8,13 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.mf.settings import MfSettings
-from recsys_dist.report.run.evaluation import Evaluation
+from recsys_dist.evaluation.report import EvaluationReport
+from recsys_dist.report.run.evaluation import rows_of
 from recsys_dist.report.run.figures import learning_curves, speed
 from recsys_dist.report.run.run_record import RunRecord, Status
 from recsys_dist.report.templates import fill
-from recsys_dist.training.config import TrainConfig
 
 TEMPLATE = "page.html.jinja"
 OUTCOMES = {
@@ -26,13 +24,14 @@ OUTCOMES = {
 }
 
 
-def render(record: RunRecord, evaluation: Evaluation | None) -> str:
+def render(record: RunRecord, evaluation: EvaluationReport | None) -> str:
     """The whole page. Everything that comes from files is escaped; the figures are the only markup put in."""
     return fill(
         TEMPLATE,
         record=record,
         evaluation=evaluation,
-        model=_model_name(record.config),
+        rows=rows_of(evaluation) if evaluation is not None else [],
+        model=record.config.family.title(record.config.model),
         outcome=_ending(record.status),
         seconds=sum(epoch.seconds or 0.0 for epoch in record.epochs),
         settings=list(_flat(record.config.model_dump(mode="json"))),
@@ -47,15 +46,6 @@ def _ending(status: Status) -> str:
 def _figures(record: RunRecord) -> dict[str, Markup]:
     # Numbers and fixed words, so nothing in them needs to be escaped.
     return {"learning": Markup(learning_curves(record)), "speed": Markup(speed(record))}
-
-
-def _model_name(config: TrainConfig) -> str:
-    match config.model:
-        case MfSettings(factors=factors):
-            return f"Matrix factorization by EM, {factors} factors"
-        case AutorecSettings(orientation=orientation, hidden=hidden):
-            units = "-".join(map(str, hidden))
-            return f"{'Item' if orientation == 'items' else 'User'}-AutoRec, {units} hidden units"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 
 STEPS = """
 import resource, sys
-from recsys_dist.training.memory import keep_freed_memory
+from recsys_dist.process.heap import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for step in range(6):

@@ -23,17 +23,16 @@ d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from recsys_dist.families.autorec.network.encoder import Baseline, RowFacts, at_entries, entered
 from recsys_dist.families.autorec.network.hidden_layers import Layer, hidden_units, initial_layer
-from recsys_dist.kernels.biases import Biases
+from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.kernels.sampled import (
     ColumnProduct,
     Pattern,
@@ -45,84 +44,10 @@ from recsys_dist.kernels.sparse import Csr
 
 INITIAL_STD = 0.01
 """Of the encoder's starting values, as in the paper."""
+
+
 INITIAL_BLOCK = 1024
 """Columns whose starting values are drawn together."""
-
-
-@dataclass(frozen=True)
-class InputForm:
-    """What the encoder sees of a rating; see the top of this file."""
-
-    centring: str = "biases"
-    """`biases`: less mean and biases; `mean`: less the mean alone"""
-    presence: float = 0.0
-    length_power: float = 0.0
-    mean_length: float = 1.0
-    """N / R: ratings of a row on average"""
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, object], centring: str) -> InputForm:
-        """From the values of a saved state; what states of earlier versions lack was not there."""
-        numbers = {
-            name: float(str(values[name]))
-            for name in ("presence", "length_power", "mean_length")
-            if name in values
-        }
-        return cls(centring, **numbers)
-
-
-class RowFacts(NamedTuple):
-    """What the input and the prediction of R rows need of whole rows: biases [R] and numbers of ratings [R]."""
-
-    bias_R: torch.Tensor
-    length_R: torch.Tensor
-
-    def at(self, row_B: torch.Tensor | slice) -> RowFacts:
-        """Those of some rows."""
-        return RowFacts(self.bias_R[row_B], self.length_R[row_B])
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What lies under an AutoRec: mean, biases of the columns [C], and how the bias of a row follows from them."""
-
-    mean: float
-    column_bias_C: torch.Tensor
-    scale: float
-    row_shrinkage: float
-    form: InputForm = InputForm()
-
-    @classmethod
-    def of(cls, biases: Biases, form: InputForm, device: torch.device) -> Baseline:
-        """In float32 on `device`."""
-        column_bias_C = torch.from_numpy(biases.column_bias_C.astype(np.float32)).to(device)
-        return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage, form)
-
-    def row_facts(self, rows: Csr) -> RowFacts:
-        """Of whole rows."""
-        length_R = rows.indptr.diff()
-        # a_r = sum over c of (r_rc - mean - b_c) / (n_r + row_shrinkage)
-        bias_R = _segment_sum(self._left(rows), rows.indptr) / (length_R + self.row_shrinkage)
-        return RowFacts(bias_R, length_R.to(bias_R.dtype))
-
-    def inputs(self, rows: Csr, facts: RowFacts) -> Csr:
-        """What the encoder sees: the ratings centred, in units of `scale`, as the form says."""
-        if self.form.centring == "mean":
-            centred_N = rows.values - self.mean
-        else:
-            centred_N = self._left(rows) - at_entries(facts.bias_R, rows)
-        input_N = centred_N / self.scale + self.form.presence
-        if self.form.length_power:
-            weight_R = (self.form.mean_length / facts.length_R.clamp_min(1)) ** self.form.length_power
-            input_N *= at_entries(weight_R, rows)
-        return Csr(rows.indptr, rows.indices, input_N, rows.num_columns)
-
-    def columns(self, start: int, stop: int) -> Baseline:
-        """The same with the columns start .. stop alone."""
-        return replace(self, column_bias_C=self.column_bias_C[start:stop])
-
-    def _left(self, rows: Csr) -> torch.Tensor:
-        return rows.values - self.mean - self.column_bias_C[rows.indices.long()]
 
 
 @dataclass(frozen=True)
@@ -236,92 +161,13 @@ class Autorec(nn.Module):
     @torch.no_grad()
     def predict(self, rows: Csr, facts: RowFacts, pairs: Csr) -> torch.Tensor:
         """Ratings at the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range."""
-        entered_RH = self._exchange.sum_forward(_entered(self.baseline.inputs(rows, facts), self.encoder))
+        entered_RH = self._exchange.sum_forward(entered(self.baseline.inputs(rows, facts), self.encoder))
         hidden_RH = hidden_units(entered_RH, self.hidden_bias, self.layers, self.activation)
         score_N = sampled_entries(pairs.indptr, pairs.indices, hidden_RH, self.decoder)
         score_N += self.output_bias[pairs.indices.long()]
         base_N = at_entries(facts.bias_R, pairs) + self.baseline.mean
         rating_N = self.output.to_ratings(score_N * self.baseline.scale + base_N)
         return rating_N.clamp(self.output.low, self.output.high)
-
-
-@dataclass(frozen=True)
-class RowEncoder:
-    """What turns the ratings of any row, seen in training or not, into its hidden state and bias."""
-
-    baseline: Baseline
-    encoder_CH: torch.Tensor
-    hidden_bias_H: torch.Tensor
-    layers: Sequence[Layer]
-    activation: str
-
-    @classmethod
-    def from_state(
-        cls,
-        columns: Mapping[str, torch.Tensor],
-        hidden: Mapping[str, torch.Tensor],
-        layers: Sequence[Mapping[str, torch.Tensor]],
-        values: Mapping[str, object],
-        activation: str,
-        centring: str,
-    ) -> RowEncoder:
-        """From the tables `columns`, `hidden`, `layer_1` and on (all rows), and the values, of a saved state."""
-        baseline = Baseline(
-            float(str(values["mean"])),
-            columns["column_bias"],
-            float(str(values["scale"])),
-            float(str(values["row_shrinkage"])),
-            InputForm.from_values(values, centring),
-        )
-        behind = [Layer(layer["weight"], layer["bias"]) for layer in layers]
-        return cls(baseline, columns["encoder"], hidden["bias"], behind, activation)
-
-    def encode(self, rows: Csr) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states [R, H] and biases [R] of rows of plain ratings."""
-        facts = self.baseline.row_facts(rows)
-        entered_RH = _entered(self.baseline.inputs(rows, facts), self.encoder_CH)
-        return hidden_units(entered_RH, self.hidden_bias_H, self.layers, self.activation), facts.bias_R
-
-
-def _entered(inputs: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:
-    """x V: [R, H]"""
-    if inputs.num_entries == 0:
-        return encoder_CH.new_zeros((inputs.num_rows, encoder_CH.shape[1]))
-    return inputs.weighted_sum(encoder_CH)
-
-
-def column_factors(columns: Mapping[str, torch.Tensor], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vectors [n, H] and biases [n] of columns, in rating units, from rows of a saved table `columns`.
-
-    score = mean + row_bias + column_bias + hidden . column_vector
-    """
-    # A tied model has no decoder of its own.
-    return columns.get("decoder", columns["encoder"]) * scale, columns["output_bias"] * scale
-
-
-@dataclass(frozen=True)
-class OutputLink:
-    """f: from scores to ratings. `identity`, or a `sigmoid` that stays within the rating range.
-
-    The sigmoid passes through (mean, mean) with slope 1, so that near the mean both agree and a score keeps its
-    units: f(s) = low + (high - low) sigmoid(logit(p) + (s - mean) / ((high - low) p (1 - p))), with p the place of
-    the mean in the range.
-    """
-
-    kind: str
-    low: float
-    high: float
-    mean: float
-
-    def to_ratings(self, score: torch.Tensor) -> torch.Tensor:
-        """f(score), of any shape; not clipped."""
-        width = self.high - self.low
-        if self.kind == "identity" or width == 0:
-            return score
-        # All ratings at one end of the range leave no slope to match.
-        place = min(max((self.mean - self.low) / width, 1e-3), 1 - 1e-3)
-        slope = 1 / (width * place * (1 - place))
-        return self.low + width * torch.sigmoid(math.log(place / (1 - place)) + (score - self.mean) * slope)
 
 
 def initial_encoder(seed: int, first: int, num_columns: int, hidden: int) -> torch.Tensor:
@@ -335,15 +181,3 @@ def initial_encoder(seed: int, first: int, num_columns: int, hidden: int) -> tor
         low, high = max(first, start), min(stop, start + INITIAL_BLOCK)
         drawn_CH[low - first : high - first] = values[low - start : high - start]
     return drawn_CH.mul_(INITIAL_STD)
-
-
-def at_entries(value_R: torch.Tensor, rows: Csr) -> torch.Tensor:
-    """The value of its row at each entry: [R] -> [N]"""
-    return value_R.repeat_interleave(rows.indptr.diff(), output_size=rows.num_entries)
-
-
-def _segment_sum(values_N: torch.Tensor, indptr: torch.Tensor) -> torch.Tensor:
-    """Sum of each row's entries: [N] -> [R], in the order of the entries."""
-    if len(values_N) == 0:
-        return values_N.new_zeros(len(indptr) - 1)
-    return torch.segment_reduce(values_N, "sum", offsets=indptr.long())

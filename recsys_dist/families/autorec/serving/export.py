@@ -7,9 +7,8 @@ H hidden units, R rows of a piece, C columns. Rows are items in an item-AutoRec,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,65 +17,58 @@ from numpy.typing import NDArray
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.dataset.dataset import Dataset, Side
 from recsys_dist.dataset.loader import slice_rows
-from recsys_dist.families.autorec.network.network import RowEncoder, column_factors
-from recsys_dist.families.autorec.serving.short_rows import fit_short_rows
+from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowEncoder, column_factors
+from recsys_dist.families.autorec.network.hidden_layers import Layer
+from recsys_dist.families.autorec.serving.facts import AutorecFacts, EncodeFoldIn, RidgeFoldIn
+from recsys_dist.families.autorec.serving.short_rows import ShortRows, fit_short_rows
+from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.families.autorec.state import AutorecState
 from recsys_dist.kernels.sparse import Csr
-from recsys_dist.model_folder.folder import ModelWriter
 from recsys_dist.model_folder.tables import CHUNK_ROWS, TableWriter
+from recsys_dist.model_folder.writer import ModelWriter
+from recsys_dist.progress import Progress
 
 ROWS_AT_ONCE = 4096
 ROWS_FITTED, COLUMNS_FITTED = 1000, 256
 """About so many show what becomes of short rows."""
 CPU = torch.device("cpu")
-StageProgress = Callable[[str, int, int], None]
 
 
 def write_autorec(
-    run: StateReader, settings: Mapping[str, Any], dataset: Dataset, writer: ModelWriter, progress: StageProgress
-) -> dict[str, Any]:
+    run: StateReader, settings: AutorecSettings, dataset: Dataset, writer: ModelWriter, progress: Progress
+) -> AutorecFacts:
     """Write the tables of an AutoRec; returns what model.json says of it."""
-    rows: Side = settings["orientation"]
+    rows, saved = settings.orientation, AutorecState.of(run.values)
     columns: Side = "users" if rows == "items" else "items"
     popular_c = _popular(dataset, columns)
-    vector_cH = _write_columns(run, columns, popular_c, dataset, writer, progress)
-    encoder = _encoder(run, settings, dataset.num_rows(columns))
+    vector_cH = _write_columns(run, columns, popular_c, saved.scale, dataset, writer, progress)
+    encoder = _encoder(run, settings, saved, dataset.num_rows(columns))
     average, some_rows = _write_rows(encoder, rows, dataset, writer, progress)
+    fold_in: EncodeFoldIn | RidgeFoldIn
     if rows == "users":
-        _write_encoder(run, dataset.num_items, layer_sizes(settings), writer)
-        names = ("mean", "scale", "row_shrinkage", "presence", "length_power", "mean_length")
-        # Runs from before the last three could be anything but 0 do not name them.
-        numbers = {name: run.values[name] for name in names if name in run.values}
-        fold_in: dict[str, Any] = {
-            "kind": "encode",
-            "hidden_activation": settings["hidden_activation"],
-            **numbers,
-        }
+        _write_encoder(run, dataset.num_items, settings.hidden, writer)
         short = fit_short_rows(
             encoder, vector_cH, average["vector"], average["bias"], some_rows, dataset.num_train("users")
         )
-        fold_in |= {"centring": _centring(settings), "short_length": short.length, "short_pull": short.pull}
+        fold_in = _encode_fold_in(settings, saved, short)
     else:
-        shrinkage = run.values["column_shrinkage"]
-        # What training has chosen, or what it was told; runs from before there was a choice name the latter alone.
-        penalty = run.values.get("regularization", settings["regularization"])
-        fold_in = {"kind": "ridge", "regularization": penalty, "column_shrinkage": shrinkage}
-    return {
-        "offset": run.values["mean"],
-        "output_activation": settings["output_activation"],
-        "fold_in": fold_in,
-    }
+        fold_in = RidgeFoldIn(regularization=saved.regularization, column_shrinkage=saved.column_shrinkage)
+    return AutorecFacts(offset=saved.mean, output_activation=settings.output_activation, fold_in=fold_in)
 
 
-def layer_sizes(settings: Mapping[str, Any]) -> list[int]:
-    """Units of each hidden layer."""
-    hidden = settings["hidden"]
-    # Runs from before there could be several name one number.
-    return [hidden] if isinstance(hidden, int) else list(hidden)
-
-
-def _centring(settings: Mapping[str, Any]) -> str:
-    # Runs from before there was a choice do not name it.
-    return str(settings.get("centring", "biases"))
+def _encode_fold_in(settings: AutorecSettings, saved: AutorecState, short: ShortRows) -> EncodeFoldIn:
+    return EncodeFoldIn(
+        hidden_activation=settings.hidden_activation,
+        centring=settings.centring,
+        mean=saved.mean,
+        scale=saved.scale,
+        row_shrinkage=saved.row_shrinkage,
+        presence=saved.presence,
+        length_power=saved.length_power,
+        mean_length=saved.mean_length,
+        short_length=short.length,
+        short_pull=short.pull,
+    )
 
 
 @dataclass
@@ -111,13 +103,14 @@ def _write_columns(
     run: StateReader,
     side: Side,
     wanted_c: NDArray[np.int64],
+    scale: float,
     dataset: Dataset,
     writer: ModelWriter,
-    progress: StageProgress,
+    progress: Progress,
 ) -> torch.Tensor:
     """All vectors and biases; returns the vectors of those wanted."""
     wanted = []
-    num_columns, scale = dataset.num_rows(side), float(str(run.values["scale"]))
+    num_columns = dataset.num_rows(side)
     is_rated = torch.from_numpy(dataset.num_train(side) > 0)
     with writer.table(side) as table:
         average = _Average(table)
@@ -132,19 +125,17 @@ def _write_columns(
     return torch.cat(wanted)
 
 
-def _encoder(run: StateReader, settings: Mapping[str, Any], num_columns: int) -> RowEncoder:
-    return RowEncoder.from_state(
-        run.read_rows("columns", 0, num_columns),
-        run.read_rows("hidden", 0, layer_sizes(settings)[0]),
-        _layers(run, layer_sizes(settings)),
-        run.values,
-        settings["hidden_activation"],
-        _centring(settings),
-    )
+def _encoder(run: StateReader, settings: AutorecSettings, saved: AutorecState, num_columns: int) -> RowEncoder:
+    columns = run.read_rows("columns", 0, num_columns)
+    form = InputForm(settings.centring, saved.presence, saved.length_power, saved.mean_length)
+    baseline = Baseline(saved.mean, columns["column_bias"], saved.scale, saved.row_shrinkage, form)
+    hidden_bias_H = run.read_rows("hidden", 0, settings.hidden[0])["bias"]
+    layers = [Layer(**layer) for layer in _layers(run, settings.hidden)]
+    return RowEncoder(baseline, columns["encoder"], hidden_bias_H, layers, settings.hidden_activation)
 
 
 def _write_rows(
-    encoder: RowEncoder, side: Side, dataset: Dataset, writer: ModelWriter, progress: StageProgress
+    encoder: RowEncoder, side: Side, dataset: Dataset, writer: ModelWriter, progress: Progress
 ) -> tuple[dict[str, torch.Tensor], list[Csr]]:
     """Encode all rows, block by block, a few thousand at once; returns the mean row and the first rows."""
     num_rows, num_columns = dataset.num_rows(side), len(encoder.encoder_CH)
@@ -164,11 +155,11 @@ def _write_rows(
         return average.append_mean(), first_rows
 
 
-def _layers(run: StateReader, sizes: list[int]) -> list[dict[str, torch.Tensor]]:
+def _layers(run: StateReader, sizes: Sequence[int]) -> list[dict[str, torch.Tensor]]:
     return [run.read_rows(f"layer_{number}", 0, units) for number, units in enumerate(sizes[1:], 1)]
 
 
-def _write_encoder(run: StateReader, num_columns: int, sizes: list[int], writer: ModelWriter) -> None:
+def _write_encoder(run: StateReader, num_columns: int, sizes: Sequence[int], writer: ModelWriter) -> None:
     """What encodes a new user."""
     with writer.table("encoder") as table:
         for start in range(0, num_columns, CHUNK_ROWS):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.families.autorec.network.network import RowEncoder
+from recsys_dist.families.autorec.network.encoder import RowEncoder
 from recsys_dist.kernels.sparse import Csr
 
 QUANTILE = 0.05

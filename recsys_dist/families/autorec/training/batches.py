@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.loader import RowBatch, RowLoader
-from recsys_dist.families.autorec.network.network import Baseline, Batch, RowFacts
+from recsys_dist.families.autorec.network.encoder import Baseline, RowFacts
+from recsys_dist.families.autorec.network.network import Batch
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import Choice
 from recsys_dist.kernels.keyed_random import keyed_mask

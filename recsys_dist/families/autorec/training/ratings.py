@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import Dataset, shards_across
 from recsys_dist.dataset.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.families.autorec.network.network import Baseline, InputForm, RowFacts
+from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowFacts
 from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.training.baseline import fit_biases
 from recsys_dist.families.autorec.training.shares import Shares
 from recsys_dist.families.tuning_holdout import HeldBack, share_to_hold_back
+from recsys_dist.kernels.biases import SWEEPS, Biases
 from recsys_dist.kernels.sparse import Csr
 
 CHUNK_ROWS = 4096
@@ -117,3 +118,12 @@ def chunks(block: Block, is_sharded: bool) -> Iterator[tuple[int, int]]:
         # The same on every rank, whatever its columns hold.
         return ((start, min(start + CHUNK_ROWS, block.num_rows)) for start in range(0, block.num_rows, CHUNK_ROWS))
     return row_chunks(block, CHUNK_ROWS, CHUNK_RATINGS)
+
+
+def fit_biases(blocks: Sequence[Block], num_columns: int, mean: float, collectives: Collectives) -> Biases:
+    """Fit from the mean of all ratings; entered by all ranks together. Sums are float64."""
+    biases = Biases(mean, np.zeros(num_columns))
+    for _ in range(SWEEPS):
+        sums = torch.from_numpy(biases.sums(blocks)).to(collectives.world.device)
+        biases = biases.after(collectives.sum_(sums).cpu().numpy())
+    return biases

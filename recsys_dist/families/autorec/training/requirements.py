@@ -9,8 +9,11 @@ What ratings, batches and gaps of the heap take beside them is not counted (a th
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import torch
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
@@ -130,3 +133,22 @@ def _most_hidden(rooms: Sequence[Room], settings: AutorecSettings, copies: Copie
 
 def _layers(settings: AutorecSettings, first: int) -> tuple[int, ...]:
     return tuple(max(1, units * first // settings.hidden[0]) for units in settings.hidden)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor of `device` multiplies in bfloat16."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if platform.machine() in {"x86_64", "AMD64"}:
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def require_bfloat16(collectives: Collectives) -> None:
+    """Raise the same `ConfigError` on all ranks where the processor of one has none."""
+    lacks = [not has for has in collectives.gather_json(has_bfloat16(collectives.world.device))]
+    if any(lacks):
+        raise ConfigError(
+            f"model.compute: the {collectives.world.device.type} of rank {lacks.index(True)} has no arithmetic in "
+            "bfloat16, which would be slower than float32; set float32"
+        )

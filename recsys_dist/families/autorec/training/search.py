@@ -17,10 +17,8 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
-
-from recsys_dist.errors import CheckpointError
 from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.strict_model import StrictModel
 
 FIRST_REGULARIZATION = 200.0
 REGULARIZATION_STEP = 2.0
@@ -40,10 +38,8 @@ KEPT_GAIN, LOOSER_GAIN = 5e-4, 1e-2
 dropout a short trial fits faster, whatever a whole training would make of it."""
 
 
-class Choice(BaseModel):
+class Choice(StrictModel):
     """The settings that are found out, or given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     regularization: float
     input_dropout: float
@@ -58,10 +54,8 @@ class Choice(BaseModel):
         )
 
 
-class AutorecSearch(BaseModel):
+class AutorecSearch(StrictModel):
     """Where the search stands."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     phase: Literal["settling", "trying", "finishing"]
     choice: Choice
@@ -129,18 +123,6 @@ class AutorecSearch(BaseModel):
     def finish(self) -> AutorecSearch:
         """Nothing more to find out: a new run with the best choice so far."""
         return AutorecSearch(phase="finishing", choice=self.best or self.choice)
-
-    def to_json(self) -> dict[str, JsonValue]:
-        """The state as plain values."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, value: JsonValue) -> AutorecSearch:
-        """The state that `to_json` wrote; raises `CheckpointError` where it is something else."""
-        try:
-            return cls.model_validate(value)
-        except ValidationError:
-            raise CheckpointError(f"the checkpoint holds no state of the search but {value!r}") from None
 
 
 def leaves_open(settings: AutorecSettings) -> bool:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
 
 import torch
 
@@ -27,16 +26,18 @@ from recsys_dist.dataset.loader import other_side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
 from recsys_dist.distributed.data_parallel import backward, replicate, without_averaging
-from recsys_dist.errors import CheckpointError, TrainingError
-from recsys_dist.families.autorec.network.network import Autorec, Batch, ColumnExchange, OutputLink
+from recsys_dist.errors import TrainingError
+from recsys_dist.families.autorec.network.network import Autorec, Batch, ColumnExchange
 from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.families.autorec.state import AutorecState
 from recsys_dist.families.autorec.training.batches import AutorecBatches
 from recsys_dist.families.autorec.training.errors import error_sums, prediction_errors
 from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.families.autorec.training.ratings import AutorecRatings, valid_blocks
-from recsys_dist.families.autorec.training.search import AutorecSearch, first_choice, leaves_open, obstacle
+from recsys_dist.families.autorec.training.search import AutorecSearch, leaves_open, obstacle
 from recsys_dist.families.autorec.training.shares import Shares, parameter_bytes
 from recsys_dist.families.autorec.training.state_tables import OPTIMIZER, AutorecTables, KeptBeside
+from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
@@ -317,22 +318,23 @@ class AutorecTrainer:
     def state(self) -> TrainerState:
         """Own columns, or an even range of the rows of each replicated table, and the place in the epoch."""
         model = self._model
-        values: dict[str, Any] = {
-            "epoch": self.epochs_done,
-            "step": self._step,
-            "sums": self._saved_sums(),
-            "optimizer": self._optimizer.values(),
-            "mean": model.baseline.mean,
-            "scale": model.baseline.scale,
-            "row_shrinkage": model.baseline.row_shrinkage,
-            "column_shrinkage": self._ratings.column_shrinkage,
-            "search": self._search.to_json(),
-            "regularization": self._search.choice.regularization,
-            "presence": model.baseline.form.presence,
-            "length_power": model.baseline.form.length_power,
-            "mean_length": model.baseline.form.mean_length,
-        }
-        return TrainerState(self._tables.to_save(self._beside()), values)
+        baseline, choice = model.baseline, self._search.choice
+        values = AutorecState(
+            epoch=self.epochs_done,
+            step=self._step,
+            sums=self._saved_sums(),
+            optimizer=self._optimizer.values(),
+            mean=baseline.mean,
+            scale=baseline.scale,
+            row_shrinkage=baseline.row_shrinkage,
+            column_shrinkage=self._ratings.column_shrinkage,
+            search=self._search,
+            regularization=choice.regularization,
+            presence=baseline.form.presence,
+            length_power=baseline.form.length_power,
+            mean_length=baseline.form.mean_length,
+        )
+        return TrainerState(self._tables.to_save(self._beside()), values.model_dump(mode="json"))
 
     def _beside(self) -> dict[str, KeptBeside]:
         """What a state keeps beside the parameters."""
@@ -356,40 +358,32 @@ class AutorecTrainer:
 
         Where it is of another run, there is no optimizer in it, and there may be fewer columns.
         """
-        values = reader.values
-        if "optimizer" not in values:
-            raise CheckpointError(
-                "the checkpoint is of a version that kept the optimizer in another form; train anew in another "
-                "run_dir, or go on with that version"
-            )
-        self._take_search(values)
+        saved = AutorecState.of(reader.values)
+        self._take_search(saved.search)
         beside = self._beside()
-        self._is_warm = values["optimizer"] is None
-        if self._is_warm:
+        self._is_warm = saved.optimizer is None
+        if saved.optimizer is None:
             del beside[OPTIMIZER]
         else:
-            self._optimizer.restore(cast("Mapping[str, Any]", values["optimizer"]))
+            self._optimizer.restore(saved.optimizer)
         self._tables.load(reader, beside)
-        self._load_place(values)
+        self.epochs_done, self._step = saved.epoch, saved.step
+        self._load_sums(saved.sums)
 
-    def _take_search(self, values: Mapping[str, Any]) -> None:
+    def _take_search(self, search: AutorecSearch) -> None:
         """Where the search stood, with the ratings that it left to train on."""
-        saved = values.get("search")
-        # Runs from before there was a search were given all settings.
-        given = AutorecSearch(phase="finishing", choice=first_choice(self._settings), epochs=int(values["epoch"]))
         was_searching = self.is_searching
-        self._search = given if saved is None else AutorecSearch.from_json(saved)
+        self._search = search
         self._batches.close()
         if self.is_searching != was_searching:
             self._read_ratings()
         self._begin_stage()
         self._settled = None
-        if self._search.phase == "trying":
+        if search.phase == "trying":
             self._settled = {name: torch.empty_like(p) for name, p in self._model.named_parameters()}
 
-    def _load_place(self, values: Any) -> None:
-        self.epochs_done, self._step = int(values["epoch"]), int(values["step"])
-        saved = torch.tensor(values["sums"], dtype=torch.float64, device=self._collectives.world.device)
+    def _load_sums(self, sums: Sequence[Sequence[float]]) -> None:
+        saved = torch.tensor(sums, dtype=torch.float64, device=self._collectives.world.device)
         world = self._collectives.world
         if len(saved) == world.size:
             self._sums = saved[world.rank]

@@ -10,24 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.dataset.dataset import SIDES, Dataset, Side
-from recsys_dist.errors import CheckpointError
-from recsys_dist.families.autorec.serving.export import StageProgress
-from recsys_dist.model_folder.folder import (
-    FoldIn,
-    ModelWriter,
-    PosteriorFoldIn,
-    covariances_of,
-    patterns_of,
-    precisions_of,
-)
+from recsys_dist.families.mf.serving.facts import MfFacts, covariances_of, patterns_of, precisions_of
+from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.families.mf.state import MfState, PriorState
 from recsys_dist.model_folder.tables import CHUNK_ROWS
+from recsys_dist.model_folder.writer import ModelWriter
+from recsys_dist.progress import Progress
 
 Columns = Mapping[str, torch.Tensor]
 
@@ -42,28 +35,35 @@ class _Target:
 
 
 def write_mf(
-    run: StateReader, settings: Mapping[str, Any], dataset: Dataset, writer: ModelWriter, progress: StageProgress
-) -> dict[str, Any]:
+    run: StateReader, settings: MfSettings, dataset: Dataset, writer: ModelWriter, progress: Progress
+) -> MfFacts:
     """Write users (p_u, b_u) and items (q_i, c_i): prediction mu + b_u + c_i + p_u . q_i.
 
     Covariances are written unless `posterior: point` made them, which says nothing about how sure it is. Returns
     the facts for the manifest.
     """
-    fold_in = _posterior_fold_in(run)
+    saved = MfState.of(run.values)
     for side in SIDES:
-        targets = _targets(run, side, settings.get("posterior") != "point")
+        targets = _targets(run, side, saved, settings.posterior != "point")
         _write_side(run, side, dataset.num_rows(side), targets, writer, progress)
-    return {"offset": run.values["mu"], "output_activation": "identity", "fold_in": fold_in}
+    return MfFacts(
+        offset=saved.mu,
+        noise_variance=saved.noise_variance,
+        prior_mean=saved.user_prior.mean,
+        prior_covariance=saved.user_prior.covariance,
+        user_precision_dof=_precision_dof(run, "users", saved),
+        item_precision_dof=_precision_dof(run, "items", saved),
+    )
 
 
-def _targets(run: StateReader, side: Side, knows_uncertainty: bool) -> list[_Target]:
+def _targets(run: StateReader, side: Side, saved: MfState, knows_uncertainty: bool) -> list[_Target]:
     has = run.read_rows(side, 0, 1).keys()
-    prior = _prior(run, side)
+    prior = _prior_rows(saved.prior(side))
     targets = [_Target(side, lambda rows: _vector_and_bias(rows["mean"]), _vector_and_bias(prior["mean"]))]
     for spread in ("variance", "covariance"):
         if spread in has and knows_uncertainty:
             targets.append(_target(covariances_of(side), spread, prior[spread]))
-    if _precision_dof(run, side) is not None:
+    if _precision_dof(run, side, saved) is not None:
         targets.append(_target(precisions_of(side), "precision", torch.ones(1, device="cpu")))
     if "pattern" in has:
         targets.append(_target(patterns_of(side), "pattern", None))
@@ -81,7 +81,7 @@ def _write_side(
     num_rows: int,
     targets: list[_Target],
     writer: ModelWriter,
-    progress: StageProgress,
+    progress: Progress,
 ) -> None:
     with ExitStack() as stack:
         tables = [stack.enter_context(writer.table(target.name)) for target in targets]
@@ -100,11 +100,10 @@ def _vector_and_bias(mean_Rn: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"vector": mean_Rn[:, :-1].contiguous(), "bias": mean_Rn[:, -1].contiguous()}
 
 
-def _prior(run: StateReader, side: Side) -> dict[str, torch.Tensor]:
+def _prior_rows(prior: PriorState) -> dict[str, torch.Tensor]:
     """What is known of a user or item without ratings: the prior, as one row of each table."""
-    name, values = f"{side.removesuffix('s')}_prior", run.values
-    mean_n = torch.tensor(values[f"{name}_mean"], dtype=torch.float32, device="cpu")
-    covariance_nn = torch.tensor(values[f"{name}_covariance"], dtype=torch.float32, device="cpu")
+    mean_n = torch.tensor(prior.mean, dtype=torch.float32, device="cpu")
+    covariance_nn = torch.tensor(prior.covariance, dtype=torch.float32, device="cpu")
     rows_T, columns_T = torch.triu_indices(len(mean_n), len(mean_n), device="cpu")
     return {
         "mean": mean_n[None],
@@ -113,22 +112,6 @@ def _prior(run: StateReader, side: Side) -> dict[str, torch.Tensor]:
     }
 
 
-def _precision_dof(run: StateReader, side: Side) -> Any:
+def _precision_dof(run: StateReader, side: Side, saved: MfState) -> float | None:
     """nu of a side whose precisions differ; None where they are all 1."""
-    has_precisions = "precision" in run.read_rows(side, 0, 1)
-    return run.values.get(f"{side.removesuffix('s')}_precision_dof") if has_precisions else None
-
-
-def _posterior_fold_in(run: StateReader) -> FoldIn:
-    try:
-        return PosteriorFoldIn.model_validate(
-            {
-                "noise_variance": run.values["noise_variance"],
-                "prior_mean": run.values["user_prior_mean"],
-                "prior_covariance": run.values["user_prior_covariance"],
-                "user_precision_dof": _precision_dof(run, "users"),
-                "item_precision_dof": _precision_dof(run, "items"),
-            }
-        )
-    except (KeyError, ValidationError) as error:
-        raise CheckpointError(f"the checkpoint does not hold a matrix factorization: {error}") from None
+    return saved.prior(side).precision_dof if "precision" in run.read_rows(side, 0, 1) else None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recsys_dist.model_folder.folder import PosteriorFoldIn
+from recsys_dist.families.mf.serving.facts import MfFacts
 
 STANDS_STILL = 1e-13
 """Relative change of a precision that ends the search for it."""
@@ -58,7 +58,7 @@ class _Statistics:
 
 
 def solve_posterior(
-    spec: PosteriorFoldIn, items: RatedItems, item_covariance_nn: torch.Tensor | None, is_diagonal: bool
+    spec: MfFacts, items: RatedItems, item_covariance_nn: torch.Tensor | None, is_diagonal: bool
 ) -> Solved:
     """x given alpha and alpha given x in turn, until both stand still; alpha stays 1 where noise is shared.
 

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from recsys_dist.dataset.dataset import SIDES, Side
-from recsys_dist.model_folder.folder import ModelFolder, PosteriorFoldIn, precisions_of
+from recsys_dist.families.mf.serving.facts import MfFacts, precisions_of
+from recsys_dist.model_folder.folder import ModelFolder
 
 
 class RatingNoise:
     """sigma^2, and the precisions of all users and items; they are 1 where noise is shared."""
 
-    def __init__(self, folder: ModelFolder, spec: PosteriorFoldIn, device: torch.device) -> None:
+    def __init__(self, folder: ModelFolder, spec: MfFacts, device: torch.device) -> None:
         self.variance = spec.noise_variance
         dof = {"users": spec.user_precision_dof, "items": spec.item_precision_dof}
         self._device = device

@@ -1,130 +1,124 @@
-"""How sure a matrix factorization with `posterior: full` or `diagonal` is of a prediction.
+"""How sure a matrix factorization is of the ratings of pairs, and what that does to lists.
 
-r_ui ~ Normal(mu + a_u . z_i, sigma^2 / (alpha_u beta_i)), a_u = (p_u, b_u, 1), z_i = (q_i, 1, c_i), both normal:
-
-Var[r_ui] = sigma^2 E[1/alpha_u] E[1/beta_i] + E[a]^T Cov_z E[a] + E[z]^T Cov_a E[z] + trace(Cov_a Cov_z)
-
-The constants have no variance, so that only own entries enter: (p_u, 1) meets the covariance of (q_i, c_i),
-(q_i, 1) that of (p_u, b_u), and the trace is over the K x K parts of p_u and q_i. All three are sums over pairs
-(j, k) of own entries, j <= k, of which those off the diagonal count twice. So together they are one product of a
-row of the user and a row of the item, which nothing has to be unpacked for:
-
-    left_u  = ((p_u, 1)_j (p_u, 1)_k + Cov_jk(p_u), Cov_jk(p_u, b_u))
-    right_i = (Cov_jk(q_i, c_i), (q_i, 1)_j (q_i, 1)_k)  x  (1 where j = k, else 2)
-
-K factors, n = K + 1 own entries, T pairs: n (n + 1) / 2, or the n of the diagonal alone; N pairs of user and item,
-R users or items
+B users of a block, I items, b items of a block, N pairs, K width of the vectors, n = K + 1
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SIDES, Side
-from recsys_dist.families.bilinear.factors import Factors
-from recsys_dist.families.mf.serving.noise import RatingNoise
-from recsys_dist.model_folder.folder import ModelFolder, covariances_of
-from recsys_dist.model_folder.tables import Table
+from recsys_dist.families.bilinear.scorer import BilinearForm, BilinearUsers
+from recsys_dist.families.mf.serving.covariances import ROW_FLOATS, Covariances, Posterior
+from recsys_dist.protocols.scorer import on_device
 
-PRODUCT_FLOATS = 1 << 15
-"""Numbers gathered at a time on either side: they stay in the cache, and are too few for torch to share them among
-threads, which would then wait for each other."""
-LEAST_PAIRS = 64
-ROW_FLOATS = 1 << 25
-"""Numbers of the rows of one side held at a time: 128 MiB."""
+# Tags of the generators: a user's draw depends on the seed and on the user alone.
+ITEM_DRAWS, USER_DRAWS = 1, 2
 
 
 @dataclass(frozen=True)
-class Belief:
-    """Normal(mean, covariance) of R users or items, and how noisy their ratings are."""
+class MfUsers:
+    """Some users, known or folded in."""
 
-    vector_RK: torch.Tensor
-    spread_RT: torch.Tensor
-    """The pairs of the covariance, as the model keeps them."""
-    noise_R: torch.Tensor
-    """E[1 / alpha], float64"""
+    means: BilinearUsers
+    posterior: Callable[[torch.Tensor], Posterior] | None
+    """Of some of them, by their place; None where the model knows no covariances."""
 
-
-class Pairs:
-    """Which entries of a covariance [n, n] are kept: the upper triangle row by row, or the diagonal."""
-
-    def __init__(self, n: int, is_diagonal: bool, device: torch.device) -> None:
-        self.num_own, self.is_diagonal = n, is_diagonal
-        every_n = torch.arange(n, device=device)
-        triangle_2T = torch.triu_indices(n, n, device=device)
-        self.rows_T: torch.Tensor
-        self.columns_T: torch.Tensor
-        self.rows_T, self.columns_T = (every_n, every_n) if is_diagonal else triangle_2T
-        self._weight_T = 2.0 - (self.rows_T == self.columns_T).float()
-        # (j, k) with k < K: neither of them is the bias
-        self._among_factors_T = (self.columns_T < n - 1).float()
+    def posterior_at(self, row_R: torch.Tensor) -> Posterior:
+        """Of the users at these places."""
+        assert self.posterior is not None, "a model that knows its uncertainty gives all users a covariance"
+        return self.posterior(row_R)
 
     @property
-    def width(self) -> int:
-        """2 T, the length of the rows that are multiplied."""
-        return 2 * len(self.rows_T)
-
-    def left(self, user: Belief) -> torch.Tensor:
-        """left_u of R users: [R, 2 T]"""
-        square_RT = self._squares(user.vector_RK)
-        return torch.cat([square_RT + user.spread_RT * self._among_factors_T, user.spread_RT], 1)
-
-    def right(self, item: Belief) -> torch.Tensor:
-        """right_i of R items: [R, 2 T]"""
-        square_RT = self._squares(item.vector_RK)
-        return torch.cat([item.spread_RT * self._weight_T, square_RT * self._weight_T], 1)
-
-    def _squares(self, vector_RK: torch.Tensor) -> torch.Tensor:
-        one_Rn = torch.nn.functional.pad(vector_RK, (0, 1), value=1.0)
-        return one_Rn.index_select(1, self.rows_T) * one_Rn.index_select(1, self.columns_T)
-
-    def pack(self, symmetric_nn: torch.Tensor) -> torch.Tensor:
-        """The pairs of one matrix: [n, n] -> [T]"""
-        return symmetric_nn[self.rows_T, self.columns_T]
-
-    def unpack(self, spread_RT: torch.Tensor) -> torch.Tensor:
-        """Symmetric matrices from their pairs: [R, T] -> [R, n, n]"""
-        full_Rnn = spread_RT.new_zeros((len(spread_RT), self.num_own, self.num_own))
-        full_Rnn[:, self.rows_T, self.columns_T] = spread_RT
-        full_Rnn[:, self.columns_T, self.rows_T] = spread_RT
-        return full_Rnn
+    def posteriors(self) -> Posterior:
+        """Of all of them."""
+        return self.posterior_at(torch.arange(len(self.means.bias_B), device=self.means.bias_B.device))
 
 
-class Uncertainty:
-    """The covariances of a model, read as they are needed, and its noise."""
+class MfUncertainty:
+    """See protocols/scorer.py."""
 
-    def __init__(self, folder: ModelFolder, noise: RatingNoise, width: int, device: torch.device) -> None:
-        self.noise = noise
-        self._tables: dict[str, Table] = {side: folder.table(covariances_of(side)) for side in SIDES}
-        columns = next(iter(self._tables["users"].chunks()))[1]
-        self._column = "variance" if "variance" in columns else "covariance"
-        self.pairs = Pairs(width + 1, self._column == "variance", device)
+    def __init__(self, form: BilinearForm, covariances: Covariances) -> None:
+        self._form, self._covariances = form, covariances
 
-    def belief(self, side: Side, factors: Factors, index_R: torch.Tensor) -> Belief:
-        """What is known of R users or items."""
-        row_R = torch.where(factors.is_cold_R[index_R], factors.num_rows, index_R)
-        spread_RT = self._tables[side].take(row_R.cpu())[self._column].to(index_R.device)
-        return Belief(factors.vector_RK[row_R], spread_RT, self.noise.inverse(side, row_R))
+    @property
+    def users_at_once(self) -> int:
+        """So that the rows of a block of users stay within `ROW_FLOATS`."""
+        return self._covariances.pairs_at_once
 
-    def pairs_at_once(self) -> int:
-        """N, so that the rows of either side stay within `ROW_FLOATS`."""
-        return max(1, ROW_FLOATS // self.pairs.width)
-
-    def variance(self, user: Belief, item: Belief, user_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
-        """Var[r_ui] of N pairs of rows of `user` and `item`: float64 [N]."""
-        left_RT, right_RT = self.pairs.left(user), self.pairs.right(item)
-        parameters_N = left_RT.new_empty(len(user_N))
-        step = max(LEAST_PAIRS, PRODUCT_FLOATS // self.pairs.width)
-        for start in range(0, len(user_N), step):
+    def stds(self, users: MfUsers, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
+        """Standard deviations of ratings, their noise included: float32 [N]"""
+        std_N, step = torch.empty(len(row_N), dtype=torch.float32, device=row_N.device), self.users_at_once
+        for start in range(0, len(row_N), step):
             part = slice(start, start + step)
-            left_NT, right_NT = left_RT.index_select(0, user_N[part]), right_RT.index_select(0, item_N[part])
-            parameters_N[part] = left_NT.mul_(right_NT).sum(1)
-        noise_N = self.noise.variance * user.noise_R[user_N] * item.noise_R[item_N]
-        # Rounding may leave a variance of nearly nothing below zero.
-        return noise_N + parameters_N.double().clamp_min_(0)
+            # What a row adds is formed once, however many pairs it has.
+            user_R, user_place_N = torch.unique(row_N[part], return_inverse=True)
+            item_R, item_place_N = torch.unique(item_N[part], return_inverse=True)
+            user, item = users.posterior_at(user_R), self._covariances.posterior("items", item_R)
+            std_N[part] = self._covariances.variance(user, item, user_place_N, item_place_N).sqrt()
+        return std_N
 
-    def parameter_variances(self, user: Belief, item: Belief) -> torch.Tensor:
-        """E[(a . z)^2] - (E[a] . E[z])^2 of every user with every item, the noise of ratings left out: [B, R]"""
-        return (self.pairs.left(user) @ self.pairs.right(item).T).clamp_min_(0)
+    def lower_scores(self, users: MfUsers, deviations: float) -> torch.Tensor:
+        """mean - z sqrt(Var[mu + a . z]), by blocks of items: [B, I]"""
+        score_BI, posterior = self._form.scores(users.means), users.posteriors
+        for item_b in _blocks(self._form.items.num_rows, self.users_at_once):
+            item = self._covariances.posterior("items", on_device(item_b, self._form.device))
+            variance_Bb = self._covariances.parameter_variances(posterior, item)
+            score_BI[:, item_b[0] : item_b[-1] + 1] -= deviations * variance_Bb.sqrt_()
+        return score_BI
+
+    def sampler(self, seed: int) -> Callable[[MfUsers, NDArray[np.int64]], torch.Tensor]:
+        """Scores by one draw of all items, and one of each user."""
+        vector_IK, bias_I = self._drawn_items(seed)
+
+        def scores(users: MfUsers, key_B: NDArray[np.int64]) -> torch.Tensor:
+            return torch.addmm(bias_I, self._drawn_users(users, key_B, seed), vector_IK.T)
+
+        return scores
+
+    def _drawn_items(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One draw of all items: vectors [I, K] and biases [I]."""
+        items, device = self._form.items, self._form.device
+        n, rng = items.width + 1, np.random.default_rng([seed, ITEM_DRAWS])
+        drawn_In = items.vector_RK.new_empty((items.num_rows, n))
+        for item_b in _blocks(items.num_rows, max(1, ROW_FLOATS // n**2)):
+            index_b = on_device(item_b, device)
+            noise_bn = rng.standard_normal((len(item_b), n))
+            drawn_bn = self._deviations(self._covariances.posterior("items", index_b), noise_bn)
+            mean_bn = torch.cat([items.vector_RK[index_b], items.bias_R[index_b].unsqueeze(1)], 1)
+            drawn_In[item_b[0] : item_b[-1] + 1] = drawn_bn + mean_bn
+        return drawn_In[:, :-1].contiguous(), drawn_In[:, -1].contiguous()
+
+    def _drawn_users(self, users: MfUsers, key_B: NDArray[np.int64], seed: int) -> torch.Tensor:
+        """One draw of each user's vector: [B, K]"""
+        vector_BK, n = users.means.vector_BK, self._form.users.width + 1
+        noise = [np.random.default_rng([seed, USER_DRAWS, key]).standard_normal(n) for key in key_B.tolist()]
+        noise_Bn = np.stack(noise) if noise else np.empty((0, n))
+        return vector_BK + self._deviations(users.posteriors, noise_Bn)[:, :-1].to(vector_BK.dtype)
+
+    def _deviations(self, posterior: Posterior, noise_Rn: NDArray[np.float64]) -> torch.Tensor:
+        """root noise of each row, with root root^T its covariance: float64 [R, n]"""
+        normal_Rn = torch.from_numpy(noise_Rn).to(self._form.device)
+        triangle, covariance_RT = self._covariances.triangle, posterior.covariance_RT.double()
+        if triangle.is_diagonal:
+            return covariance_RT.clamp_min(0).sqrt() * normal_Rn
+        return (_roots(triangle.unpack(covariance_RT)) @ normal_Rn.unsqueeze(2)).squeeze(2)
+
+
+def _roots(covariance_Rnn: torch.Tensor) -> torch.Tensor:
+    root_Rnn: torch.Tensor
+    root_Rnn, failed_R = torch.linalg.cholesky_ex(covariance_Rnn)
+    failed_R = failed_R != 0
+    if failed_R.any():
+        # Rounded to float32, a matrix of nearly dependent entries may have lost the last of its positive values.
+        value_Fn, vector_Fnn = torch.linalg.eigh(covariance_Rnn[failed_R])
+        root_Rnn[failed_R] = vector_Fnn * value_Fn.clamp_min(0).sqrt().unsqueeze(1)
+    return root_Rnn
+
+
+def _blocks(num_rows: int, step: int) -> list[NDArray[np.int64]]:
+    return [np.arange(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]

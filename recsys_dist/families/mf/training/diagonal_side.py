@@ -15,14 +15,14 @@ from recsys_dist.families.mf.em.conjugate_gradients import ConjugateGradients
 from recsys_dist.families.mf.em.diagonal import DiagonalPosterior, row_inner, spread_errors
 from recsys_dist.families.mf.em.layout import Layout
 from recsys_dist.families.mf.em.prior import Prior
-from recsys_dist.families.mf.training.side import Side
+from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.sparse import Tables
 
 BATCH_ROWS = 4096
 
 
-class DiagonalSide(Side):
+class DiagonalSide(FactorSide):
     """The rows of one side on this rank."""
 
     def __init__(self, layout: Layout, start: int, num_rows: int, prior: Prior, sums_errors: bool) -> None:

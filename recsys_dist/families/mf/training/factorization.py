@@ -30,7 +30,7 @@ from recsys_dist.families.mf.ranks.item_partition import ItemPartition
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.search import Form
-from recsys_dist.families.mf.training.side import Side
+from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.sparse import Tables
 from recsys_dist.metrics import ErrorSums
@@ -48,7 +48,7 @@ LEAST_VARIANCE = 1e-7
 """Of a prior, in units of the ratings."""
 
 
-SideT = TypeVar("SideT", bound=Side)
+SideT = TypeVar("SideT", bound=FactorSide)
 
 
 class Factorization(ABC, Generic[SideT]):
@@ -173,7 +173,7 @@ class Factorization(ABC, Generic[SideT]):
     def resume(self, user_sums_S: torch.Tensor) -> None:
         """Stand where `solve_users` with all shards left off, with users as they are and the sums over them."""
 
-    def _sums(self, sums_BS: list[torch.Tensor], side: Side) -> SideSums:
+    def _sums(self, sums_BS: list[torch.Tensor], side: FactorSide) -> SideSums:
         size = (0, m_step.num_sums(side.layout.num_own))
         empty = torch.zeros(size, dtype=torch.float64, device=self._device)
         sums_S = self._collectives.sum_blocks(torch.stack(sums_BS) if sums_BS else empty)
@@ -181,7 +181,7 @@ class Factorization(ABC, Generic[SideT]):
             self._name_failure(side)
         return SideSums(sums_S, side.layout)
 
-    def _name_failure(self, side: Side) -> None:
+    def _name_failure(self, side: FactorSide) -> None:
         """Raise on every rank, naming the first row that could not be solved."""
         name = "user" if side is self.users else "item"
         failed = [row for row in self._collectives.gather_json(side.failed_row) if row is not None]
@@ -244,7 +244,12 @@ class Factorization(ABC, Generic[SideT]):
         self._measure_patterns()
 
     def _solve_pattern(
-        self, moved: Side, carrier: Side, to_moved: Product, to_carrier: Product, column_sums: ColumnSums
+        self,
+        moved: FactorSide,
+        carrier: FactorSide,
+        to_moved: Product,
+        to_carrier: Product,
+        column_sums: ColumnSums,
     ) -> None:
         """(F^T F + lambda I) W = F^T (X - m), see families/mf/em/constrained.py."""
         if carrier.pattern_Rn is None:

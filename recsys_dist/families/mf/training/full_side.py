@@ -13,7 +13,7 @@ from recsys_dist.families.mf.em import e_step, m_step
 from recsys_dist.families.mf.em.e_step import Posterior, Statistics
 from recsys_dist.families.mf.em.layout import Layout, packed_size
 from recsys_dist.families.mf.em.prior import Prior
-from recsys_dist.families.mf.training.side import Side
+from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.sparse import Tables
 
 PADDING = 1e-6
@@ -21,7 +21,7 @@ PADDING = 1e-6
 float32's 6e-8, against the smallest eigenvalue."""
 
 
-class FullSide(Side):
+class FullSide(FactorSide):
     """The rows of one side on this rank."""
 
     def __init__(

@@ -20,10 +20,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
-
-from recsys_dist.errors import CheckpointError
 from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.strict_model import StrictModel
 
 Constrained = Literal["none", "users", "items", "both"]
 Noise = Literal["shared", "users", "both"]
@@ -42,10 +40,8 @@ LEAST_POLISHING = 3
 """Epochs with all ratings after the search."""
 
 
-class Form(BaseModel):
+class Form(StrictModel):
     """A form of the model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     constrained: Constrained
     regularization: float
@@ -57,10 +53,8 @@ class Form(BaseModel):
         return f"constrained: {self.constrained}{weight}, noise: {self.noise}"
 
 
-class Search(BaseModel):
+class Search(StrictModel):
     """Where the search stands."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     phase: Literal["settling", "trying", "polishing", "done"]
     form: Form
@@ -186,15 +180,3 @@ class Search(BaseModel):
         still = tolerance > 0 and (self.overfits or rose_little)
         phase = "done" if still and self.epochs + 1 >= LEAST_POLISHING else "polishing"
         return self.model_copy(update={"phase": phase, "epochs": self.epochs + 1, "bound": bound})
-
-    def to_json(self) -> dict[str, JsonValue]:
-        """The state as plain values."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, value: JsonValue) -> Search:
-        """The state that `to_json` wrote; raises `CheckpointError` where it is something else."""
-        try:
-            return cls.model_validate(value)
-        except ValidationError:
-            raise CheckpointError(f"the checkpoint holds no state of the search but {value!r}") from None

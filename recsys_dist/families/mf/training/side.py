@@ -19,7 +19,7 @@ FIRST_DOF = 10.0
 """nu before it is learnt: precisions that differ by a factor of about 2."""
 
 
-class Side:
+class FactorSide:
     """The rows of one side on this rank."""
 
     def __init__(

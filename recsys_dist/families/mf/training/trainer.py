@@ -12,21 +12,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
-from recsys_dist.dataset.dataset import Dataset, share_shards
+from recsys_dist.dataset.dataset import SIDES, Dataset, share_shards
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, TRAVEL_SHARE, ItemPartition, travel_bytes
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.families.mf.state import MfState, PriorState
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
-from recsys_dist.families.mf.training.side import Side
+from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
@@ -167,58 +167,47 @@ class EmTrainer:
         if not self._has_started:
             self._begin()
         model = self._model
-        values: dict[str, Any] = {
-            "epoch": self.epochs_done,
-            "mu": self._dataset.manifest.rating.mean,
-            "noise_variance": model.noise_variance,
-            "unit_variance": model.unit_variance,
-            "search": self._search.to_json(),
-            "user_sums": model.user_sums.sums_S.tolist(),
-            **_prior_values("user", model.users),
-            **_prior_values("item", model.items),
-        }
+        values = MfState(
+            epoch=self.epochs_done,
+            mu=self._dataset.manifest.rating.mean,
+            noise_variance=model.noise_variance,
+            unit_variance=model.unit_variance,
+            search=self._search,
+            user_prior=_prior_state(model.users),
+            item_prior=_prior_state(model.items),
+            user_sums=model.user_sums.sums_S.tolist(),
+        )
         tables = {
             "users": TableRows(model.users.start, self._dataset.num_users, model.users.columns()),
             "items": TableRows(model.items.start, self._dataset.num_items, model.items.columns()),
         }
-        return TrainerState(tables, values)
+        return TrainerState(tables, values.model_dump(mode="json"))
 
     def load_state(self, reader: StateReader) -> None:
         """Take the posteriors of own rows, priors, noise and the search."""
-        values, model = reader.values, self._model
-        read: Any = values
-        self.epochs_done = int(read["epoch"])
-        self._search = Search.from_json(values["search"])
+        saved, model, device = MfState.of(reader.values), self._model, self._collectives.world.device
+        self.epochs_done, self._search = saved.epoch, saved.search
         self._hold_back()
         model.count(self._shards.__iter__)
-        model.noise_variance, model.unit_variance = float(read["noise_variance"]), float(read["unit_variance"])
-        for name, side in (("user", model.users), ("item", model.items)):
-            rows = reader.read_rows(f"{name}s", side.start, side.start + side.num_rows)
-            side.take_columns(rows)
-            side.prior = self._read_prior(read, name)
-            side.dof = read[f"{name}_precision_dof"] or side.dof
-        model.take_form(self._search.form)
-        if read["user_sums"] is None:
+        model.noise_variance, model.unit_variance = saved.noise_variance, saved.unit_variance
+        for name, side in zip(SIDES, (model.users, model.items), strict=True):
+            side.take_columns(reader.read_rows(name, side.start, side.start + side.num_rows))
+            prior = saved.prior(name)
+            mean_n = torch.tensor(prior.mean, dtype=torch.float64, device=device)
+            side.prior = Prior(mean_n, torch.tensor(prior.covariance, dtype=torch.float64, device=device))
+            side.dof = prior.precision_dof or side.dof
+        model.take_form(saved.search.form)
+        if saved.user_sums is None:
             # Another run's state (warm_start.py): the users may have new ratings, or be new.
             model.solve_users(self._shards.__iter__)
         else:
-            device = self._collectives.world.device
-            model.resume(torch.tensor(read["user_sums"], dtype=torch.float64, device=device))
+            model.resume(torch.tensor(saved.user_sums, dtype=torch.float64, device=device))
         self._has_started, self._valid_errors = True, None
 
-    def _read_prior(self, values: Any, side: str) -> Prior:
-        mean_n, covariance_nn = (
-            torch.tensor(
-                values[f"{side}_prior_{part}"], dtype=torch.float64, device=self._collectives.world.device
-            )
-            for part in ("mean", "covariance")
-        )
-        return Prior(mean_n, covariance_nn)
 
-
-def _prior_values(name: str, side: Side) -> dict[str, Any]:
-    return {
-        f"{name}_prior_mean": side.prior.mean_n.tolist(),
-        f"{name}_prior_covariance": side.prior.covariance_nn.tolist(),
-        f"{name}_precision_dof": None if side.precision_R is None else side.dof,
-    }
+def _prior_state(side: FactorSide) -> PriorState:
+    return PriorState(
+        mean=side.prior.mean_n.tolist(),
+        covariance=side.prior.covariance_nn.tolist(),
+        precision_dof=None if side.precision_R is None else side.dof,
+    )

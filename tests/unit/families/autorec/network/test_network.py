@@ -10,17 +10,10 @@ import torch
 from scipy import sparse
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowEncoder, column_factors
 from recsys_dist.families.autorec.network.hidden_layers import activate
-from recsys_dist.families.autorec.network.network import (
-    Autorec,
-    Baseline,
-    Batch,
-    InputForm,
-    OutputLink,
-    RowEncoder,
-    column_factors,
-    initial_encoder,
-)
+from recsys_dist.families.autorec.network.network import Autorec, Batch, initial_encoder
+from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from recsys_dist.families.autorec.network.network import Baseline, InputForm, RowEncoder
+from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowEncoder
 from recsys_dist.families.autorec.serving.short_rows import ShortRows, cut_short, fit_short_rows
 from recsys_dist.kernels.sparse import Csr
 

@@ -1,0 +1,139 @@
+"""The report of an evaluation, as it stands in `report.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, JsonValue
+
+from recsys_dist.errors import DataError
+from recsys_dist.inference.lists import write_whole
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.strict_model import StrictModel, validated
+
+
+def _none_for_nan(value: Any) -> Any:
+    """The error over no ratings is null: JSON has no NaN."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+Figure = Annotated[float | None, BeforeValidator(_none_for_nan)]
+"""None over nothing."""
+
+
+class Errors(StrictModel):
+    """Errors over `count` ratings, predictions clipped to the range of ratings."""
+
+    rmse: Figure
+    mae: Figure
+    count: int
+
+    @classmethod
+    def of(cls, sums: ErrorSums) -> Errors:
+        """From sums over ratings."""
+        return cls(rmse=sums.rmse, mae=sums.mae, count=sums.count)
+
+
+class TimedErrors(Errors):
+    """The same, and the seconds that it took to fit and predict."""
+
+    seconds: float
+
+
+class Calibration(StrictModel):
+    """How well a model knows its errors on `count` ratings: calibration.py."""
+
+    coverage: dict[str, Figure]
+    """The share of ratings within the central intervals of each coverage, as "0.9"."""
+    nll: Figure
+    log_loss: float | None
+    count: int
+
+
+class Ranking(StrictModel):
+    """How well lists of the `top` items hit what users liked, averaged over `users` of `eligible_users`."""
+
+    top: int
+    relevant_from: float
+    eligible_users: int
+    users: int
+    recall: Figure
+    ndcg: Figure
+    seconds: float
+
+
+class EvaluatedModel(StrictModel):
+    """Which model it was: the checkpoint of `step` epochs of a run with this configuration."""
+
+    url: str
+    kind: str
+    step: int
+    digest: str
+    config: dict[str, JsonValue]
+
+
+class EvaluatedDataset(StrictModel):
+    """Where the held-out ratings are from."""
+
+    url: str
+    digest: str
+    split_fingerprint: str
+    is_trained_on: bool
+    is_same_split: bool
+
+
+class Seconds(StrictModel):
+    """How long it took the model."""
+
+    predict: float
+    uncertainty: float
+    load: float
+    total: float
+
+
+class Allowed(StrictModel):
+    """What is refused unless it is asked for."""
+
+    train: bool
+    """Ratings that were trained on."""
+    other_split: bool
+    """A dataset with another split than that of training."""
+
+
+class EvaluationReport(Errors):
+    """The whole report; its own errors are those of the model over all ratings of the split."""
+
+    split: str
+    baselines: dict[str, TimedErrors]
+    """`global_mean` and `user_item_bias`, fitted on the same train ratings."""
+    cold_users: Errors
+    """Over ratings of users without a single train rating."""
+    cold_items: Errors
+    trained_on: Errors
+    """Over pairs with a train rating, which count in no other figure; the dataset of training has none."""
+    ranking: Ranking | None
+    """None where it was not asked for, and on train ratings."""
+    uncertainty: Calibration | None
+    """None where the model does not know how sure it is."""
+    model: EvaluatedModel
+    dataset: EvaluatedDataset
+    allowed: Allowed
+    seconds: Seconds
+
+    @classmethod
+    def read(cls, path: Path) -> EvaluationReport:
+        """Read a `report.json`. Raises `DataError` where it is missing or something else."""
+        try:
+            tree = json.loads(path.read_bytes())
+        except OSError as error:
+            raise DataError(f"cannot read the evaluation {path}: {error.strerror}") from None
+        except ValueError:
+            raise DataError(f"{path} is no JSON; write it by evaluate --output") from None
+        return validated(cls, tree, lambda problem: DataError(f"{path}: {problem}"))
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON to a local file."""
+        write_whole(path, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")

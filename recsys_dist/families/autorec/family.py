@@ -1,0 +1,91 @@
+"""AutoRec as a family of models."""
+# ruff: noqa: PLC0415, ARG002 - what is heavy is imported where it is needed; not every family looks at its settings
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.progress import Progress
+from recsys_dist.protocols.family import ModelFamily, TrainingSetup
+
+if TYPE_CHECKING:
+    import torch
+
+    from recsys_dist.checkpoint.checkpoint import Checkpoint
+    from recsys_dist.checkpoint.state import SavedRun
+    from recsys_dist.dataset.dataset import Dataset
+    from recsys_dist.model_folder.folder import ModelFolder
+    from recsys_dist.model_folder.writer import ModelWriter
+    from recsys_dist.protocols.scorer import Scorer
+    from recsys_dist.protocols.trainer import Trainer
+    from recsys_dist.protocols.warm_start import WarmStart
+
+
+class AutoRec(ModelFamily[AutorecSettings]):
+    """An autoencoder over the ratings of items, or of users (Sedhain et al. 2015)."""
+
+    name, settings = "autorec", AutorecSettings
+    training_only = frozenset(
+        {"optimizer", "learning_rate", "accumulation", "parallel", "compute", "gradient_clip", "batch_size"}
+    )
+    rounding_only = frozenset({"parallel"})
+    state_beside_model = ("optimizer",)
+    # Of parameters, whose gradients are added in another order on other ranks; errors agree to 1e-5.
+    parity_tolerance = 1e-3
+
+    def trainer(self, setup: TrainingSetup[AutorecSettings]) -> Trainer:
+        """Gradient steps over ranks."""
+        from recsys_dist.families.autorec.training.trainer import AutorecTrainer
+
+        return AutorecTrainer(
+            setup.dataset,
+            setup.settings,
+            epochs=setup.epochs,
+            seed=setup.seed,
+            collectives=setup.collectives,
+        )
+
+    def export(
+        self, run: SavedRun, settings: AutorecSettings, dataset: Dataset, out: ModelWriter, progress: Progress
+    ) -> Mapping[str, JsonValue]:
+        """Hidden states of the rows, the decoder, and what encodes a new user."""
+        from recsys_dist.families.autorec.serving.export import write_autorec
+
+        return write_autorec(run, settings, dataset, out, progress).model_dump(mode="json")
+
+    def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
+        """Predictions by the bilinear form that an AutoRec is."""
+        from recsys_dist.families.autorec.serving.scorer import AutorecScorer
+
+        return AutorecScorer(folder, device)
+
+    def title(self, settings: AutorecSettings) -> str:
+        """With its orientation and its hidden units."""
+        units = "-".join(map(str, settings.hidden))
+        return f"{'Item' if settings.orientation == 'items' else 'User'}-AutoRec, {units} hidden units"
+
+    def check(self, setup: TrainingSetup[AutorecSettings]) -> None:
+        """Room for parameters, gradients and optimizer, and bfloat16 where it was asked for."""
+        from recsys_dist.families.autorec.training.requirements import require_bfloat16, require_room
+
+        if setup.settings.compute == "bfloat16":
+            require_bfloat16(setup.collectives)
+        require_room(setup.dataset, setup.settings, setup.epochs, setup.memory_limit, setup.collectives)
+
+    def warm_start(self, checkpoint: Checkpoint, settings: AutorecSettings) -> WarmStart:
+        """Parameters and settings that were found out; the optimizer remembers nothing."""
+        from recsys_dist.families.autorec.training.warm_start import AutorecStart
+
+        return AutorecStart(checkpoint)
+
+    def out_of_memory_advice(self, settings: AutorecSettings, memory_limit: int | None) -> str:
+        """What takes the most."""
+        return "a smaller model.hidden or model.batch_size needs less"
+
+    def reuses_large_buffers(self, settings: AutorecSettings) -> bool:
+        """Past steps of L-BFGS come and go."""
+        return settings.optimizer == "lbfgs"

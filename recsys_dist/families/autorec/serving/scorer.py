@@ -1,0 +1,37 @@
+"""A trained AutoRec: a bilinear form, and new users by its encoder or by ridge regression."""
+
+from __future__ import annotations
+
+import torch
+
+from recsys_dist.dataset.dataset import Side
+from recsys_dist.families.autorec.serving.facts import AutorecFacts, EncodeFoldIn
+from recsys_dist.families.autorec.serving.fold_in import fold_in_encode, fold_in_ridge
+from recsys_dist.families.autorec.serving.short_rows import ShortRows
+from recsys_dist.families.bilinear.scorer import BilinearForm, BilinearUsers
+from recsys_dist.model_folder.folder import ModelFolder
+
+
+class AutorecScorer(BilinearForm):
+    """See protocols/scorer.py."""
+
+    uncertainty = None
+
+    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
+        self._folder, self._facts = folder, folder.facts(AutorecFacts)
+        super().__init__(folder, device, self._facts.offset, self._facts.output_activation)
+
+    def fold_in(self, item_N: torch.Tensor, rating_N: torch.Tensor, is_new: bool) -> BilinearUsers:
+        """User-AutoRec: encoded, and drawn to the average user where the ratings are fewer than it has learnt from
+        (short_rows.py). Item-AutoRec: a new row of the decoder by ridge regression."""
+        spec = self._facts.fold_in
+        if isinstance(spec, EncodeFoldIn):
+            share = ShortRows(spec.short_length, spec.short_pull).share(len(item_N)) if is_new else 1.0
+            return fold_in_encode(spec, self._folder, item_N, rating_N, self.average_user, share)
+        residual_N = rating_N.double() - self.offset - self.items.bias_R[item_N]
+        return fold_in_ridge(spec, self.items.vector_RK[item_N], residual_N, self.average_user)
+
+    def vectors(self, side: Side) -> torch.Tensor:
+        """Less the average one: hidden states are all positive where their activation is, and so all alike."""
+        factors = self.users if side == "users" else self.items
+        return factors.vector_RK[:-1] - factors.vector_RK[-1]

@@ -1,0 +1,56 @@
+"""Predictions of the bilinear form: f(offset + user_bias[u] + item_bias[i] + user_vector[u] . item_vector[i])
+
+B users of a block, I items, N pairs, K width of the vectors
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from recsys_dist.families.bilinear.factors import GATHER_FLOATS, load_factors
+from recsys_dist.families.bilinear.link import OutputLink
+from recsys_dist.model_folder.folder import ModelFolder
+
+
+@dataclass(frozen=True)
+class BilinearUsers:
+    """Vectors [B, K] and biases [B]."""
+
+    vector_BK: torch.Tensor
+    bias_B: torch.Tensor
+
+
+class BilinearForm:
+    """Both sides, loaded on one device."""
+
+    def __init__(self, folder: ModelFolder, device: torch.device, offset: float, activation: str) -> None:
+        self.device, self.offset = device, offset
+        self.users = load_factors(folder, "users", device)
+        self.items = load_factors(folder, "items", device)
+        rating = folder.manifest.rating
+        self._link = OutputLink(activation, rating.min, rating.max, offset)
+
+    def known(self, user_B: torch.Tensor) -> BilinearUsers:
+        """Users by index; the number of users stands for the unknown one."""
+        return BilinearUsers(self.users.vector_RK[user_B], self.users.bias_R[user_B])
+
+    @property
+    def average_user(self) -> BilinearUsers:
+        """The one of whom nothing is known."""
+        return BilinearUsers(self.users.vector_RK[-1:], self.users.bias_R[-1:])
+
+    def ratings(self, users: BilinearUsers, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
+        """Predicted ratings of pairs, not clipped: [N]"""
+        score_N = users.bias_B[row_N] + self.items.bias_R[item_N]
+        step = max(1, GATHER_FLOATS // max(1, self.items.width))
+        for start in range(0, len(row_N), step):
+            part = slice(start, start + step)
+            score_N[part] += (users.vector_BK[row_N[part]] * self.items.vector_RK[item_N[part]]).sum(1)
+        return self._link.to_ratings(score_N + self.offset)
+
+    def scores(self, users: BilinearUsers) -> torch.Tensor:
+        """All items for each user, without what does not change their order: [B, I]"""
+        num_items = self.items.num_rows
+        return torch.addmm(self.items.bias_R[:num_items], users.vector_BK, self.items.vector_RK[:num_items].T)

@@ -1,0 +1,80 @@
+"""Matrix factorization by EM as a family of models."""
+# ruff: noqa: PLC0415, ARG002 - what is heavy is imported where it is needed; not every family looks at its settings
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ByteSize, JsonValue
+
+from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.progress import Progress
+from recsys_dist.protocols.family import ModelFamily, TrainingSetup
+
+if TYPE_CHECKING:
+    import torch
+
+    from recsys_dist.checkpoint.checkpoint import Checkpoint
+    from recsys_dist.checkpoint.state import SavedRun
+    from recsys_dist.dataset.dataset import Dataset
+    from recsys_dist.model_folder.folder import ModelFolder
+    from recsys_dist.model_folder.writer import ModelWriter
+    from recsys_dist.protocols.scorer import Scorer
+    from recsys_dist.protocols.trainer import Trainer
+    from recsys_dist.protocols.warm_start import WarmStart
+
+
+class MatrixFactorization(ModelFamily[MfSettings]):
+    """r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2), with posteriors for users and items."""
+
+    name, settings = "mf", MfSettings
+    training_only = frozenset({"tolerance"})
+    has_same_bits_on_any_threads = True
+
+    def trainer(self, setup: TrainingSetup[MfSettings]) -> Trainer:
+        """EM over ranks."""
+        from recsys_dist.families.mf.training.trainer import EmTrainer
+
+        return EmTrainer(
+            setup.dataset,
+            setup.settings,
+            epochs=setup.epochs,
+            seed=setup.seed,
+            collectives=setup.collectives,
+            memory_limit=setup.memory_limit,
+        )
+
+    def export(
+        self, run: SavedRun, settings: MfSettings, dataset: Dataset, out: ModelWriter, progress: Progress
+    ) -> Mapping[str, JsonValue]:
+        """Users, items, and what the model knows beside their means."""
+        from recsys_dist.families.mf.serving.export import write_mf
+
+        return write_mf(run, settings, dataset, out, progress).model_dump(mode="json")
+
+    def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
+        """Predictions, with their uncertainty where covariances were kept."""
+        from recsys_dist.families.mf.serving.scorer import MfScorer
+
+        return MfScorer(folder, device)
+
+    def title(self, settings: MfSettings) -> str:
+        """With its number of factors."""
+        return f"Matrix factorization by EM, {settings.factors} factors"
+
+    def warm_start(self, checkpoint: Checkpoint, settings: MfSettings) -> WarmStart:
+        """Posteriors where the other run has them, and the priors that it has learnt."""
+        from recsys_dist.families.mf.training.warm_start import FactorStart
+
+        return FactorStart(checkpoint, settings.posterior == "point")
+
+    def out_of_memory_advice(self, settings: MfSettings, memory_limit: int | None) -> str:
+        """The limit, within which ratings are read anew and tables travel in blocks, comes first."""
+        limit = "" if memory_limit is None else f" (now {ByteSize(memory_limit).human_readable()})"
+        first = f"{'set' if memory_limit is None else 'lower'} training.memory_limit{limit}"
+        return f"{first}, use more ranks on more machines, or a smaller model.factors"
+
+    def reuses_large_buffers(self, settings: MfSettings) -> bool:
+        """Tables come and go in every step."""
+        return True

@@ -1,0 +1,114 @@
+"""A trained matrix factorization: means, covariances where it has them, and new users as posteriors."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+
+import torch
+
+from recsys_dist.dataset.dataset import Side
+from recsys_dist.families.bilinear.scorer import BilinearForm, BilinearUsers
+from recsys_dist.families.mf.serving.covariances import Covariances, Posterior
+from recsys_dist.families.mf.serving.facts import MfFacts, covariances_of, patterns_of
+from recsys_dist.families.mf.serving.fold_in import RatedItems, Solved, solve_posterior
+from recsys_dist.families.mf.serving.noise import RatingNoise, expected_inverse
+from recsys_dist.families.mf.serving.uncertainty import MfUncertainty, MfUsers
+from recsys_dist.model_folder.folder import ModelFolder
+
+
+class MfScorer:
+    """See protocols/scorer.py."""
+
+    def __init__(self, folder: ModelFolder, device: torch.device) -> None:
+        self._folder, self._facts = folder, folder.facts(MfFacts)
+        self._form = BilinearForm(folder, device, self._facts.offset, activation="identity")
+
+    @cached_property
+    def _noise(self) -> RatingNoise:
+        return RatingNoise(self._folder, self._facts, self._form.device)
+
+    @cached_property
+    def _covariances(self) -> Covariances | None:
+        if not self._folder.has_table(covariances_of("users")):
+            return None
+        return Covariances(self._folder, self._form, self._noise)
+
+    @cached_property
+    def uncertainty(self) -> MfUncertainty | None:
+        """Where training kept covariances."""
+        return None if self._covariances is None else MfUncertainty(self._form, self._covariances)
+
+    def known(self, user_B: torch.Tensor) -> MfUsers:
+        """Users by index; their covariances are read when they are needed."""
+        posterior = None
+        if self._covariances is not None:
+            posterior = partial(_posterior_of_known, self._covariances, user_B)
+        return MfUsers(self._form.known(user_B), posterior)
+
+    def fold_in(self, item_N: torch.Tensor, rating_N: torch.Tensor, is_new: bool) -> MfUsers:  # noqa: ARG002
+        """The posterior given the ratings; without any, the unknown user."""
+        if not len(item_N):
+            return self._prior()
+        items = self._rated_items(item_N, rating_N.double() - self._facts.offset)
+        covariances = self._covariances
+        if covariances is None:
+            return MfUsers(_means(solve_posterior(self._facts, items, None, is_diagonal=False)), None)
+        triangle, covariance_NT = (
+            covariances.triangle,
+            covariances.posterior("items", item_N).covariance_RT.double(),
+        )
+        covariance_1T = (items.precision_N.unsqueeze(1) * covariance_NT).sum(0, keepdim=True)
+        solved = solve_posterior(self._facts, items, triangle.unpack(covariance_1T)[0], triangle.is_diagonal)
+        assert solved.covariance_nn is not None, "with the covariances of items the user has one"
+        noise_1 = self._noise_of_new(solved.precision, len(item_N))
+        return _folded(_means(solved), triangle.pack(solved.covariance_nn).float().unsqueeze(0), noise_1)
+
+    def ratings(self, users: MfUsers, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
+        """Predicted ratings: [N]"""
+        return self._form.ratings(users.means, row_N, item_N)
+
+    def scores(self, users: MfUsers) -> torch.Tensor:
+        """All items for each user: [B, I]"""
+        return self._form.scores(users.means)
+
+    def vectors(self, side: Side) -> torch.Tensor | None:
+        """The factors, biases left out; None where there are none."""
+        factors = self._form.users if side == "users" else self._form.items
+        return factors.vector_RK[:-1] if factors.width else None
+
+    def _prior(self) -> MfUsers:
+        if self._covariances is None:
+            return MfUsers(self._form.average_user, None)
+        unknown_1 = torch.tensor([self._form.users.num_rows], device=self._form.device)
+        covariance_1T = self._covariances.posterior("users", unknown_1).covariance_RT
+        return _folded(self._form.average_user, covariance_1T, self._noise_of_new(precision=1.0, count=0))
+
+    def _rated_items(self, item_N: torch.Tensor, residual_N: torch.Tensor) -> RatedItems:
+        items, pattern_Nn = self._form.items, None
+        row_N = torch.where(items.is_cold_R[item_N], items.num_rows, item_N)
+        if self._folder.has_table(patterns_of("items")):
+            patterns = self._folder.table(patterns_of("items")).take(item_N.cpu())
+            pattern_Nn = patterns["pattern"].to(self._form.device)
+        precision_N = self._noise.precision("items", row_N)
+        return RatedItems(items.vector_RK[row_N], items.bias_R[row_N], precision_N, pattern_Nn, residual_N)
+
+    def _noise_of_new(self, precision: float, count: int) -> torch.Tensor:
+        """E[1 / alpha] of a user with `count` ratings: float64 [1]"""
+        if self._facts.user_precision_dof is None:
+            return torch.ones(1, dtype=torch.float64, device=self._form.device)
+        numbers = torch.tensor([precision, count], dtype=torch.float64, device="cpu")
+        inverse_1 = expected_inverse(numbers[:1], numbers[1:], self._facts.user_precision_dof)
+        return inverse_1.to(self._form.device)
+
+
+def _posterior_of_known(covariances: Covariances, user_B: torch.Tensor, row_R: torch.Tensor) -> Posterior:
+    return covariances.posterior("users", user_B[row_R])
+
+
+def _means(solved: Solved) -> BilinearUsers:
+    mean_1n = solved.mean_n.float().unsqueeze(0)
+    return BilinearUsers(mean_1n[:, :-1], mean_1n[:, -1])
+
+
+def _folded(means: BilinearUsers, covariance_1T: torch.Tensor, noise_1: torch.Tensor) -> MfUsers:
+    return MfUsers(means, Posterior(means.vector_BK, covariance_1T, noise_1).at)

@@ -1,0 +1,51 @@
+"""What a matrix factorization in training saves beside its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field, JsonValue
+
+from recsys_dist.dataset.dataset import Side
+from recsys_dist.errors import CheckpointError
+from recsys_dist.families.mf.training.search import Search
+from recsys_dist.strict_model import StrictModel, validated
+
+Vector = tuple[float, ...]
+Matrix = tuple[Vector, ...]
+
+
+class PriorState(StrictModel):
+    """Normal(mean, covariance) over the n own entries of one side, and nu of its precisions' prior."""
+
+    mean: Vector
+    covariance: Matrix
+    precision_dof: float | None = Field(default=None, gt=0)
+    """None where all precisions are 1."""
+
+
+class MfState(StrictModel):
+    """The values of a state; posteriors of users and items are its tables."""
+
+    epoch: int = Field(ge=0)
+    mu: float
+    noise_variance: float = Field(gt=0)
+    unit_variance: float = Field(gt=0)
+    search: Search
+    user_prior: PriorState
+    item_prior: PriorState
+    user_sums: Vector | None
+    """Sums over all users for the next epoch; None of another run's state, whose users are solved anew."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, JsonValue]) -> MfState:
+        """From a saved state. Raises `CheckpointError` where it is of something else."""
+        return validated(
+            cls,
+            values,
+            lambda problem: CheckpointError(f"the checkpoint holds no matrix factorization: {problem}"),
+        )
+
+    def prior(self, side: Side) -> PriorState:
+        """That of users or items."""
+        return self.user_prior if side == "users" else self.item_prior

@@ -1,0 +1,54 @@
+"""A matrix factorization that begins with what another has learnt: posteriors, priors and noise.
+
+Users and items that were not there yet stand at the priors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from pydantic import JsonValue
+
+from recsys_dist.families.mf.state import MfState
+from recsys_dist.protocols.warm_start import WarmStart
+
+
+@dataclass(frozen=True)
+class FactorStart(WarmStart):
+    """Of matrix factorization."""
+
+    is_point: bool
+    """Whether the posterior has no covariances."""
+
+    @property
+    def values(self) -> Mapping[str, JsonValue]:
+        """Priors and noise of the checkpoint. Sums over users are left out: they are solved anew."""
+        saved = MfState.of(self.checkpoint.values)
+        begun = saved.model_copy(update={"epoch": 0, "search": saved.search.polish(), "user_sums": None})
+        return begun.model_dump(mode="json")
+
+    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
+        """Rows of the checkpoint, and prior ones behind them."""
+        num_new = max(0, stop - max(start, self.checkpoint.tables[table].num_rows))
+        known = self.known_rows(table, start, stop)
+        return {name: torch.cat([rows, self._new(table, name, rows, num_new)]) for name, rows in known.items()}
+
+    def _new(self, table: str, name: str, like: torch.Tensor, num_new: int) -> torch.Tensor:
+        """So many rows of one column for what nothing is known of."""
+        saved = MfState.of(self.checkpoint.values)
+        prior = saved.user_prior if table == "users" else saved.item_prior
+        covariance = torch.tensor(prior.covariance, dtype=torch.float64, device="cpu")
+        if self.is_point:
+            covariance = torch.zeros_like(covariance)
+        triangle = torch.triu_indices(*covariance.shape, device="cpu")
+        row = {
+            "mean": torch.tensor(prior.mean, dtype=torch.float64, device="cpu"),
+            # As on disk: the upper triangle row by row.
+            "covariance": covariance[triangle[0], triangle[1]],
+            "variance": covariance.diagonal(),
+            "precision": torch.ones((), device="cpu"),
+            "pattern": torch.zeros(like.shape[1:], device="cpu"),
+        }[name]
+        return row.to(like.dtype).expand(num_new, *like.shape[1:])

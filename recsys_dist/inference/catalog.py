@@ -1,0 +1,54 @@
+"""What no family of models owns: ids, titles, train ratings, the range of ratings, and who is cold."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys_dist.dataset.dataset import RatingStats, Side
+from recsys_dist.inference.grid import RatingGrid
+from recsys_dist.inference.ids import IdIndex
+from recsys_dist.inference.seen import TrainRatings
+from recsys_dist.model_folder.folder import ModelFolder
+
+
+class Catalog:
+    """The users and items of a model folder."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self._folder = folder
+        self.url = folder.folder.url
+        self.user_ids = IdIndex(folder.ids("users"), "user_ids")
+        self.item_ids = IdIndex(folder.ids("items"), "item_ids")
+        self.train_ratings = TrainRatings(folder)
+
+    @property
+    def rating(self) -> RatingStats:
+        """Range and mean of the train ratings."""
+        return self._folder.manifest.rating
+
+    @property
+    def titles(self) -> pa.StringArray:
+        """Item titles, null where unknown; position = item index."""
+        return self._folder.titles
+
+    @property
+    def num_items(self) -> int:
+        """I, the index of an item that nobody knows."""
+        return len(self.item_ids)
+
+    @cached_property
+    def grid(self) -> RatingGrid | None:
+        """The distinct train ratings; None where they are too many. Reads all train ratings once."""
+        return RatingGrid.read(self._folder)
+
+    def is_cold(self, side: Side) -> NDArray[np.bool_]:
+        """Who has no train rating, the unknown at the end among them: [rows + 1]"""
+        return np.append(self._folder.num_train(side) == 0, True)
+
+    def describe(self, item_N: NDArray[np.int64]) -> tuple[list[str], list[str | None]]:
+        """Raw ids and titles of items."""
+        return self.item_ids.take(item_N), self.titles.take(pa.array(item_N)).to_pylist()

@@ -1,0 +1,70 @@
+"""The numbers of a scorer, by dense index: NumPy in and out, within the range of the data.
+
+N pairs of a user and an item, C values of the grid of ratings
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys_dist.errors import ConfigError
+from recsys_dist.inference.catalog import Catalog
+from recsys_dist.inference.grid import LARGEST_GRID, central_interval
+from recsys_dist.protocols.scorer import Scorer, Uncertainty, on_device
+
+Floats = NDArray[np.float32]
+Index = NDArray[np.int64]
+
+
+class Predictor:
+    """A catalog and the scorer of its users and items, on one device."""
+
+    def __init__(self, catalog: Catalog, scorer: Scorer[Any], device: torch.device) -> None:
+        self.catalog, self.scorer, self.device = catalog, scorer, device
+
+    @property
+    def uncertainty(self) -> Uncertainty[Any]:
+        """How sure the model is. Raises `ConfigError` where it does not know."""
+        if self.scorer.uncertainty is None:
+            raise ConfigError(
+                f"{self.catalog.url} does not know how sure it is; train kind: mf with posterior: full or diagonal"
+            )
+        return self.scorer.uncertainty
+
+    def known(self, user_B: Index) -> Any:
+        """Users by index, as the scorer has them."""
+        return self.scorer.known(on_device(user_B, self.device))
+
+    def ratings(self, users: Any, row_N: Index, item_N: Index, clip: bool = True) -> Floats:
+        """Predicted ratings of pairs; `row_N` counts within `users`: [N]"""
+        rating_N = self.scorer.ratings(users, on_device(row_N, self.device), on_device(item_N, self.device))
+        if clip:
+            rating_N = rating_N.clamp(self.catalog.rating.min, self.catalog.rating.max)
+        ratings: Floats = rating_N.cpu().numpy()
+        return ratings
+
+    def stds(self, users: Any, row_N: Index, item_N: Index) -> Floats:
+        """Standard deviations of ratings around their predictions, noise included: [N]"""
+        std_N = self.uncertainty.stds(users, on_device(row_N, self.device), on_device(item_N, self.device))
+        stds: Floats = std_N.cpu().numpy()
+        return stds
+
+    def interval(self, users: Any, row_N: Index, item_N: Index, coverage: float) -> tuple[Floats, Floats]:
+        """Bounds that hold the rating with probability `coverage`, clipped: two [N]."""
+        mean_N, std_N = self.ratings(users, row_N, item_N, clip=False), self.stds(users, row_N, item_N)
+        return central_interval(mean_N, std_N, coverage, self.catalog.rating.min, self.catalog.rating.max)
+
+    def probabilities(self, users: Any, row_N: Index, item_N: Index) -> tuple[Floats, Floats]:
+        """How probable each rating of the grid is: [N, C], rows sum to 1; and the grid itself: [C]."""
+        mean_N, std_N = self.ratings(users, row_N, item_N, clip=False), self.stds(users, row_N, item_N)
+        grid = self.catalog.grid
+        if grid is None:
+            raise ConfigError(
+                f"{self.catalog.url} was trained on more than {LARGEST_GRID} distinct ratings, which are no "
+                "classes; use predict_interval"
+            )
+        return grid.probabilities(mean_N, std_N), grid.values.copy()

@@ -1,0 +1,116 @@
+"""Families of models, by name.
+
+A name comes from this package, from an entry point `recsys_dist.families` of an installed one, or from a class
+that a person named as MODULE:CLASS: in a configuration, by `--family`, or handed over in Python. Checkpoints and
+model folders hold a name alone, and a name never imports what was not installed or named by a person.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from recsys_dist.errors import ConfigError
+from recsys_dist.protocols.family import ModelFamily, ModelSettings
+
+GROUP = "recsys_dist.families"
+OWN = {
+    "mf": "recsys_dist.families.mf.family:MatrixFactorization",
+    "autorec": "recsys_dist.families.autorec.family:AutoRec",
+}
+HOW_TO_NAME = "give --family MODULE:CLASS, or install the package that has it"
+_added: dict[str, ModelFamily[Any]] = {}
+
+
+def names() -> list[str]:
+    """All names that are known, in order."""
+    return sorted({*OWN, *_installed(), *_added})
+
+
+def family_named(name: str) -> ModelFamily[Any]:
+    """The family of that name. Raises `ConfigError` where none is known."""
+    if name in _added:
+        return _added[name]
+    spec = OWN.get(name) or _installed().get(name)
+    if spec is None:
+        raise ConfigError(f"model.kind: {name!r} is not one of {', '.join(names())}; {HOW_TO_NAME}")
+    return _load(spec)
+
+
+def add_family(spec: str) -> ModelFamily[Any]:
+    """Make the family MODULE:CLASS known by its name. Raises `ConfigError`, one line, where it cannot be used."""
+    family = _load(spec)
+    return add(family)
+
+
+def add(family: ModelFamily[Any]) -> ModelFamily[Any]:
+    """Make a family known by its name. Raises `ConfigError` where another one has it."""
+    spec = f"{type(family).__module__}:{type(family).__qualname__}"
+    taken_by = OWN.get(family.name) or _installed().get(family.name)
+    known = _added.get(family.name)
+    if taken_by is None and known is not None and type(known) is not type(family):
+        taken_by = f"{type(known).__module__}:{type(known).__qualname__}"
+    if taken_by is not None and taken_by != spec:
+        raise ConfigError(
+            f"{spec}: the name {family.name!r} is taken by {taken_by}; give the class another `name`"
+        )
+    _added[family.name] = family
+    return family
+
+
+@cache
+def _installed() -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=GROUP) if point.name not in OWN}
+
+
+@cache
+def _load(spec: str) -> ModelFamily[Any]:
+    module_name, colon, class_name = spec.partition(":")
+    if not colon or not module_name or not class_name.isidentifier():
+        raise ConfigError(f"{spec!r} is not of the form MODULE:CLASS, such as neumf:NeuMF")
+    found = getattr(_module(module_name, spec), class_name, None)
+    if found is None:
+        raise ConfigError(f"{spec}: the module {module_name} has no class {class_name}")
+    if not isinstance(found, type) or not issubclass(found, ModelFamily):
+        raise ConfigError(f"{spec}: {class_name} is not a subclass of recsys_dist.ModelFamily or PairFamily")
+    _check_declared(found, spec)
+    try:
+        return found()
+    except Exception as error:
+        raise ConfigError(f"{spec}: cannot be made without arguments: {_told(error)}") from error
+
+
+def _module(name: str, spec: str) -> Any:
+    # As `python -m` has it: a person's own file lies where the command is given, as a rule.
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        return import_module(name)
+    except Exception as error:
+        raise ConfigError(f"{spec}: the module {name} cannot be imported: {_told(error)}") from error
+
+
+def _check_declared(kind: type[ModelFamily[Any]], spec: str) -> None:
+    missing = sorted(kind.__abstractmethods__)
+    if missing:
+        raise ConfigError(f"{spec}: does not implement {', '.join(missing)}")
+    name, settings = getattr(kind, "name", None), getattr(kind, "settings", None)
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigError(
+            f"{spec}: has no `name` of letters, digits and underscores, by which its models are known"
+        )
+    if not isinstance(settings, type) or not issubclass(settings, ModelSettings):
+        raise ConfigError(f"{spec}: `settings` is not a subclass of recsys_dist.ModelSettings")
+    default = settings.model_fields["kind"].default
+    if default != name:
+        raise ConfigError(f"{spec}: `kind` of its settings is {default!r} by default, but its name is {name!r}")
+
+
+def _told(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -11,6 +11,12 @@ import numpy as np
 import torch
 
 from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.families.autorec.state import AutorecState
+from recsys_dist.families.autorec.training.search import AutorecSearch, first_choice
+from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.families.mf.state import MfState, PriorState
+from recsys_dist.families.mf.training.search import Search
 from recsys_dist.merge import write_model
 from recsys_dist.model_folder.manifest import ModelManifest
 from recsys_dist.model_folder.writer import new_folder
@@ -48,15 +54,16 @@ def mf_run(
 ) -> SavedRun:
     rng, n = np.random.default_rng(seed), factors + 1
     upper = np.triu_indices(n)
-    tables, values = {}, {"mu": dataset.manifest.rating.mean, "noise_variance": NOISE_VARIANCE, "epoch": 3}
+    tables: dict[str, dict[str, torch.Tensor]] = {}
+    priors = {}
     for side in ("users", "items"):
         covariance = random_covariances(rng, dataset.num_rows(side), n)
         tables[side] = {
             "mean": torch.from_numpy(rng.normal(0, 0.5, (dataset.num_rows(side), n)).astype(np.float32)),
             "covariance": torch.from_numpy(covariance[:, *upper].astype(np.float32)),
         }
-        values[f"{side[:-1]}_prior_mean"] = rng.normal(0, 0.2, n).tolist()
-        values[f"{side[:-1]}_prior_covariance"] = random_covariances(rng, 1, n)[0].tolist()
+        mean = rng.normal(0, 0.2, n).tolist()
+        priors[side] = {"mean": mean, "covariance": random_covariances(rng, 1, n)[0].tolist()}
     for side, has_precision, has_pattern in (
         ("users", noise in {"users", "both"}, constrained in {"items", "both"}),
         ("items", noise == "both", constrained in {"users", "both"}),
@@ -69,7 +76,17 @@ def mf_run(
             tables[side]["precision"] = torch.from_numpy(rng.gamma(4.0, 0.25, shape[0]).astype(np.float32))
         if has_pattern:
             tables[side]["pattern"] = torch.from_numpy(rng.normal(0, 0.2, shape).astype(np.float32))
-        values[f"{side[:-1]}_precision_dof"] = PRECISION_DOF[side] if has_precision else None
+        priors[side]["precision_dof"] = PRECISION_DOF[side] if has_precision else None
+    values = MfState(
+        epoch=3,
+        mu=dataset.manifest.rating.mean,
+        noise_variance=NOISE_VARIANCE,
+        unit_variance=1.0,
+        search=Search.start(MfSettings(factors=factors), can_judge=False),
+        user_prior=PriorState(**priors["users"]),
+        item_prior=PriorState(**priors["items"]),
+        user_sums=(0.0,),
+    ).model_dump(mode="json")
     config = {"model": {"kind": "mf", "factors": factors, "posterior": posterior}, "dataset": dataset.folder.url}
     return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})
 
@@ -99,8 +116,22 @@ def autorec_run(dataset: Dataset, orientation: str, hidden: int = 4, seed: int =
         "regularization": 2.0,
     }
     config = {"model": model | settings, "dataset": dataset.folder.url}
-    values = {"epoch": 3, "mean": dataset.manifest.rating.mean, "scale": 0.8}
-    values |= {"row_shrinkage": 2.0, "column_shrinkage": 5.0}
+    choice = first_choice(AutorecSettings.model_validate(config["model"]))
+    values = AutorecState(
+        epoch=3,
+        step=0,
+        sums=((0.0, 0.0, 0.0),),
+        optimizer={},
+        mean=dataset.manifest.rating.mean,
+        scale=0.8,
+        row_shrinkage=2.0,
+        column_shrinkage=5.0,
+        search=AutorecSearch(phase="finishing", choice=choice),
+        regularization=choice.regularization,
+        presence=choice.presence,
+        length_power=0.0,
+        mean_length=1.0,
+    ).model_dump(mode="json")
     return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})
 
 

@@ -21,7 +21,7 @@ from recsys_dist.model_folder.manifest import MODEL_FILE, ModelManifest, Provena
 from recsys_dist.model_folder.writer import ModelWriter, new_folder
 from recsys_dist.progress import Progress, say_nothing
 from recsys_dist.protocols.family import ModelFamily, ModelSettings
-from recsys_dist.protocols.registry import family_named
+from recsys_dist.protocols.registry import known_family
 from recsys_dist.storage.folder import Folder
 from recsys_dist.version import __version__
 
@@ -62,7 +62,7 @@ def write_model(run: SavedRun, dataset: Dataset, folder: Folder, progress: Progr
 
 def _family_of(run: SavedRun) -> tuple[ModelFamily[Any], ModelSettings]:
     tree: Any = run.config.get("model")
-    family = family_named(str(tree.get("kind")) if isinstance(tree, dict) else "")
+    family = known_family(str(tree.get("kind")) if isinstance(tree, dict) else "", of="the run")
     return family, parse_settings(family.settings, tree, source="the configuration of the run")
 
 

@@ -185,6 +185,15 @@ class Collectives:
         for part in rest:
             total += part
 
+    def exchange_rows(self, sent_RX: torch.Tensor, sent: list[int], received: list[int]) -> torch.Tensor:
+        """Send rows, in the order of the ranks they go to; returns those that come, in the order of ranks."""
+        if self.world.size == 1:
+            return sent_RX
+        come_RX = sent_RX.new_empty((sum(received), *sent_RX.shape[1:]))
+        self._count(sent_RX, sum(received) - received[self.world.rank])
+        self._run("all_to_all", lambda: dist.all_to_all_single(come_RX, sent_RX.contiguous(), received, sent))
+        return come_RX
+
     def any_rank(self, flag: bool) -> bool:
         """Whether `flag` is set on any rank; the same answer everywhere."""
         count = torch.tensor(int(flag), dtype=torch.int64, device=self.world.device)

@@ -35,7 +35,7 @@ from recsys_dist.inference.recommend import recommend
 from recsys_dist.inference.similar import Similar, nearest
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.protocols.family import ModelFamily
-from recsys_dist.protocols.registry import HOW_TO_NAME, add, family_named
+from recsys_dist.protocols.registry import add, known_family
 from recsys_dist.protocols.scorer import Scorer
 
 Floats = NDArray[np.float32]
@@ -55,16 +55,8 @@ def load_model(
     for family in families:
         add(family)
     folder, there = ModelFolder.open(str(path), verify), _device(device)
-    return Model(folder, _family_of(folder).scorer(folder, there), there)
-
-
-def _family_of(folder: ModelFolder) -> ModelFamily[Any]:
-    try:
-        return family_named(folder.manifest.kind)
-    except ConfigError:
-        raise ConfigError(
-            f"{folder.folder.url} is of the family {folder.manifest.kind!r}, which is not installed; {HOW_TO_NAME}"
-        ) from None
+    family = known_family(folder.manifest.kind, of=folder.folder.url)
+    return Model(folder, family.scorer(folder, there), there)
 
 
 def _device(name: str) -> torch.device:

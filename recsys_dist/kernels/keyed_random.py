@@ -15,17 +15,28 @@ from recsys_dist.dataset.hashing import GOLDEN, mix
 GAMMA = np.uint64(GOLDEN)
 
 
+def keyed_uniform(key: Sequence[int], place_N: NDArray[np.integer]) -> NDArray[np.float64]:
+    """A number in [0, 1) for each place, independent of each other; `key` as in `keyed_mask`: [N]"""
+    # 53 bits, which a float64 holds exactly
+    numbers: NDArray[np.float64] = (_keyed_bits(key, place_N) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return numbers
+
+
 def keyed_mask(key: Sequence[int], place_N: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
     """Which places are drawn, each with probability `share` (0 to 1) and independently: bool [N].
 
     `key` holds what tells this draw from others, such as seed and epoch.
     """
+    bits_N = _keyed_bits(key, place_N)
+    # 53 bits, which a float64 holds exactly
+    drawn: NDArray[np.bool_] = (bits_N >> np.uint64(11)) < np.uint64(round(share * 2**53))
+    return drawn
+
+
+def _keyed_bits(key: Sequence[int], place_N: NDArray[np.integer]) -> NDArray[np.uint64]:
     (start,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
     # The n-th state of the generator is start + n gamma, modulo 2^64.
     bits_N = place_N.astype(np.uint64)
     bits_N *= GAMMA
     bits_N += start
-    bits_N = mix(bits_N)
-    # 53 bits, which a float64 holds exactly
-    drawn: NDArray[np.bool_] = (bits_N >> np.uint64(11)) < np.uint64(round(share * 2**53))
-    return drawn
+    return mix(bits_N)

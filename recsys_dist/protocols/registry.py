@@ -41,6 +41,13 @@ def family_named(name: str) -> ModelFamily[Any]:
     return _load(spec)
 
 
+def known_family(name: str, of: str) -> ModelFamily[Any]:
+    """The family of a run or model `of` that place. Raises `ConfigError` that says how to name one of your own."""
+    if name not in names():
+        raise ConfigError(f"{of} is of the family {name!r}, which is not installed; {HOW_TO_NAME}")
+    return family_named(name)
+
+
 def add_family(spec: str) -> ModelFamily[Any]:
     """Make the family MODULE:CLASS known by its name. Raises `ConfigError`, one line, where it cannot be used."""
     family = _load(spec)

@@ -1,0 +1,160 @@
+"""A module that scores pairs, in training on one rank: steps of Adam on the squared error of batches of ratings.
+
+J = sum over the batch of (r - rating)^2 / (N / T)          N train ratings in all, T steps of an epoch
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from recsys_dist.checkpoint.state import StateReader, TrainerState
+from recsys_dist.dataset.dataset import share_shards
+from recsys_dist.families.neural.parallel import parallel_module
+from recsys_dist.families.neural.ratings import PairBatches, Pairs, valid_pairs
+from recsys_dist.families.neural.state import PairState
+from recsys_dist.families.neural.state_tables import StateTables
+from recsys_dist.metrics import ErrorSums
+from recsys_dist.protocols.family import TrainingSetup
+from recsys_dist.protocols.trainer import EpochResult
+
+if TYPE_CHECKING:
+    from recsys_dist.families.neural.family import PairFamily
+
+WARM_UP = 0.1
+DROPOUT_STREAM = 9
+VALID_PAIRS = 1 << 16
+"""Pairs that are predicted together."""
+
+
+class PairTrainer:
+    """See protocols/trainer.py."""
+
+    has_converged = False
+    is_searching = False
+
+    def __init__(self, family: PairFamily[Any], setup: TrainingSetup[Any]) -> None:
+        self.epochs_done, self._step = 0, 0
+        self._setup, self._collectives, self._world = setup, setup.collectives, setup.collectives.world
+        dataset = setup.dataset
+        self._share = share_shards(dataset.shards("users"), self._world.size)[self._world.rank]
+        self._batches = self._collectives.together(
+            "reading the train ratings",
+            lambda: PairBatches(dataset, self._share, setup.settings.batch_size, setup.seed),
+        )
+        self._model = parallel_module(family, setup)
+        self._optimizer = torch.optim.AdamW(
+            self._model.parameters.values(),
+            lr=setup.settings.learning_rate,
+            weight_decay=setup.settings.weight_decay,
+        )
+        self._tables = StateTables(self._model, self._optimizer, dataset, self._world)
+        self._sums = self._zero_sums()
+        """Of this rank's part of the epoch so far: squared errors, absolute errors and count, float64 [3]."""
+        self._valid: Pairs | None = None
+
+    def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
+        """Run the batches of an epoch that are left; asks `should_stop` before each."""
+        while self._step < self._batches.steps:
+            if should_stop():
+                return self._result(finished=False)
+            self._train_step()
+            self._step += 1
+        result = self._result(finished=True)
+        self.epochs_done, self._step, self._sums = self.epochs_done + 1, 0, self._zero_sums()
+        return result
+
+    def _train_step(self) -> None:
+        pairs = self._batches.batch(self.epochs_done, self._step)
+        rating_N = torch.from_numpy(pairs.rating_N).to(self._world.device)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self._model.module.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._seeded():
+            error_N = self._model.ratings(pairs) - rating_N
+        mean_length = self._batches.num_ratings / self._batches.steps
+        self._model.add_gradients(error_N.square().sum() / mean_length)
+        self._optimizer.step()
+        error_N = error_N.detach().double()
+        self._sums += torch.stack([error_N.square().sum(), error_N.abs().sum(), torch.ones_like(error_N).sum()])
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """What a module draws, as in dropout, depends on step and rank alone: a resumed run draws it again."""
+        key = (self._setup.seed, DROPOUT_STREAM, self.epochs_done, self._step, self._world.rank)
+        device = self._world.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+            yield
+
+    def _learning_rate(self) -> float:
+        """A straight rise over the first WARM_UP of all steps, times half a cosine to 0 over all."""
+        done = (self.epochs_done * self._batches.steps + self._step + 1) / (
+            self._setup.epochs * self._batches.steps + 1
+        )
+        half_cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        rate: float = self._setup.settings.learning_rate * min(1.0, done / WARM_UP) * half_cosine
+        return rate
+
+    @torch.no_grad()
+    def validate(self) -> ErrorSums:
+        """Errors over the valid split."""
+        if self._valid is None:
+            self._valid = self._collectives.together(
+                "reading the valid ratings", lambda: valid_pairs(self._setup.dataset, self._share)
+            )
+        self._model.module.eval()
+        rating, sums = self._setup.dataset.manifest.rating, self._zero_sums()
+        # Ranks that split the tables predict together, also where one has no pair left.
+        for start in range(0, max(self._collectives.gather_json(len(self._valid))), VALID_PAIRS):
+            pairs = self._valid.at(slice(start, start + VALID_PAIRS))
+            predicted_N = self._model.ratings(pairs).clamp(rating.min, rating.max).double()
+            error_N = predicted_N - torch.from_numpy(pairs.rating_N).to(self._world.device)
+            sums += torch.stack([error_N.square().sum(), error_N.abs().sum(), torch.ones_like(error_N).sum()])
+        return _error_sums(self._collectives.sum_(sums))
+
+    def state(self) -> TrainerState:
+        """Own rows of the tables, or an even range of those that every rank has, and the place in the epoch."""
+        tables = self._tables.to_save()
+        values = PairState(
+            epoch=self.epochs_done,
+            step=self._step,
+            sums=self._saved_sums(),
+            optimizer=self._tables.num_steps,
+            rest=tables["rest"].num_rows if "rest" in tables else 0,
+            buffers=tables["buffers"].num_rows if "buffers" in tables else 0,
+        )
+        return TrainerState(tables, values.model_dump(mode="json"))
+
+    def _saved_sums(self) -> list[list[float]]:
+        """Each rank's; between epochs one row, the same on any number of ranks."""
+        own: list[float] = self._sums.tolist()
+        return [own] if self._step == 0 else self._collectives.gather_json(own)
+
+    def load_state(self, reader: StateReader) -> None:
+        """Continue from a state written by any number of ranks; exactly, where their number is the same."""
+        saved = PairState.of(reader.values)
+        self.epochs_done, self._step = saved.epoch, saved.step
+        self._tables.load(reader, saved.optimizer)
+        sums = torch.tensor(saved.sums, dtype=torch.float64, device=self._world.device)
+        is_same_world = len(sums) == self._world.size
+        self._sums = sums[self._world.rank] if is_same_world else sums.sum(0) * int(self._world.is_first)
+
+    def _result(self, finished: bool) -> EpochResult:
+        """Errors over all ranks."""
+        train = _error_sums(self._collectives.sum_(self._sums.clone()))
+        return EpochResult(train, {"learning_rate": self._learning_rate()}, finished)
+
+    def _zero_sums(self) -> torch.Tensor:
+        return torch.zeros(3, dtype=torch.float64, device=self._world.device)
+
+
+def _error_sums(sums_3: torch.Tensor) -> ErrorSums:
+    squared, absolute, count = sums_3.tolist()
+    return ErrorSums(squared, absolute, int(count))

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from environments import set_up, version_of
 from figures import run
 
+from recsys_dist.api.model import Model, load_model
 from recsys_dist.inference.all_users import write_all_lists
-from recsys_dist.inference.model import Model, load_model
 from recsys_dist.inference.order import Order
 from recsys_dist.process.heap import keep_freed_memory
 

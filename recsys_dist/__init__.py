@@ -16,20 +16,20 @@ from recsys_dist.process.threads import settle_waiting
 from recsys_dist.version import __version__
 
 if TYPE_CHECKING:
+    from recsys_dist.api.model import Model, load_model
     from recsys_dist.families.neural.family import PairFamily
     from recsys_dist.families.neural.settings import PairSettings
-    from recsys_dist.inference.model import Model, load_model
     from recsys_dist.protocols.family import ModelFamily, ModelSettings
 
 __all__ = ["Model", "ModelFamily", "ModelSettings", "PairFamily", "PairSettings", "__version__", "load_model"]
 
 WHERE = {
-    "Model": "recsys_dist.inference.model",
+    "Model": "recsys_dist.api.model",
     "ModelFamily": "recsys_dist.protocols.family",
     "ModelSettings": "recsys_dist.protocols.family",
     "PairFamily": "recsys_dist.families.neural.family",
     "PairSettings": "recsys_dist.families.neural.settings",
-    "load_model": "recsys_dist.inference.model",
+    "load_model": "recsys_dist.api.model",
 }
 """The module of each public name, imported with its first use."""
 

@@ -24,7 +24,7 @@ from recsys_dist.cli.options import (
 from recsys_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recsys_dist.inference.model import Model
+    from recsys_dist.api.model import Model
     from recsys_dist.inference.order import Order
 
 
@@ -129,7 +129,7 @@ def recommend(
 
     Example: recsys-dist recommend models/ml1m --all-users --output lists.parquet
     """
-    from recsys_dist.inference.model import load_model
+    from recsys_dist.api.model import load_model
     from recsys_dist.inference.order import Order, parse_rank_by
     from recsys_dist.process.heap import keep_freed_memory
 
@@ -213,8 +213,8 @@ def similar(
 
     Example: recsys-dist similar models/ml1m --item 858 --top 10
     """
+    from recsys_dist.api.model import load_model
     from recsys_dist.cli.show.model import print_similar
-    from recsys_dist.inference.model import load_model
 
     if (item is None) == (user is None):
         raise ConfigError("give either --item or --user")

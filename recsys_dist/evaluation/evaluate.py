@@ -32,11 +32,14 @@ from recsys_dist.evaluation.report import (
     Seconds,
     TimedErrors,
 )
-from recsys_dist.inference.model import Model, load_model
+from recsys_dist.inference.catalog import Catalog
+from recsys_dist.inference.loading import load_predictor
+from recsys_dist.inference.predictor import Predictor
 from recsys_dist.metrics import ErrorSums
+from recsys_dist.model_folder.folder import ModelFolder
 
 RANKING_USERS = 20_000
-Predictor = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
+Predict = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
 
 
 def evaluate(
@@ -50,23 +53,38 @@ def evaluate(
     allow_train: bool = False,
     allow_other_split: bool = False,
 ) -> EvaluationReport:
-    """Compare the model at `model_dir` with the held-out ratings of a split (`test` or `valid`).
+    """`compare` the model at `model_dir`; `verify` checks the hash of every model file first."""
+    start = time.perf_counter()
+    _require_finite(relevant_from)
+    model, dataset = load_predictor(model_dir, device, verify), Dataset.open(dataset_url)
+    load = time.perf_counter() - start
+    report = compare(model, dataset, split, relevant_from, ranking_users, allow_train, allow_other_split)
+    seconds = report.seconds.model_copy(update={"load": load, "total": time.perf_counter() - start})
+    return report.model_copy(update={"seconds": seconds})
+
+
+def compare(
+    model: Predictor,
+    dataset: Dataset,
+    split: str = "test",
+    relevant_from: float | None = None,
+    ranking_users: int = RANKING_USERS,
+    allow_train: bool = False,
+    allow_other_split: bool = False,
+) -> EvaluationReport:
+    """Compare a model with the held-out ratings of a split (`test` or `valid`).
 
     A rating of at least `relevant_from` (the train mean where None) counts as liked in the ranking, which is done
-    for at most `ranking_users` users. `verify` checks the hash of every model file first. Ratings of pairs that
-    the model was trained on, which another dataset may hold, are left out of all figures and reported apart; a
-    dataset with another split needs `allow_other_split`. `allow_train` goes with the split `train`, all of whose
-    ratings count. Raises `DataError` where the split is empty or damaged, `ConfigError` where `relevant_from` is
-    not finite.
+    for at most `ranking_users` users. Ratings of pairs that the model was trained on, which another dataset may
+    hold, are left out of all figures and reported apart; a dataset with another split needs `allow_other_split`.
+    `allow_train` goes with the split `train`, all of whose ratings count. Raises `DataError` where the split is
+    empty or damaged, `ConfigError` where `relevant_from` is not finite.
     """
-    if relevant_from is not None and not math.isfinite(relevant_from):
-        raise ConfigError(f"relevant_from {relevant_from} is no rating; use a finite number")
+    _require_finite(relevant_from)
     start = time.perf_counter()
-    model, dataset = load_model(model_dir, device, verify), Dataset.open(dataset_url)
-    held_out = HeldOut(model, dataset, split, allow_train, allow_other_split)
-    relevant_from = model.manifest.rating.mean if relevant_from is None else relevant_from
-    liked = Liked(relevant_from, len(model.user_ids), len(model.item_ids))
-    loaded = time.perf_counter()
+    catalog, held_out = model.catalog, HeldOut(model.catalog, dataset, split, allow_train, allow_other_split)
+    relevant_from = catalog.rating.mean if relevant_from is None else relevant_from
+    liked = Liked(relevant_from, len(catalog.user_ids), len(catalog.item_ids))
     found = _compare(model, held_out, liked)
     # Of train ratings none can be ranked: lists leave out what was rated in training.
     ranks = ranking_users > 0 and not held_out.is_train
@@ -80,9 +98,9 @@ def evaluate(
         trained_on=Errors.of(found.trained_on),
         ranking=ranking,
         uncertainty=found.calibration.figures(),
-        model=_about_model(model),
+        model=_about_model(catalog.folder),
         dataset=EvaluatedDataset(
-            url=dataset_url,
+            url=dataset.folder.url,
             digest=dataset.digest,
             split_fingerprint=dataset.manifest.split.fingerprint,
             is_trained_on=held_out.is_trained_on,
@@ -92,17 +110,22 @@ def evaluate(
         seconds=Seconds(
             predict=found.model.seconds,
             uncertainty=found.calibration.seconds,
-            load=loaded - start,
+            load=0.0,
             total=time.perf_counter() - start,
         ),
     )
+
+
+def _require_finite(relevant_from: float | None) -> None:
+    if relevant_from is not None and not math.isfinite(relevant_from):
+        raise ConfigError(f"relevant_from {relevant_from} is no rating; use a finite number")
 
 
 @dataclass
 class _Measured:
     """One predictor, its errors so far and the seconds that they took."""
 
-    predict: Predictor
+    predict: Predict
     seconds: float
     errors: ErrorSums = field(default_factory=ErrorSums)
 
@@ -121,23 +144,23 @@ class _Measured:
 class _Calibration:
     """How well the model knows its errors so far, and the seconds that it took; nothing where it does not know."""
 
-    model: Model
+    model: Predictor
     seconds: float = 0.0
     sums: CalibrationSums = field(default_factory=CalibrationSums)
 
     def add(self, ratings: Ratings) -> None:
-        if not self.model.knows_uncertainty:
+        if self.model.scorer.uncertainty is None:
             return
-        start, limits = time.perf_counter(), self.model.manifest.rating
-        pairs = ratings.user_index, ratings.item_index
-        mean_N, std_N = self.model.predict_indices(*pairs, clip=False), self.model.std_indices(*pairs)
+        start, limits = time.perf_counter(), self.model.catalog.rating
+        pairs = self.model.by_index(ratings.user_index, ratings.item_index)
+        mean_N, std_N = self.model.ratings(*pairs, clip=False), self.model.stds(*pairs)
         self.sums += CalibrationSums.of(
             mean_N, std_N, ratings.rating, (limits.min, limits.max), self.model.catalog.grid
         )
         self.seconds += time.perf_counter() - start
 
     def figures(self) -> Calibration | None:
-        return self.sums.figures() if self.model.knows_uncertainty else None
+        return None if self.model.scorer.uncertainty is None else self.sums.figures()
 
 
 @dataclass
@@ -154,16 +177,21 @@ class _Comparison:
     trained_on: ErrorSums = field(default_factory=ErrorSums)
 
 
-def _compare(model: Model, held_out: HeldOut, liked: Liked) -> _Comparison:
+def _compare(model: Predictor, held_out: HeldOut, liked: Liked) -> _Comparison:
+    catalog = model.catalog
+
+    def predict(user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> NDArray[np.floating]:
+        return model.ratings(*model.by_index(user_N, item_N))
+
     found = _Comparison(
-        _Measured(model.predict_indices, seconds=0.0),
-        _baselines(model),
+        _Measured(predict, seconds=0.0),
+        _baselines(catalog),
         _Calibration(model),
-        np.zeros(len(model.user_ids), np.bool_),
+        np.zeros(len(catalog.user_ids), np.bool_),
     )
-    is_cold_U, is_cold_I = model.catalog.is_cold("users"), model.catalog.is_cold("items")
+    is_cold_U, is_cold_I = catalog.is_cold("users"), catalog.is_cold("items")
     for ratings, known in held_out.parts():
-        found.trained_on += ErrorSums.of(model.predict_indices(known.user_index, known.item_index), known.rating)
+        found.trained_on += ErrorSums.of(predict(known.user_index, known.item_index), known.rating)
         predicted = found.model.add(ratings)
         for baseline in found.baselines.values():
             baseline.add(ratings)
@@ -175,13 +203,13 @@ def _compare(model: Model, held_out: HeldOut, liked: Liked) -> _Comparison:
     return found
 
 
-def _baselines(model: Model) -> dict[str, _Measured]:
+def _baselines(catalog: Catalog) -> dict[str, _Measured]:
     """Both baselines, fitted on the train ratings in the model folder; clipped as the model's predictions are."""
     start = time.perf_counter()
-    mean = mean_rating(partial(_blocks, model))
+    mean = mean_rating(partial(_blocks, catalog.folder))
     after_mean = time.perf_counter()
-    biases = BiasModel.fit(partial(_blocks, model), len(model.user_ids), len(model.item_ids))
-    limits = model.manifest.rating
+    biases = BiasModel.fit(partial(_blocks, catalog.folder), len(catalog.user_ids), len(catalog.item_ids))
+    limits = catalog.rating
     return {
         "global_mean": _Measured(lambda user_N, _item_N: np.full(len(user_N), mean), after_mean - start),
         "user_item_bias": _Measured(
@@ -191,14 +219,14 @@ def _baselines(model: Model) -> dict[str, _Measured]:
     }
 
 
-def _blocks(model: Model) -> Iterator[Block]:
-    return (model.folder.block(shard) for shard in range(len(model.manifest.user_shards)))
+def _blocks(folder: ModelFolder) -> Iterator[Block]:
+    return (folder.block(shard) for shard in range(len(folder.manifest.user_shards)))
 
 
-def _about_model(model: Model) -> EvaluatedModel:
-    manifest = model.manifest
+def _about_model(folder: ModelFolder) -> EvaluatedModel:
+    manifest = folder.manifest
     return EvaluatedModel(
-        url=model.catalog.url,
+        url=folder.folder.url,
         kind=manifest.kind,
         step=manifest.step,
         digest=manifest.contents_digest,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import SPLITS, Dataset, Ratings, Side, Split
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.inference.catalog import Catalog
 from recsys_dist.inference.ids import IdIndex
-from recsys_dist.inference.model import Model
 
 
 class HeldOut:
@@ -22,7 +22,7 @@ class HeldOut:
 
     def __init__(
         self,
-        model: Model,
+        catalog: Catalog,
         dataset: Dataset,
         split: str,
         allow_train: bool = False,
@@ -30,8 +30,8 @@ class HeldOut:
     ) -> None:
         self._dataset = dataset
         self._split = _parse_split(split, allow_train)
-        self._train_ratings = model.catalog.train_ratings
-        provenance = model.manifest.provenance
+        self._train_ratings = catalog.train_ratings
+        provenance = catalog.folder.manifest.provenance
         self.is_trained_on = dataset.digest == provenance.dataset_digest
         """Whether the dataset is the very one."""
         self.is_same_split = (
@@ -46,8 +46,8 @@ class HeldOut:
         if not dataset.manifest.num_ratings.get(self._split):
             raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
         dataset.check(file for file in dataset.manifest.files if file.name.startswith(f"ratings/{split}/"))
-        self._user_of = self._translation("users", model.user_ids)
-        self._item_of = self._translation("items", model.item_ids)
+        self._user_of = self._translation("users", catalog.user_ids)
+        self._item_of = self._translation("items", catalog.item_ids)
 
     @property
     def is_train(self) -> bool:

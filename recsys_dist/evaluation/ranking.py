@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Ratings
 from recsys_dist.evaluation.report import Ranking
-from recsys_dist.inference.model import Model
+from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.top import best_items, users_per_block
 from recsys_dist.metrics import RankingSums
 
@@ -41,12 +41,12 @@ class Liked:
 
 
 def rank_held_out(
-    model: Model, liked: Liked, held_out: Iterable[Ratings], eligible_U: NDArray[np.bool_], max_users: int
+    model: Predictor, liked: Liked, held_out: Iterable[Ratings], eligible_U: NDArray[np.bool_], max_users: int
 ) -> Ranking:
     """Recall and nDCG at `TOP`, averaged over at most `max_users` of the eligible users: a fixed draw."""
     start, sums = time.perf_counter(), RankingSums()
     drawn_U = _draw(eligible_U, max_users)
-    step = users_per_block(len(model.item_ids))
+    step = users_per_block(model.catalog.num_items)
     for ratings in held_out:
         user_N, item_N = liked.pairs(ratings)
         user_N, item_N = user_N[drawn_U[user_N]], item_N[drawn_U[user_N]]
@@ -74,14 +74,14 @@ def _draw(eligible_U: NDArray[np.bool_], max_users: int) -> NDArray[np.bool_]:
 
 
 def _rank_block(
-    model: Model, user_B: NDArray[np.int64], position_N: NDArray[np.int64], item_N: NDArray[np.int64]
+    model: Predictor, user_B: NDArray[np.int64], position_N: NDArray[np.int64], item_N: NDArray[np.int64]
 ) -> RankingSums:
     """`position_N` says where in `user_B` the user of each liked item stands."""
-    num_items = len(model.item_ids)
+    num_items = model.catalog.num_items
     seen = model.catalog.train_ratings.of_users(user_B)
     # A pair (user, item) is one number; a liked item that was rated in training as well cannot be ranked.
     wanted = np.setdiff1d(position_N * num_items + item_N, seen[0] * num_items + seen[1])
-    score_BI = model.predictor.scorer.scores(model.predictor.known(user_B))
+    score_BI = model.scorer.scores(model.known(user_B))
     item_Bn, score_Bn = (tensor.cpu().numpy() for tensor in best_items(score_BI, TOP, [seen]))
     listed_Bn = np.arange(len(user_B))[:, None] * num_items + item_Bn
     is_hit_Bn = np.isin(listed_Bn, wanted) & ~np.isneginf(score_Bn)

@@ -19,7 +19,7 @@ class Catalog:
     """The users and items of a model folder."""
 
     def __init__(self, folder: ModelFolder) -> None:
-        self._folder = folder
+        self.folder = folder
         self.url = folder.folder.url
         self.user_ids = IdIndex(folder.ids("users"), "user_ids")
         self.item_ids = IdIndex(folder.ids("items"), "item_ids")
@@ -28,12 +28,12 @@ class Catalog:
     @property
     def rating(self) -> RatingStats:
         """Range and mean of the train ratings."""
-        return self._folder.manifest.rating
+        return self.folder.manifest.rating
 
     @property
     def titles(self) -> pa.StringArray:
         """Item titles, null where unknown; position = item index."""
-        return self._folder.titles
+        return self.folder.titles
 
     @property
     def num_items(self) -> int:
@@ -43,11 +43,11 @@ class Catalog:
     @cached_property
     def grid(self) -> RatingGrid | None:
         """The distinct train ratings; None where they are too many. Reads all train ratings once."""
-        return RatingGrid.read(self._folder)
+        return RatingGrid.read(self.folder)
 
     def is_cold(self, side: Side) -> NDArray[np.bool_]:
         """Who has no train rating, the unknown at the end among them: [rows + 1]"""
-        return np.append(self._folder.num_train(side) == 0, True)
+        return np.append(self.folder.num_train(side) == 0, True)
 
     def describe(self, item_N: NDArray[np.int64]) -> tuple[list[str], list[str | None]]:
         """Raw ids and titles of items."""

@@ -18,6 +18,8 @@ from recsys_dist.protocols.scorer import Scorer, Uncertainty, on_device
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
+Pairs = tuple[Any, Index, Index]
+"""Users as the scorer has them, the place of each pair's user among them, and items by dense index."""
 
 
 class Predictor:
@@ -38,6 +40,11 @@ class Predictor:
     def known(self, user_B: Index) -> Any:
         """Users by index, as the scorer has them."""
         return self.scorer.known(on_device(user_B, self.device))
+
+    def by_index(self, user_N: Index, item_N: Index) -> Pairs:
+        """Pairs of dense indices; each user is looked up once, however many pairs it has."""
+        user_R, row_N = np.unique(user_N, return_inverse=True)
+        return self.known(user_R), row_N, item_N
 
     def ratings(self, users: Any, row_N: Index, item_N: Index, clip: bool = True) -> Floats:
         """Predicted ratings of pairs; `row_N` counts within `users`: [N]"""

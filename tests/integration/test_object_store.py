@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_dist.api.model import load_model
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.cli import main
 from recsys_dist.dataset.dataset import Dataset
@@ -19,7 +20,6 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError, StorageError
 from recsys_dist.evaluation.evaluate import evaluate
-from recsys_dist.inference.model import load_model
 from recsys_dist.merge import merge
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.preparation.prepare import prepare

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_dist.api.model import load_model
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.families.mf.serving import export
-from recsys_dist.inference.model import load_model
 from recsys_dist.merge import merge
 from recsys_dist.model_folder import tables
 from recsys_dist.model_folder.folder import ModelFolder

@@ -15,12 +15,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from recsys_dist.api.model import load_model
 from recsys_dist.cli import main
 from recsys_dist.cli.show.model import print_outcome
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError, PeerError, TrainingError
 from recsys_dist.inference.lists import write_whole
-from recsys_dist.inference.model import load_model
 from tests.support.merged import mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
 
@@ -119,7 +119,7 @@ def test_lists_for_all_users_are_those_for_each(capsys, tmp_path, folders, optio
 def test_titles_are_shown_as_they_are(capsys, folders, monkeypatch):
     titles = load_model(folders[0]).titles.to_pylist()
     odd = [f"[red]:smile:[/] {row}\x1b[2J" for row in range(len(titles))]
-    monkeypatch.setattr("recsys_dist.inference.model.Model.titles", property(lambda _self: _texts(odd)))
+    monkeypatch.setattr("recsys_dist.api.model.Model.titles", property(lambda _self: _texts(odd)))
 
     code, out, _ = run(capsys, "recommend", folders[0], "--user", "u1", "--top", "1")
 

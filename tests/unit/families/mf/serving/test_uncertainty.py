@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import norm
 
 from recsys_dist import load_model
+from recsys_dist.api.model import Model
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.mf.serving import uncertainty
 from recsys_dist.inference.grid import RatingGrid
-from recsys_dist.inference.model import Model
 from tests.support.merged import NOISE_VARIANCE, PRECISION_DOF, SavedRun, autorec_run, mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
 

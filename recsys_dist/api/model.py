@@ -19,28 +19,27 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.dataset import Dataset, Side
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.inference.catalog import Catalog
+from recsys_dist.evaluation.evaluate import RANKING_USERS, compare
+from recsys_dist.evaluation.report import EvaluationReport
 from recsys_dist.inference.columns import Values
 from recsys_dist.inference.folded_user import FoldedUser, fold_in
 from recsys_dist.inference.ids import IdIndex, pair_up
 from recsys_dist.inference.lists import Recommendations
+from recsys_dist.inference.loading import load_predictor
 from recsys_dist.inference.order import Order, RankBy
-from recsys_dist.inference.predictor import Predictor
+from recsys_dist.inference.predictor import Pairs, Predictor
 from recsys_dist.inference.recommend import recommend
 from recsys_dist.inference.similar import Similar, nearest
 from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.model_folder.manifest import ModelManifest
 from recsys_dist.protocols.family import ModelFamily
-from recsys_dist.protocols.registry import add, known_family
-from recsys_dist.protocols.scorer import Scorer
+from recsys_dist.protocols.registry import add
 
 Floats = NDArray[np.float32]
-Pairs = tuple[Any, NDArray[np.int64], NDArray[np.int64]]
-"""Users as the scorer has them, the place of each pair's user among them, and items by dense index."""
 
 
 def load_model(
@@ -54,31 +53,24 @@ def load_model(
     """
     for family in families:
         add(family)
-    folder, there = ModelFolder.open(str(path), verify), _device(device)
-    family = known_family(folder.manifest.kind, of=folder.folder.url)
-    return Model(folder, family.scorer(folder, there), there)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-        is_usable = device.type in {"cpu", "cuda"}
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
-        is_usable = False
-    if not is_usable:
-        raise ConfigError(f"device {name!r} is not available; use cpu, cuda or cuda:N")
-    return device
+    return Model(load_predictor(path, device, verify))
 
 
 class Model:
     """Predicts ratings and recommends items; made by `load_model`."""
 
-    def __init__(self, folder: ModelFolder, scorer: Scorer[Any], device: torch.device) -> None:
-        self.folder = folder
-        self.manifest = folder.manifest
-        self.catalog = Catalog(folder)
-        self.predictor = Predictor(self.catalog, scorer, device)
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.catalog = predictor, predictor.catalog
+
+    @property
+    def folder(self) -> ModelFolder:
+        """The files that it was loaded from."""
+        return self.catalog.folder
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What it is: kind, configuration, where it comes from."""
+        return self.folder.manifest
 
     @property
     def user_ids(self) -> IdIndex:
@@ -135,19 +127,14 @@ class Model:
 
     def predict_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64], clip: bool = True) -> Floats:
         """Predicted ratings by dense index; the number of users (or items) is the index of the unknown one: [N]"""
-        return self.predictor.ratings(*self._by_index(user_N, item_N), clip)
+        return self.predictor.ratings(*self.predictor.by_index(user_N, item_N), clip)
 
     def std_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> Floats:
         """Standard deviations by dense index: [N]. Raises `ConfigError` where the model does not know them."""
-        return self.predictor.stds(*self._by_index(user_N, item_N))
+        return self.predictor.stds(*self.predictor.by_index(user_N, item_N))
 
     def _pairs(self, user_ids: Values, item_ids: Values) -> Pairs:
-        return self._by_index(*pair_up(self.user_ids.find(user_ids), self.item_ids.find(item_ids)))
-
-    def _by_index(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> Pairs:
-        # Each user is looked up once, however many pairs it has.
-        user_R, row_N = np.unique(user_N, return_inverse=True)
-        return self.predictor.known(user_R), row_N, item_N
+        return self.predictor.by_index(*pair_up(self.user_ids.find(user_ids), self.item_ids.find(item_ids)))
 
     def recommend(
         self,
@@ -172,6 +159,22 @@ class Model:
             raise ConfigError("include_seen and also_seen contradict each other; give one of them")
         order = Order(rank_by, confidence, seed)
         return recommend(self.predictor, self.user_ids.texts(user_ids), n, include_seen, also_seen, order)
+
+    def evaluate(
+        self,
+        dataset: Dataset | str,
+        split: str = "test",
+        relevant_from: float | None = None,
+        ranking_users: int = RANKING_USERS,
+        allow_train: bool = False,
+        allow_other_split: bool = False,
+    ) -> EvaluationReport:
+        """Errors, ranking and calibration on the held-out ratings of a dataset, beside two baselines.
+
+        See `recsys_dist.evaluation.evaluate.compare`.
+        """
+        opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+        return compare(self.predictor, opened, split, relevant_from, ranking_users, allow_train, allow_other_split)
 
     def fold_in(self, item_ids: Values, ratings: Values, user_id: str | int | None = None) -> FoldedUser:
         """A user whom training never saw, from ratings alone. Items that the model does not know are passed over.

@@ -1,0 +1,1 @@
+"""What a program in Python uses: prepare, train, load, predict, evaluate."""

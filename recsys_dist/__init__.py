@@ -9,13 +9,13 @@ to wait (see process/threads.py).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from recsys_dist.process.threads import settle_waiting
 from recsys_dist.version import __version__
 
+# A type checker takes it for true. From typing it would cost most of the time that this import takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from recsys_dist.inference.model import Model, load_model
 
 __all__ = ["Model", "__version__", "load_model"]
@@ -23,6 +23,10 @@ __all__ = ["Model", "__version__", "load_model"]
 
 def __getattr__(name: str) -> Any:
     if name in {"Model", "load_model"}:
+        from importlib import import_module  # noqa: PLC0415
+
+        from recsys_dist.process.threads import settle_waiting  # noqa: PLC0415
+
         settle_waiting()
         return getattr(import_module("recsys_dist.inference.model"), name)
     raise AttributeError(f"module 'recsys_dist' has no attribute {name!r}")

@@ -1,11 +1,6 @@
 """`recsys-dist merge`, as a file to start from a checkout."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from recsys_dist.cli import main
+from checkout import run
 
 if __name__ == "__main__":
-    main(["merge", *sys.argv[1:]])
+    run("merge")

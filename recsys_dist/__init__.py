@@ -9,13 +9,13 @@ to wait (see process/threads.py).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from recsys_dist.process.threads import settle_waiting
 from recsys_dist.version import __version__
 
+# A type checker takes it for true. From typing it would cost most of the time that this import takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from recsys_dist.api.model import Model, load_model
     from recsys_dist.families.neural.family import PairFamily
     from recsys_dist.families.neural.settings import PairSettings
@@ -36,6 +36,10 @@ WHERE = {
 
 def __getattr__(name: str) -> Any:
     if name in WHERE:
+        from importlib import import_module  # noqa: PLC0415
+
+        from recsys_dist.process.threads import settle_waiting  # noqa: PLC0415
+
         settle_waiting()
         return getattr(import_module(WHERE[name]), name)
     raise AttributeError(f"module 'recsys_dist' has no attribute {name!r}")

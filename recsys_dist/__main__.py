@@ -1,4 +1,6 @@
-"""`python -m recsys_dist` and `torchrun -m recsys_dist`: the command line."""
+"""`recsys-dist` as a module: `python -m recsys_dist COMMAND`, `torchrun -m recsys_dist train`."""
+
+from __future__ import annotations
 
 from recsys_dist.cli import main
 

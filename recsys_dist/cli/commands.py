@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -21,25 +22,42 @@ from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
 from recsys_dist.errors import PeerError, RecsysDistError, refusal
 from recsys_dist.plain_text import printable
+from recsys_dist.version import __version__
 
+NAME = "recsys-dist"
 EXIT_USER_ERROR = 2
 COMMANDS = (prepare, train, merge, evaluate, recommend, similar, report, inspect, verify_parity)
 """In the order in which `--help` lists them."""
 
 app = typer.Typer(
-    name="recsys-dist",
+    name=NAME,
     help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
     "prepare -> train -> merge -> evaluate, recommend, report. "
     "Every path may be a folder or a URL (s3://, gs://, ...).\n\n"
     "One process computes on all cores, but mf trains on those that are free at its start; OMP_NUM_THREADS sets "
     "another number. Threads hardly spin while they wait, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for command in COMMANDS:
     app.command()(command)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,7 +87,8 @@ def _leave(end: SystemExit) -> None:
 
 def _run(arguments: Sequence[str] | None) -> None:
     try:
-        app(args=arguments)
+        # Completion is for a program of this name, also where `python -m` has started it.
+        app(args=arguments, prog_name=NAME if arguments is None else None)
     except PeerError as error:
         _fail(str(error), on_each_node=True)
     except RecsysDistError as error:

@@ -38,7 +38,7 @@ def prepare(
     Rows that cannot be used are kept apart with their reasons, never dropped silently. What a kill, Ctrl-C or a
     full disk breaks off goes on with the same command.
 
-    Example: recsys-dist prepare --config configs/prepare_ml1m.yaml output=data/ml1m
+    Example: recsys-dist prepare --config prepare_ml1m input.paths=ratings.dat output=data/ml1m
 
     Example: recsys-dist prepare --config mine.yaml output=data/mine --append tuesday.csv
     """
@@ -54,9 +54,10 @@ def prepare(
     from recsys_dist.cli.show.progress import show_stages
     from recsys_dist.config import load_settings
     from recsys_dist.preparation.settings.prepare import PrepareConfig
+    from recsys_dist.shipped_configs import find_config
 
     added = [f"input.paths={json.dumps(append)}", "append=true"] if append else []
-    settings = load_settings(PrepareConfig, config, [*(overrides or ()), *added])
+    settings = load_settings(PrepareConfig, find_config(config), [*(overrides or ()), *added])
     # After the settings: a mistake in them is told before this has taken its second.
     from recsys_dist.preparation.prepare import prepare as prepare_dataset
 

@@ -10,8 +10,26 @@ import typer
 
 from recsys_dist.errors import ConfigError
 
+
+def _complete_config(incomplete: str) -> list[str]:
+    """Shipped names that begin so; with none of them a shell completes files."""
+    from recsys_dist.shipped_configs import config_names  # noqa: PLC0415
+
+    return [name for name in config_names() if name.startswith(incomplete)]
+
+
 ConfigOption = Annotated[
-    str, typer.Option("--config", "-c", metavar="FILE", help="YAML file with the settings of this run.")
+    str,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="NAME|FILE",
+        autocompletion=_complete_config,
+        help="Settings of this run: the name of a configuration that is shipped, such as mf or prepare_csv, or a "
+        "YAML file, written with a / or with its .yaml. An unknown name is answered with all names and their "
+        "folder. A name is refused where the working folder holds a file of that name, with or without .yaml: "
+        "./NAME.yaml is the file.",
+    ),
 ]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time

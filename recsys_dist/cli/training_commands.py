@@ -29,7 +29,7 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
 
     As it stands this is one process, on the CPU or one GPU. On several ranks:
 
-    torchrun --nproc_per_node=4 launch/train.py --config configs/mf.yaml dataset=data/ml1m run_dir=runs/ml1m
+    torchrun --nproc_per_node=4 -m recsys_dist train --config mf dataset=data/ml1m run_dir=runs/ml1m
 
     On several nodes: launch/train_node.sh, or launch/slurm and launch/k8s, which use it.
 
@@ -40,12 +40,13 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
     from recsys_dist.cli.show.model import print_outcome
     from recsys_dist.distributed.elastic import report_errors
     from recsys_dist.process.preemption import as_command
+    from recsys_dist.shipped_configs import find_config
 
     with report_errors(), as_command():
         from recsys_dist.training.config import load_training
         from recsys_dist.training.run import train as train_model
 
-        settings = load_training(config, overrides or ())
+        settings = load_training(find_config(config), overrides or ())
         outcome = train_model(settings)
     if os.environ.get("RANK", "0") == "0":
         print_outcome(outcome.name, settings.run_dir)
@@ -134,17 +135,18 @@ def verify_parity(
     Each training starts from scratch in a temporary folder, on the CPU; `run_dir` is neither needed nor touched.
     Exit code 2 where a model differs: the error names the first tensor that does.
 
-    Example: recsys-dist verify-parity --config configs/mf.yaml --ranks 1,2,4 dataset=data/ml1m
+    Example: recsys-dist verify-parity --config mf --ranks 1,2,4 dataset=data/ml1m
     """
     from recsys_dist.cli.show.parity import print_parity
     from recsys_dist.cli.show.progress import show_stages
+    from recsys_dist.shipped_configs import find_config
     from recsys_dist.training.config import load_training
     from recsys_dist.training.parity import parse_world_sizes, require_parity
     from recsys_dist.training.parity import verify_parity as verify
 
     world_sizes = parse_world_sizes(ranks)
     # Every configuration of a run has this key, and most leave it to the command line.
-    settings = load_training(config, [*(overrides or ()), "run_dir=unused"])
+    settings = load_training(find_config(config), [*(overrides or ()), "run_dir=unused"])
     with show_stages() as progress:
         runs = verify(settings, world_sizes, epochs, progress)
     print_parity(runs, tolerance)

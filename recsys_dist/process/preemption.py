@@ -25,12 +25,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 
+from recsys_dist.process.ctrl_c import INTERRUPTED_STATUS
+
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_STOP_S = 10.0
 SAME_PRESS_S = 1.0
 GRACE_S = 2.0
 """For the main thread to end the program after a second Ctrl-C."""
-INTERRUPTED_STATUS = 128 + signal.SIGINT
 NO_SIGNAL = b"\0"
 MOST_SIGNALS = 1 << 12
 """Taken at a time."""

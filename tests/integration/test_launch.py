@@ -49,9 +49,14 @@ class Runs:
         return [f"dataset={self.dataset}", f"run_dir={self.folder / run}", *stop, *MODELS[self.model]]
 
     def torchrun(self, run: str) -> list[str]:
-        """The command of the README."""
+        """The command of the README, from a checkout."""
         launch = ["torchrun", "--standalone", "--nproc_per_node=2", "launch/train.py"]
         return [*launch, "--config", f"configs/{self.model}.yaml", *self.settings(run)]
+
+    def torchrun_module(self, run: str) -> list[str]:
+        """The same where the package is installed."""
+        launch = ["torchrun", "--standalone", "--nproc_per_node=2", "-m", "recsys_dist", "train"]
+        return [*launch, "--config", self.model, *self.settings(run)]
 
     def epochs(self, run: str) -> list[int]:
         path = self.folder / run / "metrics.jsonl"
@@ -123,6 +128,16 @@ def test_a_run_that_is_told_to_stop_saves_resumes_and_ends_as_if_it_never_had(ru
         for run in ("two_ranks", "stopped")
     }
     assert len(digests) == 1, "a resumed run must end with the same bits as one that was never stopped"
+
+
+def test_the_module_trains_as_the_file_does(runs: Runs) -> None:
+    succeed(runs.torchrun_module("module"))
+
+    digests = {
+        merge(str(runs.folder / run), str(runs.folder / f"{run}_compared")).contents_digest
+        for run in ("two_ranks", "module")
+    }
+    assert len(digests) == 1
 
 
 def test_a_finished_run_says_so_and_changes_nothing(runs: Runs) -> None:

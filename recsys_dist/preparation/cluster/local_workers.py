@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 FORKED, SPAWNED = "forkserver", "spawn"
 LOADED = ["recsys_dist.preparation.tasks.preload"]
@@ -35,7 +35,7 @@ def start_loading() -> None:
     multiprocessing.set_start_method(FORKED, force=True)
     multiprocessing.set_forkserver_preload(LOADED)
     # These are read when a process starts, not when it forks.
-    with _environment({**HEAP, **THREADS}):
+    with _environment({**HEAP, **THREADS}), _ctrl_c_later():
         forkserver.ensure_running()
 
 
@@ -47,6 +47,18 @@ def start_method() -> str:
 def dask_setup(_worker: object) -> None:
     """Called by Dask in each local worker: Ctrl-C is for the program that started it, which ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold back SIGINT within the block; a process started there never gets it, not even while it still loads."""
+    # It would let SIGINT through again where it is started within the block.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -354,6 +354,7 @@ def test_launch_files_are_the_commands_and_help_is_fast(tmp_path, command):
         "heavy = {'torch', 'dask', 'pyarrow', 'numpy', 'matplotlib'}\n"
         "atexit.register(lambda: sys.stdout.write(f'heavy: {sorted(heavy & set(sys.modules))}'))\n"
         f"sys.argv = [{str(script)!r}, '--help']\n"
+        f"sys.path.insert(0, {str(script.parent)!r})\n"
         f"runpy.run_path({str(script)!r}, run_name='__main__')\n"
     )
 

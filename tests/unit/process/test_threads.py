@@ -16,6 +16,7 @@ COMMAND = "from recsys_dist.cli import main; main(['merge', 'no-such-run', '--ou
 LAUNCHER = """
 import runpy, sys
 sys.argv = ["evaluate.py", "no-such-model", "--dataset", "no-such-dataset"]
+sys.path.insert(0, "launch")
 runpy.run_path("launch/evaluate.py", run_name="__main__")
 """
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

@@ -17,21 +17,44 @@ if TYPE_CHECKING:
     from typing import Any
 
     from recsys_dist.api.model import Model, load_model
+    from recsys_dist.api.training import train
+    from recsys_dist.dataset.dataset import Dataset
+    from recsys_dist.families.autorec.settings import AutorecSettings as AutoRec
+    from recsys_dist.families.mf.settings import MfSettings as MF  # noqa: N814
     from recsys_dist.families.neural.family import PairFamily
     from recsys_dist.families.neural.settings import PairSettings
+    from recsys_dist.merging import merge
     from recsys_dist.protocols.family import ModelFamily, ModelSettings
 
-__all__ = ["Model", "ModelFamily", "ModelSettings", "PairFamily", "PairSettings", "__version__", "load_model"]
+__all__ = [
+    "MF",
+    "AutoRec",
+    "Dataset",
+    "Model",
+    "ModelFamily",
+    "ModelSettings",
+    "PairFamily",
+    "PairSettings",
+    "__version__",
+    "load_model",
+    "merge",
+    "train",
+]
 
 WHERE = {
-    "Model": "recsys_dist.api.model",
-    "ModelFamily": "recsys_dist.protocols.family",
-    "ModelSettings": "recsys_dist.protocols.family",
-    "PairFamily": "recsys_dist.families.neural.family",
-    "PairSettings": "recsys_dist.families.neural.settings",
-    "load_model": "recsys_dist.api.model",
+    "MF": ("families.mf.settings", "MfSettings"),
+    "AutoRec": ("families.autorec.settings", "AutorecSettings"),
+    "Dataset": ("dataset.dataset", "Dataset"),
+    "Model": ("api.model", "Model"),
+    "ModelFamily": ("protocols.family", "ModelFamily"),
+    "ModelSettings": ("protocols.family", "ModelSettings"),
+    "PairFamily": ("families.neural.family", "PairFamily"),
+    "PairSettings": ("families.neural.settings", "PairSettings"),
+    "load_model": ("api.model", "load_model"),
+    "merge": ("merging", "merge"),
+    "train": ("api.training", "train"),
 }
-"""The module of each public name, imported with its first use."""
+"""The module of each public name, imported with its first use, and its name there."""
 
 
 def __getattr__(name: str) -> Any:
@@ -41,5 +64,6 @@ def __getattr__(name: str) -> Any:
         from recsys_dist.process.threads import settle_waiting  # noqa: PLC0415
 
         settle_waiting()
-        return getattr(import_module(WHERE[name]), name)
+        module, inner = WHERE[name]
+        return getattr(import_module(f"recsys_dist.{module}"), inner)
     raise AttributeError(f"module 'recsys_dist' has no attribute {name!r}")

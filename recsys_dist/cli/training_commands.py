@@ -80,7 +80,7 @@ def merge(
     """
     from recsys_dist.cli.show.model import print_model
     from recsys_dist.cli.show.progress import show_stages
-    from recsys_dist.merge import merge as merge_checkpoint
+    from recsys_dist.merging import merge as merge_checkpoint
 
     name_families(family)
     with show_stages() as progress:

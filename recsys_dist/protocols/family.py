@@ -90,6 +90,10 @@ class ModelFamily(ABC, Generic[SettingsT]):
         """What people call such a model, as "matrix factorization, 64 factors"."""
         return self.name
 
+    def shipped_configuration(self, settings: SettingsT) -> str | None:
+        """The name of the configuration that `train` in Python takes for what is left open; None: defaults."""
+        return None
+
     def check(self, setup: TrainingSetup[SettingsT]) -> None:
         """Raise `ConfigError` where this machine cannot train it; all ranks enter, before anything is written."""
 

@@ -48,6 +48,16 @@ def known_family(name: str, of: str) -> ModelFamily[Any]:
     return family_named(name)
 
 
+def family_of(settings: ModelSettings) -> ModelFamily[Any]:
+    """The family that these settings are of. Raises `ConfigError` where none is known by their kind."""
+    if not isinstance(settings, ModelSettings):
+        raise ConfigError(f"model: {settings!r} is no settings of a model, such as recsys_dist.MF(factors=32)")
+    family = family_named(settings.kind) if settings.kind in names() else None
+    if family is None or not isinstance(settings, family.settings):
+        raise ConfigError(f"model: no family of kind {settings.kind!r} is known; give it as family=...")
+    return family
+
+
 def add_family(spec: str) -> ModelFamily[Any]:
     """Make the family MODULE:CLASS known by its name. Raises `ConfigError`, one line, where it cannot be used."""
     family = _load(spec)

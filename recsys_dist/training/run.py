@@ -43,7 +43,15 @@ logger = logging.getLogger(__name__)
 FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
 
 
-def train(config: TrainConfig, world: World | None = None) -> Outcome:
+Finish = Callable[[Outcome, Collectives], None]
+"""What ranks do together once a training is over."""
+
+
+def train(
+    config: TrainConfig,
+    world: World | None = None,
+    finish: Finish = lambda _outcome, _collectives: None,
+) -> Outcome:
     """Train as `config` says, as one of the ranks that the environment describes, or as `world`.
 
     Continues from the latest checkpoint of RUN_DIR. SIGTERM, SIGUSR1 and a first Ctrl-C let it save and return; a
@@ -58,7 +66,9 @@ def train(config: TrainConfig, world: World | None = None) -> Outcome:
         watch_for_preemption() as preempted,
         open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
     ):
-        return run_training(config, collectives, preempted)
+        outcome = run_training(config, collectives, preempted)
+        finish(outcome, collectives)
+        return outcome
 
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:

@@ -9,7 +9,7 @@ from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
-from recsys_dist.merge import merge
+from recsys_dist.merging import merge
 from recsys_dist.storage.folder import Folder
 from tests.support.merged import SavedRun, autorec_run, mf_run
 from tests.support.prepared import small_dataset

@@ -27,7 +27,7 @@ from recsys_dist.preparation.cluster import local_workers
 from recsys_dist.preparation.cluster.cluster import NOTHING, _guarded, _result
 
 NEEDED = (
-    *("recsys_dist.preparation.inspection.sniff", "recsys_dist.training.run", "recsys_dist.merge"),
+    *("recsys_dist.preparation.inspection.sniff", "recsys_dist.training.run", "recsys_dist.merging"),
     *("recsys_dist.evaluation.evaluate", "recsys_dist.inference.all_users", "recsys_dist.report.report"),
     *("pyarrow.csv", "recsys_dist.report.dataset.dataset_page", "recsys_dist.report.run.run_record"),
 )

@@ -18,7 +18,7 @@ from recsys_dist.config import load_settings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.world import World
 from recsys_dist.evaluation.evaluate import evaluate
-from recsys_dist.merge import merge
+from recsys_dist.merging import merge
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
 from tests.support.job_commands import REPOSITORY

@@ -20,7 +20,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError, StorageError
 from recsys_dist.evaluation.evaluate import evaluate
-from recsys_dist.merge import merge
+from recsys_dist.merging import merge
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig

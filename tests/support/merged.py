@@ -17,7 +17,7 @@ from recsys_dist.families.autorec.training.search import AutorecSearch, first_ch
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.state import MfState, PriorState
 from recsys_dist.families.mf.training.search import Search
-from recsys_dist.merge import write_model
+from recsys_dist.merging import write_model
 from recsys_dist.model_folder.manifest import ModelManifest
 from recsys_dist.model_folder.writer import new_folder
 

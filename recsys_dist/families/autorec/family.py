@@ -68,6 +68,10 @@ class AutoRec(ModelFamily[AutorecSettings]):
         units = "-".join(map(str, settings.hidden))
         return f"{'Item' if settings.orientation == 'items' else 'User'}-AutoRec, {units} hidden units"
 
+    def shipped_configuration(self, settings: AutorecSettings) -> str:
+        """That of its orientation."""
+        return "autorec_item" if settings.orientation == "items" else "autorec_user"
+
     def check(self, setup: TrainingSetup[AutorecSettings]) -> None:
         """Room for parameters, gradients and optimizer, and bfloat16 where it was asked for."""
         from recsys_dist.families.autorec.training.requirements import require_bfloat16, require_room

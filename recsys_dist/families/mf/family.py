@@ -63,6 +63,10 @@ class MatrixFactorization(ModelFamily[MfSettings]):
         """With its number of factors."""
         return f"Matrix factorization by EM, {settings.factors} factors"
 
+    def shipped_configuration(self, settings: MfSettings) -> str:
+        """configs/mf.yaml"""
+        return "mf"
+
     def warm_start(self, checkpoint: Checkpoint, settings: MfSettings) -> WarmStart:
         """Posteriors where the other run has them, and the priors that it has learnt."""
         from recsys_dist.families.mf.training.warm_start import FactorStart

@@ -16,7 +16,7 @@ from recsys_dist.cli import main
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.evaluation import evaluate
-from recsys_dist.merge import merge
+from recsys_dist.merging import merge
 from recsys_dist.report.report import write_report
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train

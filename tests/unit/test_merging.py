@@ -18,7 +18,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.families.mf.serving import export
-from recsys_dist.merge import merge
+from recsys_dist.merging import merge
 from recsys_dist.model_folder import tables
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.model_folder.tables import Table, TableWriter

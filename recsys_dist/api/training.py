@@ -1,0 +1,154 @@
+"""Training from Python: a dataset and the settings of a model in, the merged model out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recsys_dist.api.model import Model, load_model
+from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.config import parse_settings
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.errors import ConfigError
+from recsys_dist.merging import merge
+from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.model_folder.manifest import MODEL_FILE
+from recsys_dist.protocols.family import ModelFamily, ModelSettings
+from recsys_dist.protocols.registry import add, family_of
+from recsys_dist.shipped_configs import find_config
+from recsys_dist.storage.folder import Folder
+from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.local_training import train_on_local_ranks
+from recsys_dist.training.loop import Outcome
+from recsys_dist.training.run import train as train_run
+
+MODEL = "model"
+"""The model folder within RUN_DIR."""
+
+
+def train(
+    dataset: Dataset | str | os.PathLike[str],
+    model: ModelSettings,
+    run_dir: str | os.PathLike[str],
+    *,
+    epochs: int | None = None,
+    patience: int | None = None,
+    seed: int | None = None,
+    ranks: int | None = None,
+    device: str = "auto",
+    start_from: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    family: ModelFamily[Any] | None = None,
+    model_dir: str | os.PathLike[str] | None = None,
+) -> Model:
+    """Train a model, or go on with the run that `run_dir` holds, and return it merged.
+
+    It is what `recsys-dist train` and `recsys-dist merge` do. What `model` and the other arguments leave open is
+    as in the configuration that is shipped for such a model. `settings` are further keys of a configuration, as
+    `{"training": {"memory_limit": "4GiB"}, "checkpoint": {"every": 5}}`; `family` is that of a model of your own.
+    The model is written to `model_dir`, by default RUN_DIR/model, where it replaces that of another checkpoint.
+
+    `ranks` are started as processes of this machine, on the CPU; under torchrun or srun this process is one of
+    those that there are, and each of them returns the model. Ctrl-C or SIGTERM: the state is saved, and
+    `KeyboardInterrupt` raised; the same call continues. Raises a `RecsysDistError` with one line for a person.
+    """
+    if family is not None:
+        add(family)
+    chosen = family_of(model)
+    tree = _tree(chosen, model)
+    _put(tree, "dataset", dataset.folder.url if isinstance(dataset, Dataset) else os.fspath(dataset))
+    _put(tree, "run_dir", os.fspath(run_dir))
+    _put(tree, "start_from", None if start_from is None else os.fspath(start_from))
+    for key, value in (("seed", seed), ("device", device)):
+        _put(tree, key, value)
+    training = {"epochs": epochs, "patience": patience}
+    tree["training"] = {**tree.get("training", {}), **{k: v for k, v in training.items() if v is not None}}
+    config = parse_settings(TrainConfig, _merged(tree, settings or {}), source="train")
+    target = Folder(os.fspath(model_dir) if model_dir is not None else f"{config.run_dir.rstrip('/')}/{MODEL}")
+    if _starts_ranks(ranks):
+        assert ranks is not None
+        outcome = train_on_local_ranks(_on_cpu(config), ranks)
+        _write_model(config, target, outcome)
+    else:
+        train_run(config, finish=lambda outcome, together: _write_together(config, target, outcome, together))
+    return load_model(target.url, device=_device_of(config))
+
+
+def _tree(family: ModelFamily[Any], model: ModelSettings) -> dict[str, Any]:
+    """The shipped configuration of such a model, with what was set."""
+    name = family.shipped_configuration(model)
+    tree: dict[str, Any] = (
+        {} if name is None else yaml.safe_load(Path(find_config(name)).read_text(encoding="utf-8"))
+    )
+    tree["model"] = {
+        **tree.get("model", {}),
+        **model.model_dump(mode="json", exclude_unset=True),
+        "kind": family.name,
+    }
+    return tree
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    if value is not None:
+        tree[key] = value
+
+
+def _merged(tree: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(tree)
+    for key, value in more.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _starts_ranks(ranks: int | None) -> bool:
+    """Whether this call starts them. Raises `ConfigError` where a launcher has started another number."""
+    if ranks is not None and (isinstance(ranks, bool) or not isinstance(ranks, int) or ranks < 1):
+        raise ConfigError(f"ranks: {ranks!r} is not a whole number, 1 or more")
+    size = os.environ.get("WORLD_SIZE")
+    if size is not None:
+        if ranks is not None and str(ranks) != size:
+            raise ConfigError(f"ranks: {ranks}, but this process is one of {size} that a launcher has started")
+        return False
+    return ranks is not None and ranks > 1
+
+
+def _on_cpu(config: TrainConfig) -> TrainConfig:
+    if config.device not in {"auto", "cpu"}:
+        raise ConfigError(f"device: {config.device!r} with ranks is for torchrun, which gives each rank its GPU")
+    return config.model_copy(update={"device": "cpu"})
+
+
+def _device_of(config: TrainConfig) -> str:
+    return "cpu" if config.device == "auto" else config.device
+
+
+def _write_together(config: TrainConfig, target: Folder, outcome: Outcome, collectives: Collectives) -> None:
+    """The first rank writes, the others wait."""
+
+    def write() -> None:
+        if collectives.world.is_first:
+            _write_model(config, target, outcome)
+
+    if outcome is Outcome.PREEMPTED:
+        _write_model(config, target, outcome)
+    collectives.together("merging", write)
+
+
+def _write_model(config: TrainConfig, target: Folder, outcome: Outcome) -> None:
+    if outcome is Outcome.PREEMPTED:
+        raise KeyboardInterrupt(f"asked to stop: {config.run_dir} is saved, and the same call continues")
+    if target.exists(MODEL_FILE):
+        checkpoint, manifest = find_checkpoint(Folder(config.run_dir)), ModelFolder.open(target.url).manifest
+        if (manifest.step, manifest.config) == (checkpoint.step, checkpoint.config):
+            return
+        target.remove()
+    merge(config.run_dir, target.url)

@@ -77,8 +77,8 @@ def prepare(
 
     `settings` has the keys of a configuration such as configs/prepare_csv.yaml. The arguments replace what it
     says, `ratings`, `shards` and `cluster` key by key. `split` is a rule such as {"kind": "time", "test": 0.1}, or
-    its kind alone. `overwrite` replaces a dataset, `append` adds to it. `progress` is called with stage, tasks done,
-    tasks in all and rows done. What may be unexpected goes to the log.
+    its kind alone. `overwrite` replaces a dataset, `append` adds to it. `progress` is called with stage, tasks
+    done, tasks in all and rows done. What may be unexpected goes to the log.
 
     Raises `ConfigError` or `DataError` with one line. What the machine breaks off goes on where it was when it is
     called again with the same settings and rows.

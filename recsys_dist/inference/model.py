@@ -78,6 +78,10 @@ class Model:
         rating = self.manifest.rating
         self._link = OutputLink(self.manifest.output_activation, rating.min, rating.max, self.manifest.offset)
 
+    def __repr__(self) -> str:
+        sides = f"{len(self.user_ids):,} users, {len(self.item_ids):,} items"
+        return f"<Model {self.folder.folder.url!r}: {self.manifest.kind}, {sides}, on {self.device}>"
+
     @property
     def titles(self) -> pa.StringArray:
         """Item titles, null where unknown; position = item index."""

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_dist.errors import DataError
+from recsys_dist.from_python.moments import Moment, moment_array
 from recsys_dist.inference.columns import Wanted, is_bytes, is_missing, unwrapped
 from recsys_dist.inference.ids import OF_BYTES, OF_FRACTIONS, id_array
 from recsys_dist.preparation.parsing.parquet_types import is_number, is_text, is_whole
@@ -143,12 +144,15 @@ def _number_text(place: int, one: Any, wanted: Wanted) -> str | None:
 
 def _moments(values: list[Any], wanted: Wanted) -> pa.Array:
     """Dates and times by Arrow's types, numbers and texts as those of ratings."""
-    present = next((value for value in values if not is_missing(value)), None)
-    if not (hasattr(present, "year") or isinstance(present, np.datetime64)):
+    moments = [None if is_missing(value) else value for value in map(unwrapped, values)]
+    others = [place for place, value in enumerate(moments) if not isinstance(value, Moment | None)]
+    if len(others) == len(moments) - moments.count(None):
         return _numbers(values, wanted)
+    if others:
+        raise wanted.refused(others[0], values[others[0]], "others of the column are dates or times")
     try:
-        return pa.array([None if is_missing(value) else value for value in values])
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        return moment_array(moments)
+    except (pa.ArrowException, OverflowError) as error:
         raise wanted.unreadable(error) from error
 
 

@@ -90,9 +90,14 @@ def _of_polars(frame: Any) -> Table:
         is_lazy = not hasattr(chosen, "iter_slices")
         lazy = {"chunk_size": CHUNK_ROWS, "maintain_order": True}
         for rows in chosen.collect_batches(**lazy) if is_lazy else chosen.iter_slices(CHUNK_ROWS):
-            yield rows.to_arrow().columns
+            yield [_of_polars_series(column) for column in rows.get_columns()]
 
     return Table(labels, chunks)
+
+
+def _of_polars_series(series: Any) -> Values:
+    # Arrow has no whole numbers of 128 bits.
+    return series.to_list() if str(series.dtype) in {"Int128", "UInt128"} else series.to_arrow()
 
 
 def _of_pandas(frame: Any) -> Table:

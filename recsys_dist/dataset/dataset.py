@@ -228,7 +228,8 @@ class Dataset:
         """The files whose content was found to be as recorded."""
 
     def __repr__(self) -> str:
-        ratings = ", ".join(f"{count:,} {split}" for split, count in self.manifest.num_ratings.items())
+        counts = self.manifest.num_ratings
+        ratings = ", ".join(f"{counts.get(split, 0):,} {split}" for split in SPLITS)
         sides = f"{self.num_users:,} users, {self.num_items:,} items"
         return f"<Dataset {self.folder.url!r}: {sides}; ratings: {ratings}>"
 

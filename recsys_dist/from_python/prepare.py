@@ -18,6 +18,7 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.from_python.chosen import ColumnName, table_rows
 from recsys_dist.from_python.fields import Field
 from recsys_dist.from_python.matrices import is_matrix, matrix_table
+from recsys_dist.from_python.proposal import file_settings
 from recsys_dist.from_python.settings import TABLE, TITLES, merged, table_columns, table_settings, title_settings
 from recsys_dist.from_python.tables import Table, as_table
 from recsys_dist.from_python.titles import title_rows
@@ -93,9 +94,6 @@ def prepare(
     )
     source = _source(table, user_ids, item_ids)
     if isinstance(source, list):
-        # Imported with files alone: it takes as long as all else.
-        from recsys_dist.from_python.proposal import file_settings  # noqa: PLC0415
-
         rows, tree = None, tree | file_settings(source, columns, tree, logger.warning)
     else:
         chosen = table_columns(columns, tree)

@@ -86,13 +86,18 @@ def _of_polars(frame: Any) -> Table:
     labels = list(frame.collect_schema().names())
 
     def chunks(places: Sequence[int]) -> Iterator[Chunk]:
-        chosen = frame.select([labels[place] for place in places])
-        is_lazy = not hasattr(chosen, "iter_slices")
-        lazy = {"chunk_size": CHUNK_ROWS, "maintain_order": True}
-        for rows in chosen.collect_batches(**lazy) if is_lazy else chosen.iter_slices(CHUNK_ROWS):
+        for rows in _polars_slices(frame.select([labels[place] for place in places])):
             yield [_of_polars_series(column) for column in rows.get_columns()]
 
     return Table(labels, chunks)
+
+
+def _polars_slices(frame: Any) -> Any:
+    if hasattr(frame, "collect_batches"):
+        return frame.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
+    # Of a LazyFrame of versions that compute it as a whole.
+    whole = frame.collect() if hasattr(frame, "collect") else frame
+    return whole.iter_slices(CHUNK_ROWS)
 
 
 def _of_polars_series(series: Any) -> Values:

@@ -73,6 +73,8 @@ def prepare(
     Ids are text exactly, and whole numbers stand for their digits; columns of fractions, truth values or bytes are
     refused. Rows in which something is missing, and others that cannot be used, are set aside and counted:
     `rejects/` of the dataset has each with its row, from 1. A Parquet file of the same rows gives the same.
+    Times are numbers, dates or times; as text they are numbers, or dates with `timestamp_format` iso of `input` in
+    `settings`.
 
     `titles` maps items to titles, or is a table in which `item` (or "item") and `title` name the columns.
 

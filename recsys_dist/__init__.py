@@ -1,10 +1,11 @@
 """Rating prediction and recommendation for data that no longer fits one machine.
 
     import recsys_dist
+    dataset = recsys_dist.prepare(table, "data/mine", user="member", item="film", rating="stars")
     model = recsys_dist.load_model("models/ml1m")
 
-Importing the package is cheap: torch is imported with the first use of `load_model`, and its threads are told how
-to wait (see process/threads.py).
+Importing the package is cheap: what has a name here is imported with its first use. With `load_model` comes torch,
+whose threads are told how to wait (see process/threads.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from recsys_dist.families.mf.settings import MfSettings as MF  # noqa: N814
     from recsys_dist.families.neural.family import PairFamily
     from recsys_dist.families.neural.settings import PairSettings
+    from recsys_dist.from_python.prepare import prepare
     from recsys_dist.merging import merge
     from recsys_dist.protocols.family import ModelFamily, ModelSettings
 
@@ -38,6 +40,7 @@ __all__ = [
     "__version__",
     "load_model",
     "merge",
+    "prepare",
     "train",
 ]
 
@@ -52,9 +55,11 @@ WHERE = {
     "PairSettings": ("families.neural.settings", "PairSettings"),
     "load_model": ("api.model", "load_model"),
     "merge": ("merging", "merge"),
+    "prepare": ("from_python.prepare", "prepare"),
     "train": ("api.training", "train"),
 }
 """The module of each public name, imported with its first use, and its name there."""
+WITHOUT_TORCH = {"Dataset", "prepare"}
 
 
 def __getattr__(name: str) -> Any:
@@ -63,7 +68,8 @@ def __getattr__(name: str) -> Any:
 
         from recsys_dist.process.threads import settle_waiting  # noqa: PLC0415
 
-        settle_waiting()
+        if name not in WITHOUT_TORCH:
+            settle_waiting()
         module, inner = WHERE[name]
         return getattr(import_module(f"recsys_dist.{module}"), inner)
     raise AttributeError(f"module 'recsys_dist' has no attribute {name!r}")

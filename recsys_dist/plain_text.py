@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 SHOWN_THOUGH_NOT_PRINTABLE = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """str.isprintable refuses them, but words and emoji fall apart without."""
@@ -25,6 +26,20 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def text_table(rows: Sequence[Sequence[str]], numbers: int) -> str:
+    """Rows of cells below one another, of which the first is the head; the first `numbers` columns end flush."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = []
+    for row in shown:
+        cells = [
+            cell.rjust(width) if place < numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def _without_surrogates(text: str) -> str:

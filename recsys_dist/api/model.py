@@ -62,6 +62,9 @@ class Model:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.catalog = predictor, predictor.catalog
 
+    def __repr__(self) -> str:
+        return repr(self.predictor)
+
     @property
     def folder(self) -> ModelFolder:
         """The files that it was loaded from."""

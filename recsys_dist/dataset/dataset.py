@@ -227,6 +227,12 @@ class Dataset:
         self._checked: set[str] = set()
         """The files whose content was found to be as recorded."""
 
+    def __repr__(self) -> str:
+        counts = self.manifest.num_ratings
+        ratings = ", ".join(f"{counts.get(split, 0):,} {split}" for split in SPLITS)
+        sides = f"{self.num_users:,} users, {self.num_items:,} items"
+        return f"<Dataset {self.folder.url!r}: {sides}; ratings: {ratings}>"
+
     @classmethod
     def open(cls, url: str, verify: bool = False) -> Dataset:
         """Open the dataset at `url`; with `verify`, check the hash of every file first.
@@ -350,6 +356,18 @@ class Dataset:
         """Raw ids; position = dense index."""
         column = "user_id" if side == "users" else "item_id"
         return self._id_table(side)[column].combine_chunks()
+
+    @cached_property
+    def user_ids(self) -> list[str]:
+        """Raw ids of the users; position = user_index."""
+        ids: list[str] = self.ids("users").to_pylist()
+        return ids
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        """Raw ids of the items; position = item_index."""
+        ids: list[str] = self.ids("items").to_pylist()
+        return ids
 
     def num_train(self, side: Side) -> NDArray[np.int64]:
         """Train ratings of each user or item; position = dense index."""

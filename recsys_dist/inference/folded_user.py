@@ -33,6 +33,10 @@ class FoldedUser:
     index: int
     """Dense index of a known user; of a new one, that of the unknown."""
 
+    def __repr__(self) -> str:
+        who = repr(self.user_id) if self.user_id else "new"
+        return f"<FoldedUser {who}: {len(self.rated):,} rated items, of {self.predictor!r}>"
+
     @overload
     def predict(self, item_ids: Values, return_std: Literal[False] = False) -> Floats: ...
 

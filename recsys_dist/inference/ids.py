@@ -6,10 +6,12 @@ guessed: a fraction, a truth value, bytes or a missing value is refused by its p
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
 from numbers import Integral
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,8 @@ from recsys_dist.plain_text import is_utf8
 
 OF_FRACTIONS = "where they are whole, convert them: a number with int, a column to int64"
 OF_BYTES = "decode them, as in .decode()"
+IDS_AT_ONCE = 1 << 14
+SHOWN_IDS = 5
 
 
 class IdIndex:
@@ -33,6 +37,34 @@ class IdIndex:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), IDS_AT_ONCE):
+            yield from self._ids[start : start + IDS_AT_ONCE].to_pylist()
+
+    def __contains__(self, one: object) -> bool:
+        """Whether it is one of the ids; what is no id at all is none of them."""
+        try:
+            return bool(self.find([one])[0] < len(self))
+        except DataError:
+            return False
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
+        """The raw id at a dense index, or those of a slice."""
+        if isinstance(index, slice):
+            texts: list[str] = self._ids[index].to_pylist()
+            return texts
+        return str(self._ids[operator.index(index)].as_py())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self[:SHOWN_IDS]))
+        return f"<{len(self):,} {self._name}: {shown}{', ...' if len(self) > SHOWN_IDS else ''}>"
 
     def find(self, ids: Values) -> NDArray[np.int64]:
         """Dense index of each raw id, `len(self)` where it is unknown: [n].

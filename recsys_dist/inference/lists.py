@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.plain_text import text_table
 from recsys_dist.storage.folder import Folder
 
 LIST_FORMATS = (".json", ".csv")
@@ -40,6 +41,18 @@ class Recommendations:
     titles: list[str | None]
     scores: NDArray[np.float32]
     stds: NDArray[np.float32] | None
+
+    def __repr__(self) -> str:
+        whose = repr(self.user_id) if self.user_id else "a new user"
+        head = f"{len(self.item_ids)} recommendations for {whose}"
+        knows_std, is_titled = self.stds is not None, any(title is not None for title in self.titles)
+        names = ["score", *["std"] * knows_std, "item_id", *["title"] * is_titled]
+        cells = [
+            [f"{row.score:.4f}", *([f"{row.std:.4f}"] if knows_std else []), row.item_id]
+            + ([row.title or ""] if is_titled else [])
+            for row in self.rows()
+        ]
+        return f"{head}\n{text_table([names, *cells], numbers=1 + knows_std)}" if cells else head
 
     def rows(self) -> list[RecommendedItem]:
         """Line by line, figures to four decimals."""

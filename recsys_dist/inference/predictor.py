@@ -28,6 +28,11 @@ class Predictor:
     def __init__(self, catalog: Catalog, scorer: Scorer[Any], device: torch.device) -> None:
         self.catalog, self.scorer, self.device = catalog, scorer, device
 
+    def __repr__(self) -> str:
+        catalog = self.catalog
+        sides = f"{len(catalog.user_ids):,} users, {len(catalog.item_ids):,} items"
+        return f"<Model {catalog.url!r}: {catalog.folder.manifest.kind}, {sides}, on {self.device}>"
+
     @property
     def uncertainty(self) -> Uncertainty[Any]:
         """How sure the model is. Raises `ConfigError` where it does not know."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.inference.top import require_list_length, top_items
+from recsys_dist.plain_text import text_table
 
 
 class Similar(NamedTuple):
@@ -20,6 +21,15 @@ class Similar(NamedTuple):
     ids: list[str]
     titles: list[str | None]
     cosines: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        is_titled = any(title is not None for title in self.titles)
+        cells = [
+            [f"{cosine:.4f}", one, *([title or ""] if is_titled else [])]
+            for one, title, cosine in zip(self.ids, self.titles, self.cosines.tolist(), strict=True)
+        ]
+        head = f"{len(self.ids)} most similar"
+        return f"{head}\n{text_table([['cosine', 'id', *['title'] * is_titled], *cells], numbers=1)}"
 
 
 def nearest(

@@ -39,7 +39,7 @@ class Attempt(BaseModel):
     settings: dict[str, JsonValue]
     versions: dict[str, str]
     inputs: dict[str, str]
-    """The stamp of each input file by its name."""
+    """The identity of each input file by its name."""
     base: str | None = None
     """The digest of the dataset that the input is added to."""
     machine: str
@@ -56,7 +56,7 @@ class Attempt(BaseModel):
                 "numpy": np.__version__,
                 "pyarrow": pa.__version__,
             },
-            inputs={file.name: f"{file.url} {file.num_bytes} {file.stamp}" for file in files},
+            inputs={file.name: file.identity for file in files},
             base=base,
             machine=f"{platform.node()} {_boot_id()}",
         )

@@ -1,6 +1,7 @@
 """The folder that a dataset is prepared in: claimed before the work, filled at its end.
 
     OUTPUT/preparing/KEY/   the work: what passes between the stages, and the new files (see attempt.py)
+    OUTPUT/.preparing.tables/   input that only the calling process has (see handed_over.py)
     OUTPUT/                 the dataset; an earlier one stands untouched until the new one is complete
 
 The new dataset counts from the moment its manifest stands in OUTPUT/preparing/KEY/dataset: from then on it takes
@@ -26,6 +27,8 @@ from recsys_dist.preparation.tasks.journal import done_tasks
 from recsys_dist.storage.folder import Folder
 
 SCRATCH = "scratch"
+SPILL = f".{PREPARING}.tables"
+"""Where tables of the calling process are written; one that a killed process left is taken for our own."""
 # The manifest goes first: from then on nothing takes what remains for a dataset.
 OWN_NAMES = (MANIFEST, hash_name(MANIFEST), "users.parquet", "items.parquet", "ratings", "blocks", "rejects")
 logger = logging.getLogger(__name__)
@@ -82,6 +85,21 @@ class Output:
     def _require_overwrite(self) -> None:
         if not self._overwrite:
             raise ConfigError(f"output: {self.url} holds a prepared dataset; set overwrite to true to replace it")
+
+    @contextmanager
+    def spilling(self) -> Iterator[Folder]:
+        """A folder for input that only this process has; it lasts as long as the block."""
+        may_go = bool(self.folder.names()) or not self.folder.exists()
+        spill = self.folder.child(SPILL)
+        spill.remove()
+        try:
+            with self.writing():
+                spill.make()
+            yield spill
+        finally:
+            spill.remove()
+            if may_go and not self.folder.names():
+                self.folder.remove()
 
     @contextmanager
     def preparing(self, attempt: Attempt) -> Iterator[Work]:

@@ -14,7 +14,8 @@ which line a row stands in.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -34,8 +35,10 @@ from recsys_dist.preparation.arrays.scratch import Scratch, narrow
 from recsys_dist.preparation.attempt import Attempt
 from recsys_dist.preparation.cluster.cluster import Progress, open_cluster
 from recsys_dist.preparation.collection import Collection, default_shards
+from recsys_dist.preparation.handed_over import NO_TABLES, HandedOver, WrittenTables
+from recsys_dist.preparation.inputs.sources import InputFile
 from recsys_dist.preparation.output import Output
-from recsys_dist.preparation.parsing.input_blocks import InputBlock, find_blocks
+from recsys_dist.preparation.parsing.input_blocks import InputBlock, find_blocks, find_rating_files
 from recsys_dist.preparation.parsing.titles import Titles, find_titles_files, read_titles
 from recsys_dist.preparation.publish import manifest_of, write_item_table, write_rejects, write_user_table
 from recsys_dist.preparation.reading import Reading
@@ -54,11 +57,15 @@ logger = logging.getLogger(__name__)
 
 
 def prepare(
-    config: PrepareConfig, progress: Progress | None = None, tell: Callable[[str], None] = logger.warning
+    config: PrepareConfig,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] = logger.warning,
+    handed_over: HandedOver = NO_TABLES,
 ) -> Manifest:
     """Prepare the dataset that `config` describes and return its manifest, which is written last.
 
-    `tell` is called with each sentence about what may be unexpected in it (see remarks.py).
+    `tell` is called with each sentence about what may be unexpected in it (see remarks.py). `handed_over` are
+    tables of this process in place of files; the paths of `config` are then nothing but their names.
 
     Raises `ConfigError` or `DataError` with one line. What the machine breaks off, by a signal, a full disk or a
     power cut, goes on where it was when it is called with the same settings and input.
@@ -66,27 +73,48 @@ def prepare(
     with ended_by_sigterm():
         output = Output(config.output, config.overwrite or config.append)
         base = _base(config, output, progress) if config.append else None
-        blocks = find_blocks(config)
-        titles_files = find_titles_files(config.items)
-        files = [*dict.fromkeys(block.file for block in blocks), *titles_files]
-        attempt = Attempt.of(config, files, base.digest if base is not None else None)
-        titles = read_titles(titles_files, config.items)
-        if output.completed is not None and output.completed.repeats(attempt):
-            return _told(output.url, titles, tell)
-        table = titles.table if titles is not None else None
-        # The scratch folder is removed when the workers are gone: one that runs on would write into it.
-        with (
-            output.preparing(attempt) as work,
-            open_cluster(config.cluster, len(blocks), progress) as cluster,
-            output.writing(),
-        ):
-            reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files, tell)
-            if base is not None:
-                manifest = Addition(reading, base, work.dataset, table).run(blocks)
-            else:
-                manifest = _Preparation(reading, work.dataset, table).run(blocks)
-            output.publish(work, manifest)
+        with _inputs(config, handed_over, output) as inputs:
+            blocks = find_blocks(config, inputs.ratings)
+            files = [*dict.fromkeys(block.file for block in blocks), *inputs.titles]
+            attempt = Attempt.of(config, files, base.digest if base is not None else None)
+            titles = read_titles(inputs.titles, config.items)
+            if output.completed is not None and output.completed.repeats(attempt):
+                return _told(output.url, titles, tell)
+            table = titles.table if titles is not None else None
+            # The scratch folder is removed when the workers are gone: one that runs on would write into it.
+            with (
+                output.preparing(attempt) as work,
+                open_cluster(config.cluster, len(blocks), progress) as cluster,
+                output.writing(),
+            ):
+                reading = Reading(config, Journal(cluster, work.scratch), work.scratch, files, tell)
+                if base is not None:
+                    manifest = Addition(reading, base, work.dataset, table).run(blocks)
+                else:
+                    manifest = _Preparation(reading, work.dataset, table).run(blocks)
+                output.publish(work, manifest)
         return _told(output.url, titles, tell)
+
+
+@contextmanager
+def _inputs(config: PrepareConfig, handed_over: HandedOver, output: Output) -> Iterator[_Inputs]:
+    """The files to read, as long as they are there."""
+    with ExitStack() as stack:
+        written = WrittenTables()
+        if handed_over != NO_TABLES:
+            folder = stack.enter_context(output.spilling())
+            with output.writing():
+                written = handed_over.write(folder)
+        yield _Inputs(
+            find_rating_files(config) if written.ratings is None else written.ratings,
+            find_titles_files(config.items) if written.titles is None else written.titles,
+        )
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    ratings: list[InputFile]
+    titles: list[InputFile]
 
 
 def _told(url: str, titles: Titles | None, tell: Callable[[str], None]) -> Manifest:

@@ -35,6 +35,18 @@ print("begins", flush=True)
 runs = verify_parity(parse_settings(TrainConfig, json.loads(sys.argv[1]), "program"), [1, 2], 1)
 print("ranks", [run.num_ranks for run in runs], runs[0].digest == runs[1].digest)
 """
+TABLE = """
+import json, sys
+import psutil, pyarrow
+import recsys_dist
+
+print("begins", flush=True)
+given = json.loads(sys.argv[1])
+dataset = recsys_dist.prepare(pyarrow.table(given["table"]), given["output"], cluster={"workers": 2})
+print("kept", dataset.manifest.rows.kept, "of", dataset.num_users, "users")
+lasting = [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
+print("children", lasting)
+"""
 WAYS = {
     "script": lambda text, folder: ([str(_written(text, folder))], None),
     "module": lambda text, folder: (["-m", _written(text, folder).stem], None),
@@ -81,6 +93,19 @@ def test_prepare_works_from_a_program_without_a_guard(tmp_path, way):
 
     # Once: no worker has run the program anew.
     assert run_program(way, PREPARE, tmp_path, settings) == ["begins", "kept 77"]
+
+
+@pytest.mark.parametrize("way", ["script", "stdin"])
+def test_a_table_is_prepared_from_a_program_without_a_guard(tmp_path, way):
+    table = {
+        "user": [f"u{n % 7}" for n in range(77)],
+        "item": [*range(77)],
+        "rating": [1 + n % 5 for n in range(77)],
+    }
+
+    lines = run_program(way, TABLE, tmp_path, {"table": table, "output": str(tmp_path / "dataset")})
+
+    assert lines == ["begins", "kept 77 of 7 users", "children []"]
 
 
 @pytest.mark.parametrize("way", ["script", "stdin"])

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import recsys_dist
 from recsys_dist.api.model import load_model
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.cli import main
@@ -294,3 +295,16 @@ def test_tables_folders_and_empty_parts_of_a_bucket_are_those_of_a_disk(tmp_path
     by_folder = {"user": "who", "item": "item", "rating": "rating"}
     for pattern in ("plain", "plain/*/*.parquet", "plain/who=u/a.parquet"):
         assert read(configure(f"{BUCKET}/{pattern}", by_folder)) == ([("u", "i", 3.0)], [])
+
+
+def test_a_table_is_prepared_in_the_store_as_on_a_disk(store, tmp_path):
+    user, item, rating = low_rank_ratings(60, 30, 900)
+    table = pa.table({"user": user, "item": item, "rating": rating})
+    with dask_processes(tmp_path / "dask", num_workers=1) as processes:
+        places = {"cluster": {"address": processes.address}, "titles": {"1": "One"}}
+        remote = recsys_dist.prepare(table, f"{BUCKET}/data", **places)
+        local = recsys_dist.prepare(table, tmp_path / "data", **places)
+
+    assert remote.digest == local.digest
+    assert not [path for path in fsspec.filesystem("s3").find(BUCKET) if ".preparing.tables" in path]
+    assert store.url

@@ -40,11 +40,18 @@ class InputFile:
     """What changes when the file, or the archive it is in, is written anew: its size with its time or ETag."""
     is_part: bool = field(default=False, compare=False)
     """Whether it was found beside others, in a folder, an archive or by a glob, and was not named itself."""
+    content: str = ""
+    """A hash of what it holds, where that is known."""
 
     @property
     def is_packed(self) -> bool:
         """Whether the file has to be unpacked, front to back."""
         return self.packing is not None or self.member is not None
+
+    @property
+    def identity(self) -> str:
+        """What is the same as long as the file holds the same: its content, or where and as it was found."""
+        return self.content or f"{self.url} {self.num_bytes} {self.stamp}"
 
     def blocks(self, block_bytes: int) -> list[tuple[int, int]]:
         """Byte ranges (start, stop) of text that can be parsed apart; one range for a file that cannot be cut."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from recsys_dist.errors import ConfigError
 from recsys_dist.preparation.inspection.column_facts import NUMBERS, ColumnFacts
 from recsys_dist.preparation.inspection.time_columns import READABLE, is_time_name, unit_of
+from recsys_dist.preparation.parsing.rejects import shorten
+from recsys_dist.preparation.settings.input import Column
 
 NAMES: dict[str, tuple[str, ...]] = {
     "user": (
@@ -76,6 +79,42 @@ def guess_roles(columns: Sequence[ColumnFacts], fields: Sequence[str]) -> dict[s
             found = find([column for column in _rest(usable, roles) if column.kind != "empty"])
             if found is not None:
                 roles[field] = Role(found, is_guess=True)
+    return {field: roles[field] for field in fields if field in roles}
+
+
+def chosen_roles(
+    columns: Sequence[ColumnFacts], fields: Sequence[str], chosen: Mapping[str, Column], file: str
+) -> dict[str, Role]:
+    """The roles of the columns that somebody has chosen, by name or by position from 0.
+
+    Raises `ConfigError` for a column that the `file` lacks, or has twice, and for a field that no column tells.
+    """
+    return {field: Role(_chosen(columns, fields, field, column, file), False) for field, column in chosen.items()}
+
+
+def _chosen(
+    columns: Sequence[ColumnFacts], fields: Sequence[str], field: str, wanted: Column, file: str
+) -> ColumnFacts:
+    if field not in fields:
+        raise ConfigError(
+            f"{field}: no column of {file} can be it, for lines name the {field} of those below them"
+        )
+    found = [
+        column for column in columns if wanted == (column.position if isinstance(wanted, int) else column.name)
+    ]
+    if len(found) != 1:
+        shown = ", ".join(str(column.reference) for column in columns)
+        problem = "more than one column" if found else "no column"
+        raise ConfigError(f"{field}: {file} has {problem} {wanted!r}; it has: {shorten(shown)}")
+    return found[0]
+
+
+def complete_roles(
+    columns: Sequence[ColumnFacts], fields: Sequence[str], known: Mapping[str, Role]
+) -> dict[str, Role]:
+    """The known roles, and those guessed of the other fields from the other columns."""
+    guessed = guess_roles(_rest(columns, known), [field for field in fields if field not in known])
+    roles = {**guessed, **known}
     return {field: roles[field] for field in fields if field in roles}
 
 

@@ -8,7 +8,7 @@ with, against which the other files are held.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,13 @@ from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.inputs.hive import folder_values
 from recsys_dist.preparation.inputs.sources import InputFile
 from recsys_dist.preparation.inspection.column_facts import ColumnFacts, describe
-from recsys_dist.preparation.inspection.column_roles import Role, guess_roles
+from recsys_dist.preparation.inspection.column_roles import Role, chosen_roles, complete_roles, guess_roles
 from recsys_dist.preparation.inspection.other_parts import compare, disagreements
 from recsys_dist.preparation.inspection.table_sample import ParquetTable, ParsedSample, TextTable, read_table
 from recsys_dist.preparation.inspection.text_shape import GOOD_SHARE
 from recsys_dist.preparation.inspection.time_columns import doubts_of_size, doubts_of_unused
 from recsys_dist.preparation.parsing.text_checks import readable
-from recsys_dist.preparation.settings.input import FileSettings, InputSettings
+from recsys_dist.preparation.settings.input import Column, FileSettings, InputSettings
 
 MAX_TRIED = 20
 """So many of the largest files are looked at for one that is a table."""
@@ -53,6 +53,8 @@ class Sniffed:
     parsed: ParsedSample | None
     """None where a field is missing, or the file cannot be read by the proposal."""
     remarks: tuple[str, ...]
+    stranger: str | None = None
+    """Why another file is not read by the proposal, which then names the one looked at alone."""
 
     @property
     def columns(self) -> tuple[ColumnFacts, ...]:
@@ -60,18 +62,21 @@ class Sniffed:
         return (*self.table.columns, *self.folder_columns)
 
 
-def sniff(key: str, pattern: str) -> Sniffed:
-    """Look at the largest file that `pattern` stands for, and at the beginnings of the others.
+def sniff(key: str, *patterns: str, chosen: Mapping[str, Column] = {}) -> Sniffed:
+    """Look at the largest file that `patterns` stand for, and at the beginnings of the others.
 
-    Raises `DataError`, which begins with `key` where there is no such file, and else names what cannot be read.
+    `chosen` are columns whose roles are known, by field. Raises `DataError`, which begins with `key` where there
+    is no such file, and else names what cannot be read; `ConfigError` where there is no such column.
     """
-    files, empty = set_aside_empty(key, find_files(key, [pattern], FileSettings()))
+    files, empty = set_aside_empty(key, find_files(key, patterns, FileSettings()))
     table = _largest_table(files)
     folder_columns = tuple(_folder_columns(files, table))
     fields = _fields(table)
-    roles = guess_roles([*table.columns, *_telling(folder_columns, table.columns, fields)], fields)
+    columns = [*table.columns, *_telling(folder_columns, table.columns, fields)]
+    known = chosen_roles([*table.columns, *folder_columns], fields, chosen, table.file.name)
+    roles = complete_roles(columns, fields, known)
     missing = tuple(field for field in fields if field not in roles and field != "timestamp")
-    tree, remarks = _tree(pattern, table, roles), tuple(_doubts(table, roles))
+    tree, remarks = _tree(patterns, table, roles), tuple(_doubts(table, roles))
     if missing:
         return Sniffed(table, folder_columns, len(files), len(empty), roles, missing, tree, None, remarks)
     settings = parse_settings(InputSettings, tree, source=table.file.name)
@@ -80,11 +85,13 @@ def sniff(key: str, pattern: str) -> Sniffed:
     if strangers:
         tree |= {"paths": table.file.name}
         remarks += (f"only {table.file.name} is proposed, as another file is not like it: {strangers[0]}",)
+        stranger = f"the files are not alike, for one is {table.file.name}, and of another: {strangers[0]}"
     else:
+        stranger = None
         remarks += tuple(disagreements(parts, table.file, _names(table)))
     parsed, problem = _parse(table, settings)
     remarks += problem
-    return Sniffed(table, folder_columns, len(files), len(empty), roles, missing, tree, parsed, remarks)
+    return Sniffed(table, folder_columns, len(files), len(empty), roles, missing, tree, parsed, remarks, stranger)
 
 
 def _largest_table(files: Sequence[InputFile]) -> TextTable | ParquetTable:
@@ -134,8 +141,9 @@ def _fields(table: TextTable | ParquetTable) -> tuple[str, ...]:
     return ("user", "rating", "timestamp") if has_item_lines else ("user", "item", "rating", "timestamp")
 
 
-def _tree(pattern: str, table: TextTable | ParquetTable, roles: dict[str, Role]) -> dict[str, Any]:
-    tree: dict[str, Any] = {"paths": pattern, "format": table.file.format}
+def _tree(patterns: Sequence[str], table: TextTable | ParquetTable, roles: dict[str, Role]) -> dict[str, Any]:
+    paths = patterns[0] if len(patterns) == 1 else list(patterns)
+    tree: dict[str, Any] = {"paths": paths, "format": table.file.format}
     if table.shape is not None:
         shape = table.shape
         tree |= {"separator": shape.separator, "quote": shape.quote, "header": shape.header is not None}

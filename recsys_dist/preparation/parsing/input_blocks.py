@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import posixpath
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from recsys_dist.errors import ConfigError, DataError
@@ -38,13 +38,21 @@ class InputBlock:
         return f"{self.file.name} from {unit} {self.start} to {self.stop}"
 
 
-def find_blocks(config: PrepareConfig) -> list[InputBlock]:
-    """The parts of the input to parse, sorted by full name of the file and place. Looks at the head of each."""
-    files = [
+def find_rating_files(config: PrepareConfig) -> list[InputFile]:
+    """The files that the settings name, without empty parts."""
+    return [
         file
         for key, role, paths in named_paths(config)
         for file in without_empty(key, find_files(key, paths, config.input, role))
     ]
+
+
+def find_blocks(config: PrepareConfig, files: Sequence[InputFile] | None = None) -> list[InputBlock]:
+    """The parts of the input to parse, sorted by full name of the file and place. Looks at the head of each.
+
+    Those of `files`, or else of the files that the settings name.
+    """
+    files = find_rating_files(config) if files is None else files
     places = Counter((file.url, file.member) for file in files)
     repeated = [file.name for file in files if places[file.url, file.member] > 1]
     if repeated:

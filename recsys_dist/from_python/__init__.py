@@ -1,0 +1,1 @@
+"""Preparation of what a Python program holds: tables in memory, and files by their names."""

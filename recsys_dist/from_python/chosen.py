@@ -1,0 +1,66 @@
+"""The columns of a table that become fields of ratings or titles, and their rows on the way to the preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from recsys_dist.errors import ConfigError
+from recsys_dist.from_python.fields import Column, Field
+from recsys_dist.from_python.tables import Table, reading
+from recsys_dist.preparation.handed_over import TableRows
+
+ColumnName = str | int
+SHOWN_CHARACTERS = 200
+
+
+def table_rows(table: Table, name: str, chosen: Mapping[Field, ColumnName]) -> TableRows:
+    """The chosen columns of a table that people know by `name`.
+
+    Raises `ConfigError` for a column that is missing, is there twice, or is chosen for two fields.
+    """
+    places = {field: _place(table, name, field, column) for field, column in chosen.items()}
+    for field, place in places.items():
+        twin = next(other for other, taken in places.items() if taken == place)
+        if twin != field:
+            raise ConfigError(f"{twin} and {field} are one column of the {name}, {table.labels[place]!r}")
+    columns = [
+        Column(field, f"{name}[{table.labels[place]!r}]", table.kinds[place] if table.kinds is not None else None)
+        for field, place in places.items()
+    ]
+    return TableRows(name, lambda: _batches(table, list(places.values()), columns))
+
+
+def _place(table: Table, name: str, field: Field, column: ColumnName) -> int:
+    """A label, or where no label is a number also a position from 0."""
+    if not isinstance(column, str | int) or isinstance(column, bool):
+        raise ConfigError(f"{field} must be the name of a column, not {column!r}")
+    labels = [None if isinstance(label, bool) else label for label in table.labels]
+    places = [place for place, label in enumerate(labels) if label == column]
+    if not places and isinstance(column, int) and not any(isinstance(label, int) for label in labels):
+        places = [column] if 0 <= column < len(labels) else []
+    if len(places) == 1:
+        return places[0]
+    if column in table.index_labels:
+        raise ConfigError(f"{field}: {column!r} is the index of the {name}, and no column; call its reset_index()")
+    problem = "more than one column" if places else "no column"
+    shown = ", ".join(map(str, table.labels))[:SHOWN_CHARACTERS]
+    raise ConfigError(f"{field}: {problem} {column!r} in the {name}; its columns: {shown}")
+
+
+def _batches(table: Table, places: Sequence[int], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    first_row, chunks = 0, iter(table.chunks(places))
+    names = [column.field for column in columns]
+    while (chunk := _next(chunks)) is not None:
+        arrays = [column.array(values, first_row) for column, values in zip(columns, chunk, strict=True)]
+        batch = pa.record_batch(arrays, names=names)
+        if batch.num_rows:
+            yield batch
+        first_row += batch.num_rows
+
+
+def _next(chunks: Iterator[Any]) -> Any:
+    with reading():
+        return next(chunks, None)

@@ -40,7 +40,8 @@ import psutil
 from environments import UnavailableError, set_up, version_of
 from figures import BIN, ROOT
 
-from recsys_dist.dataset.dataset import Dataset, share_shards
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.sharding import share_shards
 
 USERS_PER_MILLION, ITEMS = 10_000, 45_000
 COLUMNS = "input.columns={user: userId, item: movieId, rating: rating, timestamp: timestamp}"

@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import Dataset, Side
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.evaluation.evaluate import RANKING_USERS, compare
 from recsys_dist.evaluation.report import EvaluationReport

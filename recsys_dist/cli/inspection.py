@@ -8,7 +8,8 @@ from recsys_dist.cli.show.dataset import print_manifest, print_verified
 from recsys_dist.cli.show.input_file import print_settings, print_sniffed
 from recsys_dist.cli.show.model import print_page
 from recsys_dist.cli.show.progress import show_stages
-from recsys_dist.dataset.dataset import MANIFEST, Dataset, find_dataset
+from recsys_dist.dataset.dataset import Dataset, find_dataset
+from recsys_dist.dataset.manifest import MANIFEST
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.preparation.inspection.proposal import to_yaml

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import Dataset, Ratings, Shard, Side, Split, shards_across
+from recsys_dist.dataset.dataset import Dataset, Ratings
+from recsys_dist.dataset.manifest import Shard, Side, Split
+from recsys_dist.dataset.sharding import shards_across
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.blocks import INT32_COLUMNS
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.storage.folder import FileRecord, Folder
 
 ROW_GROUP_ROWS = 1 << 20

@@ -14,7 +14,7 @@ from torch.distributed import DebugLevel, get_debug_level, set_debug_level  # ty
 from torch.nn.parallel import DistributedDataParallel
 
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.distributed.group import new_group
+from recsys_dist.distributed.process_group import new_group
 from recsys_dist.distributed.roll_call import explained
 
 

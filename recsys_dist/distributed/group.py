@@ -1,70 +1,149 @@
-"""The process group of a run: joined, added to and left, each in a bounded time.
-
-torch's own timeouts do not suffice: see deadline.py.
-"""
+"""What all ranks of a run agree on: sums, flags, small values, failures. At world size 1 each is the identity."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable
-from contextlib import suppress
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from recsys_dist.distributed.deadline import within
-from recsys_dist.distributed.roll_call import one_line
+from recsys_dist.distributed.roll_call import explained
 from recsys_dist.distributed.world import World
-from recsys_dist.errors import PeerError
+from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory, refusal
 
+RowRanges = Sequence[tuple[int, int]]
 ResultT = TypeVar("ResultT")
-SLACK_S = 5.0
-"""For the backend's own timeout, which tells more, to come first."""
 
 
-def join(world: World, timeout_s: float, init_method: str | None) -> None:
-    """Meet the others. Raises `PeerError` where they do not come, or their store does not answer.
+class Group:
+    """The ranks of a run. All must call the same methods in the same order."""
 
-    `init_method` is torch's rendezvous URL; None means the variables that torchrun sets.
-    """
-    on_cuda = world.device.type == "cuda"
-    meet = partial(
-        dist.init_process_group,
-        backend="nccl" if on_cuda else "gloo",
-        init_method=init_method,
-        rank=world.rank,
-        world_size=world.size,
-        timeout=datetime.timedelta(seconds=timeout_s),
-        device_id=world.device if on_cuda else None,
-    )
-    try:
-        _in_time(world, timeout_s, meet)
-    except (RuntimeError, ValueError, TimeoutError) as error:
-        who = f"rank {world.rank} of {world.size}"
-        raise PeerError(f"{who} could not meet the others within {timeout_s:g} s: {one_line(error)}") from error
+    def __init__(self, world: World, timeout_s: float = 600.0) -> None:
+        self.world = world
+        self.timeout_s = timeout_s
+        """How long ranks wait for each other."""
+        self.received_bytes = 0
+        """What this rank has received from others of tables, so far: what formulas of the models tell."""
+        self._received_beside = 0
+
+    @property
+    def received_in_all_bytes(self) -> int:
+        """What this rank has received from others in all collectives so far, small ones too.
+
+        It is their payload, whether it came by network or through memory that ranks share: no headers.
+        """
+        return self.received_bytes + self._received_beside
+
+    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Replace `tensor` by its sum over all ranks, in place; returns it."""
+        self._received_beside += self._all_reduce_bytes(tensor.nbytes)
+        return self._all_reduce(tensor)
+
+    def any_rank(self, flag: bool) -> bool:
+        """Whether `flag` is set on any rank; the same answer everywhere."""
+        count = torch.tensor(int(flag), dtype=torch.int64, device=self.world.device)
+        return bool(self.sum_(count).item())
+
+    def gather_json(self, value: Any) -> list[Any]:
+        """Each rank's JSON-able value, in rank order, on every rank."""
+        if self.world.size == 1:
+            return [value]
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        data = data.to(self.world.device)
+        ranges = self._row_counts(len(data))
+        joined = bytes(self._gather_beside(data, ranges).cpu().numpy())
+        return [json.loads(joined[start:stop]) for start, stop in ranges]
+
+    def together(self, doing: str, work: Callable[[], ResultT]) -> ResultT:
+        """Run `work` on this rank; where it fails on any rank, raise on all, naming the rank and its reason.
+
+        For work that only some ranks may fail at (a full disk, a damaged file) before a collective that all enter.
+        """
+        failure: str | None = None
+        try:
+            result = work()
+        except (RecsysDistError, OSError, MemoryError, RuntimeError) as error:
+            lack = lack_of_memory(error)
+            if lack is None and isinstance(error, RuntimeError):
+                raise
+            told = refusal(error) if isinstance(error, OSError) else str(error)
+            failure = lack or told or error.__class__.__name__
+            if self.world.size == 1 and isinstance(error, RecsysDistError):
+                raise
+        failures: dict[str, list[str]] = {}
+        for rank, reason in enumerate(self.gather_json(failure)):
+            if reason is not None:
+                failures.setdefault(reason, []).append(f"rank {rank}")
+        if failures:
+            raise TrainingError(f"{doing} failed: " + "; ".join(self._told(*one) for one in failures.items()))
+        return result
+
+    def _told(self, reason: str, ranks: list[str]) -> str:
+        """What all have met is no matter of ranks."""
+        return reason if len(ranks) == self.world.size else f"{', '.join(ranks)}: {reason}"
+
+    def require_same(self, facts: Mapping[str, str]) -> None:
+        """Raise on every rank where any of `facts` differs between ranks, naming what and who."""
+        everyone = self.gather_json(dict(facts))
+        for name in sorted({name for theirs in everyone for name in theirs}):
+            values = [theirs.get(name) for theirs in everyone]
+            if len(set(values)) > 1:
+                told = ", ".join(f"rank {rank} has {value}" for rank, value in enumerate(values))
+                raise TrainingError(f"the ranks differ in {name}: {told}; start all of them from the same")
+
+    def _all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.world.size > 1:
+            self._run("all_reduce", lambda: dist.all_reduce(tensor))
+        return tensor
+
+    def _all_reduce_bytes(self, num_bytes: int) -> int:
+        """What a rank receives where so many bytes are summed in a ring."""
+        # Once around for the sums of each share, and once more to tell them.
+        return 2 * (self.world.size - 1) * num_bytes // self.world.size
+
+    def _gather_beside(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
+        """`_gather` of something small."""
+        self._received_beside += (row_ranges[-1][1] - len(local_RX)) * row_bytes(local_RX)
+        return self._gather(local_RX, row_ranges)
+
+    def _gather(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
+        if self.world.size == 1:
+            return local_RX
+        counts = [stop - start for start, stop in row_ranges]
+        assert len(local_RX) == counts[self.world.rank], "a rank must bring exactly its own rows"
+        share, num_rows = counts[0], sum(counts)
+        if len(set(counts[:-1])) == 1 and 0 <= share - counts[-1] <= share // 8:
+            # Equal shares, but that the last one may lack a few rows, which come to lie behind all others.
+            gathered = local_RX.new_empty((self.world.size * share, *local_RX.shape[1:]))
+            own = gathered[self.world.rank * share :][:share]
+            own[: len(local_RX)] = local_RX
+            self._run("all_gather", lambda: dist.all_gather_single(gathered, own))
+            return gathered[:num_rows]
+        gathered = local_RX.new_empty((num_rows, *local_RX.shape[1:]))
+        # Each owner tells the others straight into their place: no rank holds more than the result.
+        for owner, part in enumerate(gathered.split(counts)):
+            if owner == self.world.rank:
+                part.copy_(local_RX)
+            if len(part):
+                self._run("broadcast", partial(dist.broadcast, part, owner))
+        return gathered
+
+    def _row_counts(self, count: int) -> list[tuple[int, int]]:
+        """Row ranges when each rank brings `count` rows."""
+        counts = torch.zeros(self.world.size, dtype=torch.int64, device=self.world.device)
+        counts[self.world.rank] = count
+        stops = self.sum_(counts).cumsum(0).tolist()
+        return list(zip([0, *stops[:-1]], stops, strict=True))
+
+    def _run(self, name: str, collective: Callable[[], Any]) -> None:
+        with explained(name, self.world):
+            collective()
 
 
-def new_group(world: World, timeout_s: float) -> dist.ProcessGroup:
-    """One more group of all ranks, which wait for each other as long as in the first."""
-    make = partial(dist.new_group, timeout=datetime.timedelta(seconds=timeout_s))
-    group: dist.ProcessGroup = _in_time(world, timeout_s, make)
-    return group
-
-
-def leave(world: World, timeout_s: float) -> None:
-    """Leave the group; what is under way in it, and where peers are gone never ends, is left behind."""
-    with suppress(TimeoutError):
-        _in_time(world, timeout_s, dist.destroy_process_group)
-
-
-def _in_time(world: World, timeout_s: float, call: Callable[[], ResultT]) -> ResultT:
-    """What `call`, which has a timeout of its own but may miss it, returns; `TimeoutError` a little after that."""
-
-    def on_device() -> ResultT:
-        if world.device.type == "cuda":
-            torch.cuda.set_device(world.device)  # every thread begins on the first GPU
-        return call()
-
-    return within(timeout_s + SLACK_S, on_device)
+def row_bytes(table: torch.Tensor) -> int:
+    """Bytes of one row."""
+    return math.prod(table.shape[1:]) * table.element_size()

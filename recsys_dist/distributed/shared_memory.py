@@ -10,7 +10,6 @@ again has waited for all since they emptied it.
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import tempfile
@@ -19,12 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.group import Group, row_bytes
 
 FOLDER = Path("/dev/shm")
 SLOT_BYTES = 1 << 25
@@ -45,7 +42,7 @@ class Block:
         self._user: Callable[[], memoryview | None] = lambda: None
 
     @classmethod
-    def create(cls, num_bytes: int, ranks: Collectives) -> Block | None:
+    def create(cls, num_bytes: int, ranks: Group) -> Block | None:
         """One more, on all ranks; None on all where they are not on one machine, or it has no room."""
         with _new_file(num_bytes) if ranks.world.is_first else nullcontext() as created:
             path = ranks.gather_json(created)[0]
@@ -72,7 +69,7 @@ class Block:
 class SharedMemory:
     """Blocks for tables, and the slots of all ranks."""
 
-    def __init__(self, ranks: Collectives, slots: Block) -> None:
+    def __init__(self, ranks: Group, slots: Block) -> None:
         self._ranks, self._rank, size = ranks, ranks.world.rank, ranks.world.size
         # A slot has a place for each rank that its rows may be meant for.
         self._place_bytes = SLOT_BYTES // (2 * size * size * LINE_BYTES) * LINE_BYTES
@@ -82,7 +79,7 @@ class SharedMemory:
         self._has_room = True
 
     @classmethod
-    def open(cls, ranks: Collectives) -> SharedMemory | None:
+    def open(cls, ranks: Group) -> SharedMemory | None:
         """Entered by all ranks; None on all where they are not on one machine, or it has no room."""
         if ranks.world.device.type != "cpu" or ranks.world.size > MOST_RANKS:
             return None
@@ -191,8 +188,3 @@ def _mapped(path: str, num_bytes: int) -> mmap.mmap | None:
 def _like(rows: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     """The beginning of a place as rows of the same shape and type."""
     return place[: rows.numel() * rows.element_size()].view(rows.dtype).view(rows.shape)
-
-
-def row_bytes(table: torch.Tensor) -> int:
-    """Bytes of one row."""
-    return math.prod(table.shape[1:]) * table.element_size()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SPLITS, Dataset, Ratings, Side, Split
+from recsys_dist.dataset.dataset import Dataset, Ratings
+from recsys_dist.dataset.manifest import SPLITS, Side, Split
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.inference.catalog import Catalog
 from recsys_dist.inference.ids import IdIndex

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import Manifest
+from recsys_dist.dataset.manifest import Manifest
 from recsys_dist.kernels.keyed_random import keyed_mask
 
 HELD_BACK_STREAM = 5

@@ -13,7 +13,8 @@ from inspect import signature
 from typing import Any, Never
 
 from recsys_dist.config import parse_settings
-from recsys_dist.dataset.dataset import Dataset, Manifest
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import Manifest
 from recsys_dist.errors import ConfigError
 from recsys_dist.from_python.chosen import ColumnName, table_rows
 from recsys_dist.from_python.fields import Field

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import RatingStats, Side
+from recsys_dist.dataset.manifest import RatingStats, Side
 from recsys_dist.inference.grid import RatingGrid
 from recsys_dist.inference.ids import IdIndex
 from recsys_dist.inference.seen import TrainRatings

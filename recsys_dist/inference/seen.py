@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import SPLITS, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.inference.ids import IdIndex
 from recsys_dist.model_folder.folder import ModelFolder
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from recsys_dist.dataset.blocks import Block, read_block
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.model_folder.manifest import MODEL_FILE, ModelManifest, ratings_name
 from recsys_dist.model_folder.tables import Table

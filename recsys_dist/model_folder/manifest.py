@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from recsys_dist.dataset.dataset import RatingStats, Shard
+from recsys_dist.dataset.manifest import RatingStats, Shard
 from recsys_dist.storage.folder import FileRecord
 from recsys_dist.strict_model import StrictModel
 

@@ -23,15 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import (
-    RATINGS,
-    SPLITS,
-    TICKS_RULE,
-    Ancestor,
-    Dataset,
-    Manifest,
-    Shard,
-)
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import RATINGS, SPLITS, TICKS_RULE, Ancestor, Manifest, Shard
 from recsys_dist.dataset.tables import id_schema, write_table
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.preparation.arrays.scratch import join_texts, narrow, pack_texts, unpack_texts

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from recsys_dist.dataset.dataset import DATASET, MANIFEST, PREPARING, Dataset, Manifest, complete_preparation
+from recsys_dist.dataset.dataset import Dataset, complete_preparation
 from recsys_dist.dataset.hashed_file import hash_name, write_hashed
+from recsys_dist.dataset.manifest import DATASET, MANIFEST, PREPARING, Manifest
 from recsys_dist.errors import BrokenOffError, ConfigError, DataError, StorageError
 from recsys_dist.preparation.arrays.scratch import Scratch
 from recsys_dist.preparation.attempt import ATTEMPT, Attempt

@@ -22,13 +22,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import (
-    MANIFEST,
-    Dataset,
-    Manifest,
-    Shard,
-)
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.hashed_file import hash_name
+from recsys_dist.dataset.manifest import MANIFEST, Manifest, Shard
 from recsys_dist.errors import ConfigError, DataError, StorageError
 from recsys_dist.preparation.append import Addition, require_same_rules
 from recsys_dist.preparation.arrays.scratch import Scratch, narrow

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from recsys_dist.dataset.dataset import (
+from recsys_dist.dataset.manifest import (
     SPLITS,
     TICKS_RULE,
     Ancestor,

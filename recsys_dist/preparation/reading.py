@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from recsys_dist.dataset.dataset import SPLITS
+from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.preparation.acceptance import require_rows
 from recsys_dist.preparation.arrays.scratch import Scratch
 from recsys_dist.preparation.inputs.sources import InputFile, require_unchanged

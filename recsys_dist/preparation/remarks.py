@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_dist.dataset.dataset import SIDES, Dataset, Side
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.preparation.parsing.rejects import shorten
 from recsys_dist.preparation.parsing.titles import Titles
 from recsys_dist.preparation.spellings import find_spellings

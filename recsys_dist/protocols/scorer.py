@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 
 UsersT = TypeVar("UsersT")
 """A model's own form of some users: vectors, posteriors, row numbers. Only its scorer looks into it; known and

@@ -17,7 +17,8 @@ from pydantic import JsonValue
 from recsys_dist.checkpoint.checkpoint import Checkpoint
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.config import parse_settings
-from recsys_dist.dataset.dataset import MANIFEST, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import MANIFEST
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError

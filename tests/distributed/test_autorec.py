@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from recsys_dist.checkpoint.state import TableRows, TrainerState
-from recsys_dist.dataset.dataset import SIDES, Dataset, share_shards
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import num_steps
+from recsys_dist.dataset.manifest import SIDES
+from recsys_dist.dataset.sharding import share_shards
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError

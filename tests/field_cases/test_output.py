@@ -18,7 +18,8 @@ import pytest
 from recsys_dist import load_model
 from recsys_dist.cli import main
 from recsys_dist.console import new_console
-from recsys_dist.dataset.dataset import MANIFEST, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import MANIFEST
 from recsys_dist.plain_text import printable
 from recsys_dist.storage.folder import Folder
 from tests.field_cases.commands import ASCII, DEADLINE_S, command, one_line, run, run_unread

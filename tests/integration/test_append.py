@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from recsys_dist.dataset.dataset import SIDES, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.preparation.prepare import prepare
 from recsys_dist.preparation.settings.prepare import PrepareConfig

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_dist.dataset.dataset import MANIFEST, SIDES, SPLITS, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import MANIFEST, SIDES, SPLITS
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.preparation.cluster import cluster
 from recsys_dist.preparation.collection import default_shards

@@ -10,7 +10,8 @@ import pytest
 from distributed.security import Security
 
 from recsys_dist.config import load_settings
-from recsys_dist.dataset.dataset import MANIFEST, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import MANIFEST
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.preparation.cluster.cluster import open_cluster
 from recsys_dist.preparation.prepare import prepare

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from recsys_dist.dataset.dataset import MANIFEST, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import MANIFEST
 from recsys_dist.errors import BrokenOffError, ConfigError, DataError
 from recsys_dist.preparation import output as output_module
 from recsys_dist.preparation.arrays import scratch

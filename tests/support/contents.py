@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from recsys_dist.dataset.dataset import SPLITS, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SPLITS
 
 
 def contents(dataset: Dataset):

@@ -12,18 +12,16 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from recsys_dist.dataset.blocks import Block, write_block
-from recsys_dist.dataset.dataset import (
+from recsys_dist.dataset.dataset import Dataset, block_name, ratings_name
+from recsys_dist.dataset.manifest import (
     MANIFEST,
     SIDES,
     SPLITS,
-    Dataset,
     Manifest,
     RatingStats,
     RowCounts,
     Shard,
     SplitInfo,
-    block_name,
-    ratings_name,
 )
 from recsys_dist.storage.folder import Folder
 

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from recsys_dist.cli.show.model import pairs_table
 from recsys_dist.console import new_console
-from recsys_dist.dataset.dataset import SPLITS
+from recsys_dist.dataset.manifest import SPLITS
 
 if TYPE_CHECKING:
-    from recsys_dist.dataset.dataset import Dataset, Manifest, Shard
+    from recsys_dist.dataset.dataset import Dataset
+    from recsys_dist.dataset.manifest import Manifest, Shard
     from recsys_dist.storage.folder import FileRecord
 
 

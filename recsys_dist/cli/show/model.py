@@ -13,7 +13,7 @@ from recsys_dist.console import new_console
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recsys_dist.dataset.dataset import Manifest
+    from recsys_dist.dataset.manifest import Manifest
     from recsys_dist.evaluation.report import Calibration, Errors, EvaluationReport
     from recsys_dist.inference.lists import Recommendations
     from recsys_dist.inference.order import RankBy

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import CheckpointError
 from recsys_dist.model_folder.folder import ModelFolder
 

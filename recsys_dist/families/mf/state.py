@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, JsonValue
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import CheckpointError
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.strict_model import StrictModel, validated

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 
 from recsys_dist.checkpoint.state import SavedRun
-from recsys_dist.dataset.dataset import SIDES, Dataset, Side
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.families.neural.state import PairState
 from recsys_dist.model_folder.tables import CHUNK_ROWS
 from recsys_dist.model_folder.writer import ModelWriter

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from recsys_dist.checkpoint.state import SavedRun
-    from recsys_dist.dataset.dataset import Dataset, RatingStats
+    from recsys_dist.dataset.dataset import Dataset
+    from recsys_dist.dataset.manifest import RatingStats
     from recsys_dist.model_folder.folder import ModelFolder
     from recsys_dist.model_folder.writer import ModelWriter
     from recsys_dist.protocols.scorer import Scorer

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys_dist.dataset.dataset import RatingStats, Side
+from recsys_dist.dataset.manifest import RatingStats, Side
 from recsys_dist.errors import ConfigError
 
 if TYPE_CHECKING:

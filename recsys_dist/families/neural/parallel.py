@@ -20,7 +20,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from recsys_dist.dataset.dataset import SIDES, Side, row_ranges, share_shards
+from recsys_dist.dataset.manifest import SIDES, Side
+from recsys_dist.dataset.sharding import row_ranges, share_shards
 from recsys_dist.distributed.data_parallel import backward, replicate
 from recsys_dist.distributed.row_parallel import AskedRows
 from recsys_dist.families.neural.module import Rows, empty_module, initial_parts, put, tables_of

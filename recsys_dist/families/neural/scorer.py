@@ -11,7 +11,7 @@ import torch
 from torch.func import functional_call
 
 from recsys_dist.config import parse_settings
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import CheckpointError
 from recsys_dist.families.neural.module import Rows, empty_module, put, tables_of
 from recsys_dist.model_folder.folder import ModelFolder

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows
-from recsys_dist.dataset.dataset import SIDES, Dataset, Side
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.distributed.world import World
 from recsys_dist.families.neural.parallel import ParallelModule
 

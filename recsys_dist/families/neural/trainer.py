@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TrainerState
-from recsys_dist.dataset.dataset import share_shards
+from recsys_dist.dataset.sharding import share_shards
 from recsys_dist.families.neural.parallel import parallel_module
 from recsys_dist.families.neural.ratings import PairBatches, Pairs, valid_pairs
 from recsys_dist.families.neural.state import PairState

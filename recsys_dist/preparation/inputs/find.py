@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from recsys_dist.dataset.dataset import Split
+from recsys_dist.dataset.manifest import Split
 from recsys_dist.errors import DataError, StorageError
 from recsys_dist.plain_text import is_utf8
 from recsys_dist.preparation.inputs.archives import ARCHIVES, check_member, is_hidden, list_members

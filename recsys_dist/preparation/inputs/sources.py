@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
-from recsys_dist.dataset.dataset import Split
+from recsys_dist.dataset.manifest import Split
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.archives import open_member
 from recsys_dist.preparation.inputs.packing import Packing, unpacked

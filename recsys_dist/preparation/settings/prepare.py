@@ -17,7 +17,7 @@ from recsys_dist.sizes import Size
 
 if TYPE_CHECKING:
     # With it come arrays and tables, which take longer to import than a command may take to say what is wrong.
-    from recsys_dist.dataset.dataset import Split
+    from recsys_dist.dataset.manifest import Split
 
 MAX_SHARDS = 4096
 MIN_WORKER_BYTES = 128 << 20

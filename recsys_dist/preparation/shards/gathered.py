@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SPLITS
 from recsys_dist.dataset.hashing import GOLDEN, mix, pair_hashes, text_hashes
+from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.preparation.arrays.scratch import Scratch, narrow, narrow_ratings, pack_texts
 from recsys_dist.preparation.parsing.rejects import Rejects
 from recsys_dist.preparation.settings.split import SplitRule

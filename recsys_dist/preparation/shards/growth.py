@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SPLITS, Dataset, ratings_name
+from recsys_dist.dataset.dataset import Dataset, ratings_name
 from recsys_dist.dataset.hashing import text_hashes
+from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.arrays.scratch import Scratch, unpack_texts
 from recsys_dist.preparation.parsing.rejects import Rejects

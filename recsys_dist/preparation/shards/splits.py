@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SPLITS
+from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, RandomSplit, SplitRule
 
 TRAIN, VALID, TEST = (SPLITS.index(split) for split in SPLITS)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.blocks import Block, write_block
-from recsys_dist.dataset.dataset import SPLITS, Dataset, Shard, block_name, ratings_name
+from recsys_dist.dataset.dataset import Dataset, block_name, ratings_name
+from recsys_dist.dataset.manifest import SPLITS, Shard
 from recsys_dist.dataset.tables import index_dtype, write_ratings
 from recsys_dist.preparation.arrays.scratch import Scratch, narrow, narrow_ratings, wide_ratings
 from recsys_dist.preparation.arrays.sorting import sort_pairs, stable_order

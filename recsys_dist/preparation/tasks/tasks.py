@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import RATINGS, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import RATINGS
 from recsys_dist.preparation.arrays.scratch import Scratch
 from recsys_dist.preparation.inputs.sources import read_blocks
 from recsys_dist.preparation.parsing.input_blocks import InputBlock

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SIDES, SPLITS, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES, SPLITS
 from recsys_dist.report.dataset.dataset_overview import DatasetOverview, balance
 from recsys_dist.report.svg import MUTED, TRAIN, VALID, style, to_svg
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SIDES, Dataset, Shard, Side
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES, Shard, Side
 from recsys_dist.report.dataset.rating_counts import RatingCounts
 
 NUM_RANKS = 200

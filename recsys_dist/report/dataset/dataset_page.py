@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from recsys_dist.dataset.dataset import SIDES, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES
 from recsys_dist.report.dataset.dataset_figures import activity, density, histogram, shard_balance
 from recsys_dist.report.dataset.dataset_overview import DatasetOverview, balance
 from recsys_dist.report.templates import fill

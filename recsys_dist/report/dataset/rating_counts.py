@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.dataset import SPLITS, Split
+from recsys_dist.dataset.manifest import SPLITS, Split
 
 MOST_VALUES = 60
 """More different ratings than these are shown in steps."""

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from recsys_dist.cli.show.dataset import print_manifest
-from recsys_dist.dataset.dataset import MANIFEST, Dataset, RowCounts
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import MANIFEST, RowCounts
 from tests.support.inspect_command import cells, inspect
 from tests.support.prepared import small_dataset
 

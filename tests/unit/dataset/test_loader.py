@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import Shard, Side, share_shards
 from recsys_dist.dataset.loader import (
     RowLoader,
     held_out_blocks,
@@ -22,6 +21,8 @@ from recsys_dist.dataset.loader import (
     step_slice,
     take_rows,
 )
+from recsys_dist.dataset.manifest import Shard, Side
+from recsys_dist.dataset.sharding import share_shards
 from tests.support.prepared import small_dataset
 
 

@@ -19,7 +19,8 @@ READ_EVERYTHING = """
 import os, sys
 import pyarrow.csv, torch
 import recsys_dist.cli.commands, recsys_dist.inference.all_users, recsys_dist.evaluation.evaluate
-from recsys_dist.dataset.dataset import SIDES, SPLITS, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES, SPLITS
 from recsys_dist import load_model
 from recsys_dist.cli import main
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
-from recsys_dist.dataset.dataset import MANIFEST, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import MANIFEST
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import AutorecSearch, Choice, first_choice

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.checkpoint.state import StateReader
-from recsys_dist.dataset.dataset import Dataset, Side
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import slice_rows
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowEncoder, column_factors
 from recsys_dist.families.autorec.network.hidden_layers import Layer
 from recsys_dist.families.autorec.serving.facts import AutorecFacts, EncodeFoldIn, RidgeFoldIn

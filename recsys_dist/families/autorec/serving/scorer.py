@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.autorec.serving.facts import AutorecFacts, EncodeFoldIn
 from recsys_dist.families.autorec.serving.fold_in import fold_in_encode, fold_in_ridge
 from recsys_dist.families.autorec.serving.short_rows import ShortRows

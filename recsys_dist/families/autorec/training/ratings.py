@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import Dataset, shards_across
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
+from recsys_dist.dataset.sharding import shards_across
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowFacts
 from recsys_dist.families.autorec.settings import AutorecSettings

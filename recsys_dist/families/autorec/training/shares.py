@@ -26,8 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys_dist.dataset.dataset import Dataset, Shard, Side, row_ranges, share_shards
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import num_steps, other_side
+from recsys_dist.dataset.manifest import Shard, Side
+from recsys_dist.dataset.sharding import row_ranges, share_shards
 from recsys_dist.families.autorec.settings import AutorecSettings
 
 FLOAT_BYTES = 4

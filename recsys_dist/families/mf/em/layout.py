@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 
 CACHE_LINE_FLOATS = 16
 PANEL_FLOATS = 64

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recsys_dist.dataset.dataset import SIDES, Side
+from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.families.bilinear.scorer import BilinearForm
 from recsys_dist.families.mf.serving.facts import covariances_of
 from recsys_dist.families.mf.serving.noise import RatingNoise

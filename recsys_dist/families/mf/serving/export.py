@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 
 from recsys_dist.checkpoint.state import StateReader
-from recsys_dist.dataset.dataset import SIDES, Dataset, Side
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.families.mf.serving.facts import MfFacts, covariances_of, patterns_of, precisions_of
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.state import MfState, PriorState

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.strict_model import StrictModel
 
 

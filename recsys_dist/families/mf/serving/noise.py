@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recsys_dist.dataset.dataset import SIDES, Side
+from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.families.mf.serving.facts import MfFacts, precisions_of
 from recsys_dist.model_folder.folder import ModelFolder
 

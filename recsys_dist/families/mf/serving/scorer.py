@@ -6,7 +6,7 @@ from functools import cached_property, partial
 
 import torch
 
-from recsys_dist.dataset.dataset import Side
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.bilinear.scorer import BilinearForm, BilinearUsers
 from recsys_dist.families.mf.serving.covariances import Covariances, Posterior
 from recsys_dist.families.mf.serving.facts import MfFacts, covariances_of, patterns_of

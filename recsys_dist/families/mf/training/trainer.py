@@ -16,7 +16,9 @@ from functools import partial
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
-from recsys_dist.dataset.dataset import SIDES, Dataset, share_shards
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES
+from recsys_dist.dataset.sharding import share_shards
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, TRAVEL_SHARE, ItemPartition, travel_bytes

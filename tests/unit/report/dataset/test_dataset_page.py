@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from recsys_dist.dataset.dataset import SPLITS, Dataset
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.report.dataset import dataset_figures
 from recsys_dist.report.dataset.dataset_overview import DatasetOverview
 from recsys_dist.report.dataset.rating_counts import NUM_STEPS, RatingCounts

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from recsys_dist.dataset.dataset import Shard
+from recsys_dist.dataset.manifest import Shard
 from recsys_dist.families.autorec.training.shares import column_ranges
 
 # As many ratings in each, but ever more columns.

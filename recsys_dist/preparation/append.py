@@ -37,7 +37,7 @@ from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.shards.gathered import ShardInfo
 from recsys_dist.preparation.shards.growth import GrownInfo, KnownInfo, Part, base_runs
 from recsys_dist.preparation.shards.item_ids import ITEM_IDS, rank_items
-from recsys_dist.preparation.shards.merging import RUNS, SettledInfo
+from recsys_dist.preparation.shards.merging import RUNS
 from recsys_dist.preparation.shards.runs import RunInfo, cut_evenly
 from recsys_dist.preparation.shards.splits import TRAIN, Cutoffs
 from recsys_dist.preparation.shards.user_rows import Buckets, Run, Source
@@ -178,7 +178,9 @@ class Addition:
     def _grow(self, parts: _Parts, ticks: int) -> _Grown:
         """Settle what is added, and draw the splits of all; `ticks` of their timestamps make one unit."""
         calls = [(parts.all[number], self.config) for number in parts.touched]
-        settled = self._run("settle users", tasks.settle_grown, calls, _num_settled, "user shard")
+        settled = self._run(
+            "settle users", tasks.settle_grown, calls, lambda info: int(info.buckets.num_rows.sum()), "user shard"
+        )
         cutoffs = None
         if self.config.split.kind == "time":
             sources = [Source(f"settled-{part.shard}") for part in parts.all]
@@ -186,7 +188,13 @@ class Addition:
             cutoffs = find_time_cutoffs(self.config.split, sources, reading.journal, reading.scratch, ticks)
         touched = set(parts.touched)
         finals = [(part, part.shard in touched, cutoffs, self.config) for part in parts.all]
-        infos: list[GrownInfo] = self._run("split users", tasks.finish_grown, finals, _num_grown, "user shard")
+        infos: list[GrownInfo] = self._run(
+            "split users",
+            tasks.finish_grown,
+            finals,
+            lambda info: sum(info.shard.num_ratings.values()),
+            "user shard",
+        )
         refused = sum((info.rejected for info in settled), Counter[str]())
         numbered = zip(parts.touched, settled, strict=True)
         rejects = [f"settled-{number}.rejects" for number, info in numbered if info.rejected]
@@ -282,7 +290,7 @@ class Addition:
         rejected = sum((info.rejected for info in infos), Counter(rows.rejected) + grown.rejected)
         num_read = rows.read + sum(info.num_read for info in infos)
         ancestors = self._ancestors(sum(info.num_held_out for info in grown.infos))
-        files = sorted(files, key=_place)
+        files = sorted(files, key=lambda file: file.name)
         return manifest_of(
             self.config, grown.shards, grown.cutoffs, sides, num_read, rejected, files, ancestors, ticks
         )
@@ -335,15 +343,3 @@ def _num_ratings(manifest: Manifest) -> int:
 
 def _usual_ratings(shards: Sequence[Shard]) -> float:
     return max(1.0, statistics.median(shard.num_ratings for shard in shards))
-
-
-def _num_settled(info: SettledInfo) -> int:
-    return int(info.buckets.num_rows.sum())
-
-
-def _num_grown(info: GrownInfo) -> int:
-    return sum(info.shard.num_ratings.values())
-
-
-def _place(file: FileRecord) -> str:
-    return file.name

@@ -12,11 +12,11 @@ import torch
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.state import AutorecState
 from recsys_dist.families.autorec.training.search import AutorecSearch, first_choice
+from recsys_dist.families.autorec.training.state import AutorecState
 from recsys_dist.families.mf.settings import MfSettings
-from recsys_dist.families.mf.state import MfState, PriorState
 from recsys_dist.families.mf.training.search import Search
+from recsys_dist.families.mf.training.state import MfState, PriorState
 from recsys_dist.merging import write_model
 from recsys_dist.model_folder.manifest import ModelManifest
 from recsys_dist.model_folder.writer import new_folder

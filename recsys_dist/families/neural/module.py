@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,15 +18,36 @@ from torch import nn
 
 from recsys_dist.dataset.manifest import RatingStats, Side
 from recsys_dist.errors import ConfigError
-
-if TYPE_CHECKING:
-    from recsys_dist.families.neural.family import PairFamily
+from recsys_dist.protocols.family import ModelSettings
 
 BLOCK_ROWS = 1 << 16
 """Rows whose starting values are drawn together."""
 REST_STREAM, ROWS_STREAM = 6, 7
 Rows = dict[str, torch.Tensor]
 """Rows of each table of one side."""
+
+
+class PairSource(Protocol):
+    """What a family says of its module: see family.py."""
+
+    @property
+    def name(self) -> str:
+        """Of the family."""
+
+    @property
+    def settings(self) -> type[ModelSettings]:
+        """The class of its settings."""
+
+    @property
+    def user_tables(self) -> tuple[str, ...]:
+        """Parameters with one row a user."""
+
+    @property
+    def item_tables(self) -> tuple[str, ...]:
+        """Parameters with one row an item."""
+
+    def build(self, settings: Any, num_users: int, num_items: int, rating: RatingStats) -> nn.Module:
+        """The module."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +64,13 @@ class Parts:
         return self.users if side == "users" else self.items
 
 
-def tables_of(family: PairFamily[Any], side: Side) -> tuple[str, ...]:
+def tables_of(family: PairSource, side: Side) -> tuple[str, ...]:
     """Names of the tables of a side."""
     return family.user_tables if side == "users" else family.item_tables
 
 
 def empty_module(
-    family: PairFamily[Any], settings: Any, num_users: int, num_items: int, rating: RatingStats
+    family: PairSource, settings: Any, num_users: int, num_items: int, rating: RatingStats
 ) -> nn.Module:
     """The module without storage of its own, wherever building it allows that."""
     try:
@@ -60,9 +81,7 @@ def empty_module(
         return _built(family, settings, num_users, num_items, rating)
 
 
-def check_module(
-    family: PairFamily[Any], settings: Any, num_users: int, num_items: int, rating: RatingStats
-) -> None:
+def check_module(family: PairSource, settings: Any, num_users: int, num_items: int, rating: RatingStats) -> None:
     """Raise `ConfigError` where the module cannot be built, or its tables are not those that the family names."""
     where = f"{type(family).__module__}:{type(family).__qualname__}"
     try:
@@ -85,7 +104,7 @@ def check_module(
 
 
 def _check_tables(
-    family: PairFamily[Any], where: str, parameters: Mapping[str, nn.Parameter], num_users: int, num_items: int
+    family: PairSource, where: str, parameters: Mapping[str, nn.Parameter], num_users: int, num_items: int
 ) -> None:
     for side, count in (("user", num_users), ("item", num_items)):
         names = getattr(family, f"{side}_tables", None)
@@ -104,7 +123,7 @@ def _check_tables(
 
 
 def initial_parts(
-    family: PairFamily[Any],
+    family: PairSource,
     settings: Any,
     rating: RatingStats,
     seed: int,
@@ -132,7 +151,7 @@ def _blocks(start: int, stop: int) -> range:
 
 
 def _block(
-    family: PairFamily[Any],
+    family: PairSource,
     settings: Any,
     rating: RatingStats,
     seed: int,
@@ -150,9 +169,7 @@ def _block(
     return {name: module.get_parameter(name).detach()[here].clone() for name in tables_of(family, side)}
 
 
-def _built(
-    family: PairFamily[Any], settings: Any, num_users: int, num_items: int, rating: RatingStats
-) -> nn.Module:
+def _built(family: PairSource, settings: Any, num_users: int, num_items: int, rating: RatingStats) -> nn.Module:
     with torch.device("cpu"):
         return family.build(settings, num_users, num_items, rating)
 

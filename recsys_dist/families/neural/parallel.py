@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,13 +24,10 @@ from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.dataset.sharding import row_ranges, share_shards
 from recsys_dist.distributed.data_parallel import backward, replicate
 from recsys_dist.distributed.row_parallel import AskedRows
-from recsys_dist.families.neural.module import Rows, empty_module, initial_parts, put, tables_of
+from recsys_dist.families.neural.module import PairSource, Rows, empty_module, initial_parts, put, tables_of
 from recsys_dist.families.neural.ratings import Pairs
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.scorer import on_device
-
-if TYPE_CHECKING:
-    from recsys_dist.families.neural.family import PairFamily
 
 Range = tuple[int, int]
 
@@ -42,7 +39,7 @@ class ParallelModule(ABC):
     parameters: dict[str, nn.Parameter]
     """All that this rank steps, by their names in the module."""
 
-    def __init__(self, family: PairFamily[Any], setup: TrainingSetup[Any], ranges: Mapping[Side, Range]) -> None:
+    def __init__(self, family: PairSource, setup: TrainingSetup[Any], ranges: Mapping[Side, Range]) -> None:
         self.ranges = ranges
         """The rows of each side that this rank has."""
         dataset, self._collectives = setup.dataset, setup.collectives
@@ -74,7 +71,7 @@ class ParallelModule(ABC):
         """Gradients of the sum of all ranks' losses, at the parameters of this rank."""
 
 
-def parallel_module(family: PairFamily[Any], setup: TrainingSetup[Any]) -> ParallelModule:
+def parallel_module(family: PairSource, setup: TrainingSetup[Any]) -> ParallelModule:
     """The form that `model.parallel` names. At world size 1 both are the whole."""
     if setup.settings.parallel == "sharded" and setup.collectives.world.size > 1:
         return SplitModule(family, setup)
@@ -86,7 +83,7 @@ class WholeModule(ParallelModule):
 
     is_split = False
 
-    def __init__(self, family: PairFamily[Any], setup: TrainingSetup[Any]) -> None:
+    def __init__(self, family: PairSource, setup: TrainingSetup[Any]) -> None:
         super().__init__(
             family, setup, {"users": (0, setup.dataset.num_users), "items": (0, setup.dataset.num_items)}
         )
@@ -112,7 +109,7 @@ class SplitModule(ParallelModule):
 
     is_split = True
 
-    def __init__(self, family: PairFamily[Any], setup: TrainingSetup[Any]) -> None:
+    def __init__(self, family: PairSource, setup: TrainingSetup[Any]) -> None:
         world, shards = setup.collectives.world, setup.dataset.shards("users")
         users = row_ranges(shards, share_shards(shards, world.size))
         edges = [rank * setup.dataset.num_items // world.size for rank in range(world.size + 1)]

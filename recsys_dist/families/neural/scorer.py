@@ -5,7 +5,7 @@ B users of a block, I items, N pairs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.func import functional_call
@@ -13,12 +13,9 @@ from torch.func import functional_call
 from recsys_dist.config import parse_settings
 from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import CheckpointError
-from recsys_dist.families.neural.module import Rows, empty_module, put, tables_of
+from recsys_dist.families.neural.module import PairSource, Rows, empty_module, put, tables_of
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.strict_model import StrictModel
-
-if TYPE_CHECKING:
-    from recsys_dist.families.neural.family import PairFamily
 
 PAIRS_AT_ONCE = 1 << 18
 FOLD_IN_STEPS = 50
@@ -35,7 +32,7 @@ class PairScorer:
 
     uncertainty = None
 
-    def __init__(self, family: PairFamily[Any], folder: ModelFolder, device: torch.device) -> None:
+    def __init__(self, family: PairSource, folder: ModelFolder, device: torch.device) -> None:
         self._family, self._device = family, device
         told = f"{folder.folder.url}: settings"
         self._settings: Any = parse_settings(family.settings, folder.facts(PairFacts).settings, source=told)

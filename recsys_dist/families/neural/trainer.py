@@ -5,28 +5,26 @@ J = sum over the batch of (r - rating)^2 / (N / T)          N train ratings in a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TrainerState
 from recsys_dist.dataset.sharding import share_shards
+from recsys_dist.families.epoch_sums import EpochSums
+from recsys_dist.families.neural.module import PairSource
 from recsys_dist.families.neural.parallel import parallel_module
 from recsys_dist.families.neural.ratings import PairBatches, Pairs, valid_pairs
 from recsys_dist.families.neural.state import PairState
 from recsys_dist.families.neural.state_tables import StateTables
+from recsys_dist.families.schedule import warm_cosine
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import EpochResult
 
-if TYPE_CHECKING:
-    from recsys_dist.families.neural.family import PairFamily
-
-WARM_UP = 0.1
 DROPOUT_STREAM = 9
 VALID_PAIRS = 1 << 16
 """Pairs that are predicted together."""
@@ -38,7 +36,7 @@ class PairTrainer:
     has_converged = False
     is_searching = False
 
-    def __init__(self, family: PairFamily[Any], setup: TrainingSetup[Any]) -> None:
+    def __init__(self, family: PairSource, setup: TrainingSetup[Any]) -> None:
         self.epochs_done, self._step = 0, 0
         self._setup, self._collectives, self._world = setup, setup.collectives, setup.collectives.world
         dataset = setup.dataset
@@ -54,8 +52,7 @@ class PairTrainer:
             weight_decay=setup.settings.weight_decay,
         )
         self._tables = StateTables(self._model, self._optimizer, dataset, self._world)
-        self._sums = self._zero_sums()
-        """Of this rank's part of the epoch so far: squared errors, absolute errors and count, float64 [3]."""
+        self._sums = EpochSums(self._collectives)
         self._valid: Pairs | None = None
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
@@ -66,7 +63,8 @@ class PairTrainer:
             self._train_step()
             self._step += 1
         result = self._result(finished=True)
-        self.epochs_done, self._step, self._sums = self.epochs_done + 1, 0, self._zero_sums()
+        self.epochs_done, self._step = self.epochs_done + 1, 0
+        self._sums.reset()
         return result
 
     def _train_step(self) -> None:
@@ -81,8 +79,7 @@ class PairTrainer:
         mean_length = self._batches.num_ratings / self._batches.steps
         self._model.add_gradients(error_N.square().sum() / mean_length)
         self._optimizer.step()
-        error_N = error_N.detach().double()
-        self._sums += torch.stack([error_N.square().sum(), error_N.abs().sum(), torch.ones_like(error_N).sum()])
+        self._sums.add(error_N)
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
@@ -94,13 +91,9 @@ class PairTrainer:
             yield
 
     def _learning_rate(self) -> float:
-        """A straight rise over the first WARM_UP of all steps, times half a cosine to 0 over all."""
-        done = (self.epochs_done * self._batches.steps + self._step + 1) / (
-            self._setup.epochs * self._batches.steps + 1
-        )
-        half_cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        rate: float = self._setup.settings.learning_rate * min(1.0, done / WARM_UP) * half_cosine
-        return rate
+        total = self._setup.epochs * self._batches.steps
+        done = (self.epochs_done * self._batches.steps + self._step + 1) / (total + 1)
+        return warm_cosine(self._setup.settings.learning_rate, done)
 
     @torch.no_grad()
     def validate(self) -> ErrorSums:
@@ -110,14 +103,13 @@ class PairTrainer:
                 "reading the valid ratings", lambda: valid_pairs(self._setup.dataset, self._share)
             )
         self._model.module.eval()
-        rating, sums = self._setup.dataset.manifest.rating, self._zero_sums()
+        rating, sums = self._setup.dataset.manifest.rating, EpochSums(self._collectives)
         # Ranks that split the tables predict together, also where one has no pair left.
         for start in range(0, max(self._collectives.gather_json(len(self._valid))), VALID_PAIRS):
             pairs = self._valid.at(slice(start, start + VALID_PAIRS))
             predicted_N = self._model.ratings(pairs).clamp(rating.min, rating.max).double()
-            error_N = predicted_N - torch.from_numpy(pairs.rating_N).to(self._world.device)
-            sums += torch.stack([error_N.square().sum(), error_N.abs().sum(), torch.ones_like(error_N).sum()])
-        return _error_sums(self._collectives.sum_(sums))
+            sums.add(predicted_N - torch.from_numpy(pairs.rating_N).to(self._world.device))
+        return sums.total()
 
     def state(self) -> TrainerState:
         """Own rows of the tables, or an even range of those that every rank has, and the place in the epoch."""
@@ -125,36 +117,20 @@ class PairTrainer:
         values = PairState(
             epoch=self.epochs_done,
             step=self._step,
-            sums=self._saved_sums(),
+            sums=self._sums.saved(within_epoch=self._step > 0),
             optimizer=self._tables.num_steps,
             rest=tables["rest"].num_rows if "rest" in tables else 0,
             buffers=tables["buffers"].num_rows if "buffers" in tables else 0,
         )
         return TrainerState(tables, values.model_dump(mode="json"))
 
-    def _saved_sums(self) -> list[list[float]]:
-        """Each rank's; between epochs one row, the same on any number of ranks."""
-        own: list[float] = self._sums.tolist()
-        return [own] if self._step == 0 else self._collectives.gather_json(own)
-
     def load_state(self, reader: StateReader) -> None:
         """Continue from a state written by any number of ranks; exactly, where their number is the same."""
         saved = PairState.of(reader.values)
         self.epochs_done, self._step = saved.epoch, saved.step
         self._tables.load(reader, saved.optimizer)
-        sums = torch.tensor(saved.sums, dtype=torch.float64, device=self._world.device)
-        is_same_world = len(sums) == self._world.size
-        self._sums = sums[self._world.rank] if is_same_world else sums.sum(0) * int(self._world.is_first)
+        self._sums.load(saved.sums)
 
     def _result(self, finished: bool) -> EpochResult:
         """Errors over all ranks."""
-        train = _error_sums(self._collectives.sum_(self._sums.clone()))
-        return EpochResult(train, {"learning_rate": self._learning_rate()}, finished)
-
-    def _zero_sums(self) -> torch.Tensor:
-        return torch.zeros(3, dtype=torch.float64, device=self._world.device)
-
-
-def _error_sums(sums_3: torch.Tensor) -> ErrorSums:
-    squared, absolute, count = sums_3.tolist()
-    return ErrorSums(squared, absolute, int(count))
+        return EpochResult(self._sums.total(), {"learning_rate": self._learning_rate()}, finished)

@@ -6,12 +6,12 @@ named itself is read even so, to tell its user that it is empty.
 
 from __future__ import annotations
 
+import codecs
 import logging
 from collections.abc import Sequence
 
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
-from recsys_dist.preparation.parsing.layout import UTF8_BOM
 
 SMALL_BYTES = 1 << 10
 """A larger file is taken to hold something."""
@@ -44,7 +44,7 @@ def _is_empty(file: InputFile) -> bool:
     """Whether a file holds no byte, or as text nothing but line ends, once it is unpacked."""
     if file.num_bytes == 0 or file.num_bytes > SMALL_BYTES or file.format == "parquet":
         return file.num_bytes == 0
-    return not first_bytes(file, SMALL_BYTES).removeprefix(UTF8_BOM).strip()
+    return not first_bytes(file, SMALL_BYTES).removeprefix(codecs.BOM_UTF8).strip()
 
 
 def _count(empty: Sequence[InputFile], files: Sequence[InputFile]) -> str:

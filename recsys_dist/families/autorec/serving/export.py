@@ -23,7 +23,7 @@ from recsys_dist.families.autorec.network.hidden_layers import Layer
 from recsys_dist.families.autorec.serving.facts import AutorecFacts, EncodeFoldIn, RidgeFoldIn
 from recsys_dist.families.autorec.serving.short_rows import ShortRows, fit_short_rows
 from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.state import AutorecState
+from recsys_dist.families.autorec.training.state import AutorecState
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.model_folder.tables import CHUNK_ROWS, TableWriter
 from recsys_dist.model_folder.writer import ModelWriter

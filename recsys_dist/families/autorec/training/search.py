@@ -190,3 +190,9 @@ def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, floa
                 yield "regularization", penalty
     if settings.input_dropout is None and settings.optimizer != "lbfgs":
         yield from (("input_dropout", dropout) for dropout in DROPOUTS)
+
+
+def untried(settings: AutorecSettings, epochs: int, can_judge: bool, choice: Choice) -> str | None:
+    """What is told of settings that were left open and are not tried; None where none are."""
+    why = obstacle(settings, epochs, can_judge) if leaves_open(settings) else None
+    return None if why is None else f"{choice}: nothing else is tried; {why}"

@@ -23,6 +23,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import num_steps, other_side
 from recsys_dist.dataset.manifest import Shard, Side
 from recsys_dist.dataset.sharding import row_ranges, share_shards
+from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
+from recsys_dist.families.autorec.network.network import ColumnExchange
 from recsys_dist.families.autorec.settings import AutorecSettings
 
 FLOAT_BYTES = 4
@@ -114,3 +118,12 @@ def column_ranges(shards: Sequence[Shard], world_size: int, steps: int) -> list[
     targets = cost_edges[-1] * np.arange(world_size + 1) / world_size
     cuts = np.interp(targets, cost_edges, column_edges).round().astype(int).tolist()
     return list(itertools.pairwise(cuts))
+
+
+def column_exchange(shares: Shares, collectives: Collectives) -> ColumnExchange | None:
+    """How ranks that split the columns meet; None where each has all of them."""
+    if not shares.is_sharded:
+        return None
+    return ColumnExchange(
+        partial(sum_forward, collectives=collectives), partial(sum_backward, collectives=collectives)
+    )

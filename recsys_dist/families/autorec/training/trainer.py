@@ -24,25 +24,25 @@ from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import other_side
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.distributed.column_parallel import sum_backward, sum_forward
 from recsys_dist.distributed.data_parallel import backward, replicate, without_averaging
-from recsys_dist.errors import TrainingError
-from recsys_dist.families.autorec.network.network import Autorec, Batch, ColumnExchange
+from recsys_dist.families.autorec.network.network import Autorec, Batch
 from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.state import AutorecState
 from recsys_dist.families.autorec.training.batches import AutorecBatches
-from recsys_dist.families.autorec.training.errors import error_sums, prediction_errors
+from recsys_dist.families.autorec.training.divergence import not_finite, require_sense, rmse_of
+from recsys_dist.families.autorec.training.errors import prediction_errors
 from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
 from recsys_dist.families.autorec.training.ratings import AutorecRatings, valid_blocks
-from recsys_dist.families.autorec.training.search import AutorecSearch, leaves_open, obstacle
-from recsys_dist.families.autorec.training.shares import Shares, parameter_bytes
+from recsys_dist.families.autorec.training.search import AutorecSearch, untried
+from recsys_dist.families.autorec.training.shares import Shares, column_exchange, parameter_bytes
+from recsys_dist.families.autorec.training.state import AutorecState
 from recsys_dist.families.autorec.training.state_tables import OPTIMIZER, AutorecTables, KeptBeside
 from recsys_dist.families.bilinear.link import OutputLink
+from recsys_dist.families.epoch_sums import EpochSums
+from recsys_dist.families.schedule import warm_cosine
 from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
 
-WARM_UP = 0.1
 SEARCH_RATINGS = 6_000_000
 """About so many are an epoch of the search, at most."""
 
@@ -65,8 +65,7 @@ class AutorecTrainer:
         self._read_ratings()
         self._build()
         self._step = 0
-        self._sums = self._zero_sums()
-        """Squared errors, absolute errors and count of this rank's part of the epoch so far: float64 [3]."""
+        self._sums = EpochSums(collectives)
         self._diverged_at: int | None = None
         """The first batch of the epoch whose error on this rank was not finite."""
         self._is_warm = False
@@ -94,7 +93,7 @@ class AutorecTrainer:
             output,
             self._seed,
             first,
-            self._exchange(),
+            column_exchange(self._shares, self._collectives),
             settings.tied,
             getattr(torch, settings.compute),
         )
@@ -126,14 +125,6 @@ class AutorecTrainer:
             self._ratings.column_shrinkage,
             collectives.sum_ if self._shares.is_sharded else None,
             steps_by_blocks(settings, self._shares.sums_gradients, collectives.world.device),
-        )
-
-    def _exchange(self) -> ColumnExchange | None:
-        if not self._shares.is_sharded:
-            return None
-        return ColumnExchange(
-            partial(sum_forward, collectives=self._collectives),
-            partial(sum_backward, collectives=self._collectives),
         )
 
     @property
@@ -168,22 +159,23 @@ class AutorecTrainer:
         result = self._result(finished=True)
         self._require_sense("train RMSE", result.train.rmse)
         if self.epochs_done + 1 == self._epochs:
-            self._require_sense("RMSE of its last batch", self._rmse_after_all())
+            assert self._last_batch is not None, "an epoch ends with a batch"
+            self._require_sense(
+                "RMSE of its last batch", rmse_of(self._model, self._last_batch, self._collectives)
+            )
         self.epochs_done += 1
         self._step = 0
         if not self._settings.is_full_batch:
             # Those of a full batch stand until it is evaluated anew, which one that stands still is not.
-            self._sums = self._zero_sums()
+            self._sums.reset()
         self._search = self._search.after_epoch()
         return replace(result, note=self._decide() if self._is_stage_over else self._untried())
 
     def _untried(self) -> str | None:
         """After the first epoch: what the settings are that were left open, where nothing is tried."""
-        is_first = self.epochs_done == 1 and not self._is_warm
-        if not is_first or self.is_searching or not leaves_open(self._settings):
+        if self.epochs_done != 1 or self._is_warm or self.is_searching:
             return None
-        why = obstacle(self._settings, self._epochs, can_judge(self._dataset.manifest))
-        return None if why is None else f"{self._search.choice}: nothing else is tried; {why}"
+        return untried(self._settings, self._epochs, can_judge(self._dataset.manifest), self._search.choice)
 
     @property
     def _is_stage_over(self) -> bool:
@@ -230,38 +222,21 @@ class AutorecTrainer:
         ]
         number, rank = min(met)
         step = number // self._batches_at_once + 1
-        raise TrainingError(
-            f"the error is not finite in epoch {self.epochs_done + 1}, at step {step}, in batch {number + 1} of "
-            f"{self._steps}, on rank {rank} of {self._collectives.world.size}; {self._remedy()}"
-        )
+        place = f"at step {step}, in batch {number + 1} of {self._steps}"
+        who = f"rank {rank} of {self._collectives.world.size}"
+        raise not_finite(self.epochs_done + 1, place, who, self._settings, self._search.choice)
 
     def _require_sense(self, what: str, rmse: float) -> None:
-        """Raise, on every rank alike, where an epoch is further from the ratings than any of these from another.
-
-        A trial of the search that goes wrong is taken back.
-        """
-        rating = self._dataset.manifest.rating
-        if not rmse <= rating.max - rating.min and rating.max > rating.min and not self.is_searching:
-            raise TrainingError(
-                f"training diverges: after epoch {self.epochs_done + 1} the {what} is {rmse:.4g}, where all "
-                f"ratings lie between {rating.min:g} and {rating.max:g}; {self._remedy()}"
-            )
-
-    @torch.no_grad()
-    def _rmse_after_all(self) -> float:
-        """Of the last batch, after the step that came of it: errors of an epoch are those before each step."""
-        assert self._last_batch is not None, "an epoch ends with a batch"
-        error_N = (self._model(self._last_batch) - self._last_batch.rating_N).double()
-        squared, count = self._collectives.sum_(
-            torch.stack([error_N.square().sum(), torch.ones_like(error_N).sum()])
-        ).tolist()
-        return math.sqrt(squared / count) if count else 0.0
+        """A trial of the search that goes wrong is taken back."""
+        if not self.is_searching:
+            rating = self._dataset.manifest.rating
+            require_sense(self.epochs_done + 1, what, rmse, rating, self._settings, self._search.choice)
 
     def _evaluate(self, batches: range) -> None:
         """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""
         if self._settings.is_full_batch:
             # A line search comes here several times; its last point, as a rule the one it takes, counts.
-            self._sums = self._zero_sums()
+            self._sums.reset()
             self._diverged_at = None
         self._replica.zero_grad(set_to_none=True)
         for number in batches:
@@ -273,7 +248,7 @@ class AutorecTrainer:
 
     def _mean_square(self) -> float:
         """Of the errors of the epoch, over all ranks, in units of the baseline's variance."""
-        squared = float(self._collectives.sum_(self._sums[:1].clone()))
+        squared = float(self._collectives.sum_(self._sums.squared))
         return squared / (self._ratings.num_ratings * self._model.baseline.scale**2)
 
     def _add_gradients(self, number: int, share: float) -> None:
@@ -286,20 +261,15 @@ class AutorecTrainer:
         mean_length = self._ratings.num_ratings / self._ratings.loader.steps
         weight = share * averaged / (mean_length * self._model.baseline.scale**2)
         backward(error_N.square().sum() * weight, self._collectives)
-        error_N = error_N.detach().double()
-        self._sums[0] += error_N.square().sum()
-        self._sums[1] += error_N.abs().sum()
-        self._sums[2] += len(error_N)
-        if self._diverged_at is None and not math.isfinite(self._sums[0]):
+        self._sums.add(error_N)
+        if self._diverged_at is None and not math.isfinite(self._sums.squared):
             self._diverged_at = number
 
     def _learning_rate(self) -> float:
-        """A straight rise over the first WARM_UP of the steps of this stage, times half a cosine to 0 over all."""
         search, epochs_left = self._search, self._epochs - self.epochs_done
         total = search.length(self._settings, epochs_left) * self._steps
         done = (search.epochs * self._steps + self._step + 1) / (total + 1)
-        rise = min(1.0, done / WARM_UP)
-        return self._settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return warm_cosine(self._settings.learning_rate, done)
 
     def validate(self) -> ErrorSums:
         """Errors over the valid split."""
@@ -322,7 +292,7 @@ class AutorecTrainer:
         values = AutorecState(
             epoch=self.epochs_done,
             step=self._step,
-            sums=self._saved_sums(),
+            sums=self._sums.saved(within_epoch=self._step > 0),
             optimizer=self._optimizer.values(),
             mean=baseline.mean,
             scale=baseline.scale,
@@ -347,12 +317,6 @@ class AutorecTrainer:
         place = {id(parameter): name for name, parameter in self._model.named_parameters()}
         return {key: self._settled[place[id(parameter)]] for key, parameter in parameters.items()}
 
-    def _saved_sums(self) -> list[list[float]]:
-        """Each rank's errors of the epoch so far; between epochs one row, the same on any number of ranks."""
-        if self._step == 0:
-            return [self._zero_sums().tolist()]
-        return self._collectives.gather_json(self._sums.tolist())
-
     def load_state(self, reader: StateReader) -> None:
         """Continue from a state written by any number of ranks; exactly, where their number is the same.
 
@@ -368,7 +332,7 @@ class AutorecTrainer:
             self._optimizer.restore(saved.optimizer)
         self._tables.load(reader, beside)
         self.epochs_done, self._step = saved.epoch, saved.step
-        self._load_sums(saved.sums)
+        self._sums.load(saved.sums)
 
     def _take_search(self, search: AutorecSearch) -> None:
         """Where the search stood, with the ratings that it left to train on."""
@@ -382,24 +346,8 @@ class AutorecTrainer:
         if search.phase == "trying":
             self._settled = {name: torch.empty_like(p) for name, p in self._model.named_parameters()}
 
-    def _load_sums(self, sums: Sequence[Sequence[float]]) -> None:
-        saved = torch.tensor(sums, dtype=torch.float64, device=self._collectives.world.device)
-        world = self._collectives.world
-        if len(saved) == world.size:
-            self._sums = saved[world.rank]
-        else:
-            self._sums = saved.sum(0) * int(world.is_first)
-
     def _result(self, finished: bool) -> EpochResult:
         """Errors over all ranks."""
-        train = error_sums(self._collectives.sum_(self._sums.clone()))
+        train = self._sums.total()
         rate = {} if self._settings.is_full_batch else {"learning_rate": self._learning_rate()}
         return EpochResult(train, rate, finished)
-
-    def _remedy(self) -> str:
-        if self._settings.optimizer == "lbfgs":
-            return f"raise model.regularization (now {self._search.choice.regularization:g})"
-        return f"lower model.learning_rate (now {self._settings.learning_rate:g})"
-
-    def _zero_sums(self) -> torch.Tensor:
-        return torch.zeros(3, dtype=torch.float64, device=self._collectives.world.device)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from pydantic import JsonValue
 
-from recsys_dist.families.autorec.state import AutorecState
+from recsys_dist.families.autorec.training.state import AutorecState
 from recsys_dist.protocols.warm_start import WarmStart
 
 

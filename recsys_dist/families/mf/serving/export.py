@@ -18,7 +18,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.families.mf.serving.facts import MfFacts, covariances_of, patterns_of, precisions_of
 from recsys_dist.families.mf.settings import MfSettings
-from recsys_dist.families.mf.state import MfState, PriorState
+from recsys_dist.families.mf.training.state import MfState, PriorState
 from recsys_dist.model_folder.tables import CHUNK_ROWS
 from recsys_dist.model_folder.writer import ModelWriter
 from recsys_dist.progress import Progress

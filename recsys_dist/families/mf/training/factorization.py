@@ -29,6 +29,7 @@ from recsys_dist.families.mf.ranks.exchange import Exchange, Shards
 from recsys_dist.families.mf.ranks.item_partition import ItemPartition
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.families.mf.training.failures import not_finite
 from recsys_dist.families.mf.training.search import Form
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.one_thread import one_thread
@@ -40,8 +41,6 @@ INITIAL_VARIANCE = 0.2
 """Of the factors and of their priors before the first epoch, in units of the ratings."""
 LEAST_NOISE = 1e-6
 """Of the variance of the ratings: float32 moments resolve no smaller error, and no data is known that exactly."""
-LARGEST_RATING = 1e15
-"""Beyond it sums of squares of many ratings come near what float32 can hold."""
 LEAST_RANGE = 1e-15
 """Of ratings that differ: squares of less come near what float32 rounds to 0."""
 LEAST_VARIANCE = 1e-7
@@ -186,26 +185,7 @@ class Factorization(ABC, Generic[SideT]):
         name = "user" if side is self.users else "item"
         failed = [row for row in self._collectives.gather_json(side.failed_row) if row is not None]
         where = f"{name} {min(failed)}" if failed else f"the {name}s"
-        raise TrainingError(
-            f"the numbers of {where} are not finite (noise variance {self.noise_variance:g}); {self._remedy()}"
-        )
-
-    def _remedy(self) -> str:
-        """What may help where numbers are not finite."""
-        rating, settings = self._dataset.manifest.rating, self._settings
-        if not math.isfinite(self.noise_variance) or max(abs(rating.min), abs(rating.max)) > LARGEST_RATING:
-            return (
-                f"ratings from {rating.min:g} to {rating.max:g} are too large for sums of squares in float32: "
-                "rescale them, or leave out the largest by ratings.min and ratings.max of prepare"
-            )
-        if settings.constrained_regularization is not None:
-            return f"set model.constrained_regularization (now {settings.constrained_regularization:g}) to null"
-        if settings.posterior != "full" or settings.prior == "fixed":
-            return (
-                "use posterior: full with prior: adaptive, or raise model.regularization "
-                f"(now {settings.regularization:g})"
-            )
-        return "use model.constrained: none and model.noise: shared"
+        raise not_finite(where, self.noise_variance, self._dataset.manifest.rating, self._settings)
 
     @property
     def squared_error(self) -> float:

@@ -24,11 +24,11 @@ from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, TRAVEL_SHARE, ItemPartition, travel_bytes
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
-from recsys_dist.families.mf.state import MfState, PriorState
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
+from recsys_dist.families.mf.training.state import MfState, PriorState
 from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from pydantic import JsonValue
 
-from recsys_dist.families.mf.state import MfState
+from recsys_dist.families.mf.training.state import MfState
 from recsys_dist.protocols.warm_start import WarmStart
 
 

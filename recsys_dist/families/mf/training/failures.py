@@ -1,0 +1,34 @@
+"""What is said where the numbers of a factorization are not finite, and what may help."""
+
+from __future__ import annotations
+
+import math
+
+from recsys_dist.dataset.manifest import RatingStats
+from recsys_dist.errors import TrainingError
+from recsys_dist.families.mf.settings import MfSettings
+
+LARGEST_RATING = 1e15
+"""Beyond it sums of squares of many ratings come near what float32 can hold."""
+
+
+def not_finite(where: str, noise_variance: float, rating: RatingStats, settings: MfSettings) -> TrainingError:
+    """The error for `where`, such as "user 7"."""
+    remedy = _remedy(noise_variance, rating, settings)
+    return TrainingError(f"the numbers of {where} are not finite (noise variance {noise_variance:g}); {remedy}")
+
+
+def _remedy(noise_variance: float, rating: RatingStats, settings: MfSettings) -> str:
+    if not math.isfinite(noise_variance) or max(abs(rating.min), abs(rating.max)) > LARGEST_RATING:
+        return (
+            f"ratings from {rating.min:g} to {rating.max:g} are too large for sums of squares in float32: "
+            "rescale them, or leave out the largest by ratings.min and ratings.max of prepare"
+        )
+    if settings.constrained_regularization is not None:
+        return f"set model.constrained_regularization (now {settings.constrained_regularization:g}) to null"
+    if settings.posterior != "full" or settings.prior == "fixed":
+        return (
+            "use posterior: full with prior: adaptive, or raise model.regularization "
+            f"(now {settings.regularization:g})"
+        )
+    return "use model.constrained: none and model.noise: shared"

@@ -48,7 +48,7 @@ def test_what_the_image_copies_is_in_the_build_context() -> None:
     copied = {word for line in instructions("COPY") if "--from" not in line for word in line.split()[:-1]}
 
     assert ignored[0] == "*"
-    assert copied == allowed
+    assert {name.split("/")[0] for name in copied} == allowed
     assert all((REPOSITORY / name).exists() for name in copied)
 
 

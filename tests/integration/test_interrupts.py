@@ -175,3 +175,19 @@ def test_ctrl_c_in_a_preparation_is_quiet_and_keeps_what_is_done(tmp_path: Path)
 
     assert "going on with the preparation" in output.read_text()
     assert (dataset / "manifest.json").exists()
+
+
+def test_ctrl_c_while_the_workers_start_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ratings.csv").write_text("user,item,rating,timestamp\n" + "u1,i1,3,1\n" * 100)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    command = ["recsys-dist", "prepare", "--config", "prepare_csv", f"input.paths={tmp_path / 'ratings.csv'}"]
+    output = tmp_path / "output"
+
+    with started([*command, f"output={tmp_path / 'dataset'}", "cluster.workers=2"], output) as process:
+        # Where the workers will keep their files is made just before they start.
+        wait_for(lambda: any(tmp_path.glob("recsys-dist-*")), process, output)
+        press(process)
+        assert process.wait(DEADLINE_S) == 130, output.read_text()
+
+    assert "Traceback" not in output.read_text()
+    assert not any(tmp_path.glob("recsys-dist-*"))

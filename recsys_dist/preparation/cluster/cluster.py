@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from distributed.security import Security
 
 from recsys_dist.errors import BrokenOffError, ConfigError, RecsysDistError
 from recsys_dist.preparation.cluster import local_workers
-from recsys_dist.preparation.cluster.local_workers import HEAP, start_method
+from recsys_dist.preparation.cluster.local_workers import HEAP, ctrl_c_later, start_method
 from recsys_dist.preparation.cluster.slurm import slurm_client
 from recsys_dist.preparation.settings.prepare import ClusterSettings
 from recsys_dist.process.spawning import without_main_program
@@ -154,21 +154,27 @@ def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
         # At any time, as those that die are replaced.
         without_main_program(WORKER),
         tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=settings.memory_limit,
-            host=LOOPBACK,
-            dashboard_address=f"{LOOPBACK}:0",
-            worker_dashboard_address=f"{LOOPBACK}:0",
-            local_directory=folder,
-            # One that is forked has the environment of the process it is forked from, which is older.
-            env=dict(os.environ),
-            silence_logs=SILENCE,
-        ) as cluster,
-        Client(cluster) as client,
+        ExitStack() as starting,
     ):
-        yield client
+        # Dask cannot close a cluster that has half started, and tells so in tracebacks.
+        starting.enter_context(ctrl_c_later())
+        with (
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=settings.memory_limit,
+                host=LOOPBACK,
+                dashboard_address=f"{LOOPBACK}:0",
+                worker_dashboard_address=f"{LOOPBACK}:0",
+                local_directory=folder,
+                # One that is forked has the environment of the process it is forked from, which is older.
+                env=dict(os.environ),
+                silence_logs=SILENCE,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            starting.close()
+            yield client
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def start_loading() -> None:
     multiprocessing.set_start_method(FORKED, force=True)
     multiprocessing.set_forkserver_preload(LOADED)
     # These are read when a process starts, not when it forks.
-    with _environment({**HEAP, **THREADS}), _ctrl_c_later():
+    with _environment({**HEAP, **THREADS}), ctrl_c_later():
         forkserver.ensure_running()
 
 
@@ -50,8 +50,8 @@ def dask_setup(_worker: object) -> None:
 
 
 @contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Hold back SIGINT within the block; a process started there never gets it, not even while it still loads."""
+def ctrl_c_later() -> Iterator[None]:
+    """Hold back SIGINT until the end of the block; a process that starts there never gets it."""
     # It would let SIGINT through again where it is started within the block.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -29,7 +29,7 @@ from recsys_dist.evaluation.report import EvaluationReport
 from recsys_dist.inference.columns import Values
 from recsys_dist.inference.folded_user import FoldedUser, fold_in
 from recsys_dist.inference.ids import IdIndex, pair_up
-from recsys_dist.inference.lists import Recommendations
+from recsys_dist.inference.lists import RecommendationLists
 from recsys_dist.inference.loading import load_predictor
 from recsys_dist.inference.order import Order, RankBy
 from recsys_dist.inference.predictor import Pairs, Predictor
@@ -149,7 +149,7 @@ class Model:
         rank_by: RankBy = "mean",
         confidence: float = 0.9,
         seed: int = 0,
-    ) -> list[Recommendations]:
+    ) -> RecommendationLists:
         """The n best items for each user, those rated in training left out.
 
         `also_seen` names a prepared dataset: what these users rated in any of its splits is left out too. A list

@@ -7,11 +7,14 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 from pydantic import BeforeValidator, JsonValue
 
 from recsys_dist.errors import DataError
+from recsys_dist.inference.frames import as_pandas
 from recsys_dist.inference.lists import write_whole
 from recsys_dist.metrics import ErrorSums
+from recsys_dist.plain_text import text_table
 from recsys_dist.strict_model import StrictModel, validated
 
 
@@ -134,6 +137,37 @@ class EvaluationReport(Errors):
             raise DataError(f"{path} is no JSON; write it by evaluate --output") from None
         return validated(cls, tree, lambda problem: DataError(f"{path}: {problem}"))
 
+    def __repr__(self) -> str:
+        head = f"{self.model.kind} on {self.count:,} {self.split} ratings"
+        rows = [["RMSE", "MAE", ""], *([_shown(one.rmse), _shown(one.mae), name] for name, one in self._rows())]
+        return f"{head}\n{text_table(rows, numbers=2)}"
+
+    __str__ = __repr__
+
+    def to_arrow(self) -> pa.Table:
+        """A line for each baseline, the model, and its cold users and items: name, rmse, mae, count."""
+        names, errors = zip(*self._rows(), strict=True)
+        return pa.table(
+            {
+                "name": pa.array(names, pa.string()),
+                "rmse": pa.array([one.rmse for one in errors], pa.float64()),
+                "mae": pa.array([one.mae for one in errors], pa.float64()),
+                "count": pa.array([one.count for one in errors], pa.int64()),
+            }
+        )
+
+    def to_pandas(self) -> Any:
+        """The same as a DataFrame."""
+        return as_pandas(self.to_arrow())
+
+    def _rows(self) -> list[tuple[str, Errors]]:
+        parts = [("cold_users", self.cold_users), ("cold_items", self.cold_items)]
+        return [*self.baselines.items(), (self.model.kind, self), *parts]
+
     def write(self, path: Path) -> None:
         """Write it as JSON to a local file."""
         write_whole(path, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
+
+
+def _shown(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.4f}"

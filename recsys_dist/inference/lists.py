@@ -8,12 +8,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.inference.frames import as_pandas
 from recsys_dist.plain_text import text_table
 from recsys_dist.storage.folder import Folder
 
@@ -59,6 +61,32 @@ class Recommendations:
         scores = [round(score, 4) for score in self.scores.tolist()]
         stds = [None] * len(scores) if self.stds is None else [round(std, 4) for std in self.stds.tolist()]
         return list(map(RecommendedItem, self.item_ids, self.titles, scores, stds))
+
+
+class RecommendationLists(list[Recommendations]):
+    """One list for each user that was asked for, in their order."""
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(repr, self)) if self else "no recommendations"
+
+    def to_arrow(self) -> pa.Table:
+        """A line for each user and place: user_id, rank (from 1), item_id, title, score, std; null where unknown."""
+        places = [(one, place) for one in self for place in range(len(one.item_ids))]
+        columns = {
+            "user_id": pa.array([one.user_id for one, _ in places], pa.string()),
+            "rank": pa.array([place + 1 for _, place in places], pa.int32()),
+            "item_id": pa.array([one.item_ids[place] for one, place in places], pa.string()),
+            "title": pa.array([one.titles[place] for one, place in places], pa.string()),
+            "score": pa.array([float(one.scores[place]) for one, place in places], pa.float32()),
+            "std": pa.array(
+                [None if one.stds is None else float(one.stds[place]) for one, place in places], pa.float32()
+            ),
+        }
+        return pa.table(columns)
+
+    def to_pandas(self) -> Any:
+        """The same as a DataFrame."""
+        return as_pandas(self.to_arrow())
 
 
 def check_list_file(path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.inference.lists import Recommendations
+from recsys_dist.inference.lists import RecommendationLists, Recommendations
 from recsys_dist.inference.order import Order, score_by, users_at_once
 from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.seen import DatasetRatings, Pairs
@@ -20,11 +20,11 @@ from recsys_dist.inference.top import best_items, users_per_block
 
 def recommend(
     predictor: Predictor, user_ids: list[str], n: int, include_seen: bool, also_seen: str | None, order: Order
-) -> list[Recommendations]:
+) -> RecommendationLists:
     """One list for each raw user id; see `Model.recommend`."""
     catalog = predictor.catalog
     user_U = catalog.user_ids.find(user_ids)
-    lists: list[Recommendations] = []
+    lists = RecommendationLists()
     score, step = score_by(predictor, order), users_at_once(predictor, order, users_per_block(catalog.num_items))
     elsewhere = None if also_seen is None else DatasetRatings(also_seen, catalog.item_ids)
     for start in range(0, len(user_ids), step):

@@ -70,7 +70,7 @@ class RecommendationLists(list[Recommendations]):
         return "\n\n".join(map(repr, self)) if self else "no recommendations"
 
     def to_arrow(self) -> pa.Table:
-        """A line for each user and place: user_id, rank (from 1), item_id, title, score, std; null where unknown."""
+        """A line for each user and place: user_id, rank from 1, item_id, title, score, std (or null)."""
         places = [(one, place) for one in self for place in range(len(one.item_ids))]
         columns = {
             "user_id": pa.array([one.user_id for one, _ in places], pa.string()),

@@ -109,7 +109,7 @@ def first_gradients(collectives: Collectives, path: Path) -> dict[str, torch.Ten
     with torch.no_grad():
         trainer._model.decoder.normal_(generator=torch.Generator().manual_seed(1))
     trainer._train_step(range(1))
-    return {name: parameter.grad.clone() for name, parameter in trainer._model.named_parameters()}
+    return {name: x.grad.clone() for name, x in trainer._model.named_parameters() if x.grad is not None}
 
 
 def stop_in_the_middle(collectives: Collectives, path: Path, variant: str) -> TrainerState:

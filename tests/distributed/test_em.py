@@ -14,7 +14,7 @@ import torch
 
 from recsys_dist.checkpoint.state import TrainerState
 from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.dataset import Dataset, Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
@@ -55,7 +55,7 @@ def new_trainer(
     return EmTrainer(Dataset.open(str(path)), chosen, 100, seed, collectives, memory_limit)
 
 
-EVERYTHING = {"constrained": "both", "constrained_regularization": 2.0, "noise": "both"}
+EVERYTHING: dict[str, Any] = {"constrained": "both", "constrained_regularization": 2.0, "noise": "both"}
 DIAGONAL = {**EVERYTHING, "posterior": "diagonal"}
 
 
@@ -282,13 +282,13 @@ def begin_with_a_damaged_shard(collectives: Collectives, path: Path) -> str:
     if collectives.world.rank == 1:
         read = trainer._dataset.block
 
-        def damaged(side: str, index: int) -> Block:
-            block = read(side, index)
+        def damaged(side: Side, shard: int) -> Block:
+            block = read(side, shard)
             values = block.values.copy()
             values[3] = np.nan
             return replace(block, values=values)
 
-        trainer._dataset.block = damaged
+        trainer._dataset.block = damaged  # type: ignore[method-assign]
     with pytest.raises(TrainingError) as caught:
         trainer.train_epoch(lambda: False)
     return str(caught.value)
@@ -318,7 +318,7 @@ def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> t
 def test_a_resumed_run_equals_the_unbroken_one(tmp_path: Path, posterior: str, prior: str) -> None:
     small_dataset(tmp_path / "data")
     alone = Collectives(World.single())
-    settings = {"factors": 3, "posterior": posterior, "prior": prior}
+    settings: dict[str, Any] = {"factors": 3, "posterior": posterior, "prior": prior}
     if prior == "everything":
         settings |= {"prior": "adaptive", **EVERYTHING}
     unbroken = trained(alone, tmp_path / "data", 3, **settings).state()
@@ -411,7 +411,8 @@ def test_data_that_says_almost_nothing_gives_a_finite_answer(
     state = trained(Collectives(World.single()), tmp_path / "data", 30, posterior=posterior, prior=prior).state()
 
     x, y = (state.tables[side].tensors["mean"] for side in ("users", "items"))
-    predicted = state.values["mu"] + (x[:, :-1] @ y[:, :-1].T) + x[:, -1:] + y[:, -1]
+    mu: Any = state.values["mu"]
+    predicted = mu + (x[:, :-1] @ y[:, :-1].T) + x[:, -1:] + y[:, -1]
     observed = predicted[arrays[0], arrays[1]]
     assert torch.isfinite(predicted).all()
     assert (observed - torch.from_numpy(arrays[2])).square().mean().sqrt() <= arrays[2].std() + 0.1

@@ -79,7 +79,7 @@ def without_memory(collectives: Collectives, reason: str) -> bool:
     elif reason == "no room":
         shared_memory.SLOT_BYTES = 1 << 60
     elif collectives.world.rank == 1:
-        shared_memory._mapped = lambda *_: None  # type: ignore[assignment]
+        shared_memory._mapped = lambda *_: None
     collectives.share_memory()
     gathered, _ = exchange(collectives, [(0, 10), (10, 40)])
     return collectives._shared is None and torch.equal(gathered, partials(99, 40).float())

@@ -1,10 +1,11 @@
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
-from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.checkpoint.checkpoint import Checkpoint, find_checkpoint
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.storage.folder import Folder
@@ -28,10 +29,16 @@ def save_on_rank(collectives, run_dir, version=1):
     store.save(state_of_rank(collectives.world.rank, collectives.world.size, version), version, {})
 
 
+def latest(store: CheckpointStore) -> Checkpoint:
+    found = store.latest()
+    assert found is not None
+    return found
+
+
 def load_on_rank(collectives, run_dir):
     """Whether this rank reads its own uneven part of every table as it was before the save."""
     rank, size = collectives.world.rank, collectives.world.size
-    checkpoint = CheckpointStore(Folder(run_dir), collectives, keep=2).latest()
+    checkpoint = latest(CheckpointStore(Folder(run_dir), collectives, keep=2))
     same = [checkpoint.values == state_of_rank(0, 1, version=1).values]
     for table, tensors in whole_tables(1).items():
         num_rows = checkpoint.tables[table].num_rows
@@ -59,14 +66,16 @@ def fail_on_rank(collectives, run_dir, kind):
         elif kind == "nan":
             state.tables["users"].tensors["bias"][0] = torch.nan
         elif kind == "rows":
-            del state.tables["users"].tensors["bias"]
+            users = state.tables["users"]
+            users = replace(users, tensors={name: x for name, x in users.tensors.items() if name != "bias"})
+            state = replace(state, tables={**state.tables, "users": users})
         elif kind == "values":
-            state.values["noise"] = 0.25
+            state = replace(state, values={**state.values, "noise": 0.25})
     with pytest.raises(TrainingError) as failure:
         CheckpointStore(folder, collectives, keep=2).save(state, 2, {})
     left = Folder(run_dir).child("checkpoints").names()
     save_on_rank(collectives, run_dir, version=3)
-    return str(failure.value), left, CheckpointStore(Folder(run_dir), collectives, keep=2).latest().step
+    return str(failure.value), left, latest(CheckpointStore(Folder(run_dir), collectives, keep=2)).step
 
 
 @pytest.mark.parametrize(
@@ -108,7 +117,7 @@ def die_while_saving(collectives, run_dir):
     save_on_rank(collectives, run_dir)
     assert load_on_rank(collectives, run_dir)
     if collectives.world.rank == 1:
-        Folder.write_bytes = lambda *_arguments, **_keywords: os._exit(9)
+        Folder.write_bytes = lambda *_arguments, **_keywords: os._exit(9)  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=r"rank 0 of 2: .* failed: no word from rank 1"):
         save_on_rank(collectives, run_dir, version=2)
 
@@ -117,4 +126,4 @@ def test_a_rank_that_dies_while_saving_ends_the_others_and_harms_no_older_checkp
     with pytest.raises(AssertionError) as ended:
         run_ranks(die_while_saving, 2, tmp_path / "ranks", str(tmp_path / "run"))
     assert str(ended.value) == "rank 1 died with exit code 9", "rank 0 ends in time, with an error of its own"
-    assert CheckpointStore(Folder(str(tmp_path / "run")), single_collectives(), keep=2).latest().step == 1
+    assert latest(CheckpointStore(Folder(str(tmp_path / "run")), single_collectives(), keep=2)).step == 1

@@ -90,6 +90,8 @@ def test_a_pipeline_reads_as_much_as_it_wants(folders):
     with subprocess.Popen(
         **command("recommend", folders["MF"], "--user", "u1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline().split() == [b"User", b"u1"]
         process.stdout.close()
         assert process.wait(DEADLINE_S) == 0

@@ -109,7 +109,7 @@ def _run(folder: Path, commands: Sequence[Sequence[str]], log: Path, deadline_s:
     os.dup2(stream, 2)
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    preparation.open_cluster = _no_cluster
+    vars(preparation)["open_cluster"] = _no_cluster
     local_workers.start_loading = lambda: None
     status = 0
     for command in commands:

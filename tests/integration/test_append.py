@@ -28,7 +28,7 @@ def write(path, rows):
 def day(number, num_rows, users, items, seed=0):
     """Ratings of one day; the same users and items come back, and their pairs."""
     rng = np.random.default_rng((seed, number))
-    user = [f"u{u}" for u in rng.integers(*users, num_rows)]
+    user = [f"u{u}" for u in rng.integers(users[0], users[1], num_rows)]
     item = [f"i{i}" for i in items[0] + rng.zipf(1.4, num_rows) % (items[1] - items[0])]
     times = (1000 * number + rng.integers(0, 1000, num_rows)).tolist()
     return list(zip(user, item, (rng.integers(1, 11, num_rows) / 2).tolist(), times, strict=True))
@@ -56,7 +56,7 @@ def require_sound_blocks(dataset):
     ids = {side: dataset.ids(side).to_pylist() for side in SIDES}
     train = {pair: value[0] for pair, value in contents(dataset).items() if value[2] == "train"}
     for place, (side, other) in enumerate((SIDES, SIDES[::-1])):
-        found = {}
+        found: dict[tuple[str, str], float] = {}
         for number, shard in enumerate(dataset.shards(side)):
             block = dataset.block(side, number)
             assert (block.num_rows, block.num_ratings) == (shard.num_rows, shard.num_ratings)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.dataset import SIDES, Dataset
 from recsys_dist.merge import write_model
 from recsys_dist.model_folder.folder import ModelManifest, new_folder
 
@@ -47,8 +47,9 @@ def mf_run(
 ) -> SavedRun:
     rng, n = np.random.default_rng(seed), factors + 1
     upper = np.triu_indices(n)
-    tables, values = {}, {"mu": dataset.manifest.rating.mean, "noise_variance": NOISE_VARIANCE, "epoch": 3}
-    for side in ("users", "items"):
+    tables: dict[str, dict[str, torch.Tensor]] = {}
+    values: dict[str, Any] = {"mu": dataset.manifest.rating.mean, "noise_variance": NOISE_VARIANCE, "epoch": 3}
+    for side in SIDES:
         covariance = random_covariances(rng, dataset.num_rows(side), n)
         tables[side] = {
             "mean": torch.from_numpy(rng.normal(0, 0.5, (dataset.num_rows(side), n)).astype(np.float32)),
@@ -56,19 +57,18 @@ def mf_run(
         }
         values[f"{side[:-1]}_prior_mean"] = rng.normal(0, 0.2, n).tolist()
         values[f"{side[:-1]}_prior_covariance"] = random_covariances(rng, 1, n)[0].tolist()
-    for side, has_precision, has_pattern in (
-        ("users", noise in {"users", "both"}, constrained in {"items", "both"}),
-        ("items", noise == "both", constrained in {"users", "both"}),
-    ):
+    has_precisions = {"users": noise in {"users", "both"}, "items": noise == "both"}
+    has_patterns = {"users": constrained in {"items", "both"}, "items": constrained in {"users", "both"}}
+    for side in SIDES:
         if posterior == "diagonal":
             diagonal = np.flatnonzero(upper[0] == upper[1])
             tables[side]["variance"] = tables[side].pop("covariance")[:, diagonal].contiguous()
         shape = (dataset.num_rows(side), n)
-        if has_precision:
+        if has_precisions[side]:
             tables[side]["precision"] = torch.from_numpy(rng.gamma(4.0, 0.25, shape[0]).astype(np.float32))
-        if has_pattern:
+        if has_patterns[side]:
             tables[side]["pattern"] = torch.from_numpy(rng.normal(0, 0.2, shape).astype(np.float32))
-        values[f"{side[:-1]}_precision_dof"] = PRECISION_DOF[side] if has_precision else None
+        values[f"{side[:-1]}_precision_dof"] = PRECISION_DOF[side] if has_precisions[side] else None
     config = {"model": {"kind": "mf", "factors": factors, "posterior": posterior}, "dataset": dataset.folder.url}
     return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})
 

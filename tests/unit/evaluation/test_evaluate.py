@@ -19,7 +19,7 @@ from tests.support.prepared import low_rank_ratings, small_dataset, write_datase
 BASELINES = ("global_mean", "user_item_bias")
 
 
-def held_out(dataset, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def held_out(dataset, split: str = "test") -> tuple[np.ndarray, ...]:
     parts = [dataset.ratings(split, shard) for shard in range(len(dataset.shards("users")))]
     return tuple(
         np.concatenate([getattr(part, name) for part in parts]) for name in ("user_index", "item_index", "rating")

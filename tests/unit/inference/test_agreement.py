@@ -18,7 +18,7 @@ from recsys_dist.protocols.trainer import Trainer
 from tests.support.merged import SavedRun, mf_run, write_merged
 from tests.support.prepared import small_dataset
 
-SETTINGS = {
+SETTINGS: dict[str, MfSettings | AutorecSettings] = {
     "mf full": MfSettings(kind="mf", factors=3, constrained="none", noise="shared"),
     "mf of another form": MfSettings(
         kind="mf", factors=3, constrained="both", constrained_regularization=2.0, noise="both"
@@ -91,8 +91,9 @@ def test_every_tensor_is_made_on_the_device_of_the_model(tmp_path, posterior):
         model = load_model(str(tmp_path / "model"))
         folded = model.fold_in(["i1"], [4])
         for rank_by in RANKINGS:
-            assert model.recommend("u1", 3, rank_by=rank_by)[0].stds.shape == (3,)
-            assert folded.recommend(3, rank_by=rank_by).stds.shape == (3,)
+            for found in (model.recommend("u1", 3, rank_by=rank_by)[0], folded.recommend(3, rank_by=rank_by)):
+                assert found.stds is not None
+                assert found.stds.shape == (3,)
         assert folded.predict(["i2"], return_std=True)[1].shape == (1,)
         assert model.fold_in([], []).predict(["i2"], return_std=True)[1].shape == (1,)
         assert model.predict_probabilities("u1", "i1")[0].shape == (1, 9)

@@ -1,6 +1,7 @@
 """The parser against bad input, and against a reader in plain Python that does one line after the other."""
 
 import gzip
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from recsys_dist.preparation.parsing.rejects import Reason
 from recsys_dist.preparation.parsing.rows import parse_text
 from recsys_dist.preparation.settings.input import FileSettings, InputSettings, RatingColumns
 from recsys_dist.preparation.settings.prepare import RatingRules
+from tests.field_cases.reading import timestamps
 from tests.support.quoted import fields_of
 
 RULES = RatingRules(min=0.5, max=5)
@@ -35,7 +37,7 @@ def parse(data, shape=None, rules=RULES, is_first=True):
             rows.user.to_pylist(),
             rows.item.to_pylist(),
             rows.rating.tolist(),
-            rows.timestamp.tolist(),
+            timestamps(block),
             strict=True,
         )
     )
@@ -199,7 +201,8 @@ def test_blocks_of_any_size_hold_the_same_lines(tmp_path_factory, rows, block_by
     blocks = [
         block for start, stop in file.blocks(block_bytes) for block in read_blocks(file, start, stop, block_bytes)
     ]
-    first_line, seen = 0, ([], [])
+    first_line = 0
+    seen: tuple[list[Any], list[Any]] = ([], [])
     for number, block in enumerate(blocks):
         for found, all_found in zip(parse(block, is_first=number == 0), seen, strict=True):
             all_found += [(row[0] + first_line, *row[1:]) for row in found]

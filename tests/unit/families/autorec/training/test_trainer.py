@@ -318,7 +318,7 @@ def test_l_bfgs_reaches_where_the_gradient_vanishes_and_says_so(tmp_path: Path) 
 def test_gradients_of_accumulated_batches_are_those_of_one(tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path / "data")
     # A bound that nothing reaches lets gradients be whole, for their norm.
-    clip = {"gradient_clip": 1e30}
+    clip: dict[str, Any] = {"gradient_clip": 1e30}
     one, many = (trainer_of(dataset, batch_size=size, accumulation=n, **clip) for size, n in ((60, 1), (15, 4)))
     for trainer in (one, many):
         trainer.train_epoch(lambda: False)

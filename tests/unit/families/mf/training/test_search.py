@@ -19,7 +19,8 @@ def settings(**keys: object) -> MfSettings:
 
 def searched(chosen: MfSettings, limit_of: Callable[[Form], float]) -> tuple[Search, list[str]]:
     """Run the search on a model whose error halves its distance to `limit_of(form)` with each epoch."""
-    search, error, notes = Search.start(chosen, can_judge=True), 2.0, []
+    search, error = Search.start(chosen, can_judge=True), 2.0
+    notes: list[str] = []
     for _ in range(500):
         if not search.is_searching:
             return search, notes

@@ -109,7 +109,11 @@ def first_gradients(collectives: Collectives, path: Path) -> dict[str, torch.Ten
     with torch.no_grad():
         trainer._model.decoder.normal_(generator=torch.Generator().manual_seed(1))
     trainer._train_step(range(1))
-    return {name: x.grad.clone() for name, x in trainer._model.named_parameters() if x.grad is not None}
+    gradients = {}
+    for name, parameter in trainer._model.named_parameters():
+        assert parameter.grad is not None, name
+        gradients[name] = parameter.grad.clone()
+    return gradients
 
 
 def stop_in_the_middle(collectives: Collectives, path: Path, variant: str) -> TrainerState:

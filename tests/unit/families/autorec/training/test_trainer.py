@@ -199,7 +199,8 @@ def test_what_a_search_holds_back_is_given_back(tmp_path: Path) -> None:
     held_back = num_ratings - counts[0][1]
     assert held_back == pytest.approx(0.05 * num_ratings, rel=0.2)
     assert set(counts) == {(True, num_ratings - held_back), (False, num_ratings)}
-    assert notes[-1].endswith("the last epochs are for all ratings") or "keeping" in notes[-1]
+    chosen, left = "regularization 200, input_dropout 0.2, presence 1", "input_dropout, regularization"
+    assert notes[-1].endswith(f"; keeping {chosen}, the last epochs are for all ratings ({left} not tried)")
 
 
 def test_a_training_too_short_to_try_anything_says_once_what_it_takes(tmp_path: Path) -> None:

@@ -147,7 +147,9 @@ def test_polishing_ends_once_the_bound_stands_still_and_not_before_its_least_epo
     for epoch in range(20):
         rising = rising.after_polishing_epoch(-2.0 + 1e-3 * epoch, tolerance=1e-4)
     assert rising.phase == "polishing"
-    assert rising.after_polishing_epoch(rising.bound or 0.0, tolerance=0.0).phase == "polishing"
+    last = -2.0 + 1e-3 * 19
+    assert rising.bound == last
+    assert rising.after_polishing_epoch(last, tolerance=0.0).phase == "polishing"
 
 
 def test_the_state_survives_json_in_the_middle_of_a_trial() -> None:

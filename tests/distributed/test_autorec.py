@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.support.ranks import run_ranks
+from tests.support.states import saved
 
 EPOCHS = 8
 RESUMED = ("items", "sharded", "lbfgs", "sharded tied", "sharded rowwise")
@@ -43,25 +43,6 @@ VARIANTS: dict[str, dict[str, object]] = {
     "sharded rowwise": {"optimizer": "rowwise_rmsprop", "gradient_clip": 0.5, "parallel": "sharded"},
     "sharded full batch": {"optimizer": "rprop", "gradient_clip": 0.5, "parallel": "sharded"},
 }
-
-
-class SavedState:
-    """A StateReader over the states that all ranks handed over."""
-
-    def __init__(self, states: list[TrainerState]) -> None:
-        self.values = states[0].values
-        self._states = states
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        parts = [state.tables[table] for state in self._states]
-        edges = [(part.start, part.stop) for part in parts]
-        assert edges[0][0] == 0
-        assert edges[-1][1] == parts[0].num_rows
-        assert all(before[1] == after[0] for before, after in itertools.pairwise(edges))
-        return {
-            name: torch.cat([part.tensors[name] for part in parts])[start:stop].clone()
-            for name in parts[0].tensors
-        }
 
 
 def trainer_of(collectives: Collectives, path: Path, variant: str = "items", **more: Any) -> AutorecTrainer:
@@ -130,7 +111,7 @@ def go_on(
     collectives: Collectives, path: Path, variant: str, states: list[TrainerState]
 ) -> tuple[TrainerState, float, int]:
     trainer = trainer_of(collectives, path, variant)
-    trainer.load_state(SavedState(states))
+    trainer.load_state(saved(*states))
     result = trainer.train_epoch(lambda: False)
     while trainer.epochs_done < EPOCHS:
         trainer.train_epoch(lambda: False)

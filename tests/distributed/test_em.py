@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_dist.checkpoint.state import TrainerState
 from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import Dataset, Side
 from recsys_dist.distributed.collectives import Collectives
@@ -25,18 +24,7 @@ from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.support.ranks import run_ranks
-
-
-class SavedState:
-    """A StateReader over states in memory: what the checkpoint store does, without files."""
-
-    def __init__(self, states: list[TrainerState]) -> None:
-        self.values = states[0].values
-        self._states = states
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        parts = [state.tables[table].tensors for state in self._states]
-        return {name: torch.cat([part[name] for part in parts])[start:stop].clone() for name in parts[0]}
+from tests.support.states import saved
 
 
 def trained(
@@ -307,7 +295,7 @@ def test_a_rating_that_is_no_number_is_named_on_every_rank(tmp_path: Path) -> No
 def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
     part = trained(collectives, path, 2, **settings)
     fresh = new_trainer(collectives, path, seed=3, **settings)
-    fresh.load_state(SavedState([part.state()]))
+    fresh.load_state(saved(part.state()))
     assert fresh.epochs_done == 2
     fresh.train_epoch(lambda: False)
     return dict(fresh.state().tables["items"].tensors), dict(fresh.state().tables["users"].tensors)
@@ -438,7 +426,7 @@ def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path, settings:
     try:
         trainer = trained(Collectives(World.single("cpu")), tmp_path / "data", 2, factors=3, **settings)
         state, rmse = trainer.state(), trainer.validate().rmse
-        trainer.load_state(SavedState([state]))
+        trainer.load_state(saved(state))
     finally:
         torch.set_default_device(None)
     assert 0 < rmse < 2

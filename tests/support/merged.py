@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +11,10 @@ import torch
 from recsys_dist.dataset.dataset import SIDES, Dataset
 from recsys_dist.merge import write_model
 from recsys_dist.model_folder.folder import ModelManifest, new_folder
+from tests.support.states import SavedRun
 
 NOISE_VARIANCE = 0.7
 PRECISION_DOF = {"users": 5.0, "items": 1.5}
-
-
-@dataclass(frozen=True)
-class SavedRun:
-    """A checkpoint in memory, as merge reads it."""
-
-    tables: Mapping[str, Mapping[str, torch.Tensor]]
-    values: Mapping[str, Any]
-    config: dict[str, Any]
-    details: Mapping[str, Any]
-    step: int = 3
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        return {name: tensor[start:stop].clone() for name, tensor in self.tables[table].items()}
 
 
 def random_covariances(rng: np.random.Generator, count: int, n: int) -> np.ndarray:

@@ -24,8 +24,9 @@ from recsys_dist.model_folder import tables
 from recsys_dist.model_folder.folder import ModelFolder, PosteriorFoldIn
 from recsys_dist.model_folder.tables import Table, TableWriter
 from recsys_dist.storage.folder import Folder
-from tests.support.merged import PRECISION_DOF, SavedRun, autorec_run, mf_run, train_matrix, write_merged
+from tests.support.merged import PRECISION_DOF, autorec_run, mf_run, train_matrix, write_merged
 from tests.support.prepared import small_dataset
+from tests.support.states import SavedRun
 
 
 @pytest.fixture(scope="module")

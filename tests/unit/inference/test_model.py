@@ -15,8 +15,9 @@ import pytest
 from recsys_dist import load_model
 from recsys_dist.errors import CheckpointError, ConfigError, DataError
 from recsys_dist.inference.ids import IdIndex
-from tests.support.merged import SavedRun, autorec_run, mf_run, write_merged
+from tests.support.merged import autorec_run, mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
+from tests.support.states import SavedRun
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,13 @@ from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.merged import (
     NOISE_VARIANCE,
     PRECISION_DOF,
-    SavedRun,
     autorec_run,
     mf_run,
     train_matrix,
     write_merged,
 )
 from tests.support.prepared import small_dataset
+from tests.support.states import SavedRun, saved
 
 CPU = torch.device("cpu")
 PLAIN = {"kind": "mf", "factors": 3, "constrained": "none", "noise": "shared", "constrained_regularization": 2.0}
@@ -65,9 +65,8 @@ def train(dataset, epochs: int = 4, **form: str) -> SavedRun:
     trainer = EmTrainer(dataset, settings, epochs=epochs, seed=0, collectives=Collectives(World.single()))
     for _ in range(epochs):
         trainer.train_epoch(lambda: False)
-    state = trainer.state()
-    tables = {name: table.tensors for name, table in state.tables.items()}
-    return SavedRun(tables, state.values, {"model": settings.model_dump()}, {"dataset_digest": dataset.digest})
+    config, details = {"model": settings.model_dump()}, {"dataset_digest": dataset.digest}
+    return saved(trainer.state(), config=config, details=details)
 
 
 def e_step_of_training(run: SavedRun, items: np.ndarray, ratings: np.ndarray, precision: float):

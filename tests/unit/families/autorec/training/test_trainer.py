@@ -20,22 +20,9 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training import optimizer as optimizer_module
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.states import saved
 
 EPOCHS = 6
-
-
-class SavedState:
-    """A StateReader over one state in memory, copied as a file would be."""
-
-    def __init__(self, state: TrainerState) -> None:
-        self.values = state.values
-        self._tables = {
-            name: {key: tensor.clone() for key, tensor in rows.tensors.items()}
-            for name, rows in state.tables.items()
-        }
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        return {name: tensor[start:stop] for name, tensor in self._tables[table].items()}
 
 
 def trainer_of(dataset: Dataset, epochs: int = EPOCHS, **settings: Any) -> AutorecTrainer:
@@ -138,7 +125,7 @@ def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(
     train(stopped, epoch)
     assert not stopped.train_epoch(stop_after(step)).finished
     resumed = trainer_of(dataset, **settings)
-    resumed.load_state(SavedState(stopped.state()))
+    resumed.load_state(saved(stopped.state()))
     assert resumed.epochs_done == epoch
     assert train(resumed) == errors[epoch:]
     assert_same_state(resumed.state(), unbroken.state())
@@ -158,7 +145,7 @@ def test_trials_drop_hidden_units(tmp_path: Path) -> None:
     assert [choice.hidden_dropout for choice in trainer._search.tried] == [0.0, 0.2]
     assert errors[3:6] != errors[6:9]
     resumed = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
-    resumed.load_state(SavedState(trainer.state()))
+    resumed.load_state(saved(trainer.state()))
     assert train(resumed, SEARCH_EPOCHS) == train(trainer, SEARCH_EPOCHS)
 
 
@@ -179,7 +166,7 @@ def test_a_search_that_is_interrupted_ends_as_an_unbroken_one(
     train(stopped, epoch)
     assert not stopped.train_epoch(stop_after(step)).finished
     resumed = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
-    resumed.load_state(SavedState(stopped.state()))
+    resumed.load_state(saved(stopped.state()))
     assert train(resumed, SEARCH_EPOCHS) == errors[epoch:]
     assert_same_state(resumed.state(), unbroken.state())
 
@@ -222,7 +209,7 @@ def test_what_another_run_has_found_out_is_not_said_to_be_untried(tmp_path: Path
     state = first.state()
     begun = {**state.values, "epoch": 0, "optimizer": None}
     second = trainer_of(dataset, presence=None)
-    second.load_state(SavedState(TrainerState(state.tables, begun)))
+    second.load_state(saved(TrainerState(state.tables, begun)))
     assert second.train_epoch(lambda: False).note is None
 
 
@@ -249,7 +236,7 @@ def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path, settings:
         trainer = trainer_of(dataset, **settings)
         train(trainer, 1)
         resumed = trainer_of(dataset, **settings)
-        resumed.load_state(SavedState(trainer.state()))
+        resumed.load_state(saved(trainer.state()))
         assert resumed.validate().rmse == trainer.validate().rmse < 2
 
 

@@ -13,8 +13,9 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.families.mf.serving import uncertainty
 from recsys_dist.inference.grid import RatingGrid
 from recsys_dist.inference.model import Model
-from tests.support.merged import NOISE_VARIANCE, PRECISION_DOF, SavedRun, autorec_run, mf_run, write_merged
+from tests.support.merged import NOISE_VARIANCE, PRECISION_DOF, autorec_run, mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
+from tests.support.states import SavedRun
 
 VARIANTS = [("full", "shared"), ("full", "both"), ("diagonal", "users"), ("diagonal", "shared")]
 

@@ -45,11 +45,14 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
-def trainer_of(collectives: Collectives, path: Path, variant: str = "items", **more: Any) -> AutorecTrainer:
+def settings_of(variant: str, **more: Any) -> AutorecSettings:
     chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
     chosen |= {"input_dropout": 0.0, "presence": 0.0}
-    settings = AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant], **more})
-    return AutorecTrainer(Dataset.open(str(path)), settings, EPOCHS, 5, collectives)
+    return AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant], **more})
+
+
+def trainer_of(collectives: Collectives, path: Path, variant: str = "items", **more: Any) -> AutorecTrainer:
+    return AutorecTrainer(Dataset.open(str(path)), settings_of(variant, **more), EPOCHS, 5, collectives)
 
 
 def copied(state: TrainerState) -> TrainerState:
@@ -101,8 +104,7 @@ def stop_in_the_middle(collectives: Collectives, path: Path, variant: str) -> Tr
     trainer = trainer_of(collectives, path, variant)
     for _ in range(3):
         trainer.train_epoch(lambda: False)
-    full_batch = trainer._settings.is_full_batch
-    asked = iter([True] if full_batch else [False, False, True])
+    asked = iter([True] if settings_of(variant).is_full_batch else [False, False, True])
     assert not trainer.train_epoch(lambda: next(asked)).finished
     return copied(trainer.state())
 

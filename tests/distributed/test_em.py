@@ -268,15 +268,15 @@ def test_a_form_that_is_taken_back_leaves_no_trace_in_what_is_summed(tmp_path: P
 def begin_with_a_damaged_shard(collectives: Collectives, path: Path) -> str:
     trainer = new_trainer(collectives, path, seed=0, factors=2)
     if collectives.world.rank == 1:
-        read = trainer._dataset.block
+        read = Dataset.block
 
-        def damaged(side: Side, shard: int) -> Block:
-            block = read(side, shard)
+        def damaged(self: Dataset, side: Side, shard: int) -> Block:
+            block = read(self, side, shard)
             values = block.values.copy()
             values[3] = np.nan
             return replace(block, values=values)
 
-        trainer._dataset.block = damaged  # type: ignore[method-assign]
+        Dataset.block = damaged  # type: ignore[method-assign]
     with pytest.raises(TrainingError) as caught:
         trainer.train_epoch(lambda: False)
     return str(caught.value)
@@ -349,7 +349,7 @@ def test_alternating_ridge_trains_until_it_stands_still(tmp_path: Path) -> None:
     results = []
     while not trainer.has_converged:
         results.append(trainer.train_epoch(lambda: False))
-    bounds = [result.extra["bound"] / trainer._model.num_ratings for result in results]
+    bounds = [result.extra["bound"] / result.train.count for result in results]
     assert all(after > before for before, after in itertools.pairwise(bounds))
     assert bounds[-1] - bounds[-2] < 1e-4 <= bounds[-2] - bounds[-3]
     further = [trainer.train_epoch(lambda: False).train.rmse for _ in range(10)]

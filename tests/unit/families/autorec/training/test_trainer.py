@@ -78,7 +78,8 @@ def test_in_bfloat16_it_learns_as_well(tmp_path: Path) -> None:
     assert errors != rounded_errors
     assert exact.validate().rmse < 0.8 * biases
     assert rounded.validate().rmse == pytest.approx(exact.validate().rmse, rel=0.01)
-    assert {parameter.dtype for parameter in rounded._model.parameters()} == {torch.float32}
+    tensors = [tensor for table in rounded.state().tables.values() for tensor in table.tensors.values()]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 
 @pytest.mark.parametrize("orientation", ["items", "users"])
@@ -135,6 +136,12 @@ SEARCHING: dict[str, Any] = {"regularization": None, "input_dropout": None, "pre
 SEARCH_EPOCHS = 26
 
 
+def tried_by(trainer: AutorecTrainer) -> list[dict[str, float]]:
+    """The settings that the search has judged so far, as the state tells them."""
+    search: Any = trainer.state().values["search"]
+    return search["tried"]
+
+
 def test_trials_drop_hidden_units(tmp_path: Path) -> None:
     """Two trials that differ in that alone train differently, and the kept one is saved and goes on."""
     user, item, rating = low_rank_ratings(400, 200, 24_000)
@@ -142,7 +149,7 @@ def test_trials_drop_hidden_units(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data", user, item, rating, split)
     trainer = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
     errors = train(trainer, 9)
-    assert [choice.hidden_dropout for choice in trainer._search.tried] == [0.0, 0.2]
+    assert [choice["hidden_dropout"] for choice in tried_by(trainer)] == [0.0, 0.2]
     assert errors[3:6] != errors[6:9]
     resumed = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
     resumed.load_state(saved(trainer.state()))
@@ -160,7 +167,7 @@ def test_a_search_that_is_interrupted_ends_as_an_unbroken_one(
     unbroken = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
     errors = train(unbroken, SEARCH_EPOCHS)
     assert not unbroken.is_searching
-    assert len(unbroken._search.tried) >= 3
+    assert len(tried_by(unbroken)) >= 3
 
     stopped = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
     train(stopped, epoch)

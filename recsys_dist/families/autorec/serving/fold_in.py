@@ -26,7 +26,7 @@ class NewUser:
     vector_K: torch.Tensor
     bias: torch.Tensor
     spread_T: torch.Tensor | None = None
-    """The pairs of the covariance, see uncertainty.py; None where the model does not know it."""
+    """The pairs of the covariance (families/mf/serving/uncertainty.py); None where the model does not know it."""
     precision: float = 1.0
     """E[alpha], how many times as precise the ratings are as an average user's."""
     noise: float = 1.0

@@ -199,7 +199,7 @@ class EmTrainer:
             side.dof = read[f"{name}_precision_dof"] or side.dof
         model.take_form(self._search.form)
         if read["user_sums"] is None:
-            # Another run's state (warm_start.py): the users may have new ratings, or be new.
+            # Another run's state (training/warm_start.py): the users may have new ratings, or be new.
             model.solve_users(self._shards.__iter__)
         else:
             device = self._collectives.world.device

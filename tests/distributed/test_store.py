@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recsys_dist.checkpoint.checkpoint import Checkpoint, find_checkpoint
+from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.storage.folder import Folder
@@ -53,6 +56,49 @@ def load_on_rank(collectives, run_dir):
 def test_what_n_ranks_save_m_ranks_load(writers, readers, tmp_path):
     run_threads(save_on_rank, writers, str(tmp_path))
     assert run_threads(load_on_rank, readers, str(tmp_path)) == [True] * readers
+
+
+def save_cut(collectives, run_dir, tensors, cuts):
+    """Save one table, of which each rank hands over what lies between two of its cuts."""
+    start, stop = cuts[collectives.world.rank : collectives.world.rank + 2]
+    rows = TableRows(start, cuts[-1], {name: tensor[start:stop] for name, tensor in tensors.items()})
+    store = CheckpointStore(Folder(run_dir), collectives, keep=1)
+    store.save(TrainerState({"table": rows}, {"epoch": 1}), 1, {})
+
+
+def load_cut(collectives, run_dir, cuts):
+    start, stop = cuts[collectives.world.rank : collectives.world.rank + 2]
+    return latest(CheckpointStore(Folder(run_dir), collectives, keep=1)).read_rows("table", start, stop)
+
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool]
+
+
+@st.composite
+def tables_and_cuts(draw):
+    """A table of any rows, cut for 1 to 4 ranks twice; a cut may leave a rank without rows."""
+    num_rows = draw(st.integers(1, 30))
+    dtypes = draw(
+        st.lists(st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64]), min_size=1)
+    )
+    shapes = draw(st.lists(st.lists(st.integers(0, 3), max_size=2), min_size=len(dtypes), max_size=len(dtypes)))
+    generator = torch.Generator().manual_seed(num_rows)
+    tensors = {
+        f"x{number}": torch.randint(-99, 99, (num_rows, *shape), generator=generator).to(dtype)
+        for number, (dtype, shape) in enumerate(zip(dtypes, shapes, strict=True))
+    }
+    inner = st.lists(st.integers(0, num_rows), max_size=3).map(sorted)
+    return tensors, [0, *draw(inner), num_rows], [0, *draw(inner), num_rows]
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables_and_cuts())
+def test_rows_come_back_bit_for_bit_however_they_are_cut(tmp_path_factory, table_and_cuts):
+    tensors, written, read = table_and_cuts
+    run_dir = str(tmp_path_factory.mktemp("run"))
+    run_threads(save_cut, len(written) - 1, run_dir, tensors, written)
+    parts = run_threads(load_cut, len(read) - 1, run_dir, read)
+    assert same_tensors({name: torch.cat([part[name] for part in parts]) for name in tensors}, tensors)
 
 
 def fail_on_rank(collectives, run_dir, kind):

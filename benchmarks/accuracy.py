@@ -1,6 +1,6 @@
 """Accuracy on MovieLens by a shipped configuration, with no setting given. It asserts nothing.
 
-    python benchmarks/accuracy.py WORK_DIR [--config mf] [--runs 3] [--sets ml-1m,ml-100k] [--seeds 0,1]
+    python -m benchmarks.accuracy WORK_DIR [--config mf] [--runs 3] [--sets ml-1m,ml-100k] [--seeds 0,1]
 
     ml-1m      random 90/10, one split for each seed, which is the seed of the training too
     ml-100k    the fixed folds: trained on uN.base and tested on uN.test, the training with seed 0
@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from figures import ROOT, epoch_seconds, evaluate, prepare, train
 
 import recsys_dist
+from benchmarks.figures import ROOT, epoch_seconds, evaluate, prepare, train
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5")
 CHOSEN = re.compile(r"^.*\b(?:keeping|nothing more to try:) (.+)$", re.MULTILINE)

@@ -1,9 +1,9 @@
 """What a training step of AutoRec costs beside the dense one that people write, and what more columns make of it.
 
-    python benchmarks/autorec.py step
-    python benchmarks/autorec.py columns
-    python benchmarks/autorec.py lazy
-    python benchmarks/autorec.py compute
+    python -m benchmarks.autorec step
+    python -m benchmarks.autorec columns
+    python -m benchmarks.autorec lazy
+    python -m benchmarks.autorec compute
 
 `step`: forward, backward and optimizer on one batch of 1024 rows with 500 hidden units at 270,000 users x 45,000
 items: on dense rows (toarray, two Linear layers, masked squared error, Adam), and ours with Adam and with row-wise

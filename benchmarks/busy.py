@@ -24,7 +24,7 @@ def seconds(dataset: str, ranks: int, epochs: int) -> float:
     """Train mf by its shipped configuration."""
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"dataset={dataset}", f"run_dir={folder}/run", f"training.epochs={epochs}"]
-        program = [BIN / "recsys-dist", "train"]
+        program: list[str | Path] = [BIN / "recsys-dist", "train"]
         if ranks > 1:
             program = [BIN / "torchrun", "--standalone", f"--nproc_per_node={ranks}", ROOT / "launch/train.py"]
         return run(*program, "--config", "configs/mf.yaml", *settings, threads=1 if ranks > 1 else None).seconds

@@ -61,8 +61,9 @@ def set_up(name: str, work: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     # pip keeps what it has built by version alone: that version with other flags must not come from there.
     fresh = ["--no-cache-dir"] if wanted.flags else []
-    pip = [python, "-m", "pip", "install", "--quiet", *fresh, *wanted.packages]
-    for command in ([sys.executable, "-m", "venv", folder], pip):
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", *fresh, *wanted.packages]
+    venv: list[str | Path] = [sys.executable, "-m", "venv", folder]
+    for command in (venv, pip):
         log = subprocess.run(
             command, env={**os.environ, **wanted.flags}, capture_output=True, text=True, check=False
         )

@@ -27,7 +27,7 @@ def export(dataset_path: Path, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "train.parquet").mkdir(parents=True)
     arrays = {f"{split}_{name}": values for split in ("train", "test") for name, values in columns(dataset, split)}
-    np.savez(folder / "ratings.npz", shape=[dataset.num_users, dataset.num_items], **arrays)
+    np.savez(folder / "ratings.npz", allow_pickle=False, shape=[dataset.num_users, dataset.num_items], **arrays)
     table = pa.table({name.removeprefix("train_"): arrays[name] for name in arrays if name.startswith("train_")})
     # Several files, so that Spark reads on all its threads.
     for part, start in enumerate(range(0, table.num_rows, 1 + table.num_rows // 8)):

@@ -1,9 +1,9 @@
 """Measure the figures that the README quotes, by the commands that a user types. Not a test: it asserts nothing.
 
-    python benchmarks/figures.py ml1m    WORK_DIR    accuracy of both models, seconds an epoch
-    python benchmarks/figures.py large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory
-    python benchmarks/figures.py ranks   WORK_DIR    test RMSE on 1, 2 and 4 ranks
-    python benchmarks/figures.py resume  WORK_DIR    interrupted and resumed against unbroken, by hash
+    python -m benchmarks.figures ml1m    WORK_DIR    accuracy of both models, seconds an epoch
+    python -m benchmarks.figures large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory
+    python -m benchmarks.figures ranks   WORK_DIR    test RMSE on 1, 2 and 4 ranks
+    python -m benchmarks.figures resume  WORK_DIR    interrupted and resumed against unbroken, by hash
 
 The rating files are read from ../shared beside the checkout; `--data` names another folder with ml-1m/ in it, and
 `--generator` another make_ratings.py. Timings are wall-clock: run it on a machine that does nothing else.

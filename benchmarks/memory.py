@@ -1,8 +1,8 @@
 """Train beyond the memory of one rank, under a hard limit on its address space. Not a test: it asserts nothing.
 
-    python benchmarks/memory.py items   WORK_DIR    two million items on 4 ranks
-    python benchmarks/memory.py ratings WORK_DIR    train ratings of four times the memory allowed, 2 ranks
-    python benchmarks/memory.py columns WORK_DIR    AutoRec with two million columns on 4 ranks
+    python -m benchmarks.memory items   WORK_DIR    two million items on 4 ranks
+    python -m benchmarks.memory ratings WORK_DIR    train ratings of four times the memory allowed, 2 ranks
+    python -m benchmarks.memory columns WORK_DIR    AutoRec with two million columns on 4 ranks
 
 The limit is RLIMIT_AS, which the kernel keeps for each process: an allocation past it fails. Python, torch and
 their threads reserve more address space than they use, so the limit is the peak of the same command on next to no
@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from figures import PLAIN, ROOT, epoch_seconds, evaluate, training_command
 
+from benchmarks.figures import PLAIN, ROOT, epoch_seconds, evaluate, training_command
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
 from recsys_dist.checkpoint.compare import content_digests, find_differences
 from recsys_dist.dataset.dataset import Dataset

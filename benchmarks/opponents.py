@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from environments import UnavailableError, last_error
-from exported import Score
-from figures import run
+
+from benchmarks.environments import UnavailableError, last_error
+from benchmarks.exported import Score
+from benchmarks.figures import run
 
 THREADS = 2
 

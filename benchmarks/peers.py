@@ -1,6 +1,6 @@
 """Train other programs and this one on the same ratings, on one machine, in one go. It asserts nothing.
 
-    python benchmarks/peers.py WORK_DIR [--opponents libmf,surprise,cmfrec,spark] [--runs 3] [--data ml-1m]
+    python -m benchmarks.peers WORK_DIR [--opponents libmf,surprise,cmfrec,spark] [--runs 3] [--data ml-1m]
 
 Every program trains on the train ratings of one prepared dataset and is scored on its test split by the global
 RMSE: over all test pairs, predictions clipped to the rating range, the train mean where a program predicts none.
@@ -26,11 +26,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from environments import UnavailableError, set_up, version_of
-from exported import Score, export
-from figures import BIN, ROOT, Finished, epoch_seconds, ml1m, run, synthetic, train
-from opponents import THREADS, Opponent, Training, measure, opponents
-
+from benchmarks.environments import UnavailableError, set_up, version_of
+from benchmarks.exported import Score, export
+from benchmarks.figures import BIN, ROOT, Finished, epoch_seconds, ml1m, run, synthetic, train
+from benchmarks.opponents import THREADS, Opponent, Training, measure, opponents
 from recsys_dist.dataset.dataset import Dataset
 
 SETTINGS = {"27m": ["model.factors=16"], "ml-1m": []}
@@ -113,7 +112,8 @@ def rounds(
     """Train everything so many times, in turns."""
     exported = export(dataset_path, work / f"export-{arguments.data}")
     score, run_dir = Score(Dataset.open(str(dataset_path))), work / f"ours-{arguments.data}"
-    ours, theirs = Ours(), {one: [] for one in pythons}
+    ours = Ours()
+    theirs: dict[Opponent, list[Training]] = {one: [] for one in pythons}
     for _ in range(arguments.runs):
         finished = train_ours(dataset_path, run_dir, arguments.epochs, SETTINGS[arguments.data])
         ours.add(finished, epoch_seconds(run_dir))

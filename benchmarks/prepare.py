@@ -1,8 +1,8 @@
 """Preparation beside DuckDB, as ratings grow, and under worker kills. It asserts nothing.
 
-    python benchmarks/prepare.py duckdb WORK_DIR [--runs 3]     27 million ratings from CSV and Parquet
-    python benchmarks/prepare.py growth WORK_DIR [--ratings 27,270] [--runs 1]
-    python benchmarks/prepare.py kills  WORK_DIR [--kills 20] [--preparations 5]   at random moments
+    python -m benchmarks.prepare duckdb WORK_DIR [--runs 3]     27 million ratings from CSV and Parquet
+    python -m benchmarks.prepare growth WORK_DIR [--ratings 27,270] [--runs 1]
+    python -m benchmarks.prepare kills  WORK_DIR [--kills 20] [--preparations 5]   at random moments
 
 `duckdb` sets `recsys-dist prepare` with 2 local workers beside DuckDB with 2 threads, in turns, on the same file:
 DuckDB reads it, numbers users and items, sorts by both and writes Parquet partitioned into as many shards. It is
@@ -37,9 +37,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
-from environments import UnavailableError, set_up, version_of
-from figures import BIN, ROOT
 
+from benchmarks.environments import UnavailableError, set_up, version_of
+from benchmarks.figures import BIN, ROOT
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.sharding import share_shards
 

@@ -1,6 +1,6 @@
 """Cost of matrix factorization as ratings grow, and what a second rank brings. It asserts nothing.
 
-    python benchmarks/scaling.py WORK_DIR [--ratings 1,3,10,30,100] [--ranks 2] [--runs 3] [--efficiency]
+    python -m benchmarks.scaling WORK_DIR [--ratings 1,3,10,30,100] [--ranks 2] [--runs 3] [--efficiency]
 
 Ratings are synthetic, in millions, about 100 by each user. Only users grow: the items are the same at every size,
 so that their popularity and what a user rates keep their distributions. Were the items to grow in proportion, the
@@ -37,8 +37,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from figures import BIN, PLAIN, ROOT, epoch_seconds, prepare, run
-
+from benchmarks.figures import BIN, PLAIN, ROOT, epoch_seconds, prepare, run
 from recsys_dist.dataset.dataset import Dataset
 
 RATINGS_PER_USER = 100
@@ -80,7 +79,7 @@ class Timed:
     def train(self, dataset: Path, run_dir: Path) -> None:
         """Train once more."""
         shutil.rmtree(run_dir, ignore_errors=True)
-        launcher = [BIN / "torchrun", "--standalone", f"--nproc_per_node={self.ranks}", "launch/train.py"]
+        launcher = [str(BIN / "torchrun"), "--standalone", f"--nproc_per_node={self.ranks}", "launch/train.py"]
         # No end before the last epoch, and nothing saved between the epochs that are timed.
         length = ["model.tolerance=0", f"training.epochs={EPOCHS}", f"checkpoint.every={EPOCHS}"]
         paths = [f"dataset={dataset}", f"run_dir={run_dir}"]

@@ -1,6 +1,6 @@
 """Time batched symmetric solves with inverses against LAPACK's on the same batch. It asserts nothing.
 
-    python benchmarks/solve.py [--batch-entries 1048576] [--repeats 20]
+    python -m benchmarks.solve [--batch-entries 1048576] [--repeats 20]
 
 Prints microseconds and GFlop/s of each way for each order n, on one thread. All ways are credited n^3 operations a
 matrix, what Cholesky factorization and inversion take, whatever they really do. The time is that of the processor,

@@ -1,6 +1,6 @@
 """The ten best items of every user, by this program and by implicit from the same factors. It asserts nothing.
 
-    python benchmarks/top_items.py WORK_DIR MODEL ... [--runs 3]
+    python -m benchmarks.top_items WORK_DIR MODEL ... [--runs 3]
 
 MODEL is a folder that `recsys-dist merge` has written, of either kind of model. implicit scores by the product of
 two vectors alone, so a bias becomes one entry more. Both leave out what a user has rated, in float32 on all cores,
@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from environments import set_up, version_of
-from figures import run
 
+from benchmarks.environments import set_up, version_of
+from benchmarks.figures import run
 from recsys_dist.api.model import Model, load_model
 from recsys_dist.inference.all_users import write_all_lists
 from recsys_dist.inference.order import Order

@@ -15,7 +15,8 @@ Shards are canonical: consecutive ranges of rows fixed at preparation, whatever 
 ratings files follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are
 found through the manifest only, never by listing a folder, and are checked against it when they are first read.
 
-A dataset that ratings were added to (append.py) has the users and items that were new behind the others.
+A dataset that ratings were added to (preparation/append.py) has the users and items that were new behind the
+others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train ratings that are held back for a while, to judge by them what a search tries out.
 
 How many is the same for every model. Which ones an AutoRec holds back depends on the seed and on the rating alone,
-so that they are the same on any number of ranks; for matrix factorization see rating_shards.py.
+so that they are the same on any number of ranks; for matrix factorization see families/mf/ranks/rating_shards.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.support.ranks import run_ranks
+from tests.support.states import saved
 
 EPOCHS = 8
 RESUMED = ("items", "sharded", "lbfgs", "sharded tied", "sharded rowwise")
@@ -47,30 +47,14 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
-class SavedState:
-    """A StateReader over the states that all ranks handed over."""
-
-    def __init__(self, states: list[TrainerState]) -> None:
-        self.values = states[0].values
-        self._states = states
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        parts = [state.tables[table] for state in self._states]
-        edges = [(part.start, part.stop) for part in parts]
-        assert edges[0][0] == 0
-        assert edges[-1][1] == parts[0].num_rows
-        assert all(before[1] == after[0] for before, after in itertools.pairwise(edges))
-        return {
-            name: torch.cat([part.tensors[name] for part in parts])[start:stop].clone()
-            for name in parts[0].tensors
-        }
+def settings_of(variant: str, **more: Any) -> AutorecSettings:
+    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
+    chosen |= {"input_dropout": 0.0, "presence": 0.0}
+    return AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant], **more})
 
 
 def trainer_of(collectives: Collectives, path: Path, variant: str = "items", **more: Any) -> AutorecTrainer:
-    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
-    chosen |= {"input_dropout": 0.0, "presence": 0.0}
-    settings = AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant], **more})
-    return AutorecTrainer(Dataset.open(str(path)), settings, EPOCHS, 5, collectives)
+    return AutorecTrainer(Dataset.open(str(path)), settings_of(variant, **more), EPOCHS, 5, collectives)
 
 
 def copied(state: TrainerState) -> TrainerState:
@@ -111,15 +95,18 @@ def first_gradients(collectives: Collectives, path: Path) -> dict[str, torch.Ten
     with torch.no_grad():
         trainer._model.decoder.normal_(generator=torch.Generator().manual_seed(1))
     trainer._train_step(range(1))
-    return {name: parameter.grad.clone() for name, parameter in trainer._model.named_parameters()}
+    gradients = {}
+    for name, parameter in trainer._model.named_parameters():
+        assert parameter.grad is not None, name
+        gradients[name] = parameter.grad.clone()
+    return gradients
 
 
 def stop_in_the_middle(collectives: Collectives, path: Path, variant: str) -> TrainerState:
     trainer = trainer_of(collectives, path, variant)
     for _ in range(3):
         trainer.train_epoch(lambda: False)
-    full_batch = trainer._settings.is_full_batch
-    asked = iter([True] if full_batch else [False, False, True])
+    asked = iter([True] if settings_of(variant).is_full_batch else [False, False, True])
     assert not trainer.train_epoch(lambda: next(asked)).finished
     return copied(trainer.state())
 
@@ -128,7 +115,7 @@ def go_on(
     collectives: Collectives, path: Path, variant: str, states: list[TrainerState]
 ) -> tuple[TrainerState, float, int]:
     trainer = trainer_of(collectives, path, variant)
-    trainer.load_state(SavedState(states))
+    trainer.load_state(saved(*states))
     result = trainer.train_epoch(lambda: False)
     while trainer.epochs_done < EPOCHS:
         trainer.train_epoch(lambda: False)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_dist.checkpoint.state import TrainerState
 from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
@@ -25,18 +25,7 @@ from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.support.ranks import run_ranks
-
-
-class SavedState:
-    """A StateReader over states in memory: what the checkpoint store does, without files."""
-
-    def __init__(self, states: list[TrainerState]) -> None:
-        self.values = states[0].values
-        self._states = states
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        parts = [state.tables[table].tensors for state in self._states]
-        return {name: torch.cat([part[name] for part in parts])[start:stop].clone() for name in parts[0]}
+from tests.support.states import saved
 
 
 def trained(
@@ -55,7 +44,7 @@ def new_trainer(
     return EmTrainer(Dataset.open(str(path)), chosen, 100, seed, collectives, memory_limit)
 
 
-EVERYTHING = {"constrained": "both", "constrained_regularization": 2.0, "noise": "both"}
+EVERYTHING: dict[str, Any] = {"constrained": "both", "constrained_regularization": 2.0, "noise": "both"}
 DIAGONAL = {**EVERYTHING, "posterior": "diagonal"}
 
 
@@ -280,15 +269,15 @@ def test_a_form_that_is_taken_back_leaves_no_trace_in_what_is_summed(tmp_path: P
 def begin_with_a_damaged_shard(collectives: Collectives, path: Path) -> str:
     trainer = new_trainer(collectives, path, seed=0, factors=2)
     if collectives.world.rank == 1:
-        read = trainer._dataset.block
+        read = Dataset.block
 
-        def damaged(side: str, index: int) -> Block:
-            block = read(side, index)
+        def damaged(self: Dataset, side: Side, shard: int) -> Block:
+            block = read(self, side, shard)
             values = block.values.copy()
             values[3] = np.nan
             return replace(block, values=values)
 
-        trainer._dataset.block = damaged
+        Dataset.block = damaged  # type: ignore[method-assign]
     with pytest.raises(TrainingError) as caught:
         trainer.train_epoch(lambda: False)
     return str(caught.value)
@@ -307,7 +296,7 @@ def test_a_rating_that_is_no_number_is_named_on_every_rank(tmp_path: Path) -> No
 def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
     part = trained(collectives, path, 2, **settings)
     fresh = new_trainer(collectives, path, seed=3, **settings)
-    fresh.load_state(SavedState([part.state()]))
+    fresh.load_state(saved(part.state()))
     assert fresh.epochs_done == 2
     fresh.train_epoch(lambda: False)
     return dict(fresh.state().tables["items"].tensors), dict(fresh.state().tables["users"].tensors)
@@ -318,7 +307,7 @@ def resumed(collectives: Collectives, path: Path, settings: dict[str, Any]) -> t
 def test_a_resumed_run_equals_the_unbroken_one(tmp_path: Path, posterior: str, prior: str) -> None:
     small_dataset(tmp_path / "data")
     alone = Collectives(World.single())
-    settings = {"factors": 3, "posterior": posterior, "prior": prior}
+    settings: dict[str, Any] = {"factors": 3, "posterior": posterior, "prior": prior}
     if prior == "everything":
         settings |= {"prior": "adaptive", **EVERYTHING}
     unbroken = trained(alone, tmp_path / "data", 3, **settings).state()
@@ -361,7 +350,7 @@ def test_alternating_ridge_trains_until_it_stands_still(tmp_path: Path) -> None:
     results = []
     while not trainer.has_converged:
         results.append(trainer.train_epoch(lambda: False))
-    bounds = [result.extra["bound"] / trainer._model.num_ratings for result in results]
+    bounds = [result.extra["bound"] / result.train.count for result in results]
     assert all(after > before for before, after in itertools.pairwise(bounds))
     assert bounds[-1] - bounds[-2] < 1e-4 <= bounds[-2] - bounds[-3]
     further = [trainer.train_epoch(lambda: False).train.rmse for _ in range(10)]
@@ -411,7 +400,8 @@ def test_data_that_says_almost_nothing_gives_a_finite_answer(
     state = trained(Collectives(World.single()), tmp_path / "data", 30, posterior=posterior, prior=prior).state()
 
     x, y = (state.tables[side].tensors["mean"] for side in ("users", "items"))
-    predicted = state.values["mu"] + (x[:, :-1] @ y[:, :-1].T) + x[:, -1:] + y[:, -1]
+    mu: Any = state.values["mu"]
+    predicted = mu + (x[:, :-1] @ y[:, :-1].T) + x[:, -1:] + y[:, -1]
     observed = predicted[arrays[0], arrays[1]]
     assert torch.isfinite(predicted).all()
     assert (observed - torch.from_numpy(arrays[2])).square().mean().sqrt() <= arrays[2].std() + 0.1
@@ -437,7 +427,7 @@ def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path, settings:
     try:
         trainer = trained(Collectives(World.single("cpu")), tmp_path / "data", 2, factors=3, **settings)
         state, rmse = trainer.state(), trainer.validate().rmse
-        trainer.load_state(SavedState([state]))
+        trainer.load_state(saved(state))
     finally:
         torch.set_default_device(None)
     assert 0 < rmse < 2

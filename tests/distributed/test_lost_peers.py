@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed import distributed_c10d
 
 from recsys_dist.distributed import group, roll_call
 from recsys_dist.distributed.collectives import Collectives, open_collectives
@@ -72,7 +73,7 @@ def test_a_store_that_does_not_answer_is_told_and_waited_for_no_longer(
     monkeypatch: pytest.MonkeyPatch, forever: Any
 ) -> None:
     monkeypatch.setattr(roll_call, "ANSWER_S", 0.1)
-    monkeypatch.setattr(roll_call.distributed_c10d, "_get_default_store", lambda: DeafStore(forever))
+    monkeypatch.setattr(distributed_c10d, "_get_default_store", lambda: DeafStore(forever))
     monkeypatch.setenv("MASTER_ADDR", "node1")
     monkeypatch.setenv("MASTER_PORT", "29500")
 
@@ -115,7 +116,7 @@ def test_joining_and_leaving_end_where_torch_does_not(
 
 def lose_a_peer_in_backward(ranks: Collectives) -> str:
     model = nn.Linear(3, 1)
-    replica = replicate(model, ranks)
+    replica: Any = replicate(model, ranks)
     loss = replica(torch.ones(2, 3)).sum()
     if ranks.world.rank == 1:
         os._exit(9)
@@ -141,7 +142,7 @@ def test_gradients_without_a_peer_are_told_as_a_failed_collective(
 
 
 def timeout_of_gradients(ranks: Collectives) -> float:
-    replica = replicate(nn.Linear(3, 1), ranks)
+    replica: Any = replicate(nn.Linear(3, 1), ranks)
     backend = replica.process_group._get_backend(torch.device("cpu"))
     return backend.options._timeout.total_seconds()
 

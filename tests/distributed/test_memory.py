@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys_dist.distributed import shared_memory
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.mf.settings import MfSettings
@@ -73,9 +74,9 @@ def freed_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def growth(collectives: Collectives, path: Path, run_dir: Path, limit: str | None, shares_memory: bool) -> int:
-    run.keep_freed_memory = lambda: None
+    vars(run)["keep_freed_memory"] = lambda: None
     if not shares_memory:
-        collectives._shared = None
+        shared_memory.LEAST_BYTES = 1 << 60
     before = told_by_the_kernel("VmRSS")
     run.run_training(config(path, run_dir, limit), collectives, preempted=lambda: False)
     return told_by_the_kernel("VmHWM") - before
@@ -125,7 +126,7 @@ def build_within_a_limit(*args: Any) -> Trainer:
 
 def failure(collectives: Collectives, path: Path, run_dir: Path) -> str:
     if collectives.world.rank == 1:
-        run.build_trainer = build_within_a_limit
+        vars(run)["build_trainer"] = build_within_a_limit
     with pytest.raises(TrainingError) as caught:
         run.run_training(config(path, run_dir, limit=None), collectives, preempted=lambda: False)
     return str(caught.value)

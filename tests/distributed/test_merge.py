@@ -11,9 +11,10 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.merging import merge
 from recsys_dist.storage.folder import Folder
-from tests.support.merged import SavedRun, autorec_run, mf_run
+from tests.support.merged import autorec_run, mf_run
 from tests.support.prepared import small_dataset
 from tests.support.ranks import run_ranks
+from tests.support.states import SavedRun
 
 KINDS = ("mf", "users")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 
 from recsys_dist.distributed import shared_memory
 from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.distributed.shared_memory import SharedMemory
 from tests.support.ranks import run_ranks
 
 FLOATS = 10
@@ -31,14 +33,27 @@ def exchange(collectives: Collectives, ranges: list[tuple[int, int]]) -> Answer:
     return collectives.gather_rows(own, ranges), collectives.sum_scatter_rows(partials(rank, num_rows), ranges)
 
 
+def watched_exchange(collectives: Collectives, ranges: list[tuple[int, int]]) -> tuple[Answer, int]:
+    """The exchange, and how many of its two tables went through memory."""
+    with (
+        mock.patch.object(SharedMemory, "gather", autospec=True, side_effect=SharedMemory.gather) as gather,
+        mock.patch.object(
+            SharedMemory, "sum_at_owners", autospec=True, side_effect=SharedMemory.sum_at_owners
+        ) as add,
+    ):
+        answer = exchange(collectives, ranges)
+    return answer, gather.call_count + add.call_count
+
+
 def exchange_both_ways(collectives: Collectives, ranges: list[tuple[int, int]]) -> tuple[Answer, Answer]:
     """Through sockets, and through memory in pieces of a few rows."""
-    through_sockets = exchange(collectives, ranges)
+    through_sockets, num_shared = watched_exchange(collectives, ranges)
+    assert num_shared == 0
     shared_memory.LEAST_BYTES = 1
     shared_memory.SLOT_BYTES = 1 << 14
     collectives.share_memory()
-    assert collectives._shared is not None
-    first, second = exchange(collectives, ranges), exchange(collectives, ranges)
+    (first, num_shared), second = watched_exchange(collectives, ranges), exchange(collectives, ranges)
+    assert num_shared == 2
     assert all(map(torch.equal, first, second))
     assert first[0].data_ptr() != second[0].data_ptr()
     return through_sockets, second
@@ -73,16 +88,15 @@ def test_a_table_is_overwritten_once_no_rank_has_it_any_more(tmp_path: Path) -> 
 
 def without_memory(collectives: Collectives, reason: str) -> bool:
     shared_memory.LEAST_BYTES = 1
-    collectives._shared = None
     if reason == "no folder":
         shared_memory.FOLDER = Path("/nowhere/at/all")
     elif reason == "no room":
         shared_memory.SLOT_BYTES = 1 << 60
     elif collectives.world.rank == 1:
-        shared_memory._mapped = lambda *_: None  # type: ignore[assignment]
+        shared_memory._mapped = lambda *_: None
     collectives.share_memory()
-    gathered, _ = exchange(collectives, [(0, 10), (10, 40)])
-    return collectives._shared is None and torch.equal(gathered, partials(99, 40).float())
+    (gathered, _), num_shared = watched_exchange(collectives, [(0, 10), (10, 40)])
+    return num_shared == 0 and torch.equal(gathered, partials(99, 40).float())
 
 
 @pytest.mark.parametrize("reason", ["no folder", "no room", "on another machine"])
@@ -102,14 +116,15 @@ def test_without_room_for_a_table_it_goes_through_sockets(tmp_path: Path) -> Non
     assert run_ranks(with_room_for_slots_alone, 2, tmp_path) == [True, True]
 
 
-def names_left(collectives: Collectives, folder: Path) -> tuple[bool, list[Path]]:
+def names_left(collectives: Collectives, folder: Path) -> tuple[int, list[Path]]:
     shared_memory.FOLDER = folder
-    collectives._shared = None
+    shared_memory.LEAST_BYTES = 1
     collectives.share_memory()
+    _, num_shared = watched_exchange(collectives, [(0, 10), (10, 40)])
     collectives.gather_json("after the first rank is through")
-    return collectives._shared is not None, list(folder.iterdir())
+    return num_shared, list(folder.iterdir())
 
 
 def test_its_file_has_no_name_left_once_all_share_it(tmp_path: Path) -> None:
     (tmp_path / "memory").mkdir()
-    assert run_ranks(names_left, 2, tmp_path, tmp_path / "memory") == [(True, [])] * 2
+    assert run_ranks(names_left, 2, tmp_path, tmp_path / "memory") == [(2, [])] * 2

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from recsys_dist.preparation.inspection.sniff import Sniffed, sniff
+from recsys_dist.preparation.inspection.table_sample import ParsedSample
 from recsys_dist.preparation.parsing.input_blocks import continued_blocks, find_blocks, place_items
 from recsys_dist.preparation.parsing.rejects import Reason
+from recsys_dist.preparation.parsing.rows import ParsedBlock
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.tasks.tasks import find_last, parse_block
 
@@ -36,6 +38,18 @@ def read(config: PrepareConfig) -> tuple[list[tuple[str, str, float]], list[tupl
             reasons = [Reason(code).label for code in parsed.rejects.reason]
             rejects += zip(parsed.rejects.line.tolist(), reasons, strict=True)
     return rows, rejects
+
+
+def timestamps(parsed: ParsedBlock) -> list[int]:
+    """Those of the rows of a block whose files have some."""
+    assert parsed.rows.timestamp is not None
+    return parsed.rows.timestamp.tolist()
+
+
+def parsed_sample(found: Sniffed) -> ParsedSample:
+    """What became of the rows of a sample that could be read."""
+    assert found.parsed is not None
+    return found.parsed
 
 
 def sniffed(path: Path | str) -> Sniffed:

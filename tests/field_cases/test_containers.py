@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ TAR, UNPACK, EXPORT = (
 )
 
 
-def tar(mode: str = "w", dialect: int = tarfile.PAX_FORMAT, name: str = "ratings.csv") -> bytes:
+def tar(mode: Any = "w", dialect: int = tarfile.PAX_FORMAT, name: str = "ratings.csv") -> bytes:
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode=mode, format=dialect) as archive:
         for number in range(2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -17,12 +18,12 @@ from recsys_dist.preparation.inspection.proposal import to_yaml
 from recsys_dist.preparation.parsing.input_blocks import find_blocks
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.tasks.tasks import parse_block
-from tests.field_cases.reading import configure, read, sniffed
+from tests.field_cases.reading import configure, read, sniffed, timestamps
 
 BY_FOLDER = {"user": "who", "item": "item", "rating": "rating"}
 
 
-def write(folder: Path, kind: str, name: str, **columns: list) -> None:
+def write(folder: Path, kind: str, name: str, **columns: Any) -> None:
     """A file of two rows, or of the columns given."""
     columns = columns or {"item": ["i", "j"], "rating": [3.0, 4.0]}
     path = folder / f"{name}.{kind}"
@@ -110,7 +111,7 @@ def test_other_fields_by_folder(tmp_path, kind):
     assert rows == [("u", "i1", 4.5), ("v", "i1", 4.5)]
     assert [reason for _, reason in rejects] == ["rating is not a finite number"] * 2
     parsed = [part for block in find_blocks(config) for part in parse_block(block, config)]
-    assert [time for part in parsed for time in part.rows.timestamp.tolist()] == [1_125_964_800] * 2
+    assert [time for part in parsed for time in timestamps(part)] == [1_125_964_800] * 2
 
 
 def test_a_column_in_the_file_comes_before_the_folder(tmp_path, kind):
@@ -177,10 +178,9 @@ def test_lines_that_name_items_under_a_folder_of_the_user(tmp_path):
 
 
 def test_inspect_offers_the_keys_with_the_values_of_all_files(tmp_path, kind):
-    rows = {"item": [f"i{n}" for n in range(40)], "rating": [n % 5 + 0.5 for n in range(40)]}
-    for user in ("u1", "u2", "u3"):
-        for year in (2019, 2020):
-            write(tmp_path, kind, f"user={user}/year={year}/part-0", **rows)
+    rows: dict[str, Any] = {"item": [f"i{n}" for n in range(40)], "rating": [n % 5 + 0.5 for n in range(40)]}
+    for folder in (f"user={user}/year={year}" for user in ("u1", "u2", "u3") for year in (2019, 2020)):
+        write(tmp_path, kind, f"{folder}/part-0", **rows)
     found = sniffed(tmp_path)
     user, year = found.folder_columns
     assert (user.name, user.kind, user.num_distinct, user.examples) == ("user", "text", 3, ("u1", "u2", "u3"))

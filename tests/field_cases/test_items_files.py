@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -168,7 +170,7 @@ def test_the_usual_form_of_an_id():
 def test_ids_are_counted_however_they_come_in_batches(ids, expected):
     for size in (1, 2, len(ids)):
         batches = [pa.array(ids[start : start + size]) for start in range(0, len(ids), size)]
-        assert find_spellings(lambda batches=batches: batches) == expected
+        assert find_spellings(partial(iter, batches)) == expected
 
 
 def test_no_batch_at_all_holds_no_spellings():

@@ -246,6 +246,7 @@ def test_what_is_added_may_need_smaller_parts_or_larger(address, tmp_path, split
 def test_whole_seconds_are_kept_as_they_always_were(address, tmp_path):
     path = write_lines(tmp_path / "a.csv", ["u,a,5,1714644000.0", "v,a,3,1714644001"])
     dataset = prepared(address, tmp_path / "d", "--config", write_config(tmp_path, path, "number"), *ALL_TRAIN)
+    assert dataset.manifest.rules is not None
     assert "timestamp_ticks" not in dataset.manifest.rules
     assert contents(dataset)["u", "a"] == (5.0, SECOND, "train")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import decimal
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +20,7 @@ from recsys_dist.preparation.parsing.parquet_types import decoded, is_text, is_w
 from recsys_dist.preparation.parsing.titles import find_titles, find_titles_files, read_titles
 from recsys_dist.preparation.settings.input import ItemsSettings
 from recsys_dist.preparation.tasks.tasks import parse_block
-from tests.field_cases.reading import CASES, configure, read, sniffed
+from tests.field_cases.reading import CASES, configure, parsed_sample, read, sniffed, timestamps
 
 ENCODING, NUL, RETURN = "not valid in the encoding", "NUL byte", "carriage return inside a line"
 FEED, LENGTH, NUMBER = "line feed inside a field", "line too long", "rating is not a finite number"
@@ -40,7 +42,7 @@ BAD = {
 """Texts that no field may hold, and why."""
 
 
-def texts(values: list[bytes | None], kind: pa.DataType | None = None) -> pa.Array:
+def texts(values: Sequence[bytes | None], kind: pa.DataType | None = None) -> pa.Array:
     """A column of texts that may hold any bytes, of one of the types for text."""
     kind = kind or pa.string()
     storage = pa.array(values, pa.binary())
@@ -50,7 +52,7 @@ def texts(values: list[bytes | None], kind: pa.DataType | None = None) -> pa.Arr
     return plain.cast(kind)
 
 
-def write(path: Path, num_rows: int = 0, **columns: object) -> Path:
+def write(path: Path, num_rows: int = 0, **columns: Any) -> Path:
     """A Parquet file; a column that is not given holds good values."""
     num_rows = num_rows or max((len(column) for column in columns.values()), default=2)
     usual = {"user": [f"u{n}" for n in range(num_rows)], "item": ["i"] * num_rows, "rating": [3.0] * num_rows}
@@ -58,7 +60,7 @@ def write(path: Path, num_rows: int = 0, **columns: object) -> Path:
     return path
 
 
-def read_file(path: Path, **keys: object) -> tuple[list[tuple[str, str, float]], list[tuple[int, str]]]:
+def read_file(path: Path, **keys: Any) -> tuple[list[tuple[str, str, float]], list[tuple[int, str]]]:
     return read(configure(path, **keys))
 
 
@@ -154,7 +156,7 @@ def test_timestamps_of_the_types_of_whole_numbers_and_text(tmp_path, kind):
     config = configure(path, {"user": "user", "item": "item", "rating": "rating", "timestamp": "time"})
     (block,) = find_blocks(config)
     (parsed,) = parse_block(block, config)
-    assert parsed.rows.timestamp.tolist() == [5, 1_500_000_000]
+    assert timestamps(parsed) == [5, 1_500_000_000]
 
 
 DECIMALS = [pa.decimal32(9, 0), pa.decimal64(18, 0), pa.decimal128(38, 0), pa.decimal256(60, 0)]
@@ -251,7 +253,7 @@ def test_ratings_of_every_number(tmp_path, kind):
 def test_inspect_shows_bytes_that_are_no_text_and_counts_their_rows():
     found = sniffed(CASES / "parquet/bad_utf8.parquet")
     assert found.columns[0].examples == ("caf\\xe9", "ok", "\\xff\\xfe")
-    assert (found.parsed.num_good, found.parsed.refused) == (1, {ENCODING: 3})
+    assert (parsed_sample(found).num_good, parsed_sample(found).refused) == (1, {ENCODING: 3})
 
 
 def test_a_column_of_numbers_as_decimals_is_proposed(tmp_path):
@@ -261,7 +263,7 @@ def test_a_column_of_numbers_as_decimals_is_proposed(tmp_path):
     found = sniffed(tmp_path / "a.parquet")
     assert found.tree["columns"] == {"user": "USER_ID", "item": "ITEM_ID", "rating": "RATING"}
     assert [column.kind for column in found.columns] == ["whole numbers", "whole numbers", "decimals"]
-    assert (found.parsed.num_good, found.parsed.refused.total()) == (200, 0)
+    assert (parsed_sample(found).num_good, parsed_sample(found).refused.total()) == (200, 0)
 
 
 def known_titles(path: Path, ids: list[str]) -> list[str | None]:

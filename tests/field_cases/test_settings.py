@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from recsys_dist.training.config import TrainConfig
 
 PREPARE = {"input": {"paths": "a.csv", "columns": {"user": "u", "item": "i", "rating": "r"}}, "output": "out"}
 TRAIN = {"model": {"kind": "mf"}, "dataset": "d", "run_dir": "r"}
-SIZES = {
+SIZES: dict[str, tuple[type[PrepareConfig | TrainConfig], dict[str, Any]]] = {
     "training.memory_limit": (TrainConfig, TRAIN),
     "cluster.memory_limit": (PrepareConfig, PREPARE),
     "input.max_bytes": (PrepareConfig, PREPARE),
@@ -30,7 +31,7 @@ def setting(tmp_path: Path, key: str, value: str) -> object:
     """What the command line makes of KEY=VALUE."""
     kind, tree = SIZES[key]
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(tree))
-    found: object = load_settings(kind, tmp_path / "settings.yaml", [f"{key}={value}"])
+    found: Any = load_settings(kind, tmp_path / "settings.yaml", [f"{key}={value}"])
     for part in key.split("."):
         found = getattr(found, part)
     return found

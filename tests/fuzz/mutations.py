@@ -17,7 +17,7 @@ TOKENS = (
     *(b"-1", b"9" * 40, b"1e999", b"nan", b"inf", b"-0", b"1.0", b"\xed\xa0\x80", b"\xc3", b"\xef\xbb\xbf"),
     *(b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff\xff\xff\xff\xff\xff\xff\x7f", b"PAR1", b"PK\x05\x06"),
 )
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2**31, 2**63, 10**30, -0.5, 1e308, "", "x", "../evil", "/tmp/evil", "a\0b", "\ud800"),
     *([], {}, [[]], {"a": 1}, [0, 0], "0" * 64, "nan"),
 )
@@ -69,7 +69,7 @@ def _change_tree(tree: Any, rng: np.random.Generator) -> None:
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:
     if isinstance(tree, dict):
-        found = [(tree, key) for key in tree]
+        found: list[tuple[Any, Any]] = [(tree, key) for key in tree]
     elif isinstance(tree, list):
         found = [(tree, key) for key in range(len(tree))]
     else:

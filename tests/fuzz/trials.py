@@ -13,18 +13,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from recsys_dist.cli import main
 from recsys_dist.preparation import prepare as preparation
 from recsys_dist.preparation.cluster import local_workers
-from recsys_dist.preparation.cluster.cluster import NOTHING, _guarded, _result
+from tests.support.calling_process import no_cluster
 
 NEEDED = (
     *("recsys_dist.preparation.inspection.sniff", "recsys_dist.training.run", "recsys_dist.merging"),
@@ -43,30 +40,6 @@ class Fault:
     trial: str
     kind: str
     output: str
-
-
-class CallingProcess:
-    """Runs the tasks of a preparation where it is called, in place of a Dask cluster."""
-
-    def run(
-        self,
-        stage: str,
-        task: Callable[..., Any],
-        calls: Sequence[tuple[Any, ...]],
-        subjects: Sequence[str],
-        num_rows: Callable[[Any], int] = lambda _result: 0,
-        before: Any = NOTHING,
-    ) -> list[Any]:
-        del num_rows, before
-        return [
-            _result(SimpleNamespace(result=lambda call=call: _guarded(task, *call)), stage, subject)
-            for call, subject in zip(calls, subjects, strict=True)
-        ]
-
-
-@contextmanager
-def _no_cluster(*_arguments: Any) -> Iterator[CallingProcess]:
-    yield CallingProcess()
 
 
 def try_commands(
@@ -109,7 +82,7 @@ def _run(folder: Path, commands: Sequence[Sequence[str]], log: Path, deadline_s:
     os.dup2(stream, 2)
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    preparation.open_cluster = _no_cluster
+    vars(preparation)["open_cluster"] = no_cluster
     local_workers.start_loading = lambda: None
     status = 0
     for command in commands:

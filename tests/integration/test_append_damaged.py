@@ -118,6 +118,11 @@ def move_a_rating(manifest: dict) -> None:
     manifest["num_ratings"]["valid"] += 1
 
 
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 HARMS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "removed": ("ratings/test/00000.parquet", Path.unlink, "is missing"),
     "truncated": (
@@ -130,7 +135,7 @@ HARMS: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: shutil.copy(path.with_name("00001.safetensors"), path),
         "",
     ),
-    "a folder": ("items.parquet", lambda path: (path.unlink(), path.mkdir()), ""),
+    "a folder": ("items.parquet", make_folder, ""),
     "no manifest": ("manifest.json", Path.unlink, r"holds no manifest\.json"),
     "another mean": ("manifest.json", edited(lambda manifest: manifest["rating"].update(mean=3.0)), "is damaged"),
     "other counts": ("manifest.json", edited(move_a_rating), "is damaged"),

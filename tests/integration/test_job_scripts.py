@@ -288,7 +288,7 @@ def checkout(programs: Programs, tmp_path: Path) -> Path:
 def installed_by_setup(programs: Programs, checkout: Path, extras: str) -> list[str]:
     """Run setup.sh; what it has told pip to install, "." for the project."""
     programs.log.unlink(missing_ok=True)
-    command = ["bash", checkout / "launch" / "setup.sh", extras]
+    command: list[str | Path] = ["bash", checkout / "launch" / "setup.sh", extras]
     code, output = programs.run(command, PYTHON=str(programs.bin / "python"))
     assert code == 0, output
     return [call.split()[-1] for call in programs.calls() if " install " in call]

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -176,7 +177,7 @@ def fetched(store: ObjectStore, part: str) -> Counter[str]:
 
 
 def test_training_that_reads_shards_on_every_pass_fetches_each_once(store, dataset, tmp_path):
-    streaming = {"training": {"epochs": 3, "memory_limit": "100KB"}}
+    streaming: dict[str, Any] = {"training": {"epochs": 3, "memory_limit": "100KB"}}
     train(settings(str(tmp_path), **streaming), World.single())
     store.breaking(0)
     train(settings(BUCKET, **streaming), World.single())

@@ -11,6 +11,7 @@ import threading
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +66,7 @@ def write_rows(path, rows, line_end="\n"):
 
 def settled(rows, keep="last"):
     """The plain reference: of each pair the last row by time, then by place; or the first."""
-    best = {}
+    best: dict[tuple[str, str], Any] = {}
     for user, item, rating, time in rows if keep == "last" else rows[::-1]:
         _, old = best.get((user, item), (None, time))
         if (old <= time) if keep == "last" else (old >= time):
@@ -99,7 +100,7 @@ def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):
         (-count, name.encode()) for count, name in zip(dataset.num_train("items"), ids["items"], strict=True)
     ]
     assert popularity == sorted(popularity)
-    for side, other in (("users", "items"), ("items", "users")):
+    for side, other in zip(SIDES, SIDES[::-1], strict=True):
         by_row = {}
         for shard, rows_of_shard in enumerate(dataset.shards(side)):
             block = dataset.block(side, shard)
@@ -248,7 +249,7 @@ def test_a_split_by_time_cuts_what_is_left_for_all_users_alike(run, tmp_path):
 def test_the_last_ratings_of_each_user_are_left_out(run, tmp_path):
     rows = random_rows(800)
     dataset = run([write_rows(tmp_path / "r.csv", rows)], split={"kind": "leave_n_out", "test": 2, "valid": 1})
-    of_user = {}
+    of_user: dict[str, list[Any]] = {}
     for (user, _), (_, time, split) in contents(dataset).items():
         of_user.setdefault(user, []).append((time, split))
     for ratings in of_user.values():

@@ -66,7 +66,8 @@ def settings(address, tmp_path):
 
 def counted(config):
     """Prepare, and count the tasks of each stage that were run."""
-    first, last = {}, Counter()
+    first: dict[str, int] = {}
+    last: Counter[str] = Counter()
 
     def count(stage, done, _total, _rows):
         first.setdefault(stage, done)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def settings(tmp_path: Path) -> dict[str, str]:
     return {name: str(tmp_path / value) for name, value in names.items()} | {"RECSYS_VENV": sys.prefix}
 
 
-def status(settings: dict[str, str]) -> dict[str, object]:
+def status(settings: dict[str, str]) -> dict[str, Any]:
     return json.loads((Path(settings["RUN_DIR"]) / "status.json").read_text())
 
 
@@ -41,9 +42,9 @@ def epochs_logged(settings: dict[str, str]) -> list[int]:
 
 
 def test_prepare_train_and_evaluate_as_dependent_jobs(
-    slurm_cluster: SlurmCluster, settings: dict[str, str]
+    slurm_cluster: SlurmCluster, settings: dict[str, Any]
 ) -> None:
-    data = {"INPUT": str(MOVIETWEETINGS), "CONFIG": "configs/prepare_movietweetings.yaml"}
+    data: dict[str, Any] = {"INPUT": str(MOVIETWEETINGS), "CONFIG": "configs/prepare_movietweetings.yaml"}
     prepare = slurm_cluster.submit("prepare.sbatch", "shards.users=3", **settings, **data)
     after = (f"--dependency=afterok:{prepare}", *TWO_NODES)
     train = slurm_cluster.submit("train.sbatch", "training.epochs=2", options=after, **settings)
@@ -82,7 +83,7 @@ def start_long_training(cluster: SlurmCluster, settings: dict[str, str]) -> str:
     ids=" ".join,
 )
 def test_an_interrupted_training_saves_queues_again_and_finishes(
-    slurm_cluster: SlurmCluster, settings: dict[str, str], interruption: tuple[str, ...]
+    slurm_cluster: SlurmCluster, settings: dict[str, Any], interruption: tuple[str, ...]
 ) -> None:
     job = start_long_training(slurm_cluster, settings)
 

@@ -51,7 +51,9 @@ def wait_for_training(process: subprocess.Popen[str], folder: Path) -> list[psut
         assert time.monotonic() < deadline
         time.sleep(0.02)
     children = psutil.Process(process.pid).children()
-    return sorted((one for one in children if "spawn_main" in " ".join(one.cmdline())), key=lambda one: one.pid)
+    ranks = [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+    assert len(ranks) == 2
+    return sorted(ranks, key=lambda one: one.pid)
 
 
 def test_one_and_two_ranks_give_the_same_model(tmp_path: Path) -> None:

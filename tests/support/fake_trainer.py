@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -27,7 +28,10 @@ class FakeTrainer:
         self.rows = torch.arange(self._start, self._stop, dtype=torch.float64, device=world.device)
 
     has_converged = False
-    is_searching = False
+
+    @property
+    def is_searching(self) -> bool:
+        return False
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         while self.steps_done < STEPS:
@@ -50,7 +54,8 @@ class FakeTrainer:
         return TrainerState(tables, {"epochs_done": self.epochs_done, "steps_done": self.steps_done})
 
     def load_state(self, reader: StateReader) -> None:
-        self.epochs_done, self.steps_done = reader.values["epochs_done"], reader.values["steps_done"]
+        values: Any = reader.values
+        self.epochs_done, self.steps_done = values["epochs_done"], values["steps_done"]
         self.rows = reader.read_rows("rows", self._start, self._stop)["x"]
 
 

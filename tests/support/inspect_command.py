@@ -11,7 +11,9 @@ def inspect(*arguments: object) -> int:
     """The exit code of the command."""
     with pytest.raises(SystemExit) as ended:
         main(["inspect", *map(str, arguments)])
-    return ended.value.code or 0
+    code = ended.value.code or 0
+    assert isinstance(code, int), code
+    return code
 
 
 def cells(output: str) -> list[list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import torch
 
 from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.dataset.manifest import SIDES
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import AutorecSearch, first_choice
 from recsys_dist.families.autorec.training.state import AutorecState
@@ -20,23 +19,10 @@ from recsys_dist.families.mf.training.state import MfState, PriorState
 from recsys_dist.merging import write_model
 from recsys_dist.model_folder.manifest import ModelManifest
 from recsys_dist.model_folder.writer import new_folder
+from tests.support.states import SavedRun
 
 NOISE_VARIANCE = 0.7
 PRECISION_DOF = {"users": 5.0, "items": 1.5}
-
-
-@dataclass(frozen=True)
-class SavedRun:
-    """A checkpoint in memory, as merge reads it."""
-
-    tables: Mapping[str, Mapping[str, torch.Tensor]]
-    values: Mapping[str, Any]
-    config: dict[str, Any]
-    details: Mapping[str, Any]
-    step: int = 3
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        return {name: tensor[start:stop].clone() for name, tensor in self.tables[table].items()}
 
 
 def random_covariances(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
@@ -55,8 +41,8 @@ def mf_run(
     rng, n = np.random.default_rng(seed), factors + 1
     upper = np.triu_indices(n)
     tables: dict[str, dict[str, torch.Tensor]] = {}
-    priors = {}
-    for side in ("users", "items"):
+    priors: dict[str, dict[str, Any]] = {}
+    for side in SIDES:
         covariance = random_covariances(rng, dataset.num_rows(side), n)
         tables[side] = {
             "mean": torch.from_numpy(rng.normal(0, 0.5, (dataset.num_rows(side), n)).astype(np.float32)),
@@ -64,19 +50,18 @@ def mf_run(
         }
         mean = rng.normal(0, 0.2, n).tolist()
         priors[side] = {"mean": mean, "covariance": random_covariances(rng, 1, n)[0].tolist()}
-    for side, has_precision, has_pattern in (
-        ("users", noise in {"users", "both"}, constrained in {"items", "both"}),
-        ("items", noise == "both", constrained in {"users", "both"}),
-    ):
+    has_precisions = {"users": noise in {"users", "both"}, "items": noise == "both"}
+    has_patterns = {"users": constrained in {"items", "both"}, "items": constrained in {"users", "both"}}
+    for side in SIDES:
         if posterior == "diagonal":
             diagonal = np.flatnonzero(upper[0] == upper[1])
             tables[side]["variance"] = tables[side].pop("covariance")[:, diagonal].contiguous()
         shape = (dataset.num_rows(side), n)
-        if has_precision:
+        if has_precisions[side]:
             tables[side]["precision"] = torch.from_numpy(rng.gamma(4.0, 0.25, shape[0]).astype(np.float32))
-        if has_pattern:
+        if has_patterns[side]:
             tables[side]["pattern"] = torch.from_numpy(rng.normal(0, 0.2, shape).astype(np.float32))
-        priors[side]["precision_dof"] = PRECISION_DOF[side] if has_precision else None
+        priors[side]["precision_dof"] = PRECISION_DOF[side] if has_precisions[side] else None
     values = MfState(
         epoch=3,
         mu=dataset.manifest.rating.mean,

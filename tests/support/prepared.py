@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -100,7 +101,7 @@ def _cut(ratings_per_row: np.ndarray, num_shards: int) -> list[Shard]:
 
 def _write_ids(folder: Folder, side: str, num_train: np.ndarray):
     letter = side[0]
-    columns = {f"{side[:-1]}_id": [f"{letter}{row}" for row in range(len(num_train))]}
+    columns: dict[str, Any] = {f"{side[:-1]}_id": [f"{letter}{row}" for row in range(len(num_train))]}
     if side == "items":
         columns["title"] = [f"Film {row}" if row % 10 else None for row in range(len(num_train))]
     columns["num_train"] = num_train.astype(np.int64)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -79,7 +80,7 @@ class SlurmCluster:
             "PATH": _search_path(),
         }
 
-    def command(self, *arguments: str, check: bool = True, **settings: str) -> str:
+    def command(self, *arguments: str, check: bool = True, **settings: Any) -> str:
         """Run one of Slurm's commands; `settings` join its environment."""
         done = subprocess.run(
             arguments,
@@ -98,7 +99,7 @@ class SlurmCluster:
         states = self.command("sinfo", "--noheader", "--Node", "--format=%T", check=False).split()
         return states == ["idle"] * len(NODES)
 
-    def submit(self, script: str, *arguments: str, options: tuple[str, ...] = (), **settings: str) -> str:
+    def submit(self, script: str, *arguments: str, options: tuple[str, ...] = (), **settings: Any) -> str:
         """Submit launch/slurm/`script`, its output to a file in the cluster's folder; returns the job's id."""
         log = f"--output={self.folder}/%x-%j.log"
         return self.command(
@@ -195,7 +196,7 @@ def _slurmd(folder: Path, name: str) -> subprocess.Popen[bytes]:
     return _start(folder, ["slurmd", "-D", "-N", name, "-f", str(folder / "slurm.conf")])
 
 
-def _start(folder: Path, command: list[str], **identity: object) -> subprocess.Popen[bytes]:
+def _start(folder: Path, command: list[str], **identity: Any) -> subprocess.Popen[bytes]:
     with (folder / f"{command[0]}.log").open("ab") as log:
         return subprocess.Popen(
             command,

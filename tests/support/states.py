@@ -1,6 +1,12 @@
-"""A trainer state with every shape and dtype that matters, cut for any number of ranks."""
+"""States of trainers in memory: as a checkpoint gives them back, and with every shape and dtype that matters."""
 
 from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -9,6 +15,32 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 
 NUM_USERS, NUM_ITEMS = 11, 3
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A checkpoint in memory, as trainers and merge read it."""
+
+    tables: Mapping[str, Mapping[str, torch.Tensor]]
+    values: Mapping[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    step: int = 3
+
+    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
+        return {name: tensor[start:stop].clone() for name, tensor in self.tables[table].items()}
+
+
+def saved(*states: TrainerState, **run: Any) -> SavedRun:
+    """What the ranks hand over, joined and copied as files would; `run` says what is noted beside it."""
+    tables = {name: _joined([state.tables[name] for state in states]) for name in states[0].tables}
+    return SavedRun(tables, json.loads(json.dumps(dict(states[0].values))), **run)
+
+
+def _joined(parts: list[TableRows]) -> dict[str, torch.Tensor]:
+    assert (parts[0].start, parts[-1].stop) == (0, parts[0].num_rows)
+    assert all(before.stop == after.start for before, after in itertools.pairwise(parts))
+    return {name: torch.cat([part.tensors[name].detach() for part in parts]) for name in parts[0].tensors}
 
 
 def single_collectives() -> Collectives:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,12 @@ from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.families.mf.serving import export
 from recsys_dist.merging import merge
 from recsys_dist.model_folder import tables
-from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.model_folder.folder import ModelFolder, PosteriorFoldIn
 from recsys_dist.model_folder.tables import Table, TableWriter
 from recsys_dist.storage.folder import Folder
-from tests.support.merged import PRECISION_DOF, SavedRun, autorec_run, mf_run, train_matrix, write_merged
+from tests.support.merged import PRECISION_DOF, autorec_run, mf_run, train_matrix, write_merged
 from tests.support.prepared import small_dataset
+from tests.support.states import SavedRun
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +73,10 @@ def test_all_that_the_checkpoint_knows_is_in_the_model(tmp_path, dataset, monkey
             assert folder.has_table(table) == (column is not None)
             if column is not None:
                 saved = run.tables[side][column].numpy()
-                last = np.reshape(unknown[column], (1, *saved.shape[1:]))
+                last = np.reshape(np.asarray(unknown[column]), (1, *saved.shape[1:]))
                 assert whole(folder, table)[column].tolist() == np.concatenate([saved, last]).tolist()
         assert torch.equal(whole(folder, f"{side[:-1]}_patterns")["pattern"], run.tables[side]["pattern"])
+    assert isinstance(manifest.fold_in, PosteriorFoldIn)
     assert manifest.fold_in.user_precision_dof == PRECISION_DOF["users"]
     assert manifest.fold_in.item_precision_dof == PRECISION_DOF["items"]
 
@@ -86,7 +89,7 @@ def whole(folder: ModelFolder, table: str) -> dict[str, torch.Tensor]:
 def test_a_model_of_before_precisions_and_patterns_loads_as_it_did(tmp_path, dataset):
     run = mf_run(dataset)
     # Without a column of precisions there are none.
-    run.values["user_precision_dof"] = 3.0
+    run = replace(run, values={**run.values, "user_precision_dof": 3.0})
     write_merged(run, dataset, tmp_path / "model")
     new = load_model(str(tmp_path / "model")).predict("u1", ["i1", "new"], return_std=True)
     told = json.loads((tmp_path / "model" / "model.json").read_text())

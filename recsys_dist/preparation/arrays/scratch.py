@@ -1,7 +1,7 @@
 """Intermediate arrays of a preparation: files of named arrays in a folder that is removed at the end.
 
 Every file has a fixed name and appears whole, so that a task that runs twice leaves what it left the first time.
-Nothing is flushed to disk: what a machine wrote before it went down is not used again (see attempt.py).
+Nothing is flushed to disk: what a machine wrote before it went down is not used again: preparation/attempt.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     scratch/003-00017.done    the result of task 17 of the fourth call of `run`, written when the task is done
 
-The calls of a preparation follow from its input and settings alone (see attempt.py), so that their numbers mean
-the same whenever it is started. One that goes on after a break gets the noted results and runs what is left.
+The calls of a preparation follow from its input and settings alone (see preparation/attempt.py), so that their
+numbers mean the same whenever it is started. One that goes on after a break gets the noted results and runs what
+is left.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import torch
 
 from recsys_dist.checkpoint import store as store_module
 from recsys_dist.checkpoint.checkpoint import Checkpoint, committed_names, find_checkpoint
+from recsys_dist.checkpoint.manifest import committed_bytes
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import CheckpointError, TrainingError
@@ -197,7 +198,7 @@ def edit(run_dir, change):
     change(tree)
     data = json.dumps(tree).encode()
     (folder / "checkpoint.json").write_bytes(data)
-    (folder / "COMMITTED").write_bytes(store_module.committed_bytes(data))
+    (folder / "COMMITTED").write_bytes(committed_bytes(data))
 
 
 def _set(tree, *keys, to):
@@ -235,7 +236,8 @@ def test_an_evil_manifest_is_refused_before_a_file_is_opened(change, tmp_path, m
 
 def _die_at_each_file_operation(_collectives, run_dir):
     """Fork a child for every k and kill it at the k-th file operation of a save that also purges."""
-    os.fsync = lambda _descriptor: None  # a killed process loses nothing that it had written; saves half a minute
+    # A killed process loses nothing that it had written; this saves half a minute.
+    os.fsync = lambda _descriptor: None  # type: ignore[assignment]
     died = 0
     for operation in range(1000):
         reference = Path(run_dir) / str(operation)

@@ -107,6 +107,7 @@ def test_lists_for_all_users_are_those_for_each(capsys, tmp_path, folders, optio
     expected = [
         (one.user_id, rank, item_id, title, pytest.approx(score), pytest.approx(std))
         for one in model.recommend(users, 4, include_seen=bool(options))
+        if one.stds is not None
         for rank, (item_id, title, score, std) in enumerate(
             zip(one.item_ids, one.titles, one.scores.tolist(), one.stds.tolist(), strict=True), start=1
         )
@@ -231,7 +232,7 @@ def fake_train(monkeypatch: pytest.MonkeyPatch, outcome: object) -> Iterator[lis
             raise outcome
         return outcome
 
-    module.train = train
+    vars(module)["train"] = train
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "recsys_dist.training.run", module)
         yield given
@@ -286,7 +287,7 @@ def test_the_first_rank_of_each_node_tells_that_its_peers_are_gone(
 
 def test_one_of_several_ranks_leaves_without_the_end_of_the_interpreter(capsys, tmp_path, monkeypatch):
     (tmp_path / "mf.yaml").write_text("model: {kind: mf}\ndataset: d\nrun_dir: r\n")
-    codes = []
+    codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     for ranks in ("1", "2"):
         monkeypatch.setenv("WORLD_SIZE", ranks)
@@ -326,7 +327,7 @@ def test_prepare_passes_the_settings_on_and_sums_up(capsys, tmp_path, monkeypatc
         rows = {"read": dataset.manifest.rows.read + 5, "rejected": {"bad rating": 5}}
         return dataset.manifest.model_copy(update={"rows": dataset.manifest.rows.model_copy(update=rows)})
 
-    module.prepare = prepare
+    vars(module)["prepare"] = prepare
     monkeypatch.setitem(sys.modules, "recsys_dist.preparation.prepare", module)
     config = tmp_path / "prepare.yaml"
     config.write_text("input: {paths: ratings.csv, columns: {user: u, item: i, rating: r}}\n")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def few_descriptors(more: int) -> Iterator[None]:
         {"indices": np.array([0, 7, 3], np.float32)},
     ],
 )
-def test_a_block_whose_entries_form_no_rows_is_damaged(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
+def test_a_block_whose_entries_form_no_rows_is_damaged(tmp_path: Path, changes: dict[str, Any]) -> None:
     folder = Folder(str(tmp_path))
     record = write_block(folder, "a.safetensors", replace(SOUND, **changes))
     with pytest.raises(DataError, match=r"a\.safetensors is damaged"):

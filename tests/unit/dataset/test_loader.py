@@ -129,6 +129,7 @@ def test_chunks_cover_a_block_within_their_bounds(tmp_path: Path) -> None:
     for start, stop in chunks:
         assert stop - start <= 7
         assert stop - start == 1 or block.indptr[stop] - block.indptr[start] <= 100
+    assert any(stop - start > 1 for start, stop in chunks)
 
 
 def test_the_columns_of_a_range_are_those_of_all_columns_wherever_it_begins(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 from recsys_dist import load_model
 from recsys_dist.errors import CheckpointError, ConfigError, DataError
 from recsys_dist.inference.ids import IdIndex
-from tests.support.merged import SavedRun, autorec_run, mf_run, write_merged
+from tests.support.merged import autorec_run, mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
+from tests.support.states import SavedRun
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,8 @@ def test_a_known_user_or_item_without_train_ratings_is_as_good_as_unknown(tmp_pa
     assert np.isfinite(cold_user).all()
     if kind == "mf":
         pairs = [("u2", "i0"), ("new", "i0"), ("u0", "i4"), ("u0", "new")]
-        _, std = model.predict(*zip(*pairs, strict=True), return_std=True)
+        users, items = zip(*pairs, strict=True)
+        _, std = model.predict(users, items, return_std=True)
         np.testing.assert_array_equal(std[[0, 2]], std[[1, 3]])
     assert len(set(unknown_user.tolist())) > 1, "an unknown user still tells the items apart"
 

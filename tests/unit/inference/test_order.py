@@ -75,6 +75,8 @@ def test_draws_come_from_the_posterior(model):
 
     everyone = model.items.num_rows
     items, user = model.item_belief(np.arange(everyone)), known_users(model, asked, Order("lower")).belief
+    assert items is not None
+    assert user is not None
     user_nn = model.uncertainty.pairs.unpack(user.spread_RT.double())[0].numpy()
     item_nn = model.uncertainty.pairs.unpack(items.spread_RT.double()).numpy()
     p, q = user.vector_RK[0].double().numpy(), items.vector_RK.double().numpy()

@@ -83,8 +83,14 @@ def test_a_dataset_is_opened_once_for_many_blocks_of_users(model, dataset, monke
     users = [f"u{user}" for user in (7, 5, 119, 7, 0)] + ["nobody"]
     at_once = model.recommend(users, n=1000, also_seen=dataset.folder.url)
     monkeypatch.setattr(top, "SCORE_BLOCK_FLOATS", dataset.num_items)
-    opened, open_dataset = [], Dataset.open
-    monkeypatch.setattr(Dataset, "open", lambda url: opened.append(url) or open_dataset(url))
+    opened: list[str] = []
+    open_dataset = Dataset.open
+
+    def counted(url: str) -> Dataset:
+        opened.append(url)
+        return open_dataset(url)
+
+    monkeypatch.setattr(Dataset, "open", counted)
 
     one_by_one = model.recommend(users, n=1000, also_seen=dataset.folder.url)
 

@@ -105,6 +105,7 @@ def test_gradients_left_for_later_are_the_same_in_blocks(num_columns: int) -> No
     (first,), (second,) = of_table, of_decoder
     got = *(torch.cat(list(product.blocks(num_columns))) for product in (first, second)), hidden.grad, bias.grad
     for one, other in zip(got, expected, strict=True):
+        assert one is not None
         assert other is not None
         assert torch.equal(one, other)
 

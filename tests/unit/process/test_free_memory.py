@@ -47,7 +47,9 @@ def test_the_limit_of_a_container_counts_and_files_in_memory_do_not(
     assert free_bytes(CPU, None) == 5000 - 3000 + 450
 
     (tmp_path / "memory.max").write_text("max\n")
-    assert free_memory._free_of_cgroups() == []
+    machine = free_bytes(CPU, None)
+    assert machine is not None
+    assert machine > 1_000_000, "what the machine has is the only bound left"
 
 
 WITHIN_A_LIMIT = """

@@ -100,6 +100,8 @@ with as_command(), watch_for_preemption():
 def test_a_command_is_told_and_ended_in_the_midst_of_a_long_native_call():
     command = [sys.executable, "-c", STUCK_IN_NATIVE_CODE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
         try:
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGINT)

@@ -155,7 +155,7 @@ def test_an_error_of_the_block_is_not_taken_for_one_of_the_file_it_reads(folder:
         copy_to_a_full_disk()
 
 
-class BrokenFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
+class BrokenFiles(fsspec.AbstractFileSystem):
     """A server that answers nothing: its files open, but can be neither read nor listed."""
 
     protocol = "broken"

@@ -3,6 +3,8 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,7 +195,7 @@ def test_a_run_folder_that_is_gone_ends_the_run_and_is_not_made_again(
     dataset, tmp_path, monkeypatch, harm, when, where
 ):
     run_dir = tmp_path / "run" if where == "local" else f"memory://gone-{tmp_path.name}-{when}"
-    harms = {
+    harms: dict[str, Callable[[Any], None]] = {
         "removed": shutil.rmtree,
         "emptied": emptied,
         "replaced": replaced,

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,7 @@ def test_a_grown_dataset_is_trained_on_from_where_the_other_run_stood(datasets, 
     state = warm_start(settings, Dataset.open(settings.dataset))
     for table, known in zip(("users", "items"), KNOWN, strict=True):
         num_rows = 130 if table == "users" else 60
+        assert state is not None
         whole, part = state.read_rows(table, 0, num_rows), state.read_rows(table, known - 2, known + 3)
         old = first.read_rows(table, 0, known)
         for name, rows in whole.items():
@@ -109,6 +111,7 @@ def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others
     fresh = trainer.state()
     begun = {name: tensor.clone() for name, tensor in fresh.tables["columns"].tensors.items()}
     learnt = warm_start(settings, Dataset.open(settings.dataset))
+    assert learnt is not None
     trainer.load_state(learnt)
     state = trainer.state()
     known = KNOWN[0 if orientation == "items" else 1]
@@ -145,7 +148,7 @@ def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
     first = train(autorec(folder, "base", tmp_path / "first", 1))
     found = Choice(regularization=50.0, input_dropout=0.8, presence=4.0)
     search = AutorecSearch(phase="trying", choice=first_choice(AutorecSettings(kind="autorec")), best=found)
-    searched = SimpleNamespace(
+    searched: Any = SimpleNamespace(
         values={**first.values, "search": search.to_json()}, tables=first.tables, read_rows=first.read_rows
     )
     settings = autorec(folder, "grown", tmp_path / "second", 1, start_from="first")

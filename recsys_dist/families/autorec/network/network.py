@@ -11,8 +11,9 @@
     loss = sum of ((f(s) - r) / scale)^2 over the observed entries
            + lambda/2 (|V|^2 + |W|^2) + column_shrinkage |d|^2
 
-Rows are items in an item-AutoRec, users in a user-AutoRec. mean, a and b are the learnt biases of biases.py; d
-starts at b / scale, so that training starts from the baseline and a column or row without ratings keeps it.
+Rows are items in an item-AutoRec, users in a user-AutoRec. mean, a and b are the learnt biases of
+kernels/biases.py; d starts at b / scale, so that training starts from the baseline and a column or row without
+ratings keeps it.
 `scale`, the standard deviation of the noise around the baseline, makes lambda and the learning rate mean the same
 on every rating scale. `presence` enters which columns a row has rated, whatever the ratings: that tells of its
 taste where people choose what they rate, as it does in constrained priors of a matrix factorization.

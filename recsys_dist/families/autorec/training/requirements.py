@@ -4,7 +4,7 @@
                    4 ((H_0 + 1) H_1 + ...) bytes for each copy of the layers between
 
 What ratings, batches and gaps of the heap take beside them is not counted (a third as much with 500,000 columns of
-256 hidden units): where only they do not fit, memory.py tells.
+256 hidden units): where only they do not fit, training/memory.py tells.
 """
 
 from __future__ import annotations

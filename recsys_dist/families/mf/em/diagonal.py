@@ -9,7 +9,7 @@ The mean is exact where the system is solved; a few steps of conjugate gradients
 and raise the bound. They need products over the ratings of D numbers each, where full covariances need D^2 / 2.
 
 Source: Raiko, Ilin & Karhunen 2007 (fully factorial posteriors).
-Shapes: see factors.py; here rows come first. R rows.
+Shapes: see layout.py; here rows come first. R rows.
 """
 
 from __future__ import annotations

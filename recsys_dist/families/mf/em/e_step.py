@@ -13,7 +13,7 @@ In: what the other side gathered for a batch of rows. For a user u, with r~ = r 
     weighted_u = sum of beta_i r~_ui E[z_i]
     square_u = sum of beta_i r~_ui^2
 
-The item side is the same code with the sides exchanged. The batch comes last. Shapes: see factors.py.
+The item side is the same code with the sides exchanged. The batch comes last. Shapes: see layout.py.
 """
 
 from __future__ import annotations

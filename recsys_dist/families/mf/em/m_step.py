@@ -1,6 +1,6 @@
 """The M step of matrix factorization by variational EM: priors, noise and the bound, from sums over rows.
 
-The model and its sources: see e_step.py. S sums; other shapes: see factors.py. All sums are float64.
+The model and its sources: see e_step.py. S sums; other shapes: see layout.py. All sums are float64.
 """
 
 from __future__ import annotations

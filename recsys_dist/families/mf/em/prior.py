@@ -1,4 +1,4 @@
-"""The prior of one side of a matrix factorization. n own entries, see factors.py."""
+"""The prior of one side of a matrix factorization. n own entries, see layout.py."""
 
 from __future__ import annotations
 

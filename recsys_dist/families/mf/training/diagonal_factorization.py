@@ -72,7 +72,7 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
         self._user_shards = self.shards.__iter__
 
     def _solve(self, side: DiagonalSide, batches: list[slice], sums_of: SumsOf) -> SideSums:
-        """E step of one side; `sums_of` sums over the ratings of each row, see entry_sums.py."""
+        """E step of one side; `sums_of` sums over the ratings of each row, see families/mf/ranks/entry_sums.py."""
         noise = self.noise_variance
         side.start_from_prior()
         residual_RD = sums_of(side.vectors(side.all_rows), Of.RESIDUALS)

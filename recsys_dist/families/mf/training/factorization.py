@@ -2,9 +2,9 @@
 
     users     a rank owns whole user shards           items     a rank owns a range of items
 
-The E steps: full_factorization.py and diagonal_factorization.py. How rows and sums travel: exchange.py; the rows
-of one side: side.py; the formulas: families/mf/em/. Every method is entered by all ranks together. Shapes: see
-families/mf/em/layout.py; R own rows, X any width.
+The E steps: full_factorization.py and diagonal_factorization.py. How rows and sums travel:
+families/mf/ranks/exchange.py; the rows of one side: side.py; the formulas: families/mf/em/. Every method is
+entered by all ranks together. Shapes: see families/mf/em/layout.py; R own rows, X any width.
 """
 
 from __future__ import annotations

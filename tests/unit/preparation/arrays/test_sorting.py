@@ -45,7 +45,7 @@ def test_sorted_pairs_tell_both_numbers_and_where_they_came_from() -> None:
 
     pairs = sort_pairs(first, second, 40, 33)
 
-    assert np.array_equal(pairs.order_N, np.lexsort([second, first]))
+    assert np.array_equal(pairs.order_N, np.lexsort((second, first)))
     assert np.array_equal(pairs.first_N, first[pairs.order_N])
     assert np.array_equal(pairs.second_N, second[pairs.order_N])
     is_equal = (np.diff(pairs.first_N) == 0) & (np.diff(pairs.second_N) == 0)

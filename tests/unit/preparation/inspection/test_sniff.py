@@ -18,8 +18,11 @@ from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.preparation.inspection.proposal import to_yaml
 from recsys_dist.preparation.inspection.sample import SAMPLE_BYTES
 from recsys_dist.preparation.inspection.sniff import Sniffed, sniff
+from recsys_dist.preparation.inspection.table_sample import TextTable
+from recsys_dist.preparation.inspection.text_shape import TextShape
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from tests.data.bad_inputs.make_files import CASES, FOLDER
+from tests.field_cases.reading import parsed_sample
 
 
 def ratings(num_rows: int = 400) -> list[tuple[int, int, float, int]]:
@@ -38,6 +41,16 @@ def day(seconds: int) -> str:
 
 def sniffed(path: Path) -> Sniffed:
     return sniff("input", str(path))
+
+
+def text_table(found: Sniffed) -> TextTable:
+    assert isinstance(found.table, TextTable)
+    return found.table
+
+
+def shape_of(found: Sniffed) -> TextShape:
+    assert found.table.shape is not None
+    return found.table.shape
 
 
 def settings(found: Sniffed) -> PrepareConfig:
@@ -61,12 +74,16 @@ def test_every_separator_with_and_without_a_header(tmp_path, separator, header):
     assert (proposed.separator, proposed.header, proposed.layout) == (separator, bool(header), "plain")
     assert dict(proposed.columns) == (NAMED if header else PLACED)
     assert [role.is_guess for role in found.roles.values()] == [not header] * 4
-    assert (found.parsed.num_good, found.parsed.refused.total(), found.table.num_lines) == (
+    assert (parsed_sample(found).num_good, parsed_sample(found).refused.total(), found.table.num_lines) == (
         400,
         0,
         400 + bool(header),
     )
-    assert (found.parsed.lowest, found.parsed.highest, found.table.total_rows(400)) == (0.5, 5, 400)
+    assert (parsed_sample(found).lowest, parsed_sample(found).highest, found.table.total_rows(400)) == (
+        0.5,
+        5,
+        400,
+    )
 
 
 def test_what_is_said_of_a_column(tmp_path):
@@ -88,7 +105,7 @@ def test_names_in_any_order_and_quotes_around_titles(tmp_path):
     proposed = settings(found).input
     assert dict(proposed.columns) == {"user": "User ID", "item": "title", "rating": "stars", "timestamp": "date"}
     assert [field for field, role in found.roles.items() if role.is_guess] == ["item"]
-    assert (proposed.quote, proposed.timestamp_format, found.parsed.num_good) == ('"', "iso", 400)
+    assert (proposed.quote, proposed.timestamp_format, parsed_sample(found).num_good) == ('"', "iso", 400)
 
 
 def test_netflix_of_which_the_middle_is_looked_at_too(tmp_path):
@@ -101,10 +118,10 @@ def test_netflix_of_which_the_middle_is_looked_at_too(tmp_path):
     proposed = settings(found).input
     assert (proposed.layout, proposed.separator, proposed.timestamp_format) == ("netflix", ",", "iso")
     assert dict(proposed.columns) == {"user": 0, "item": None, "rating": 1, "timestamp": 2}
-    assert len(found.table.sample.pieces) == 2
-    assert found.table.sample.num_bytes < 2 * SAMPLE_BYTES
-    assert found.parsed.refused.total() == 0
-    assert found.table.total_rows(found.parsed.num_read) == pytest.approx(399 * 500, rel=0.02)
+    assert len(text_table(found).sample.pieces) == 2
+    assert text_table(found).sample.num_bytes < 2 * SAMPLE_BYTES
+    assert parsed_sample(found).refused.total() == 0
+    assert found.table.total_rows(parsed_sample(found).num_read) == pytest.approx(399 * 500, rel=0.02)
 
 
 @pytest.mark.parametrize("packing", ["gzip", "bzip2", "zip"])
@@ -120,7 +137,7 @@ def test_packed_files_are_unpacked(tmp_path, packing):
     assert (found.table.file.packing, found.table.file.member) == (
         (None, "in/a.csv") if packing == "zip" else (packing, None)
     )
-    assert found.parsed.num_good == 400
+    assert parsed_sample(found).num_good == 400
     assert settings(found).input.paths == (str(path),)
 
 
@@ -148,7 +165,7 @@ def test_parquet(tmp_path):
     found = sniffed(tmp_path / "a.parquet")
     columns = {"user": "user_id", "item": "parent_asin", "rating": "rating", "timestamp": "when"}
     assert dict(settings(found).input.columns) == columns
-    assert (found.parsed.num_good, found.table.total_rows(found.parsed.num_read)) == (400, 400)
+    assert (parsed_sample(found).num_good, found.table.total_rows(parsed_sample(found).num_read)) == (400, 400)
 
 
 @pytest.mark.parametrize(("bom", "encoding"), [(b"\xef\xbb\xbf", "utf-8"), (b"", "latin-1")])
@@ -156,7 +173,7 @@ def test_encodings(tmp_path, bom, encoding):
     rows = "".join(f"Amélie {user},{item},{rating}\n" for user, item, rating, _ in ratings())
     (tmp_path / "a.csv").write_bytes(bom + f"user,item,rating\n{rows}".encode(encoding))
     found = sniffed(tmp_path / "a.csv")
-    assert (found.table.shape.encoding, found.table.shape.has_bom) == (encoding, bool(bom))
+    assert (shape_of(found).encoding, shape_of(found).has_bom) == (encoding, bool(bom))
     assert any("encoding is a guess" in remark for remark in found.remarks) == (encoding == "latin-1")
     assert dict(settings(found).input.columns) == {
         "user": "user",
@@ -164,15 +181,15 @@ def test_encodings(tmp_path, bom, encoding):
         "rating": "rating",
         "timestamp": None,
     }
-    assert found.parsed.num_good == 400
+    assert parsed_sample(found).num_good == 400
 
 
 def test_single_bad_lines_change_no_guess_and_are_counted(tmp_path):
     bad = "1,2,x,1100000000\n1,2,3\n,2,3,1100000000\n"
     (tmp_path / "a.csv").write_text(text(",", HEADER) + bad)
     found = sniffed(tmp_path / "a.csv")
-    assert found.parsed.num_good == 400
-    assert found.parsed.refused == {
+    assert parsed_sample(found).num_good == 400
+    assert parsed_sample(found).refused == {
         "rating is not a finite number": 1,
         "wrong number of fields": 1,
         "empty user id": 1,
@@ -185,8 +202,8 @@ def test_decimal_commas_are_told(tmp_path):
     rows = "".join(f"{u};{i};{str(r).replace('.', ',')};{t}\n" for u, i, r, t in ratings())
     (tmp_path / "a.csv").write_text(rows)
     found = sniffed(tmp_path / "a.csv")
-    assert (found.table.shape.separator, found.roles["rating"].column.position) == (";", 2)
-    assert found.parsed.num_good == 0
+    assert (shape_of(found).separator, found.roles["rating"].column.position) == (";", 2)
+    assert parsed_sample(found).num_good == 0
     assert any("decimal commas" in remark for remark in found.remarks)
 
 
@@ -250,9 +267,9 @@ def test_only_a_part_of_a_large_file_is_read(tmp_path):
     damaged = (tmp_path / "a.csv.gz").read_bytes()[:-100]
     (tmp_path / "a.csv.gz").write_bytes(damaged)
     found = sniffed(tmp_path / "a.csv.gz")
-    assert found.table.extent == f"the first {found.table.sample.num_bytes:,} bytes"
-    assert found.table.sample.num_bytes <= SAMPLE_BYTES
-    assert found.table.total_rows(found.parsed.num_read) is None
+    assert found.table.extent == f"the first {text_table(found).sample.num_bytes:,} bytes"
+    assert text_table(found).sample.num_bytes <= SAMPLE_BYTES
+    assert found.table.total_rows(parsed_sample(found).num_read) is None
 
 
 def test_a_line_too_long_for_a_row_spoils_only_itself(tmp_path):

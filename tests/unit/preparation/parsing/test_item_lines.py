@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -42,7 +43,7 @@ def read(paths: list[Path], block_bytes: int = 1 << 20, separator: str = ",") ->
         for parsed in parse_block(block, config):
             start, rows = first_line[block.file.name], parsed.rows
             columns = (rows.line + start, rows.user.to_pylist(), rows.item.to_pylist(), rows.rating.tolist())
-            here = list(zip(*columns, strict=True))
+            here: list[tuple[Any, ...]] = list(zip(*columns, strict=True))
             here += [
                 (line + start, Reason(code).label)
                 for line, code in zip(parsed.rejects.line, parsed.rejects.reason, strict=True)
@@ -54,7 +55,8 @@ def read(paths: list[Path], block_bytes: int = 1 << 20, separator: str = ",") ->
 
 def reference(text: str) -> list[tuple[object, ...]]:
     """One line after the other."""
-    item, seen = None, []
+    item: str | None = None
+    seen: list[tuple[object, ...]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         fields = line.split(",")
         if not line:

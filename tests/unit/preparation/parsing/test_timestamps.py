@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -88,7 +89,7 @@ BAD_NUMBERS = ["", "2005-09-06", "nan", "inf", "1e400", "1e19", "922337203685477
 BAD_NUMBERS += ["9" * 5000, "1e" + "9" * 30, "+-5", "+", "0x1F", "1_000", "1,5", " 7", ".5", "7 s", "٧"]
 
 
-def read(values: object, text_format: str) -> list[tuple[int, int] | None]:
+def read(values: object, text_format: Literal["number", "iso"]) -> list[tuple[int, int] | None]:
     """(whole, billionths) of each value, None where it is refused."""
     column = values if isinstance(values, pa.Array) else pa.array(values, pa.string())
     moments, is_bad = parse_timestamps(column, text_format)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from recsys_dist.config import load_settings, parse_settings
@@ -5,11 +7,11 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 
 COLUMNS = {"user": "u", "item": "i", "rating": "r"}
-GOOD = {"input": {"paths": "a.csv", "columns": COLUMNS}, "output": "out"}
+GOOD: dict[str, Any] = {"input": {"paths": "a.csv", "columns": COLUMNS}, "output": "out"}
 
 
 def changed(key, value):
-    tree = {**GOOD, "input": dict(GOOD["input"])}
+    tree: dict[str, Any] = {**GOOD, "input": {**GOOD["input"]}}
     *path, last = key.split(".")
     node = tree
     for part in path:

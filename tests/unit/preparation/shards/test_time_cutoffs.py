@@ -31,16 +31,26 @@ SPREADS = {
 }
 
 
-@pytest.mark.parametrize("spread", SPREADS)
-@pytest.mark.parametrize(("test", "valid"), [(0.1, 0.05), (0.3, 0.4), (0.2, 0), (0, 0.1)])
+FRACTIONS = [(0.1, 0.05), (0.3, 0.4), (0.2, 0), (0, 0.1)]
+SHARED_BY_MANY = ("far apart", 0.1, 0.05)
+
+
+def values_of(spread):
+    return times_of(SPREADS[spread](np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(
+    ("spread", "test", "valid"),
+    [
+        (spread, *fractions)
+        for spread in SPREADS
+        for fractions in FRACTIONS
+        if (spread, *fractions) != SHARED_BY_MANY
+    ],
+)
 def test_as_many_as_fit_the_fraction_and_no_timestamp_is_parted(spread, test, valid):
-    times, values, calls = times_of(SPREADS[spread](np.random.default_rng(0)))
-    try:
-        cut = find_cutoffs(TimeSplit(kind="time", test=test, valid=valid), times)
-    except DataError:
-        # Only where the next value is shared by more than the fraction.
-        assert spread == "far apart"
-        return
+    times, values, calls = values_of(spread)
+    cut = find_cutoffs(TimeSplit(kind="time", test=test, valid=valid), times)
     is_test, is_valid = values > cut.test_after, (values > cut.valid_after) & (values <= cut.test_after)
     for mask, fraction, later in ((is_test, test, np.zeros_like(is_test)), (is_valid, valid, is_test)):
         assert mask.sum() <= fraction * len(values)
@@ -48,6 +58,14 @@ def test_as_many_as_fit_the_fraction_and_no_timestamp_is_parted(spread, test, va
         assert mask.sum() + (values == next_value).sum() > fraction * len(values)
         assert mask.any() == (fraction > 0)
     assert len(calls) <= 12
+
+
+def test_a_timestamp_of_more_ratings_than_the_fraction_leaves_the_split_empty_and_is_refused():
+    spread, test, valid = SHARED_BY_MANY
+    with pytest.raises(
+        DataError, match=r"split\.valid gets no rating: 0\.05 of 910 ratings are 45, and more have"
+    ):
+        find_cutoffs(TimeSplit(kind="time", test=test, valid=valid), values_of(spread)[0])
 
 
 def test_named_timestamps_begin_their_splits():

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.manifest import SPLITS
+from recsys_dist.dataset.manifest import SPLITS, Split
 from recsys_dist.report.dataset import dataset_figures
 from recsys_dist.report.dataset.dataset_overview import DatasetOverview
 from recsys_dist.report.dataset.rating_counts import NUM_STEPS, RatingCounts
@@ -24,7 +24,7 @@ def dataset(tmp_path_factory) -> Dataset:
     return write_dataset(tmp_path_factory.mktemp("page") / "d", user, item, rating, split, 120, 60, num_shards=3)
 
 
-def all_ratings(dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def all_ratings(dataset: Dataset, split: Split) -> tuple[np.ndarray, ...]:
     parts = [dataset.ratings(split, shard) for shard in range(len(dataset.shards("users")))]
     columns = ("user_index", "item_index", "rating")
     return tuple(np.concatenate([getattr(part, column) for part in parts]) for column in columns)

@@ -43,9 +43,9 @@ def model(request: pytest.FixtureRequest) -> Autorec:
     model = Autorec(baseline, (HIDDEN,), "sigmoid", output, seed=1)
     with torch.no_grad():
         warm = torch.arange(COLUMNS) != COLD_COLUMN
-        model.encoder += torch.randn(COLUMNS, HIDDEN, generator=generator)
+        model.encoder.add_(torch.randn(COLUMNS, HIDDEN, generator=generator))
         model.decoder[warm] += torch.randn(COLUMNS - 1, HIDDEN, generator=generator)
-        model.hidden_bias += torch.randn(HIDDEN, generator=generator)
+        model.hidden_bias.add_(torch.randn(HIDDEN, generator=generator))
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,17 +21,17 @@ from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.merged import (
     NOISE_VARIANCE,
     PRECISION_DOF,
-    SavedRun,
     autorec_run,
     mf_run,
     train_matrix,
     write_merged,
 )
 from tests.support.prepared import small_dataset
+from tests.support.states import SavedRun, saved
 
 CPU = torch.device("cpu")
 PLAIN = {"kind": "mf", "factors": 3, "constrained": "none", "noise": "shared", "constrained_regularization": 2.0}
-CLOSE = {"rtol": 1e-6, "atol": 1e-6}
+CLOSE: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-6}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def rated_by(ratings: np.ndarray, user: int) -> tuple[list[str], np.ndarray]:
     return [f"i{item}" for item in items], ratings[user, items]
 
 
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "plain": {},
     "point": {"posterior": "point"},
     "differing noise": {"noise": "both"},
@@ -64,9 +65,8 @@ def train(dataset, epochs: int = 4, **form: str) -> SavedRun:
     trainer = EmTrainer(dataset, settings, epochs=epochs, seed=0, collectives=Collectives(World.single()))
     for _ in range(epochs):
         trainer.train_epoch(lambda: False)
-    state = trainer.state()
-    tables = {name: table.tensors for name, table in state.tables.items()}
-    return SavedRun(tables, state.values, {"model": settings.model_dump()}, {"dataset_digest": dataset.digest})
+    config, details = {"model": settings.model_dump()}, {"dataset_digest": dataset.digest}
+    return saved(trainer.state(), config=config, details=details)
 
 
 def e_step_of_training(run: SavedRun, items: np.ndarray, ratings: np.ndarray, precision: float):
@@ -176,6 +176,7 @@ def test_a_diagonal_posterior_has_the_exact_mean_and_the_variance_of_each_given_
     right = scale * ((columns["precision"] * residual) @ z - gram[4])[:4] + prior_precision @ prior_mean
     mean = np.linalg.solve(precision, right)
     np.testing.assert_allclose(np.append(user.vector_K.numpy(), user.bias), mean, rtol=1e-5)
+    assert user.spread_T is not None
     np.testing.assert_allclose(user.spread_T, 1 / precision.diagonal(), rtol=1e-6)
     error = (
         sum(
@@ -274,7 +275,7 @@ def test_without_a_known_item_a_new_user_is_the_unknown_user(tmp_path, dataset, 
     everything = [f"i{item}" for item in range(dataset.num_items)]
 
     for folded in (model.fold_in([], []), model.fold_in(["not an item"], [4])):
-        with_std = kind in {"full", "diagonal"}
+        with_std: Any = kind in {"full", "diagonal"}
         np.testing.assert_allclose(
             folded.predict(everything, with_std), model.predict("new", everything, with_std), atol=1e-6
         )

@@ -14,7 +14,8 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training import bfloat16
 from recsys_dist.training.config import TrainConfig, TrainingSettings
-from recsys_dist.training.run import Outcome, run_training
+from recsys_dist.training.loop import Outcome
+from recsys_dist.training.run import run_training
 from tests.support.prepared import small_dataset
 
 

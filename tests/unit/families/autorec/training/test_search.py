@@ -114,8 +114,9 @@ def test_without_ratings_to_judge_by_or_epochs_the_first_choice_stands(epochs: i
     assert not search.is_searching
     assert search.choice == first_choice(settings_of())
     assert leaves_open(settings_of())
-    told = "a training of 18 epochs or more" if can_judge else "too few ratings to judge by"
-    assert told in (obstacle(settings_of(), epochs, can_judge) or "")
+    too_short = "that needs a training of 18 epochs or more, from its start"
+    told = too_short if can_judge else "there are too few ratings to judge by"
+    assert obstacle(settings_of(), epochs, can_judge) == told
 
 
 @pytest.mark.parametrize("factor", [1, FULL_BATCH_EPOCHS])

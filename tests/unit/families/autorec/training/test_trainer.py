@@ -20,22 +20,9 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training import optimizer as optimizer_module
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
+from tests.support.states import saved
 
 EPOCHS = 6
-
-
-class SavedState:
-    """A StateReader over one state in memory, copied as a file would be."""
-
-    def __init__(self, state: TrainerState) -> None:
-        self.values = state.values
-        self._tables = {
-            name: {key: tensor.clone() for key, tensor in rows.tensors.items()}
-            for name, rows in state.tables.items()
-        }
-
-    def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        return {name: tensor[start:stop] for name, tensor in self._tables[table].items()}
 
 
 def trainer_of(dataset: Dataset, epochs: int = EPOCHS, **settings: Any) -> AutorecTrainer:
@@ -91,7 +78,8 @@ def test_in_bfloat16_it_learns_as_well(tmp_path: Path) -> None:
     assert errors != rounded_errors
     assert exact.validate().rmse < 0.8 * biases
     assert rounded.validate().rmse == pytest.approx(exact.validate().rmse, rel=0.01)
-    assert {parameter.dtype for parameter in rounded._model.parameters()} == {torch.float32}
+    tensors = [tensor for table in rounded.state().tables.values() for tensor in table.tensors.values()]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
 
 
 @pytest.mark.parametrize("orientation", ["items", "users"])
@@ -138,7 +126,7 @@ def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(
     train(stopped, epoch)
     assert not stopped.train_epoch(stop_after(step)).finished
     resumed = trainer_of(dataset, **settings)
-    resumed.load_state(SavedState(stopped.state()))
+    resumed.load_state(saved(stopped.state()))
     assert resumed.epochs_done == epoch
     assert train(resumed) == errors[epoch:]
     assert_same_state(resumed.state(), unbroken.state())
@@ -148,6 +136,12 @@ SEARCHING: dict[str, Any] = {"regularization": None, "input_dropout": None, "pre
 SEARCH_EPOCHS = 26
 
 
+def tried_by(trainer: AutorecTrainer) -> list[dict[str, float]]:
+    """The settings that the search has judged so far, as the state tells them."""
+    search: Any = trainer.state().values["search"]
+    return search["tried"]
+
+
 def test_trials_drop_hidden_units(tmp_path: Path) -> None:
     """Two trials that differ in that alone train differently, and the kept one is saved and goes on."""
     user, item, rating = low_rank_ratings(400, 200, 24_000)
@@ -155,10 +149,10 @@ def test_trials_drop_hidden_units(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data", user, item, rating, split)
     trainer = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
     errors = train(trainer, 9)
-    assert [choice.hidden_dropout for choice in trainer._search.tried] == [0.0, 0.2]
+    assert [choice["hidden_dropout"] for choice in tried_by(trainer)] == [0.0, 0.2]
     assert errors[3:6] != errors[6:9]
     resumed = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
-    resumed.load_state(SavedState(trainer.state()))
+    resumed.load_state(saved(trainer.state()))
     assert train(resumed, SEARCH_EPOCHS) == train(trainer, SEARCH_EPOCHS)
 
 
@@ -173,13 +167,13 @@ def test_a_search_that_is_interrupted_ends_as_an_unbroken_one(
     unbroken = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
     errors = train(unbroken, SEARCH_EPOCHS)
     assert not unbroken.is_searching
-    assert len(unbroken._search.tried) >= 3
+    assert len(tried_by(unbroken)) >= 3
 
     stopped = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
     train(stopped, epoch)
     assert not stopped.train_epoch(stop_after(step)).finished
     resumed = trainer_of(dataset, SEARCH_EPOCHS, **SEARCHING)
-    resumed.load_state(SavedState(stopped.state()))
+    resumed.load_state(saved(stopped.state()))
     assert train(resumed, SEARCH_EPOCHS) == errors[epoch:]
     assert_same_state(resumed.state(), unbroken.state())
 
@@ -199,7 +193,8 @@ def test_what_a_search_holds_back_is_given_back(tmp_path: Path) -> None:
     held_back = num_ratings - counts[0][1]
     assert held_back == pytest.approx(0.05 * num_ratings, rel=0.2)
     assert set(counts) == {(True, num_ratings - held_back), (False, num_ratings)}
-    assert notes[-1].endswith("the last epochs are for all ratings") or "keeping" in notes[-1]
+    chosen, left = "regularization 200, input_dropout 0.2, presence 1", "input_dropout, regularization"
+    assert notes[-1].endswith(f"; keeping {chosen}, the last epochs are for all ratings ({left} not tried)")
 
 
 def test_a_training_too_short_to_try_anything_says_once_what_it_takes(tmp_path: Path) -> None:
@@ -221,7 +216,7 @@ def test_what_another_run_has_found_out_is_not_said_to_be_untried(tmp_path: Path
     state = first.state()
     begun = {**state.values, "epoch": 0, "optimizer": None}
     second = trainer_of(dataset, presence=None)
-    second.load_state(SavedState(TrainerState(state.tables, begun)))
+    second.load_state(saved(TrainerState(state.tables, begun)))
     assert second.train_epoch(lambda: False).note is None
 
 
@@ -248,7 +243,7 @@ def test_every_tensor_is_made_on_the_device_of_the_run(tmp_path: Path, settings:
         trainer = trainer_of(dataset, **settings)
         train(trainer, 1)
         resumed = trainer_of(dataset, **settings)
-        resumed.load_state(SavedState(trainer.state()))
+        resumed.load_state(saved(trainer.state()))
         assert resumed.validate().rmse == trainer.validate().rmse < 2
 
 
@@ -318,7 +313,7 @@ def test_l_bfgs_reaches_where_the_gradient_vanishes_and_says_so(tmp_path: Path) 
 def test_gradients_of_accumulated_batches_are_those_of_one(tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path / "data")
     # A bound that nothing reaches lets gradients be whole, for their norm.
-    clip = {"gradient_clip": 1e30}
+    clip: dict[str, Any] = {"gradient_clip": 1e30}
     one, many = (trainer_of(dataset, batch_size=size, accumulation=n, **clip) for size, n in ((60, 1), (15, 4)))
     for trainer in (one, many):
         trainer.train_epoch(lambda: False)

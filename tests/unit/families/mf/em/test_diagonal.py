@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.mf.em.conjugate_gradients import ConjugateGradients
 from recsys_dist.families.mf.em.diagonal import DiagonalPosterior, row_inner, spread_errors
 from recsys_dist.families.mf.em.layout import Layout
@@ -40,7 +41,7 @@ def test_every_row_is_solved_after_as_many_steps_as_it_has_entries_and_gets_no_w
 
 
 @pytest.mark.parametrize("side", ["users", "items"])
-def test_expected_squared_error_is_that_of_draws_of_both_posteriors(side: str) -> None:
+def test_expected_squared_error_is_that_of_draws_of_both_posteriors(side: Side) -> None:
     rng = np.random.default_rng(1)
     layout = Layout.of(side, 2, CPU)
     own, other_own = layout.own_n.numpy(), Layout.of("items" if side == "users" else "users", 2, CPU).own_n.numpy()

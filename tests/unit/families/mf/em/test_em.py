@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.mf.em import e_step, m_step
 from recsys_dist.families.mf.em.constrained import solve_pattern
 from recsys_dist.families.mf.em.e_step import Posterior, Statistics
@@ -20,7 +21,7 @@ FACTORS, OWN = 3, 4
 class OneSide:
     """Posteriors of one side in float64, and all that belongs to it."""
 
-    def __init__(self, name: str, mask: torch.Tensor, ratings: torch.Tensor, noise_differs: bool) -> None:
+    def __init__(self, name: Side, mask: torch.Tensor, ratings: torch.Tensor, noise_differs: bool) -> None:
         self.layout = Layout.of(name, FACTORS, CPU)
         self.mask, self.ratings = mask.double(), ratings
         self.count = self.mask.sum(1)
@@ -138,7 +139,7 @@ def test_the_posterior_equals_the_formula_row_by_row(noise_differs: bool, weight
     for user in range(12):
         gram, right = np.zeros((5, 5)), np.zeros(5)
         for item in np.flatnonzero(users.mask[user]):
-            gram += float(beta[item]) * second_moment(items, item)
+            gram += float(beta[item]) * second_moment(items, int(item))
             right += float(beta[item] * users.ratings[user, item]) * items.moments()[0][:, item].numpy()
         precision = float(alpha[user]) * gram[np.ix_(own, own)] / noise + prior_precision
         shift = (
@@ -177,7 +178,7 @@ def test_squared_error_is_the_expectation_over_both_posteriors(noise_differs: bo
             rating = float(users.ratings[user, item])
             mean = float(users.moments()[0][:, user] @ items.moments()[0][:, item])
             # E[(a.z)^2] = trace(E[a a^T] E[z z^T])
-            second = float(np.trace(second_moment(users, user) @ second_moment(items, item)))
+            second = float(np.trace(second_moment(users, int(user)) @ second_moment(items, int(item))))
             expected += float(users.weights()[user]) * (rating**2 - 2 * rating * mean + second)
         assert float(errors[item]) == pytest.approx(expected, rel=1e-9)
 

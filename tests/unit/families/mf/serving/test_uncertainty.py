@@ -13,8 +13,9 @@ from recsys_dist.api.model import Model
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.mf.serving import uncertainty
 from recsys_dist.inference.grid import RatingGrid
-from tests.support.merged import NOISE_VARIANCE, PRECISION_DOF, SavedRun, autorec_run, mf_run, write_merged
+from tests.support.merged import NOISE_VARIANCE, PRECISION_DOF, autorec_run, mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
+from tests.support.states import SavedRun
 
 VARIANTS = [("full", "shared"), ("full", "both"), ("diagonal", "users"), ("diagonal", "shared")]
 
@@ -126,8 +127,8 @@ def test_probabilities_are_the_masses_of_the_cells(model):
 
 def test_the_logarithm_of_a_probability_keeps_its_digits_in_either_tail():
     grid = RatingGrid(np.array([1, 2, 3, 4, 5], np.float32))
-    mean, std = np.float32([3.1, -60, 60, 3, 3]), np.float32([0.8, 1, 1, 0.01, 0.01])
-    rating = np.float32([2, 4, 2, 1, 5])
+    mean, std = np.array([3.1, -60, 60, 3, 3], np.float32), np.array([0.8, 1, 1, 0.01, 0.01], np.float32)
+    rating = np.array([2, 4, 2, 1, 5], np.float32)
 
     logs = grid.log_probabilities(mean, std, rating)
 

@@ -19,7 +19,8 @@ def settings(**keys: object) -> MfSettings:
 
 def searched(chosen: MfSettings, limit_of: Callable[[Form], float]) -> tuple[Search, list[str]]:
     """Run the search on a model whose error halves its distance to `limit_of(form)` with each epoch."""
-    search, error, notes = Search.start(chosen, can_judge=True), 2.0, []
+    search, error = Search.start(chosen, can_judge=True), 2.0
+    notes: list[str] = []
     for _ in range(500):
         if not search.is_searching:
             return search, notes
@@ -146,7 +147,9 @@ def test_polishing_ends_once_the_bound_stands_still_and_not_before_its_least_epo
     for epoch in range(20):
         rising = rising.after_polishing_epoch(-2.0 + 1e-3 * epoch, tolerance=1e-4)
     assert rising.phase == "polishing"
-    assert rising.after_polishing_epoch(rising.bound or 0.0, tolerance=0.0).phase == "polishing"
+    last = -2.0 + 1e-3 * 19
+    assert rising.bound == last
+    assert rising.after_polishing_epoch(last, tolerance=0.0).phase == "polishing"
 
 
 def test_the_state_survives_json_in_the_middle_of_a_trial() -> None:

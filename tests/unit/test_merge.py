@@ -38,7 +38,7 @@ def all_pairs(num_users: int, num_items: int) -> tuple[np.ndarray, np.ndarray]:
 
 def predictions(path: Path) -> np.ndarray:
     model = load_model(str(path), verify=True)
-    shape = (model.users.num_rows, model.items.num_rows)
+    shape = (model.manifest.num_users, model.manifest.num_items)
     return model.predict_indices(*all_pairs(*shape)).reshape(shape)
 
 
@@ -65,7 +65,7 @@ def test_all_that_the_checkpoint_knows_is_in_the_model(tmp_path, dataset, monkey
     folder = ModelFolder.open(str(tmp_path / "model"), verify=True)
     spread = {"full": "covariance", "diagonal": "variance", "point": None}[posterior]
     for side in ("users", "items"):
-        prior = np.array(run.values[f"{side[:-1]}_prior_covariance"], np.float32)
+        prior = np.array(run.values[f"{side[:-1]}_prior"]["covariance"], np.float32)
         unknown = {"covariance": prior[np.triu_indices(4)], "variance": prior.diagonal(), "precision": [1.0]}
         for table, column in ((f"{side[:-1]}_covariances", spread), (f"{side[:-1]}_precisions", "precision")):
             assert folder.has_table(table) == (column is not None)
@@ -74,29 +74,13 @@ def test_all_that_the_checkpoint_knows_is_in_the_model(tmp_path, dataset, monkey
                 last = np.reshape(unknown[column], (1, *saved.shape[1:]))
                 assert whole(folder, table)[column].tolist() == np.concatenate([saved, last]).tolist()
         assert torch.equal(whole(folder, f"{side[:-1]}_patterns")["pattern"], run.tables[side]["pattern"])
-    assert manifest.fold_in.user_precision_dof == PRECISION_DOF["users"]
-    assert manifest.fold_in.item_precision_dof == PRECISION_DOF["items"]
+    assert manifest.facts["user_precision_dof"] == PRECISION_DOF["users"]
+    assert manifest.facts["item_precision_dof"] == PRECISION_DOF["items"]
 
 
 def whole(folder: ModelFolder, table: str) -> dict[str, torch.Tensor]:
     chunks = [chunk for _, chunk in folder.table(table).chunks()]
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-
-def test_a_model_of_before_precisions_and_patterns_loads_as_it_did(tmp_path, dataset):
-    run = mf_run(dataset)
-    # Without a column of precisions there are none.
-    run.values["user_precision_dof"] = 3.0
-    write_merged(run, dataset, tmp_path / "model")
-    new = load_model(str(tmp_path / "model")).predict("u1", ["i1", "new"], return_std=True)
-    told = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert told["format_version"] == 1
-    assert told["fold_in"].pop("user_precision_dof") is told["fold_in"].pop("item_precision_dof") is None
-    (tmp_path / "model" / "model.json").write_text(json.dumps(told))
-
-    old = load_model(str(tmp_path / "model"), verify=True).predict("u1", ["i1", "new"], return_std=True)
-
-    np.testing.assert_array_equal(old, new)
 
 
 def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
@@ -228,7 +212,8 @@ def test_model_json_tells_what_the_model_is(tmp_path, dataset):
 
     told = json.loads((tmp_path / "model" / "model.json").read_text())
 
-    assert told["fold_in"]["kind"] == "encode"
+    assert told["format_version"] == 2
+    assert told["facts"]["fold_in"]["kind"] == "encode"
     assert told["config"]["model"]["orientation"] == "users"
     on_disk = {path.relative_to(tmp_path / "model").as_posix() for path in (tmp_path / "model").rglob("*.*")}
     assert {file["name"] for file in told["files"]} | {"model.json"} == on_disk

@@ -90,16 +90,19 @@ def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
     row_bias = np.nansum(left, 1) / ((~np.isnan(left)).sum(1) + run.values["row_shrinkage"])
     by_mean = run.config["model"].get("centring") == "mean"
     centred = ratings - run.values["mean"] if by_mean else left - row_bias[:, None]
-    inputs = np.nan_to_num(centred / run.values["scale"])
+    inputs = np.nan_to_num(centred / run.values["scale"] + run.values["presence"])
+    length = (~np.isnan(ratings)).sum(1, keepdims=True).clip(1)
+    inputs *= (run.values["mean_length"] / length) ** run.values["length_power"]
     hidden = 1 / (1 + np.exp(-(inputs @ columns["encoder"] + run.tables["hidden"]["bias"].double().numpy())))
     score = hidden @ columns["decoder"].T + columns["output_bias"]
     return run.values["mean"] + row_bias[:, None] + run.values["scale"] * score
 
 
-@pytest.mark.parametrize("settings", [{}, {"centring": "mean"}])
+@pytest.mark.parametrize("settings", [{}, {"centring": "mean"}, {"presence": 1.5, "length_power": 0.5}])
 @pytest.mark.parametrize("orientation", ["items", "users"])
 def test_merged_autorec_predicts_what_the_autoencoder_puts_out(tmp_path, dataset, orientation, settings):
     run = autorec_run(dataset, orientation, **settings)
+    run.values.update(length_power=settings.get("length_power", 0.0), mean_length=4.0)
 
     write_merged(run, dataset, tmp_path / "model")
 

@@ -13,7 +13,7 @@ from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.loop import Outcome
-from tests.support.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, unbroken_rows
+from tests.support.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, train_by, unbroken_rows
 from tests.support.prepared import small_dataset
 from tests.support.ranks import run_ranks
 from tests.support.threads import run_threads
@@ -30,11 +30,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def _fake_trainer(monkeypatch):
-    monkeypatch.setattr(run, "build_trainer", build_fake_trainer)
-
-
-def build_fake_trainer(_config, _dataset, collectives):
-    return FakeTrainer(collectives)
+    train_by(monkeypatch, FakeTrainer)
 
 
 def train_on_rank(collectives, dataset, run_dir, asked_rank=None, asked_at=0, **sections):
@@ -97,12 +93,13 @@ class SignalledTrainer(FakeTrainer):
 def train_through_a_signal(collectives, dataset, run_dir):
     """On real ranks: rank 1 gets SIGTERM and all save; the next start goes on until rank 1 dies."""
     config = fake_config(run_dir, dataset, training={"epochs": EPOCHS})
-    with watch_for_preemption() as preempted:
-        run.build_trainer = lambda *_parts: SignalledTrainer(collectives, "SIGTERM")
+    with pytest.MonkeyPatch.context() as patch, watch_for_preemption() as preempted:
+        train_by(patch, lambda ranks: SignalledTrainer(ranks, "SIGTERM"))
         assert run.run_training(config, collectives, preempted) is Outcome.PREEMPTED
-    run.build_trainer = lambda *_parts: SignalledTrainer(collectives, "die")
-    with pytest.raises(TrainingError, match=r"rank 0 of 2: all_reduce failed: no word from rank 1"):
-        run.run_training(config, collectives, lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        train_by(patch, lambda ranks: SignalledTrainer(ranks, "die"))
+        with pytest.raises(TrainingError, match=r"rank 0 of 2: all_reduce failed: no word from rank 1"):
+            run.run_training(config, collectives, lambda: False)
 
 
 @pytest.mark.usefixtures("_fake_trainer")
@@ -144,7 +141,7 @@ def fail_on_last_rank(collectives, dataset, run_dir):
             return super().state()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "build_trainer", lambda _config, _dataset, ranks: Diverging(ranks))
+        train_by(patch, Diverging)
         with pytest.raises(TrainingError) as told:
             train_on_rank(collectives, dataset, run_dir)
     return str(told.value)
@@ -169,7 +166,7 @@ def remove_checkpoints_before_a_save(collectives, dataset, run_dir):
             return super().state()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "build_trainer", lambda _config, _dataset, ranks: Removing(ranks))
+        train_by(patch, Removing)
         with pytest.raises(TrainingError) as told:
             train_on_rank(collectives, dataset, run_dir)
     return str(told.value)

@@ -6,7 +6,6 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +13,12 @@ import pytest
 from recsys_dist.distributed import shared_memory
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
+from recsys_dist.families.mf.family import MatrixFactorization
 from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import Trainer
 from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig, TrainingSettings
-from recsys_dist.training.run import build_trainer
 from tests.support.prepared import write_dataset
 from tests.support.ranks import run_ranks
 
@@ -118,17 +118,21 @@ def test_a_rank_holds_its_own_rows_and_a_block_of_items_that_travel(
     assert many - few < WHOLE_TABLES * 9 // 8, (many, few)
 
 
-def build_within_a_limit(*args: Any) -> Trainer:
+def train_within_a_limit(family: MatrixFactorization, setup: TrainingSetup[MfSettings]) -> Trainer:
     limit = told_by_the_kernel("VmSize") + WHOLE_TABLES // 2
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    return build_trainer(*args)
+    return trainer_of(family, setup)
+
+
+trainer_of = MatrixFactorization.trainer
 
 
 def failure(collectives: Collectives, path: Path, run_dir: Path) -> str:
-    if collectives.world.rank == 1:
-        vars(run)["build_trainer"] = build_within_a_limit
-    with pytest.raises(TrainingError) as caught:
-        run.run_training(config(path, run_dir, limit=None), collectives, preempted=lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        if collectives.world.rank == 1:
+            patch.setattr(MatrixFactorization, "trainer", train_within_a_limit)
+        with pytest.raises(TrainingError) as caught:
+            run.run_training(config(path, run_dir, limit=None), collectives, preempted=lambda: False)
     return str(caught.value)
 
 

@@ -360,8 +360,8 @@ def test_no_table_has_an_empty_column_of_titles(capsys, folders, option, has_tit
 
 
 def test_a_model_without_titles_has_no_column_of_them(capsys, folders, monkeypatch):
-    nothing = property(lambda model: pa.nulls(model.items.num_rows, pa.string()))
-    monkeypatch.setattr("recsys_dist.api.model.Model.titles", nothing)
+    nothing = property(lambda catalog: pa.nulls(catalog.num_items, pa.string()))
+    monkeypatch.setattr("recsys_dist.inference.catalog.Catalog.titles", nothing)
     for arguments in (["recommend", folders["MF"], "--user", "u1"], ["similar", folders["MF"], "--item", "i1"]):
         with pytest.raises(SystemExit):
             main(arguments)

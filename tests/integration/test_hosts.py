@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -19,9 +19,11 @@ from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed
 from recsys_dist.checkpoint.compare import content_digests, find_differences
 from recsys_dist.config import load_settings
 from recsys_dist.distributed.world import World
+from recsys_dist.protocols.family import ModelFamily
+from recsys_dist.protocols.registry import family_named
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
-from recsys_dist.training.parity import AUTOREC_TOLERANCE, ParityRun
+from recsys_dist.training.parity import ParityRun
 from recsys_dist.training.run import train
 from tests.support.hosts import REPOSITORY, Hosts, connected_hosts, why_unavailable
 from tests.support.prepared import small_dataset
@@ -39,7 +41,7 @@ MODELS = {
     "mf": ("model.factors=4", "model.tolerance=0"),
     "autorec_item": ("model.hidden=8", "model.batch_size=60"),
 }
-TOLERANCES = {"mf": 0.0, "autorec_item": AUTOREC_TOLERANCE}
+FAMILIES = {"mf": family_named("mf"), "autorec_item": family_named("autorec")}
 
 
 class Training:
@@ -117,12 +119,13 @@ def final_checkpoint(run_dir: Path) -> Checkpoint:
     return Checkpoint.open(checkpoints.child(str(committed_names(checkpoints)[-1])))
 
 
-def assert_same_model(left: Path, right: Path, tolerance: float) -> None:
+def assert_same_model(left: Path, right: Path, family: ModelFamily[Any]) -> None:
     first, second = final_checkpoint(left), final_checkpoint(right)
     assert first.step == second.step == EPOCHS
     names = sorted(content_digests(first).keys() | content_digests(second).keys())
-    found = ParityRun(2, 0.0, "", tuple(find_differences(first, second, names)))
-    assert found.beyond(tolerance) == []
+    differences = tuple(find_differences(first, second, names))
+    found = ParityRun(2, 0.0, "", differences, family.state_beside_model)
+    assert found.beyond(family.parity_tolerance) == []
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +166,7 @@ def test_two_hosts_train_the_model_of_one(
     alone = settings(model, dataset, tmp_path / "alone")
     train(load_settings(TrainConfig, REPOSITORY / "configs" / f"{model}.yaml", alone), World.single())
 
-    assert_same_model(tmp_path / "alone", unbroken(model), TOLERANCES[model])
+    assert_same_model(tmp_path / "alone", unbroken(model), FAMILIES[model])
 
 
 def kill(hosts: Hosts, host: int) -> None:

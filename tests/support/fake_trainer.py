@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
 from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.families.autorec.family import AutoRec
+from recsys_dist.families.mf.family import MatrixFactorization
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.protocols.trainer import EpochResult
+from recsys_dist.protocols.family import TrainingSetup
+from recsys_dist.protocols.trainer import EpochResult, Trainer
 from recsys_dist.training.config import TrainConfig
 
 NUM_ROWS = 7
@@ -65,6 +69,16 @@ class SearchingTrainer(FakeTrainer):
     @property
     def is_searching(self) -> bool:
         return self.epochs_done <= 2
+
+
+def train_by(patch: pytest.MonkeyPatch, make: Callable[[Collectives], Trainer]) -> None:
+    """Every family trains by what `make` returns, until the patch ends."""
+
+    def trainer(_family: object, setup: TrainingSetup[Any]) -> Trainer:
+        return make(setup.collectives)
+
+    for family in (MatrixFactorization, AutoRec):
+        patch.setattr(family, "trainer", trainer)
 
 
 def fake_config(run_dir: object, dataset: object = "unused", **sections: object) -> TrainConfig:

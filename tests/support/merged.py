@@ -125,6 +125,12 @@ def write_merged(run: SavedRun, dataset: Dataset, path: Path | str) -> ModelMani
         return write_model(run, dataset, folder, lambda _stage, _done, _total: None)
 
 
+def rated_by(ratings: np.ndarray, user: int) -> tuple[list[str], np.ndarray]:
+    """Raw ids and ratings of the items that a user rated, from `train_matrix`."""
+    items = np.flatnonzero(~np.isnan(ratings[user]))
+    return [f"i{item}" for item in items], ratings[user, items]
+
+
 def train_matrix(dataset: Dataset) -> np.ndarray:
     """Train ratings as a dense matrix, NaN where there is none."""
     dense = np.full((dataset.num_users, dataset.num_items), np.nan)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.families.mf.serving import export
 from recsys_dist.merging import merge
 from recsys_dist.model_folder import tables
-from recsys_dist.model_folder.folder import ModelFolder, PosteriorFoldIn
+from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.model_folder.tables import Table, TableWriter
 from recsys_dist.storage.folder import Folder
 from tests.support.merged import PRECISION_DOF, autorec_run, mf_run, train_matrix, write_merged
@@ -40,7 +39,7 @@ def all_pairs(num_users: int, num_items: int) -> tuple[np.ndarray, np.ndarray]:
 
 def predictions(path: Path) -> np.ndarray:
     model = load_model(str(path), verify=True)
-    shape = (model.users.num_rows, model.items.num_rows)
+    shape = (model.manifest.num_users, model.manifest.num_items)
     return model.predict_indices(*all_pairs(*shape)).reshape(shape)
 
 
@@ -67,7 +66,7 @@ def test_all_that_the_checkpoint_knows_is_in_the_model(tmp_path, dataset, monkey
     folder = ModelFolder.open(str(tmp_path / "model"), verify=True)
     spread = {"full": "covariance", "diagonal": "variance", "point": None}[posterior]
     for side in ("users", "items"):
-        prior = np.array(run.values[f"{side[:-1]}_prior_covariance"], np.float32)
+        prior = np.array(run.values[f"{side[:-1]}_prior"]["covariance"], np.float32)
         unknown = {"covariance": prior[np.triu_indices(4)], "variance": prior.diagonal(), "precision": [1.0]}
         for table, column in ((f"{side[:-1]}_covariances", spread), (f"{side[:-1]}_precisions", "precision")):
             assert folder.has_table(table) == (column is not None)
@@ -76,30 +75,13 @@ def test_all_that_the_checkpoint_knows_is_in_the_model(tmp_path, dataset, monkey
                 last = np.reshape(np.asarray(unknown[column]), (1, *saved.shape[1:]))
                 assert whole(folder, table)[column].tolist() == np.concatenate([saved, last]).tolist()
         assert torch.equal(whole(folder, f"{side[:-1]}_patterns")["pattern"], run.tables[side]["pattern"])
-    assert isinstance(manifest.fold_in, PosteriorFoldIn)
-    assert manifest.fold_in.user_precision_dof == PRECISION_DOF["users"]
-    assert manifest.fold_in.item_precision_dof == PRECISION_DOF["items"]
+    assert manifest.facts["user_precision_dof"] == PRECISION_DOF["users"]
+    assert manifest.facts["item_precision_dof"] == PRECISION_DOF["items"]
 
 
 def whole(folder: ModelFolder, table: str) -> dict[str, torch.Tensor]:
     chunks = [chunk for _, chunk in folder.table(table).chunks()]
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-
-def test_a_model_of_before_precisions_and_patterns_loads_as_it_did(tmp_path, dataset):
-    run = mf_run(dataset)
-    # Without a column of precisions there are none.
-    run = replace(run, values={**run.values, "user_precision_dof": 3.0})
-    write_merged(run, dataset, tmp_path / "model")
-    new = load_model(str(tmp_path / "model")).predict("u1", ["i1", "new"], return_std=True)
-    told = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert told["format_version"] == 1
-    assert told["fold_in"].pop("user_precision_dof") is told["fold_in"].pop("item_precision_dof") is None
-    (tmp_path / "model" / "model.json").write_text(json.dumps(told))
-
-    old = load_model(str(tmp_path / "model"), verify=True).predict("u1", ["i1", "new"], return_std=True)
-
-    np.testing.assert_array_equal(old, new)
 
 
 def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
@@ -109,16 +91,19 @@ def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
     row_bias = np.nansum(left, 1) / ((~np.isnan(left)).sum(1) + run.values["row_shrinkage"])
     by_mean = run.config["model"].get("centring") == "mean"
     centred = ratings - run.values["mean"] if by_mean else left - row_bias[:, None]
-    inputs = np.nan_to_num(centred / run.values["scale"])
+    inputs = np.nan_to_num(centred / run.values["scale"] + run.values["presence"])
+    length = (~np.isnan(ratings)).sum(1, keepdims=True).clip(1)
+    inputs *= (run.values["mean_length"] / length) ** run.values["length_power"]
     hidden = 1 / (1 + np.exp(-(inputs @ columns["encoder"] + run.tables["hidden"]["bias"].double().numpy())))
     score = hidden @ columns["decoder"].T + columns["output_bias"]
     return run.values["mean"] + row_bias[:, None] + run.values["scale"] * score
 
 
-@pytest.mark.parametrize("settings", [{}, {"centring": "mean"}])
+@pytest.mark.parametrize("settings", [{}, {"centring": "mean"}, {"presence": 1.5, "length_power": 0.5}])
 @pytest.mark.parametrize("orientation", ["items", "users"])
 def test_merged_autorec_predicts_what_the_autoencoder_puts_out(tmp_path, dataset, orientation, settings):
     run = autorec_run(dataset, orientation, **settings)
+    run.values.update(length_power=settings.get("length_power", 0.0), mean_length=4.0)
 
     write_merged(run, dataset, tmp_path / "model")
 
@@ -231,7 +216,8 @@ def test_model_json_tells_what_the_model_is(tmp_path, dataset):
 
     told = json.loads((tmp_path / "model" / "model.json").read_text())
 
-    assert told["fold_in"]["kind"] == "encode"
+    assert told["format_version"] == 2
+    assert told["facts"]["fold_in"]["kind"] == "encode"
     assert told["config"]["model"]["orientation"] == "users"
     on_disk = {path.relative_to(tmp_path / "model").as_posix() for path in (tmp_path / "model").rglob("*.*")}
     assert {file["name"] for file in told["files"]} | {"model.json"} == on_disk

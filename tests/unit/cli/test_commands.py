@@ -120,7 +120,7 @@ def test_lists_for_all_users_are_those_for_each(capsys, tmp_path, folders, optio
 def test_titles_are_shown_as_they_are(capsys, folders, monkeypatch):
     titles = load_model(folders[0]).titles.to_pylist()
     odd = [f"[red]:smile:[/] {row}\x1b[2J" for row in range(len(titles))]
-    monkeypatch.setattr("recsys_dist.api.model.Model.titles", property(lambda _self: _texts(odd)))
+    monkeypatch.setattr("recsys_dist.inference.catalog.Catalog.titles", property(lambda _self: _texts(odd)))
 
     code, out, _ = run(capsys, "recommend", folders[0], "--user", "u1", "--top", "1")
 

@@ -12,7 +12,8 @@ from sklearn.metrics import ndcg_score
 from recsys_dist import load_model
 from recsys_dist.errors import CheckpointError, ConfigError, DataError
 from recsys_dist.evaluation.baselines import BiasModel
-from recsys_dist.evaluation.evaluate import evaluate, write_report
+from recsys_dist.evaluation.evaluate import evaluate
+from recsys_dist.evaluation.report import Allowed, Errors, EvaluationReport
 from tests.support.merged import autorec_run, mf_run, train_matrix, write_merged
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 
@@ -53,13 +54,13 @@ def test_errors_are_over_all_ratings_and_cold_ones_apart(path, dataset, split):
 
     user, item, rating = held_out(dataset, split)
     error = load_model(path).predict_indices(user, item) - rating
-    assert report["count"] == len(rating) == dataset.manifest.num_ratings[split]
-    assert report["rmse"] == pytest.approx(rmse(error), rel=1e-9)
-    assert report["mae"] == pytest.approx(np.abs(error.astype(np.float64)).mean(), rel=1e-9)
+    assert report.count == len(rating) == dataset.manifest.num_ratings[split]
+    assert report.rmse == pytest.approx(rmse(error), rel=1e-9)
+    assert report.mae == pytest.approx(np.abs(error.astype(np.float64)).mean(), rel=1e-9)
     for name, cold in (("cold_users", user < 5), ("cold_items", item >= 50)):
-        assert report[name]["count"] == cold.sum()
-        assert report[name]["rmse"] == (pytest.approx(rmse(error[cold]), rel=1e-9) if cold.any() else None)
-    assert (report["cold_users"]["count"] > 0) == (split == "test")
+        assert getattr(report, name).count == cold.sum()
+        assert getattr(report, name).rmse == (pytest.approx(rmse(error[cold]), rel=1e-9) if cold.any() else None)
+    assert (report.cold_users.count > 0) == (split == "test")
 
 
 def test_baselines_are_fitted_on_train_alone(path, dataset):
@@ -70,35 +71,35 @@ def test_baselines_are_fitted_on_train_alone(path, dataset):
     biases = BiasModel.fit(
         lambda: (dataset.block("users", shard) for shard in range(len(dataset.shards("users")))), *train.shape
     )
-    assert report["baselines"]["global_mean"]["rmse"] == pytest.approx(rmse(np.nanmean(train) - rating), rel=1e-9)
+    assert report.baselines["global_mean"].rmse == pytest.approx(rmse(np.nanmean(train) - rating), rel=1e-9)
     expected = rmse(biases.predict(user, item).clip(1, 5) - rating)
-    assert report["baselines"]["user_item_bias"]["rmse"] == pytest.approx(expected, rel=1e-9)
-    assert report["ranking"] is None
+    assert report.baselines["user_item_bias"].rmse == pytest.approx(expected, rel=1e-9)
+    assert report.ranking is None
 
 
 @pytest.mark.parametrize("path", ["items", "users"], indirect=True)
 def test_a_model_that_knows_no_uncertainty_is_not_judged_by_it(path, dataset):
     assert not load_model(path).knows_uncertainty
-    assert evaluate(path, dataset.folder.url, ranking_users=0)["uncertainty"] is None
+    assert evaluate(path, dataset.folder.url, ranking_users=0).uncertainty is None
 
 
 @pytest.mark.parametrize("path", ["mf"], indirect=True)
 def test_uncertainty_is_judged_by_all_held_out_ratings(path, dataset):
-    told = evaluate(path, dataset.folder.url, ranking_users=0)["uncertainty"]
+    told = evaluate(path, dataset.folder.url, ranking_users=0).uncertainty
 
     model = load_model(path)
     user, item, rating = held_out(dataset)
     ids = [f"u{index}" for index in user], [f"i{index}" for index in item]
-    assert told["count"] == len(rating)
+    assert told.count == len(rating)
     for coverage in ("0.5", "0.8", "0.9", "0.95"):
         low, high = model.predict_interval(*ids, coverage=float(coverage))
-        assert told["coverage"][coverage] == ((low <= rating) & (rating <= high)).mean()
+        assert told.coverage[coverage] == ((low <= rating) & (rating <= high)).mean()
     normal = norm(model.predict_indices(user, item, clip=False).astype(float), model.predict(*ids, True)[1])
-    assert told["nll"] == pytest.approx(-normal.logpdf(rating).mean(), rel=1e-6)
+    assert told.nll == pytest.approx(-normal.logpdf(rating).mean(), rel=1e-6)
     probability, grid = model.predict_probabilities(*ids)
     cell = np.searchsorted(grid, rating)
     expected = -np.log(probability[np.arange(len(cell)), cell].astype(float)).mean()
-    assert told["log_loss"] == pytest.approx(expected, rel=1e-5)
+    assert told.log_loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_a_grid_there_is_no_log_loss(tmp_path):
@@ -107,10 +108,10 @@ def test_without_a_grid_there_is_no_log_loss(tmp_path):
     fine = write_dataset(tmp_path / "dataset", user, item, rating, np.arange(len(user)) % 3)
     write_merged(mf_run(fine), fine, tmp_path / "model")
 
-    told = evaluate(str(tmp_path / "model"), fine.folder.url, ranking_users=0)["uncertainty"]
+    told = evaluate(str(tmp_path / "model"), fine.folder.url, ranking_users=0).uncertainty
 
-    assert told["log_loss"] is None
-    assert told["nll"] > 0
+    assert told.log_loss is None
+    assert told.nll > 0
 
 
 def brute_force_ranking(path: str, dataset, relevant_from: float) -> tuple[float, float, int]:
@@ -133,19 +134,19 @@ def brute_force_ranking(path: str, dataset, relevant_from: float) -> tuple[float
 
 @pytest.mark.parametrize("relevant_from", [None, 4.5])
 def test_ranking_equals_brute_force(path, dataset, relevant_from):
-    ranking = evaluate(path, dataset.folder.url, relevant_from=relevant_from)["ranking"]
+    ranking = evaluate(path, dataset.folder.url, relevant_from=relevant_from).ranking
 
     recall, ndcg, users = brute_force_ranking(path, dataset, relevant_from or dataset.manifest.rating.mean)
-    assert ranking["users"] == ranking["eligible_users"] == users
-    assert ranking["recall"] == pytest.approx(recall, abs=1e-12)
-    assert ranking["ndcg"] == pytest.approx(ndcg, abs=1e-12)
+    assert ranking.users == ranking.eligible_users == users
+    assert ranking.recall == pytest.approx(recall, abs=1e-12)
+    assert ranking.ndcg == pytest.approx(ndcg, abs=1e-12)
 
 
 def test_a_sample_of_users_is_the_same_every_time_and_reported(path, dataset):
-    one, other = (evaluate(path, dataset.folder.url, ranking_users=10)["ranking"] for _ in range(2))
+    one, other = (evaluate(path, dataset.folder.url, ranking_users=10).ranking for _ in range(2))
 
-    assert one["users"] == 10 < one["eligible_users"]
-    assert (one["recall"], one["ndcg"]) == (other["recall"], other["ndcg"])
+    assert one.users == 10 < one.eligible_users
+    assert (one.recall, one.ndcg) == (other.recall, other.ndcg)
 
 
 def test_another_dataset_is_matched_by_raw_ids(tmp_path, path, dataset):
@@ -167,13 +168,13 @@ def test_another_dataset_is_matched_by_raw_ids(tmp_path, path, dataset):
 
     reports = [evaluate(path, url.folder.url, allow_other_split=True) for url in (dataset, same, more)]
 
-    assert [report["dataset"]["is_trained_on"] for report in reports] == [True, False, False]
-    assert [report["allowed"]["other_split"] for report in reports] == [False, True, True]
-    assert reports[1]["rmse"] == pytest.approx(reports[0]["rmse"], rel=1e-12)
-    assert reports[1]["ranking"]["ndcg"] == pytest.approx(reports[0]["ranking"]["ndcg"], rel=1e-12)
-    assert reports[2]["count"] == reports[0]["count"] + 1
-    assert reports[2]["cold_users"]["count"] == reports[0]["cold_users"]["count"] + 1
-    assert reports[2]["ranking"]["users"] == reports[0]["ranking"]["users"]
+    assert [report.dataset.is_trained_on for report in reports] == [True, False, False]
+    assert [report.allowed.other_split for report in reports] == [False, True, True]
+    assert reports[1].rmse == pytest.approx(reports[0].rmse, rel=1e-12)
+    assert reports[1].ranking.ndcg == pytest.approx(reports[0].ranking.ndcg, rel=1e-12)
+    assert reports[2].count == reports[0].count + 1
+    assert reports[2].cold_users.count == reports[0].cold_users.count + 1
+    assert reports[2].ranking.users == reports[0].ranking.users
 
 
 def test_a_liked_item_that_was_rated_in_training_is_not_wanted_in_the_list(tmp_path, path, dataset):
@@ -188,11 +189,11 @@ def test_a_liked_item_that_was_rated_in_training_is_not_wanted_in_the_list(tmp_p
         np.concatenate([np.full(len(user) + len(train_user), 2), [0]]),
     )
 
-    plain, mixed = (evaluate(path, one.folder.url, allow_other_split=True)["ranking"] for one in (dataset, later))
+    plain, mixed = (evaluate(path, one.folder.url, allow_other_split=True).ranking for one in (dataset, later))
 
-    assert mixed["users"] == plain["users"]
-    assert mixed["ndcg"] == pytest.approx(plain["ndcg"], rel=1e-12)
-    assert mixed["recall"] == pytest.approx(plain["recall"], rel=1e-12)
+    assert mixed.users == plain.users
+    assert mixed.ndcg == pytest.approx(plain.ndcg, rel=1e-12)
+    assert mixed.recall == pytest.approx(plain.recall, rel=1e-12)
 
 
 def test_pairs_that_were_trained_on_do_not_count(tmp_path, path, dataset):
@@ -213,17 +214,18 @@ def test_pairs_that_were_trained_on_do_not_count(tmp_path, path, dataset):
     plain, mixed = (evaluate(path, one.folder.url, allow_other_split=True) for one in (dataset, later))
 
     error = load_model(path).predict_indices(train_user, train_item) - known
-    assert plain["trained_on"] == {"rmse": None, "mae": None, "count": 0}
-    assert mixed["trained_on"]["count"] == len(known)
-    assert mixed["trained_on"]["rmse"] == pytest.approx(rmse(error), rel=1e-6)
-    assert (mixed["uncertainty"] is None) == (plain["uncertainty"] is None)
-    parts = ("cold_users", "cold_items", "ranking", *(["uncertainty"] if plain["uncertainty"] else []))
+    assert plain.trained_on == Errors(rmse=None, mae=None, count=0)
+    assert mixed.trained_on.count == len(known)
+    assert mixed.trained_on.rmse == pytest.approx(rmse(error), rel=1e-6)
+    assert (mixed.uncertainty is None) == (plain.uncertainty is None)
+    parts = ("cold_users", "cold_items", "ranking", *(["uncertainty"] if plain.uncertainty else []))
     for part in parts:
-        for name in plain[part].keys() - {"seconds"}:
-            assert mixed[part][name] == pytest.approx(plain[part][name], rel=1e-9)
-    for figures, honest in ((mixed, plain), *((mixed["baselines"][n], plain["baselines"][n]) for n in BASELINES)):
-        assert figures["count"] == honest["count"]
-        assert figures["rmse"] == pytest.approx(honest["rmse"], rel=1e-9)
+        found, expected = (getattr(report, part).model_dump(exclude={"seconds"}) for report in (mixed, plain))
+        for name, figure in expected.items():
+            assert found[name] == pytest.approx(figure, rel=1e-9)
+    for figures, honest in ((mixed, plain), *((mixed.baselines[n], plain.baselines[n]) for n in BASELINES)):
+        assert figures.count == honest.count
+        assert figures.rmse == pytest.approx(honest.rmse, rel=1e-9)
 
 
 def test_a_damaged_model_is_not_evaluated_unless_told_so(tmp_path, dataset):
@@ -255,11 +257,11 @@ def test_what_was_trained_on_is_scored_only_when_asked_for(path, dataset):
     report = evaluate(path, dataset.folder.url, "train", allow_train=True)
 
     user, item, rating = held_out(dataset, "train")
-    assert report["count"] == len(rating) == dataset.manifest.num_ratings["train"]
+    assert report.count == len(rating) == dataset.manifest.num_ratings["train"]
     error = load_model(path).predict_indices(user, item) - rating
-    assert report["rmse"] == pytest.approx(rmse(error), rel=1e-9)
-    assert report["allowed"] == {"train": True, "other_split": False}
-    assert (report["trained_on"]["count"], report["ranking"]) == (0, None)
+    assert report.rmse == pytest.approx(rmse(error), rel=1e-9)
+    assert report.allowed == Allowed(train=True, other_split=False)
+    assert (report.trained_on.count, report.ranking) == (0, None)
 
 
 def test_another_split_is_refused_and_the_same_in_another_form_is_not(tmp_path, path, dataset):
@@ -270,13 +272,13 @@ def test_another_split_is_refused_and_the_same_in_another_form_is_not(tmp_path, 
     swapped = write_dataset(tmp_path / "swapped", user, item, rating, 2 - split, 80, 60)
 
     report, plain = evaluate(path, recut.folder.url), evaluate(path, dataset.folder.url)
-    assert (report["dataset"]["is_trained_on"], report["dataset"]["is_same_split"]) == (False, True)
-    assert report["allowed"] == {"train": False, "other_split": False}
-    assert (report["count"], report["trained_on"]["count"]) == (plain["count"], 0)
-    assert report["rmse"] == pytest.approx(plain["rmse"], rel=1e-12)
+    assert (report.dataset.is_trained_on, report.dataset.is_same_split) == (False, True)
+    assert report.allowed == Allowed(train=False, other_split=False)
+    assert (report.count, report.trained_on.count) == (plain.count, 0)
+    assert report.rmse == pytest.approx(plain.rmse, rel=1e-12)
     with pytest.raises(ConfigError, match=r"swapped has other ratings, .*; .* --allow-other-split"):
         evaluate(path, swapped.folder.url)
-    assert evaluate(path, swapped.folder.url, allow_other_split=True, ranking_users=0)["count"] == 0
+    assert evaluate(path, swapped.folder.url, allow_other_split=True, ranking_users=0).count == 0
 
 
 def test_damaged_held_out_ratings_are_refused(tmp_path):
@@ -302,9 +304,10 @@ def test_the_report_is_json_with_null_where_nothing_was_counted(tmp_path):
     write_merged(mf_run(dataset), dataset, tmp_path / "model")
 
     report = evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"), relevant_from=99.0)
-    write_report(report, tmp_path / "report.json")
+    report.write(tmp_path / "report.json")
 
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["cold_users"] == {"rmse": None, "mae": None, "count": 0}
     assert told["ranking"]["recall"] is None
-    assert told == report
+    assert told == report.model_dump(mode="json")
+    assert EvaluationReport.read(tmp_path / "report.json") == report

@@ -57,11 +57,11 @@ def test_the_merged_model_has_the_validation_error_of_training(tmp_path, name):
     write_merged(run, dataset, tmp_path / "model")
     report = evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"), "valid")
 
-    assert report["count"] == measured.count
-    assert report["cold_users"]["count"] == report["cold_items"]["count"] == 0
-    assert report["rmse"] == pytest.approx(measured.rmse, rel=1e-6)
-    assert report["mae"] == pytest.approx(measured.mae, rel=1e-6)
-    assert measured.rmse < report["baselines"]["global_mean"]["rmse"]
+    assert report.count == measured.count
+    assert report.cold_users.count == report.cold_items.count == 0
+    assert report.rmse == pytest.approx(measured.rmse, rel=1e-6)
+    assert report.mae == pytest.approx(measured.mae, rel=1e-6)
+    assert measured.rmse < report.baselines["global_mean"].rmse
     if name.startswith("user-AutoRec"):
         assert_encoding_needs_no_training(load_model(str(tmp_path / "model")), dataset)
 

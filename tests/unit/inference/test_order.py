@@ -8,12 +8,14 @@ import torch
 
 from recsys_dist import load_model
 from recsys_dist.errors import ConfigError
-from recsys_dist.families.mf.serving import uncertainty
-from recsys_dist.inference import order, top
-from recsys_dist.inference.order import Order, scorer
-from recsys_dist.inference.recommend import known_users
+from recsys_dist.families.mf.serving import covariances, uncertainty
+from recsys_dist.inference import top
+from recsys_dist.inference.order import Order, score_by
 from tests.support.merged import NOISE_VARIANCE, mf_run, write_merged
 from tests.support.prepared import small_dataset
+
+WIDTHS = {"full": 2 * 10, "diagonal": 2 * 4}
+"""Numbers of a row that is multiplied: two for each entry of a covariance that is kept, of 4 x 4."""
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +34,33 @@ def lists_of(model, users: list[str], **order: object) -> list[list[str]]:
     return [one.item_ids for one in model.recommend(users, 8, **order)]
 
 
+def posteriors(model, side: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors [R, K], biases [R] and covariances [R, n, n] in the files; the unknown's where nothing was rated."""
+    is_rated = np.append(model.folder.num_train(side) > 0, False)
+    rows = np.where(is_rated[rows], rows, len(is_rated) - 1)
+    means, spread = (
+        {
+            name: tensor.double().numpy()[rows]
+            for name, tensor in next(iter(model.folder.table(table).chunks()))[1].items()
+        }
+        for table in (side, f"{side[:-1]}_covariances")
+    )
+    n = means["vector"].shape[1] + 1
+    covariance_Rnn = np.zeros((len(rows), n, n))
+    if "variance" in spread:
+        covariance_Rnn[:, range(n), range(n)] = spread["variance"]
+    else:
+        upper, lower = np.triu_indices(n)
+        covariance_Rnn[:, upper, lower] = covariance_Rnn[:, lower, upper] = spread["covariance"]
+    return means["vector"], means["bias"], covariance_Rnn
+
+
 @pytest.mark.parametrize("confidence", [0.9, 0.2])
 def test_lower_is_the_mean_less_the_deviation_of_the_taste(model, monkeypatch, confidence):
-    # Blocks of 3 users and of 2 items
+    # Blocks of 2 users and of 2 items
     monkeypatch.setattr(top, "SCORE_BLOCK_FLOATS", 3 * 25)
-    monkeypatch.setattr(uncertainty, "ROW_FLOATS", 2 * model.uncertainty.pairs.width)
+    monkeypatch.setattr(covariances, "ROW_FLOATS", 2 * WIDTHS[model.manifest.config["model"]["posterior"]])
+    assert model.predictor.uncertainty.users_at_once == 2
     users = [f"u{user}" for user in range(40)]
 
     lists = lists_of(model, [*users, "new"], rank_by="lower", confidence=confidence, include_seen=True)
@@ -54,33 +78,26 @@ def test_draws_are_the_same_for_a_seed_whoever_else_is_asked(model, monkeypatch)
     users = ["u7", "u3", "new", "u7", "u12"]
     together = lists_of(model, users, rank_by="thompson", seed=5)
     monkeypatch.setattr(top, "SCORE_BLOCK_FLOATS", 25)
-    monkeypatch.setattr(order, "ROW_FLOATS", 3 * 16)
+    monkeypatch.setattr(uncertainty, "ROW_FLOATS", 3 * 16)
 
     alone = [lists_of(model, [user], rank_by="thompson", seed=5)[0] for user in users]
 
     assert together == alone == lists_of(model, users, rank_by="thompson", seed=5)
     assert together != lists_of(model, users, rank_by="thompson", seed=6)
-    assert not set(together[0]) & set(model.item_ids.take(model.train_ratings.of_user(7)[0]))
+    assert not set(together[0]) & set(model.item_ids.take(model.catalog.train_ratings.of_user(7)[0]))
 
 
 def test_draws_come_from_the_posterior(model):
     """The scores of one user over many seeds: their mean and variance, the user's own bias left out."""
     rounds, asked = 600, np.array([7])
+    users = model.predictor.known(asked)
     drawn = torch.cat(
-        [
-            scorer(model, one)(known_users(model, asked, one))
-            for one in (Order("thompson", seed=seed) for seed in range(rounds))
-        ]
+        [score_by(model.predictor, Order("thompson", seed=seed))(users, asked) for seed in range(rounds)]
     )
 
-    everyone = model.items.num_rows
-    items, user = model.item_belief(np.arange(everyone)), known_users(model, asked, Order("lower")).belief
-    assert items is not None
-    assert user is not None
-    user_nn = model.uncertainty.pairs.unpack(user.spread_RT.double())[0].numpy()
-    item_nn = model.uncertainty.pairs.unpack(items.spread_RT.double()).numpy()
-    p, q = user.vector_RK[0].double().numpy(), items.vector_RK.double().numpy()
-    mean = q @ p + model.items.bias_R[:everyone].double().numpy()
+    (p,), _, (user_nn,) = posteriors(model, "users", asked)
+    q, bias, item_nn = posteriors(model, "items", np.arange(len(model.item_ids)))
+    mean = q @ p + bias
     one_p = np.append(p, 1)
     # Var[p . q + c]: that of the item at the mean user, of the user at the mean item, and of both together
     variance = np.einsum("j,ijk,k->i", one_p, item_nn, one_p) + np.einsum("ij,jk,ik->i", q, user_nn[:3, :3], q)
@@ -108,7 +125,7 @@ def test_covariances_that_rounding_made_indefinite_can_be_drawn_from():
     matrix = torch.outer(*(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),) * 2)
     matrix -= 1e-9 * torch.eye(3)
 
-    root = order._roots(torch.stack([matrix, torch.eye(3, dtype=torch.float64), torch.zeros(3, 3).double()]))
+    root = uncertainty._roots(torch.stack([matrix, torch.eye(3, dtype=torch.float64), torch.zeros(3, 3).double()]))
 
     torch.testing.assert_close(root[0] @ root[0].T, matrix, rtol=0, atol=1e-8)
     assert torch.equal(root[1], torch.eye(3, dtype=torch.float64))

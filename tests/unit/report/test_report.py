@@ -15,7 +15,7 @@ import pytest
 from recsys_dist.cli import main
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.evaluation import evaluate
+from recsys_dist.evaluation.evaluate import evaluate
 from recsys_dist.merging import merge
 from recsys_dist.report.report import write_report
 from recsys_dist.training.config import TrainConfig
@@ -43,7 +43,7 @@ def trained(tmp_path_factory) -> Trained:
     model = {"kind": "mf", "factors": 2}
     train(TrainConfig.model_validate({**tree, "model": model, "training": {"epochs": 2}}), World.single())
     merge(str(root / "run"), str(root / "model"))
-    evaluate.write_report(evaluate.evaluate(str(root / "model"), str(root / "dataset")), root / "report.json")
+    evaluate(str(root / "model"), str(root / "dataset")).write(root / "report.json")
     return Trained(root / "run", root / "report.json")
 
 
@@ -95,12 +95,9 @@ def test_the_command_writes_a_page_with_all_numbers(trained, tmp_path, capsys):
     assert [f"{report['ranking'][name]:.4f}" for name in ("recall", "ndcg")] == text[start + 2 : start + 4]
 
 
-@pytest.mark.parametrize("known", ["not measured", None])
-def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path, known):
+def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path):
     report = json.loads(trained.evaluation.read_text())
-    report["uncertainty"] = known
-    if known:
-        del report["uncertainty"]
+    report["uncertainty"] = None
     (tmp_path / "report.json").write_text(json.dumps(report))
 
     page = written(trained.run, tmp_path / "report.html", tmp_path / "report.json")

@@ -10,9 +10,11 @@ import pytest
 from recsys_dist.checkpoint.compare import Difference
 from recsys_dist.config import parse_settings
 from recsys_dist.errors import ConfigError, DataError, TrainingError
+from recsys_dist.protocols.registry import family_named
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.parity import ParityRun, parse_world_sizes, require_parity, verify_parity
 
+MF, AUTOREC = family_named("mf"), family_named("autorec")
 BIAS = Difference("users.bias", "first at row 7, 1 of 11 entries differ", 3e-6)
 FACTORS = Difference("users.factors", "first at row 0, 5 of 44 entries differ", 2e-4)
 SHAPE = Difference("users.mean", "float32 [3] against nothing", math.inf)
@@ -37,7 +39,8 @@ def test_a_single_number_of_ranks_compares_with_nothing() -> None:
 
 
 def runs(*differences: Difference) -> list[ParityRun]:
-    return [ParityRun(1, 1.0, "aa"), ParityRun(2, 1.0, "aa"), ParityRun(4, 1.0, "bb", differences)]
+    beside = AUTOREC.state_beside_model
+    return [ParityRun(1, 1.0, "aa"), ParityRun(2, 1.0, "aa"), ParityRun(4, 1.0, "bb", differences, beside)]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def runs(*differences: Difference) -> list[ParityRun]:
     [((), 0.0), ((BIAS, FACTORS), 2e-4), ((ZERO,), 1e-12)],
 )
 def test_equal_bits_or_small_differences_pass(differences: tuple[Difference, ...], tolerance: float) -> None:
-    require_parity(runs(*differences), tolerance, "mf")
+    require_parity(runs(*differences), tolerance, MF)
 
 
 @pytest.mark.parametrize(
@@ -61,30 +64,30 @@ def test_the_first_tensor_beyond_the_tolerance_is_named(
     differences: tuple[Difference, ...], tolerance: float, named: str
 ) -> None:
     with pytest.raises(TrainingError) as caught:
-        require_parity(runs(*differences), tolerance, "mf")
+        require_parity(runs(*differences), tolerance, MF)
     assert str(caught.value) == f"1 rank and 4 ranks give different models: {named}"
 
 
 def test_autorec_is_told_which_tolerance_it_needs() -> None:
     with pytest.raises(
-        TrainingError, match=r"AutoRec is the same up to rounding, which --tolerance 0\.001 allows"
+        TrainingError, match=r"a model of kind autorec is the same up to rounding, which --tolerance 0\.001 allows"
     ):
-        require_parity(runs(BIAS), 0.0, "autorec")
-    require_parity(runs(BIAS), 1e-3, "autorec")
+        require_parity(runs(BIAS), 0.0, AUTOREC)
+    require_parity(runs(BIAS), 1e-3, AUTOREC)
 
 
 def test_what_an_optimizer_remembers_is_compared_bit_by_bit_alone() -> None:
     moment = Difference("optimizer_columns.encoder_exp_avg", "first at row 0, 1 of 8 entries differ", 0.5)
     numbers = Difference("values.optimizer", "1 of 4 numbers differ", math.inf)
-    require_parity(runs(moment, numbers), 1e-3, "autorec")
+    require_parity(runs(moment, numbers), 1e-3, AUTOREC)
     for one in (moment, numbers):
         with pytest.raises(TrainingError, match=one.name):
-            require_parity(runs(one), 0.0, "autorec")
+            require_parity(runs(one), 0.0, AUTOREC)
 
 
 def test_what_is_not_a_number_is_within_no_tolerance() -> None:
     with pytest.raises(TrainingError, match=r"users\.bias"):
-        require_parity(runs(Difference("users.bias", "differs", math.nan)), 1.0, "mf")
+        require_parity(runs(Difference("users.bias", "differs", math.nan)), 1.0, MF)
 
 
 def settings(folder: Path, device: str = "cpu") -> TrainConfig:

@@ -20,7 +20,7 @@ from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.loop import Outcome
 from recsys_dist.training.run_folder import RunLock
-from tests.support.fake_trainer import FakeTrainer, SearchingTrainer, fake_config
+from tests.support.fake_trainer import FakeTrainer, SearchingTrainer, fake_config, train_by
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.support.states import single_collectives
 
@@ -37,11 +37,11 @@ def trained(monkeypatch):
     """The trainers that were built, each with one more call of `train`."""
     trainers = []
 
-    def build(_config, _dataset, collectives):
+    def build(collectives):
         trainers.append(FakeTrainer(collectives))
         return trainers[-1]
 
-    monkeypatch.setattr(run, "build_trainer", build)
+    train_by(monkeypatch, build)
     return trainers
 
 
@@ -238,9 +238,7 @@ def test_checkpoints_that_are_removed_during_training_end_the_run(dataset, tmp_p
 def test_log_merge_and_report_name_the_same_epoch(dataset, tmp_path, monkeypatch, capsys, every, best):
     """The lowest errors are those of a search, and the best epoch after it is not always saved."""
     valid_rmse = (0.1, 0.1, 0.5, 0.4, 0.6, 0.5, 0.7)
-    monkeypatch.setattr(
-        run, "build_trainer", lambda _config, _dataset, collectives: SearchingTrainer(collectives, valid_rmse)
-    )
+    train_by(monkeypatch, lambda collectives: SearchingTrainer(collectives, valid_rmse))
     train(tmp_path, dataset, training={"epochs": 7}, checkpoint={"every": every, "keep": 1})
     told = f"best: epoch {best}, valid RMSE {valid_rmse[best - 1]:.4f}, which merge takes"
     assert told in capsys.readouterr().out.splitlines()

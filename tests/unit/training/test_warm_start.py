@@ -2,7 +2,6 @@
 
 import json
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +13,12 @@ from recsys_dist.dataset.manifest import MANIFEST
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import AutorecSearch, Choice, first_choice
+from recsys_dist.families.autorec.training.warm_start import AutorecStart
+from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
 from recsys_dist.training.config import TrainConfig
-from recsys_dist.training.warm_start import AutorecStart, warm_start
+from recsys_dist.training.warm_start import warm_start
 from tests.support.prepared import low_rank_ratings, write_dataset
 from tests.support.states import single_collectives
 
@@ -59,6 +60,12 @@ def train(settings):
     return find_checkpoint(Folder(settings.run_dir))
 
 
+def trainer_of(settings):
+    dataset, epochs = Dataset.open(settings.dataset), settings.training.epochs
+    setup = TrainingSetup(dataset, settings.model, epochs, settings.seed, None, single_collectives())
+    return settings.family.trainer(setup)
+
+
 def error(checkpoint):
     return checkpoint.values["noise_variance"]
 
@@ -79,7 +86,7 @@ def test_a_grown_dataset_is_trained_on_from_where_the_other_run_stood(datasets, 
         for name, rows in whole.items():
             assert torch.equal(rows[:known], old[name])
             assert torch.equal(rows[known - 2 : known + 3], part[name])
-        prior = torch.tensor(first.values[f"{table[:-1]}_prior_mean"]).float()
+        prior = torch.tensor(first.values[f"{table[:-1]}_prior"]["mean"]).float()
         assert torch.equal(whole["mean"][known:], prior.expand(num_rows - known, -1))
     second = train(settings)
     assert second.step == 3
@@ -107,7 +114,7 @@ def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others
     first = train(autorec(folder, "base", tmp_path / "first", 30, model=given))
     start = {"start_from": str(tmp_path / "first"), "model": given}
     settings = autorec(folder, "grown", tmp_path / "second", 3, **start)
-    trainer = run.build_trainer(settings, Dataset.open(settings.dataset), single_collectives())
+    trainer = trainer_of(settings)
     fresh = trainer.state()
     begun = {name: tensor.clone() for name, tensor in fresh.tables["columns"].tensors.items()}
     learnt = warm_start(settings, Dataset.open(settings.dataset))
@@ -148,11 +155,13 @@ def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
     first = train(autorec(folder, "base", tmp_path / "first", 1))
     found = Choice(regularization=50.0, input_dropout=0.8, presence=4.0)
     search = AutorecSearch(phase="trying", choice=first_choice(AutorecSettings(kind="autorec")), best=found)
-    searched: Any = SimpleNamespace(
-        values={**first.values, "search": search.to_json()}, tables=first.tables, read_rows=first.read_rows
+    searched = SimpleNamespace(
+        values={**first.values, "search": search.model_dump(mode="json")},
+        tables=first.tables,
+        read_rows=first.read_rows,
     )
     settings = autorec(folder, "grown", tmp_path / "second", 1, start_from="first")
-    trainer = run.build_trainer(settings, Dataset.open(settings.dataset), single_collectives())
+    trainer = trainer_of(settings)
     trainer.load_state(AutorecStart(searched))
     values = trainer.state().values
     assert not trainer.is_searching

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
@@ -97,7 +95,9 @@ def test_any_pair_is_predicted_within_the_range(model: Autorec, ratings: sparse.
     torch.testing.assert_close(predicted, dense_prediction(model, ratings).detach().clamp(1, 5))
 
 
-def test_a_saved_state_reads_back_as_a_bilinear_model(model: Autorec, ratings: sparse.csr_matrix) -> None:
+def test_it_is_a_bilinear_form_of_hidden_states_and_column_factors(
+    model: Autorec, ratings: sparse.csr_matrix
+) -> None:
     base = model.baseline
     columns = {
         "encoder": model.encoder.detach(),
@@ -105,9 +105,7 @@ def test_a_saved_state_reads_back_as_a_bilinear_model(model: Autorec, ratings: s
         "output_bias": model.output_bias.detach(),
         "column_bias": base.column_bias_C,
     }
-    values = {"mean": base.mean, "scale": base.scale, "row_shrinkage": base.row_shrinkage, **asdict(base.form)}
-    hidden_table = {"bias": model.hidden_bias.detach()}
-    encoder = RowEncoder.from_state(columns, hidden_table, [], values, "sigmoid", base.form.centring)
+    encoder = RowEncoder(base, columns["encoder"], model.hidden_bias.detach(), [], "sigmoid")
     vectors, biases = column_factors(columns, base.scale)
     hidden, row_bias = encoder.encode(csr_of(ratings))
     score = hidden @ vectors.T + row_bias[:, None] + biases + base.mean

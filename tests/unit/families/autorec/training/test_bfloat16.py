@@ -12,7 +12,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.training import bfloat16
+from recsys_dist.families.autorec.training import requirements
 from recsys_dist.training.config import TrainConfig, TrainingSettings
 from recsys_dist.training.loop import Outcome
 from recsys_dist.training.run import run_training
@@ -28,7 +28,7 @@ def test_training_begins_only_where_the_processor_has_it(
     paths = {"dataset": str(tmp_path / "data"), "run_dir": str(tmp_path / "run")}
     config = TrainConfig(**paths, device="cpu", model=model, training=TrainingSettings(epochs=1))
     ranks = Collectives(World.single("cpu"))
-    monkeypatch.setattr(bfloat16, "has_bfloat16", lambda device: has_it and device.type == "cpu")
+    monkeypatch.setattr(requirements, "has_bfloat16", lambda device: has_it and device.type == "cpu")
     if has_it:
         assert run_training(config, ranks, preempted=lambda: False) is Outcome.FINISHED
         return
@@ -40,4 +40,4 @@ def test_training_begins_only_where_the_processor_has_it(
 @pytest.mark.skipif(platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="reads its flags")
 def test_it_is_there_where_the_kernel_says_so() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
-    assert bfloat16.has_bfloat16(torch.device("cpu")) == ("avx512_bf16" in flags)
+    assert requirements.has_bfloat16(torch.device("cpu")) == ("avx512_bf16" in flags)

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from recsys_dist import load_model
 from recsys_dist.api.model import Model
 from recsys_dist.errors import ConfigError
-from recsys_dist.families.mf.serving import uncertainty
+from recsys_dist.families.mf.serving import covariances
 from recsys_dist.inference.grid import RatingGrid
 from tests.support.merged import NOISE_VARIANCE, PRECISION_DOF, autorec_run, mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
@@ -41,7 +41,7 @@ def model(path):
 def believed(run: SavedRun, side: str, row: int, num_train: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean and covariance of the augmented vector and E[1 / alpha]; those of the unknown without train ratings."""
     is_known = row < len(num_train) and num_train[row] > 0
-    prior_mean, prior = (np.array(run.values[f"{side[:-1]}_prior_{part}"]) for part in ("mean", "covariance"))
+    prior_mean, prior = (np.array(run.values[f"{side[:-1]}_prior"][part]) for part in ("mean", "covariance"))
     table = {name: tensor.double().numpy() for name, tensor in run.tables[side].items()}
     own = table["mean"][row] if is_known else prior_mean
     n = len(own)
@@ -69,9 +69,9 @@ def test_std_is_that_of_a_product_of_two_gaussians(tmp_path, dataset, monkeypatc
     run = mf_run(dataset, posterior=posterior, noise=noise)
     write_merged(run, dataset, tmp_path / "model")
     # Several pieces, and pairs that share users and items among them.
-    monkeypatch.setattr(uncertainty, "ROW_FLOATS", 400)
-    monkeypatch.setattr(uncertainty, "PRODUCT_FLOATS", 20)
-    monkeypatch.setattr(uncertainty, "LEAST_PAIRS", 1)
+    monkeypatch.setattr(covariances, "ROW_FLOATS", 400)
+    monkeypatch.setattr(covariances, "PRODUCT_FLOATS", 20)
+    monkeypatch.setattr(covariances, "LEAST_PAIRS", 1)
     users, items = np.divmod(np.arange(41 * 26), 26)
     order = np.random.default_rng(0).permutation(len(users))
     users, items = users[order], items[order]

@@ -21,10 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 from benchmarks.environments import set_up, version_of
 from benchmarks.figures import run
 from recsys_dist.api.model import Model, load_model
+from recsys_dist.dataset.manifest import SIDES
+from recsys_dist.families.bilinear.factors import load_factors
 from recsys_dist.inference.all_users import write_all_lists
 from recsys_dist.inference.order import Order
 from recsys_dist.process.heap import keep_freed_memory
@@ -67,13 +70,13 @@ BLOCKS = (1000, 10_000)
 def export(model: Model, folder: Path) -> None:
     """Factors with their biases, and what the users have rated, as implicit takes them."""
     num_users, num_items = len(model.user_ids), len(model.item_ids)
-    vector_UK, vector_IK = (side.vector_RK.numpy() for side in (model.users, model.items))
-    position, item = model.train_ratings.of_users(np.arange(num_users))
+    users, items = (load_factors(model.folder, side, torch.device("cpu")) for side in SIDES)
+    position, item = model.catalog.train_ratings.of_users(np.arange(num_users))
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(
         folder / "factors.npz",
-        users=np.hstack([vector_UK[:num_users], np.ones((num_users, 1), np.float32)]),
-        items=np.hstack([vector_IK[:num_items], model.items.bias_R[:num_items].numpy()[:, None]]),
+        users=np.hstack([users.vector_RK[:num_users].numpy(), np.ones((num_users, 1), np.float32)]),
+        items=np.hstack([items.vector_RK[:num_items].numpy(), items.bias_R[:num_items].numpy()[:, None]]),
         indptr=np.searchsorted(position, np.arange(num_users + 1)),
         indices=item.astype(np.int32),
     )
@@ -84,7 +87,7 @@ def ours(model_dir: str, output: Path) -> float:
     keep_freed_memory()
     model = load_model(model_dir)
     start = time.perf_counter()
-    write_all_lists(model, output, NUM_ITEMS, False, Order(), lambda *_: None)
+    write_all_lists(model.predictor, output, NUM_ITEMS, False, Order(), lambda *_: None)
     return time.perf_counter() - start
 
 
@@ -128,7 +131,7 @@ def compare(model_dir: Path, work: Path, runs: int) -> dict[str, object]:
     block = min(BLOCKS, key=lambda block: statistics.median(seconds[block] for seconds in other))
     seconds = (statistics.median(own), statistics.median(one[block] for one in other))
     num_users = len(model.user_ids)
-    print(f"{model_dir}: {num_users:,} users x {len(model.item_ids):,} items, vectors of {model.items.width} + 1")
+    print(f"{model_dir}: {num_users:,} users x {len(model.item_ids):,} items")
     names = ("recsys-dist", f"implicit {version_of('implicit')}, {block:,} users at once")
     for name, one in zip(names, seconds, strict=True):
         print(f"  {num_users / one:,.0f} users a second ({one:.1f} s): {name}")

@@ -255,7 +255,7 @@ def told_of_divergence(collectives: Collectives, path: Path, variant: str) -> st
 
     def poisoned(number: int, share: float) -> None:
         if number == 1 and collectives.world.rank == collectives.world.size - 1:
-            trainer._sums[0] = torch.nan
+            trainer._sums.add(torch.tensor([torch.nan]))
         add_gradients(number, share)
 
     trainer._add_gradients = poisoned  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import os
 from pathlib import Path
+from typing import Any
 
 import dask
 import pyarrow as pa
@@ -21,11 +22,16 @@ from recsys_dist.inference.ratings import as_ratings
 from tests.support.dask_processes import dask_processes
 
 MISSING = r"ids\[1\] is missing"
-NAMED = {"user": "member", "item": "film", "rating": "stars", "timestamp": "when"}
+NAMED: dict[str, Any] = {"user": "member", "item": "film", "rating": "stars", "timestamp": "when"}
 UTC = datetime.UTC
 
 
 @pytest.fixture
+def table_of(given: Any) -> Any:
+    """What is taken for a table."""
+    return as_table(given)
+
+
 def pd():
     return pytest.importorskip("pandas")
 
@@ -140,7 +146,7 @@ def columns(num_rows=60):
 
 def read(table, chosen=NAMED):
     """The rows that a preparation is handed, with times as such."""
-    batches = list(table_rows(as_table(table), "table", chosen).batches())
+    batches = list(table_rows(table_of(table), "table", chosen).batches())
     found = pa.Table.from_batches(batches).to_pydict()
     return {field: [str(one) if field in {"user", "item"} else one for one in found[field]] for field in found}
 
@@ -252,6 +258,6 @@ def test_dates_and_times_of_pandas_are_instants(pd):
         pd.Series([noon.as_unit("ns"), later.as_unit("ns")], dtype=object),
     ):
         frame = pd.DataFrame({"u": ["a", "b"], "t": times})
-        (batch,) = table_rows(as_table(frame), "table", {"user": "u", "timestamp": "t"}).batches()
+        (batch,) = table_rows(table_of(frame), "table", {"user": "u", "timestamp": "t"}).batches()
         instants = batch.column("timestamp").cast(pa.timestamp("ns")).cast(pa.int64()).to_pylist()
         assert instants == [1577880000 * 10**9, 1577880000 * 10**9 + 1]

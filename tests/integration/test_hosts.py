@@ -119,13 +119,13 @@ def final_checkpoint(run_dir: Path) -> Checkpoint:
     return Checkpoint.open(checkpoints.child(str(committed_names(checkpoints)[-1])))
 
 
-def assert_same_model(left: Path, right: Path, family: ModelFamily[Any]) -> None:
+def assert_same_model(left: Path, right: Path, family: ModelFamily[Any], tolerance: float) -> None:
     first, second = final_checkpoint(left), final_checkpoint(right)
     assert first.step == second.step == EPOCHS
     names = sorted(content_digests(first).keys() | content_digests(second).keys())
     differences = tuple(find_differences(first, second, names))
     found = ParityRun(2, 0.0, "", differences, family.state_beside_model)
-    assert found.beyond(family.parity_tolerance) == []
+    assert found.beyond(tolerance) == []
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,8 @@ def test_two_hosts_train_the_model_of_one(
     alone = settings(model, dataset, tmp_path / "alone")
     train(load_settings(TrainConfig, REPOSITORY / "configs" / f"{model}.yaml", alone), World.single())
 
-    assert_same_model(tmp_path / "alone", unbroken(model), FAMILIES[model])
+    family = FAMILIES[model]
+    assert_same_model(tmp_path / "alone", unbroken(model), family, family.parity_tolerance)
 
 
 def kill(hosts: Hosts, host: int) -> None:
@@ -221,4 +222,4 @@ def test_a_lost_host_ends_the_others_and_the_same_command_resumes(
     hosts.mend(lost)
 
     assert "goes on after epoch " in training.finish()
-    assert_same_model(training.run_dir, unbroken(model), tolerance=0)
+    assert_same_model(training.run_dir, unbroken(model), FAMILIES[model], tolerance=0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ class OwnFamily:
         return [*launch, "--config", "neumf.yaml", *where, *small, *ends, *settings]
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, cwd=EXAMPLES, env=ENVIRONMENT, **options)
 
     def tell(self, command: list[str], code: int = 0) -> str:

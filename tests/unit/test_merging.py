@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,8 @@ def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("orientation", ["items", "users"])
 def test_merged_autorec_predicts_what_the_autoencoder_puts_out(tmp_path, dataset, orientation, settings):
     run = autorec_run(dataset, orientation, **settings)
-    run.values.update(length_power=settings.get("length_power", 0.0), mean_length=4.0)
+    values = {**run.values, "length_power": settings.get("length_power", 0.0), "mean_length": 4.0}
+    run = replace(run, values=values)
 
     write_merged(run, dataset, tmp_path / "model")
 

@@ -106,7 +106,7 @@ def write(path, text):
 
 def test_what_is_not_given_of_files_is_proposed(tmp_path):
     path = write(tmp_path / "a.csv", "who;what;how\n" + "".join(f"u{n % 9};i{n % 7};{n % 5}\n" for n in range(60)))
-    told = []
+    told: list[str] = []
 
     tree = file_settings([path], {"user": "who", "item": 1}, {"ratings": {"max": 5}}, told.append)
 

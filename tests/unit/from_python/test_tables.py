@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,13 @@ from recsys_dist.from_python.matrices import matrix_table
 from recsys_dist.from_python.tables import as_table
 from recsys_dist.from_python.titles import title_rows
 
-NAMES = {"user": "user", "item": "item", "rating": "rating"}
+NAMES: dict[Any, Any] = {"user": "user", "item": "item", "rating": "rating"}
 BERLIN = datetime.timezone(datetime.timedelta(hours=1))
+
+
+def table_of(given: Any) -> Any:
+    """What is taken for a table."""
+    return as_table(given)
 
 
 def arrow(**columns):
@@ -33,7 +39,7 @@ def rows_of(rows) -> dict:
 
 
 def read(table, chosen=NAMES) -> dict:
-    return rows_of(table_rows(as_table(table), "table", chosen))
+    return rows_of(table_rows(table_of(table), "table", chosen))
 
 
 class Stream:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,7 @@ def test_without_a_known_item_a_new_user_is_the_unknown_user(tmp_path, dataset, 
     everything = [f"i{item}" for item in range(dataset.num_items)]
 
     for folded in (model.fold_in([], []), model.fold_in(["not an item"], [4])):
-        with_std = kind in {"full", "diagonal"}
+        with_std: Any = kind in {"full", "diagonal"}
         np.testing.assert_allclose(
             folded.predict(everything, with_std), model.predict("new", everything, with_std), atol=1e-6
         )

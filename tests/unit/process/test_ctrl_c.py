@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +89,7 @@ def test_the_process_that_workers_are_forked_from_loads_on_and_is_quiet(tmp_path
 
 
 @contextmanager
-def ctrl_c_is(handler: signal.Handlers) -> Iterator[None]:
+def ctrl_c_is(handler: Any) -> Iterator[None]:
     before = signal.signal(signal.SIGINT, handler)
     try:
         yield
@@ -96,7 +98,7 @@ def ctrl_c_is(handler: signal.Handlers) -> Iterator[None]:
 
 
 def test_at_work_ctrl_c_clears_away_and_then_ends() -> None:
-    cleared = []
+    cleared: list[str] = []
     with ExitStack() as work:
         work.enter_context(ctrl_c_is(signal.default_int_handler))
         ended = work.enter_context(pytest.raises(SystemExit))
@@ -113,7 +115,7 @@ def test_an_import_of_a_program_with_child_processes_does_not_end_it_at_once(tmp
     monkeypatch.setattr("multiprocessing.active_children", lambda: ["a worker"])
 
     with ctrl_c_is(signal.default_int_handler), pytest.raises(SystemExit), QuietCtrlC():
-        import interrupted_module  # noqa: F401
+        importlib.import_module("interrupted_module")
 
 
 def test_what_is_ignored_stays_ignored() -> None:

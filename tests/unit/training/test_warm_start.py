@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
     first = train(autorec(folder, "base", tmp_path / "first", 1))
     found = Choice(regularization=50.0, input_dropout=0.8, presence=4.0)
     search = AutorecSearch(phase="trying", choice=first_choice(AutorecSettings(kind="autorec")), best=found)
-    searched = SimpleNamespace(
+    searched: Any = SimpleNamespace(
         values={**first.values, "search": search.model_dump(mode="json")},
         tables=first.tables,
         read_rows=first.read_rows,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -42,7 +44,8 @@ class Source:
 
 
 def source(**changes):
-    return type("Source", (Source,), changes)()
+    made: Any = type("Source", (Source,), changes)()
+    return made
 
 
 def failing(self, settings, num_users, num_items, rating):
@@ -79,12 +82,12 @@ def test_what_is_wrong_with_a_module_is_told_in_one_line(changes, told):
 
 
 def test_a_sound_module_passes():
-    check_module(Source(), PairSettings(kind="dot"), USERS, ITEMS, RATING)
+    check_module(source(), PairSettings(kind="dot"), USERS, ITEMS, RATING)
 
 
 def parts(users, items, seed=0):
     know_example()
-    family = family_named("neumf")
+    family: Any = family_named("neumf")
     return initial_parts(family, family.settings(**NEUMF), RATING, seed, {"users": users, "items": items})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,17 +19,17 @@ from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.merged import (
     NOISE_VARIANCE,
     PRECISION_DOF,
-    SavedRun,
     mf_run,
     rated_by,
     train_matrix,
     write_merged,
 )
 from tests.support.prepared import small_dataset
+from tests.support.states import SavedRun
 
 CPU = torch.device("cpu")
 PLAIN = {"kind": "mf", "factors": 3, "constrained": "none", "noise": "shared", "constrained_regularization": 2.0}
-CLOSE = {"rtol": 1e-6, "atol": 1e-6}
+CLOSE: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-6}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def ratings(dataset):
     return train_matrix(dataset)
 
 
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "plain": {},
     "point": {"posterior": "point"},
     "differing noise": {"noise": "both"},

@@ -29,7 +29,7 @@ from recsys_dist.api.model import Model, load_model
 from recsys_dist.dataset.manifest import SIDES
 from recsys_dist.families.bilinear.factors import load_factors
 from recsys_dist.inference.all_users import write_all_lists
-from recsys_dist.inference.order import Order
+from recsys_dist.inference.criterion import RankingCriterion
 from recsys_dist.process.heap import keep_freed_memory
 
 NUM_ITEMS = 10
@@ -87,7 +87,7 @@ def ours(model_dir: str, output: Path) -> float:
     keep_freed_memory()
     model = load_model(model_dir)
     start = time.perf_counter()
-    write_all_lists(model.predictor, output, NUM_ITEMS, False, Order(), lambda *_: None)
+    write_all_lists(model.predictor, output, NUM_ITEMS, False, RankingCriterion(), lambda *_: None)
     return time.perf_counter() - start
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -23,6 +23,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
+    renamed: ClassVar[dict[str, str]] = {}
+    """Keys of other names, and what they are called."""
+
     @classmethod
     def settings_below(cls, key: str, tree: Any) -> type[BaseModel] | None:  # noqa: ARG003
         """The settings class of what stands in `tree` at `key`, where its content decides; None where the
@@ -34,6 +37,8 @@ class Settings(BaseModel):
     def _has_no_truth_values_for_numbers(cls, tree: Any) -> Any:
         """pydantic takes true for 1."""
         for name, value in tree.items() if isinstance(tree, dict) else ():
+            if name in cls.renamed:
+                raise ValueError(f"{name} is called {cls.renamed[name]}")
             field = cls.model_fields.get(name)
             if isinstance(value, bool) and field is not None and _takes(field.annotation) == {"numbers"}:
                 raise ValueError(f"{name} takes a number, not {str(value).lower()}")

@@ -27,11 +27,11 @@ from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.evaluation.evaluate import RANKING_USERS, compare
 from recsys_dist.evaluation.report import EvaluationReport
 from recsys_dist.inference.columns import Values
+from recsys_dist.inference.criterion import RankBy, RankingCriterion
 from recsys_dist.inference.folded_user import FoldedUser, fold_in
 from recsys_dist.inference.ids import IdIndex, pair_up
 from recsys_dist.inference.lists import RecommendationLists
 from recsys_dist.inference.loading import load_predictor
-from recsys_dist.inference.order import Order, RankBy
 from recsys_dist.inference.predictor import Pairs, Predictor
 from recsys_dist.inference.recommend import recommend
 from recsys_dist.inference.similar import Similar, nearest
@@ -161,7 +161,7 @@ class Model:
         """
         if include_seen and also_seen is not None:
             raise ConfigError("include_seen and also_seen contradict each other; give one of them")
-        order = Order(rank_by, confidence, seed)
+        order = RankingCriterion(rank_by, confidence, seed)
         return recommend(self.predictor, self.user_ids.texts(user_ids), n, include_seen, also_seen, order)
 
     def evaluate(

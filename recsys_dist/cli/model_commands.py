@@ -15,7 +15,10 @@ import typer
 from recsys_dist.cli.options import (
     DeviceOption,
     FamilyOption,
+    ListsOption,
     ModelArgument,
+    RankByOption,
+    UsersOption,
     VerifyOption,
     name_families,
     require_writable,
@@ -25,7 +28,7 @@ from recsys_dist.errors import ConfigError
 
 if TYPE_CHECKING:
     from recsys_dist.api.model import Model
-    from recsys_dist.inference.order import Order
+    from recsys_dist.inference.criterion import RankingCriterion
 
 
 def evaluate(
@@ -83,10 +86,7 @@ def evaluate(
 
 def recommend(
     model_dir: ModelArgument,
-    user: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--user", "-u", metavar="ID", help="User id as in the data; repeatable."),
-    ] = None,
+    user: UsersOption = None,
     all_users: Annotated[
         bool,
         typer.Option("--all-users", help="Lists for every user, into the .parquet file that --output names."),
@@ -101,24 +101,10 @@ def recommend(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also recommend items that the user has rated.")
     ] = False,
-    rank_by: Annotated[
-        str,
-        typer.Option(
-            help="mean: the predicted rating. lower: what it exceeds with probability --confidence. thompson: "
-            "a draw from what is known of the user and the items."
-        ),
-    ] = "mean",
+    rank_by: RankByOption = "mean",
     confidence: Annotated[float, typer.Option(help="For --rank-by lower: between 0 and 1.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="For --rank-by thompson: the same seed, the same list.")] = 0,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Also write the lists to a local file: .json or .csv; .parquet with --all-users.",
-        ),
-    ] = None,
+    output: ListsOption = None,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
     family: FamilyOption = None,
@@ -130,14 +116,14 @@ def recommend(
     Example: recsys-dist recommend models/ml1m --all-users --output lists.parquet
     """
     from recsys_dist.api.model import load_model
-    from recsys_dist.inference.order import Order, parse_rank_by
+    from recsys_dist.inference.criterion import RankingCriterion, parse_rank_by
     from recsys_dist.process.heap import keep_freed_memory
 
     if include_seen and dataset is not None:
         raise ConfigError("--include-seen and --dataset contradict each other; give one of them")
     require_writable(output)
     _require_clear_wish(user, all_users, dataset, output)
-    order = Order(parse_rank_by(rank_by), confidence, seed)
+    order = RankingCriterion(parse_rank_by(rank_by), confidence, seed)
     name_families(family)
     if all_users:
         # Block after block of scores takes the place of the one before.
@@ -170,7 +156,7 @@ def _recommend_to(
     output: Path | None,
     top: int,
     include_seen: bool,
-    order: Order,
+    order: RankingCriterion,
     dataset: str | None,
 ) -> None:
     from recsys_dist.cli.show.model import print_recommendations
@@ -183,7 +169,7 @@ def _recommend_to(
     print_recommendations(lists, order.by)
 
 
-def _recommend_to_all(model: Model, output: Path, top: int, include_seen: bool, order: Order) -> None:
+def _recommend_to_all(model: Model, output: Path, top: int, include_seen: bool, order: RankingCriterion) -> None:
     from recsys_dist.cli.show.model import print_all_lists
     from recsys_dist.cli.show.progress import show_stages
     from recsys_dist.inference.all_users import write_all_lists

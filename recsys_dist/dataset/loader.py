@@ -104,7 +104,7 @@ class RowLoader:
         shards, other = dataset.shards(side), other_side(side)
         share = shards_across(dataset.shards(other), *columns)
         blocks = [dataset.block(other, shard).within(*columns) for shard in share]
-        return cls(shards, range(len(shards)), turned_blocks(blocks, shards), batch_size, seed)
+        return cls(shards, range(len(shards)), transposed_blocks(blocks, shards), batch_size, seed)
 
     @property
     def first_row(self) -> int:
@@ -130,13 +130,13 @@ def other_side(side: Side) -> Side:
     return "users" if side == "items" else "items"
 
 
-def turned_blocks(columns: Sequence[Block], shards: Sequence[Shard]) -> list[Block]:
+def transposed_blocks(columns: Sequence[Block], shards: Sequence[Shard]) -> list[Block]:
     """Consecutive blocks whose rows are columns -> one block of rows for each shard, in memory.
 
     Columns are numbered from the first one of the first block; in each row they ascend.
     """
     num_rows = shards[-1].stop
-    turned = sparse.vstack(
+    transposed = sparse.vstack(
         [sparse.csr_matrix((0, num_rows), dtype=np.float32)]
         + [
             sparse.csr_matrix((block.values, block.indices, block.indptr), shape=(block.num_rows, num_rows))
@@ -144,14 +144,14 @@ def turned_blocks(columns: Sequence[Block], shards: Sequence[Shard]) -> list[Blo
         ],
         format="csr",
     ).T.tocsr()
-    indptr = turned.indptr.astype(np.int64)
+    indptr = transposed.indptr.astype(np.int64)
     cuts = [slice(indptr[shard.start], indptr[shard.stop]) for shard in shards]
     return [
         Block(
             shard.start,
             indptr[shard.start : shard.stop + 1] - indptr[shard.start],
-            turned.indices[cut],
-            turned.data[cut],
+            transposed.indices[cut],
+            transposed.data[cut],
         )
         for shard, cut in zip(shards, cuts, strict=True)
     ]

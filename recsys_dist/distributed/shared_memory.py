@@ -34,7 +34,7 @@ MOST_RANKS = 16
 """With more, the pieces are so small that the waits cost more than sockets."""
 
 
-class Block:
+class Segment:
     """Memory that all ranks see, and whether a tensor of this one lies in it."""
 
     def __init__(self, memory: mmap.mmap) -> None:
@@ -42,7 +42,7 @@ class Block:
         self._user: Callable[[], memoryview | None] = lambda: None
 
     @classmethod
-    def create(cls, num_bytes: int, ranks: Group) -> Block | None:
+    def create(cls, num_bytes: int, ranks: Group) -> Segment | None:
         """One more, on all ranks; None on all where they are not on one machine, or it has no room."""
         with _new_file(num_bytes) if ranks.world.is_first else nullcontext() as created:
             path = ranks.gather_json(created)[0]
@@ -69,13 +69,13 @@ class Block:
 class SharedMemory:
     """Blocks for tables, and the slots of all ranks."""
 
-    def __init__(self, ranks: Group, slots: Block) -> None:
+    def __init__(self, ranks: Group, slots: Segment) -> None:
         self._ranks, self._rank, size = ranks, ranks.world.rank, ranks.world.size
         # A slot has a place for each rank that its rows may be meant for.
         self._place_bytes = SLOT_BYTES // (2 * size * size * LINE_BYTES) * LINE_BYTES
         data = slots.data(2 * size * size * self._place_bytes)
         self._slot_sets: Iterator[torch.Tensor] = cycle(data.view(2, size, size, self._place_bytes))
-        self._blocks: list[Block] = []
+        self._blocks: list[Segment] = []
         self._has_room = True
 
     @classmethod
@@ -83,7 +83,7 @@ class SharedMemory:
         """Entered by all ranks; None on all where they are not on one machine, or it has no room."""
         if ranks.world.device.type != "cpu" or ranks.world.size > MOST_RANKS:
             return None
-        slots = Block.create(SLOT_BYTES, ranks)
+        slots = Segment.create(SLOT_BYTES, ranks)
         return None if slots is None else cls(ranks, slots)
 
     def gathers(self, table: torch.Tensor, num_rows: int) -> bool:
@@ -102,13 +102,13 @@ class SharedMemory:
         self._wait()
         return gathered
 
-    def _free_block(self, num_bytes: int) -> Block | None:
+    def _free_block(self, num_bytes: int) -> Segment | None:
         """A block that no rank uses, which is the same on all of them."""
         users = self._ranks.sum_(torch.tensor([0, *(block.in_use for block in self._blocks)])).tolist()[1:]
         for block, in_use in zip(self._blocks, users, strict=True):
             if not in_use and block.fits(num_bytes):
                 return block
-        created = Block.create(num_bytes, self._ranks)
+        created = Segment.create(num_bytes, self._ranks)
         if created is not None:
             self._blocks.append(created)
         return created

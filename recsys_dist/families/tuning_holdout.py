@@ -1,6 +1,6 @@
-"""Train ratings that are held back for a while, to judge by them what a search tries out.
+"""Train ratings that are withheld for a while, to judge by them what a search tries out.
 
-How many is the same for every model. Which ones an AutoRec holds back depends on the seed and on the rating alone,
+How many is the same for every model. Which ones an AutoRec withholds depends on the seed and on the rating alone,
 so that they are the same on any number of ranks; for matrix factorization see families/mf/ranks/rating_shards.py.
 """
 
@@ -15,17 +15,17 @@ from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.manifest import Manifest
 from recsys_dist.kernels.keyed_random import keyed_mask
 
-HELD_BACK_STREAM = 5
+HOLDOUT_STREAM = 5
 """Beside the seed, so that the draws differ from all else that is drawn."""
 MOST_SHARE, MOST_RATINGS, LEAST_RATINGS = 0.05, 100_000, 500
 
 
 def can_judge(manifest: Manifest) -> bool:
-    """Whether the validation split, or what may be held back, has enough ratings."""
-    return _can_judge_by_valid(manifest) or share_to_hold_back(manifest) > 0
+    """Whether the validation split, or what may be withheld, has enough ratings."""
+    return _can_judge_by_valid(manifest) or tuning_holdout_share(manifest) > 0
 
 
-def share_to_hold_back(manifest: Manifest) -> float:
+def tuning_holdout_share(manifest: Manifest) -> float:
     """Of the train ratings; 0 where the validation split judges, or where too few ratings would."""
     num_ratings = manifest.num_ratings["train"]
     share = min(MOST_SHARE, MOST_RATINGS / max(1, num_ratings))
@@ -37,7 +37,7 @@ def _can_judge_by_valid(manifest: Manifest) -> bool:
 
 
 @dataclass(frozen=True)
-class HeldBack:
+class TuningHoldout:
     """The ratings drawn with probability `share` from rows of `num_columns` columns."""
 
     share: float
@@ -45,11 +45,11 @@ class HeldBack:
     num_columns: int
 
     def part(self, block: Block, first_column: int = 0) -> tuple[Block, Block]:
-        """The ratings of a block that are left, and those held back; columns are counted from `first_column`."""
+        """The ratings of a block that are left, and those withheld; columns are counted from `first_column`."""
         row_N = np.repeat(np.arange(block.start, block.start + block.num_rows), np.diff(block.indptr))
         place_N = row_N * self.num_columns + (block.indices.astype(np.int64) + first_column)
-        held_N = keyed_mask((self.seed, HELD_BACK_STREAM), place_N, self.share)
-        return _only(block, ~held_N), _only(block, held_N)
+        withheld_N = keyed_mask((self.seed, HOLDOUT_STREAM), place_N, self.share)
+        return _only(block, ~withheld_N), _only(block, withheld_N)
 
 
 def _only(block: Block, wanted_N: NDArray[np.bool_]) -> Block:

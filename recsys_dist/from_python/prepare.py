@@ -71,21 +71,16 @@ def prepare(
       0, and what is not given is proposed as `recsys-dist inspect` does. Nothing is proposed where `settings` has
       `input.columns`.
 
-    Ids are text exactly, and whole numbers stand for their digits; columns of fractions, truth values or bytes are
-    refused. Rows in which something is missing, and others that cannot be used, are set aside and counted:
-    `rejects/` of the dataset has each with its row, from 1. A Parquet file of the same rows gives the same.
-    Times are numbers, dates or times; as text they are numbers, or dates with `timestamp_format` iso of `input` in
-    `settings`.
-
-    `titles` maps items to titles, or is a table in which `item` (or "item") and `title` name the columns.
+    Ids are text exactly; whole numbers stand for their digits, and columns of fractions, truth values or bytes are
+    refused. Rows that cannot be used are set aside and counted: `rejects/` of the dataset has each with its row,
+    from 1. Times are numbers, dates or times; as text they are numbers, or dates with `timestamp_format` iso of
+    `input` in `settings`. `titles` maps items to titles, or is a table with the columns `item` and `title`.
 
     `settings` has the keys of a configuration such as configs/prepare_csv.yaml. The arguments replace what it
     says, `ratings`, `shards` and `cluster` key by key. `split` is a rule such as {"kind": "time", "test": 0.1}, or
     its kind alone. `overwrite` replaces a dataset, `append` adds to it. `progress` is called with stage, tasks
-    done, tasks in all and rows done. What may be unexpected goes to the log.
-
-    Raises `ConfigError` or `DataError` with one line. What the machine breaks off goes on where it was when it is
-    called again with the same settings and rows.
+    done, tasks in all and rows done. Remarks go to the log. Raises `ConfigError` or `DataError` with one line. A
+    preparation that was interrupted continues when it is called again with the same settings and rows.
     """
     _refuse(unknown)
     given: dict[Field, ColumnName | None] = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
@@ -95,12 +90,7 @@ def prepare(
         {"output": os.fspath(output), "split": split, "overwrite": overwrite, "append": append},
         {"ratings": ratings, "shards": shards, "cluster": cluster},
     )
-    source = _source(table, user_ids, item_ids)
-    if isinstance(source, list):
-        rows, tree = None, tree | file_settings(source, columns, tree, logger.warning)
-    else:
-        chosen = table_columns(columns, tree)
-        rows, tree = table_rows(source, TABLE, chosen), tree | table_settings(chosen, tree)
+    rows, tree = _rows_of(_source(table, user_ids, item_ids), columns, tree)
     told = None if titles is None else title_rows(titles, TITLES, item, title)
     config = parse_settings(PrepareConfig, tree if told is None else tree | title_settings(), source="prepare")
     prepare_dataset(config, progress, _tell(told), HandedOver(rows, told))
@@ -114,6 +104,16 @@ def _refuse(unknown: Mapping[str, Any]) -> None:
     for name in unknown:
         known = ", ".join(name for name in signature(prepare).parameters if name != "unknown")
         raise ConfigError(f"prepare has no argument {name!r}; it has: {known}")
+
+
+def _rows_of(
+    source: Any, columns: Mapping[Field, ColumnName], tree: dict[str, Any]
+) -> tuple[TableRows | None, dict[str, Any]]:
+    """The rows of a table, None of files; and the settings, with what is proposed for them."""
+    if isinstance(source, list):
+        return None, tree | file_settings(source, columns, tree, logger.warning)
+    chosen = table_columns(columns, tree)
+    return table_rows(source, TABLE, chosen), tree | table_settings(chosen, tree)
 
 
 def _source(given: Any, user_ids: Values | None, item_ids: Values | None) -> Table | list[str]:

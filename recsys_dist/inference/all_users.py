@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference.order import Order, score_by, users_at_once
+from recsys_dist.inference.criterion import RankingCriterion, score_by, users_at_once
 from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.recommend import wanted_pairs
 from recsys_dist.inference.top import best_items
@@ -49,7 +49,7 @@ def write_all_lists(
     path: Path,
     n: int,
     include_seen: bool,
-    order: Order,
+    order: RankingCriterion,
     progress: Callable[[str, int, int], None],
 ) -> int:
     """Write a line for each user and place, users in the order of the model; returns the number of lines.

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.inference.columns import Values
+from recsys_dist.inference.criterion import RankBy, RankingCriterion, score_by
 from recsys_dist.inference.ids import require_same_length
 from recsys_dist.inference.lists import Recommendations
-from recsys_dist.inference.order import Order, RankBy, score_by
 from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.ratings import as_ratings
 from recsys_dist.inference.top import best_items
@@ -68,7 +68,9 @@ class FoldedUser:
         """The n best items, those that the user has rated left out; the order is that of `Model.recommend`."""
         predictor = self.predictor
         seen = [] if include_seen else [(np.zeros(len(self.rated), np.int64), self.rated)]
-        score_1I = score_by(predictor, Order(rank_by, confidence, seed))(self.users, np.array([self.index]))
+        score_1I = score_by(predictor, RankingCriterion(rank_by, confidence, seed))(
+            self.users, np.array([self.index])
+        )
         item_1n, score_1n = best_items(score_1I, n, seen)
         item_N = item_1n[~score_1n.isneginf()].cpu().numpy()
         pairs = self.users, np.zeros(len(item_N), np.int64), item_N

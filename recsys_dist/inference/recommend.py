@@ -11,15 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recsys_dist.inference.criterion import RankingCriterion, score_by, users_at_once
 from recsys_dist.inference.lists import RecommendationLists, Recommendations
-from recsys_dist.inference.order import Order, score_by, users_at_once
 from recsys_dist.inference.predictor import Predictor
-from recsys_dist.inference.seen import DatasetRatings, Pairs
+from recsys_dist.inference.seen import DatasetRatings, SeenPairs
 from recsys_dist.inference.top import best_items, users_per_block
 
 
 def recommend(
-    predictor: Predictor, user_ids: list[str], n: int, include_seen: bool, also_seen: str | None, order: Order
+    predictor: Predictor,
+    user_ids: list[str],
+    n: int,
+    include_seen: bool,
+    also_seen: str | None,
+    order: RankingCriterion,
 ) -> RecommendationLists:
     """One list for each raw user id; see `Model.recommend`."""
     catalog = predictor.catalog
@@ -29,7 +34,7 @@ def recommend(
     elsewhere = None if also_seen is None else DatasetRatings(also_seen, catalog.item_ids)
     for start in range(0, len(user_ids), step):
         part = slice(start, start + step)
-        seen: list[Pairs] = [] if include_seen else [catalog.train_ratings.of_users(user_U[part])]
+        seen: list[SeenPairs] = [] if include_seen else [catalog.train_ratings.of_users(user_U[part])]
         if elsewhere is not None:
             seen.append(elsewhere.of_users(user_ids[part]))
         users = predictor.known(user_U[part])

@@ -11,7 +11,7 @@ from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.inference.ids import IdIndex
 from recsys_dist.model_folder.folder import ModelFolder
 
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+SeenPairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Position in the list of users asked for, and item index: one entry per rating seen."""
 
 
@@ -23,7 +23,7 @@ class TrainRatings:
         self._stops = np.array([shard.stop for shard in folder.manifest.user_shards])
         self._blocks: dict[int, Block] = {}
 
-    def of_users(self, user_B: NDArray[np.int64]) -> Pairs:
+    def of_users(self, user_B: NDArray[np.int64]) -> SeenPairs:
         """The items that each of B users has rated; none for the unknown user."""
         shard_B = np.searchsorted(self._stops, user_B, side="right")
         known = [shard for shard in np.unique(shard_B).tolist() if shard < len(self._stops)]
@@ -47,7 +47,7 @@ class TrainRatings:
         mine = slice(*block.indptr[user - block.start : user - block.start + 2].tolist())
         return block.indices[mine].astype(np.int64), block.values[mine].astype(np.float32)
 
-    def _in_shard(self, shard: int, position: NDArray[np.intp], user_B: NDArray[np.int64]) -> Pairs:
+    def _in_shard(self, shard: int, position: NDArray[np.intp], user_B: NDArray[np.int64]) -> SeenPairs:
         block = self._block(shard)
         row = user_B[position] - block.start
         begin, count = block.indptr[row], block.indptr[row + 1] - block.indptr[row]
@@ -69,7 +69,7 @@ class DatasetRatings:
         # The model's index of each item of the dataset
         self._item_of = items.find(self._dataset.ids("items"))
 
-    def of_users(self, user_ids: list[str]) -> Pairs:
+    def of_users(self, user_ids: list[str]) -> SeenPairs:
         """The items that each user has rated in any split.
 
         Users and items that the dataset or the model does not know are passed over.
@@ -85,7 +85,7 @@ class DatasetRatings:
         is_known_N = item_N < self._num_items
         return position_N[is_known_N], item_N[is_known_N]
 
-    def _in_shard(self, shard: int, position_M: NDArray[np.int64], user_B: NDArray[np.int64]) -> Pairs:
+    def _in_shard(self, shard: int, position_M: NDArray[np.int64], user_B: NDArray[np.int64]) -> SeenPairs:
         positions, items = [], []
         for split in SPLITS:
             ratings = self._dataset.ratings(split, shard)

@@ -11,7 +11,7 @@ from numbers import Integral
 import torch
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference.seen import Pairs
+from recsys_dist.inference.seen import SeenPairs
 from recsys_dist.protocols.scorer import on_device
 
 SCORE_BLOCK_FLOATS = 1 << 25
@@ -31,7 +31,7 @@ def require_list_length(n: int) -> None:
         raise ConfigError(f"a list of {n} cannot be made; ask for a whole number, 1 or more")
 
 
-def best_items(score_BI: torch.Tensor, n: int, seen: Sequence[Pairs]) -> tuple[torch.Tensor, torch.Tensor]:
+def best_items(score_BI: torch.Tensor, n: int, seen: Sequence[SeenPairs]) -> tuple[torch.Tensor, torch.Tensor]:
     """The n best items of each of B users, see `top_items`; what is `seen` is scored -inf, in place.
 
     Raises `ConfigError` where n is no length of a list.

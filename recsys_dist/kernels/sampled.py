@@ -100,7 +100,7 @@ class Pattern:
         dtype = np.int64 if wide else np.int32
         shape = (len(indptr) - 1, num_columns)
         numbered = sparse.csr_matrix((np.arange(len(indices)), indices, indptr), shape=shape)
-        turned = numbered.T.tocsr()
+        transposed = numbered.T.tocsr()
 
         def on_device(array: NDArray[np.integer]) -> torch.Tensor:
             return torch.from_numpy(array.astype(dtype)).to(device)
@@ -108,9 +108,9 @@ class Pattern:
         return cls(
             on_device(indptr),
             on_device(indices),
-            on_device(turned.indptr),
-            on_device(turned.indices),
-            torch.from_numpy(turned.data.astype(np.int64)).to(device),
+            on_device(transposed.indptr),
+            on_device(transposed.indices),
+            torch.from_numpy(transposed.data.astype(np.int64)).to(device),
             # A GPU is faster with one call.
             Tiles.of(indptr.astype(dtype), indices, num_columns) if device.type == "cpu" else None,
         )

@@ -163,5 +163,5 @@ def transpose(
 ) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]:
     """CSR arrays of the transpose [C, R] of a CSR matrix [R, C]; rows ascend within each column."""
     matrix = sparse.csr_matrix((values, indices, indptr), shape=(len(indptr) - 1, num_columns))
-    turned = matrix.T.tocsr()
-    return turned.indptr, turned.indices, turned.data
+    transposed = matrix.T.tocsr()
+    return transposed.indptr, transposed.indices, transposed.data

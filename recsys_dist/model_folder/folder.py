@@ -7,8 +7,8 @@
       ratings/00000.safetensors ...            the train ratings by user, copied: what a user has seen
       TABLE/00000.safetensors ...              rows of a table in chunks of CHUNK_ROWS
 
-Which tables there are, and what `facts` in model.json says, is up to the family of the model: serving/facts.py in
-its folder.
+Which tables there are, and what `facts` in model.json says, is up to the family of the model: see its `facts`
+module.
 """
 
 from __future__ import annotations

@@ -179,7 +179,11 @@ class Addition:
         """Settle what is added, and draw the splits of all; `ticks` of their timestamps make one unit."""
         calls = [(parts.all[number], self.config) for number in parts.touched]
         settled = self._run(
-            "settle users", tasks.settle_grown, calls, lambda info: int(info.buckets.num_rows.sum()), "user shard"
+            "settle users",
+            tasks.deduplicate_grown,
+            calls,
+            lambda info: int(info.buckets.num_rows.sum()),
+            "user shard",
         )
         cutoffs = None
         if self.config.split.kind == "time":

@@ -72,7 +72,7 @@ class Attempt(BaseModel):
         """The content of the file."""
         return self.model_dump_json(indent=1).encode()
 
-    def repeats(self, other: Attempt) -> bool:
+    def duplicates(self, other: Attempt) -> bool:
         """Whether both make the same of the same input, whatever dataset they add it to."""
         apart = {"machine", "base"}
         return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)

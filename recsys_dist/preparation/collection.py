@@ -1,7 +1,7 @@
 """From runs to collected user shards: at once where the rules look at one user at a time, else in steps.
 
 runs --collect--> shards                                                       the default
-runs --settle--> settled rows --trim ...--> fates                              with a least number of ratings
+runs --deduplicate--> rows --trim ...--> drop reasons                          with a least number of ratings
                               --sort times, count times ...--> cutoffs         with a split by time
                               --split--> shards, cut anew by the rows that are left
 """
@@ -24,7 +24,7 @@ from recsys_dist.preparation.settings.split import TimeSplit
 from recsys_dist.preparation.shards.gathered import ShardInfo
 from recsys_dist.preparation.shards.item_ids import all_item_ids
 from recsys_dist.preparation.shards.k_core import find_core
-from recsys_dist.preparation.shards.merging import SettledInfo
+from recsys_dist.preparation.shards.merging import DeduplicatedInfo
 from recsys_dist.preparation.shards.runs import NUM_BUCKETS, RunInfo, cut_evenly
 from recsys_dist.preparation.shards.splits import Cutoffs
 from recsys_dist.preparation.shards.time_cutoffs import Times, find_cutoffs
@@ -79,7 +79,7 @@ class Collection:
     def _in_steps(self, spans: list[Span]) -> Collected:
         names = [f"settled-{number}" for number in range(len(spans))]
         calls = [(name, span, self.config) for name, span in zip(names, spans, strict=True)]
-        settled: list[SettledInfo] = self._run("settle users", tasks.settle, calls, _num_settled)
+        settled: list[DeduplicatedInfo] = self._run("settle users", tasks.settle, calls, _num_settled)
         sources, buckets, is_kept = [Source(name) for name in names], [info.buckets for info in settled], None
         if self.config.drops_rare:
             num_items = len(all_item_ids(self.scratch))
@@ -169,15 +169,15 @@ def _num_ratings(shard: ShardInfo) -> int:
     return sum(shard.num_ratings.values())
 
 
-def _num_settled(info: SettledInfo) -> int:
+def _num_settled(info: DeduplicatedInfo) -> int:
     return int(info.buckets.num_rows.sum())
 
 
-def _rejected(infos: Sequence[SettledInfo | ShardInfo]) -> Counter[str]:
+def _rejected(infos: Sequence[DeduplicatedInfo | ShardInfo]) -> Counter[str]:
     return sum((info.rejected for info in infos), Counter[str]())
 
 
-def _reject_files(kind: str, infos: Sequence[SettledInfo | ShardInfo]) -> list[str]:
+def _reject_files(kind: str, infos: Sequence[DeduplicatedInfo | ShardInfo]) -> list[str]:
     return [f"{kind}-{number}.rejects" for number, info in enumerate(infos) if info.rejected]
 
 

@@ -2,13 +2,13 @@
 
     input blocks --parse--> runs (rows sorted by user, on disk)
                  --merge, translate--> all items numbered
-                 --collect--> user shards: repeats settled, split drawn, train ratings counted (collection.py)
+                 --collect--> user shards: duplicates settled, split drawn, train ratings counted (collection.py)
                  --rank items--> write_users --> write_items --> id tables, rejects, manifest
 
 The stages are Dask tasks; this process holds counts only. What comes out depends on the rows of the input and on
 the settings that say what to make of them: not on workers, block size, the order in which files are named, or how
-rows are packed into them. Only where a pair repeats at one timestamp does it matter which file, by full name, and
-which line a row stands in.
+rows are packed into them. Only where a pair is rated twice at one timestamp does it matter which file, by full
+name, and which line a row stands in.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def prepare(
             files = [*dict.fromkeys(block.file for block in blocks), *inputs.titles]
             attempt = Attempt.of(config, files, base.digest if base is not None else None)
             titles = read_titles(inputs.titles, config.items)
-            if output.completed is not None and output.completed.repeats(attempt):
+            if output.completed is not None and output.completed.duplicates(attempt):
                 return _told(output.url, titles, tell)
             table = titles.table if titles is not None else None
             # The scratch folder is removed when the workers are gone: one that runs on would write into it.

@@ -49,7 +49,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 def settings_of(variant: str, **more: Any) -> AutorecSettings:
     chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
-    chosen |= {"input_dropout": 0.0, "presence": 0.0}
+    chosen |= {"input_dropout": 0.0, "implicit_input": 0.0}
     return AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant], **more})
 
 
@@ -195,7 +195,13 @@ SEARCH_EPOCHS = 26
 
 def searched(collectives: Collectives, path: Path, parallel: str) -> tuple[tuple[str, ...], list[float]]:
     """What a search says, and the errors of its epochs."""
-    chosen = {"hidden": 8, "batch_size": 40, "learning_rate": 0.02, "parallel": parallel, "length_power": 0.5}
+    chosen = {
+        "hidden": 8,
+        "batch_size": 40,
+        "learning_rate": 0.02,
+        "parallel": parallel,
+        "length_normalization": 0.5,
+    }
     settings = AutorecSettings.model_validate({"kind": "autorec", **chosen})
     trainer = AutorecTrainer(Dataset.open(str(path)), settings, SEARCH_EPOCHS, 5, collectives)
     results = [trainer.train_epoch(lambda: False) for _ in range(SEARCH_EPOCHS)]

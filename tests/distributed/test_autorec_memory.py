@@ -19,7 +19,7 @@ from tests.support.prepared import small_dataset
 from tests.support.ranks import run_ranks
 
 LIMIT = "100KB"
-GIVEN: dict[str, Any] = {"regularization": 5.0, "input_dropout": 0.0, "presence": 0.0}
+GIVEN: dict[str, Any] = {"regularization": 5.0, "input_dropout": 0.0, "implicit_input": 0.0}
 
 
 def outcome(collectives: Collectives, path: Path, run_dir: Path, limit: str | None, **model: Any) -> str:

@@ -141,7 +141,9 @@ def item_means(path: Path, settings: dict[str, Any], memory_limit: int | None) -
     num_blocks = len(trainer._model._exchange.item_blocks)
     assert num_blocks == 1 if memory_limit is None else num_blocks > 2
     return [
-        trainer.state().tables[side].tensors[name] for side in ("users", "items") for name in ("mean", "pattern")
+        trainer.state().tables[side].tensors[name]
+        for side in ("users", "items")
+        for name in ("mean", "constraint")
     ]
 
 
@@ -172,10 +174,12 @@ def diagonal_epoch_bytes(num_items: int, factors: int, world_size: int) -> int:
     return (world_size - 1) * num_items * numbers
 
 
-def epoch_bytes(num_items: int, factors: int, world_size: int, with_patterns: bool, with_precisions: bool) -> int:
+def epoch_bytes(
+    num_items: int, factors: int, world_size: int, with_constraints: bool, with_precisions: bool
+) -> int:
     """The formula of families/mf/ranks/exchange.py."""
-    numbers = (4 + 8) * FullFactorization.row_floats(factors, with_patterns, with_precisions)
-    if with_patterns:
+    numbers = (4 + 8) * FullFactorization.row_floats(factors, with_constraints, with_precisions)
+    if with_constraints:
         numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)
     return (world_size - 1) * num_items * numbers
 
@@ -198,7 +202,7 @@ def test_what_travels_in_an_epoch_is_what_the_formula_says(
     for size in (1, 3):
         received = run_ranks(received_in_an_epoch, size, tmp_path / "ranks", tmp_path / "data", settings, limit)
 
-        assert sum(received) == epoch_bytes(97, 4, size, with_patterns=everything, with_precisions=everything)
+        assert sum(received) == epoch_bytes(97, 4, size, with_constraints=everything, with_precisions=everything)
 
 
 def test_what_travels_with_independent_entries_is_what_the_formula_says(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from recsys_dist.training.loop import Outcome
 from recsys_dist.training.run import run_training
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-AUTOREC = {"kind": "autorec", "hidden": 6, "regularization": 5, "presence": 0, "input_dropout": 0}
+AUTOREC = {"kind": "autorec", "hidden": 6, "regularization": 5, "implicit_input": 0, "input_dropout": 0}
 NEUMF = {"kind": "neumf", "factors": 4, "hidden": [6], "batch_size": 200, "learning_rate": 0.01}
 MODELS: dict[str, dict[str, Any]] = {
     "mf-full": {"kind": "mf", "factors": 3},

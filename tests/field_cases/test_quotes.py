@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recsys_dist.preparation.inspection.sniff import sniff
 from recsys_dist.preparation.parsing.fields import cut_fields
-from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.lines import FINE, Lines
 from recsys_dist.preparation.parsing.quoted_line import split_quoted
 from recsys_dist.preparation.parsing.quotes import misquoted
@@ -208,7 +208,7 @@ def test_all_lines_at_once_are_judged_as_a_loop_over_characters_judges_each(text
             kept.append(fields)
     # A line may break both rules, and is refused for one of them.
     assert [reason == FINE for reason in reasons.tolist()] == [reason == FINE for reason in expected]
-    layout = Layout(",", quote, "utf-8", False, 3, {"user": 0, "item": 1, "rating": 2}, escape=escape)
+    layout = TextLayout(",", quote, "utf-8", False, 3, {"user": 0, "item": 1, "rating": 2}, escape=escape)
     columns = cut_fields(lines, layout, is_first=True).columns
     assert [list(row) for row in zip(*(columns[name].to_pylist() for name in columns), strict=True)] == kept
 

@@ -61,8 +61,8 @@ def _autorec(dataset: str, config: str, *settings: str) -> ModelCase:
     return ModelCase(dataset, config, ("model.hidden=12", "training.epochs=6", *settings))
 
 
-GIVEN = ("model.regularization=100", "model.presence=1", "model.input_dropout=0.2")
-SMOOTH = ("model.regularization=100", "model.presence=0", "model.input_dropout=0")
+GIVEN = ("model.regularization=100", "model.implicit_input=1", "model.input_dropout=0.2")
+SMOOTH = ("model.regularization=100", "model.implicit_input=0", "model.input_dropout=0")
 MODELS = {
     "mf-full": _mf("ml-100k-u1", "training.epochs=30"),
     "mf-diagonal": _mf("ml-100k-u1", "model.posterior=diagonal"),

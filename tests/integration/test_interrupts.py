@@ -69,7 +69,7 @@ class Training:
             "model.hidden=8",
             "model.batch_size=16",
             "model.regularization=0.1",
-            "model.presence=0",
+            "model.implicit_input=0",
             "model.input_dropout=0",
             "checkpoint.every=1000",
             "device=cpu",

@@ -51,7 +51,7 @@ def mf_run(
         mean = rng.normal(0, 0.2, n).tolist()
         priors[side] = {"mean": mean, "covariance": random_covariances(rng, 1, n)[0].tolist()}
     has_precisions = {"users": noise in {"users", "both"}, "items": noise == "both"}
-    has_patterns = {"users": constrained in {"items", "both"}, "items": constrained in {"users", "both"}}
+    has_constraints = {"users": constrained in {"items", "both"}, "items": constrained in {"users", "both"}}
     for side in SIDES:
         if posterior == "diagonal":
             diagonal = np.flatnonzero(upper[0] == upper[1])
@@ -59,8 +59,8 @@ def mf_run(
         shape = (dataset.num_rows(side), n)
         if has_precisions[side]:
             tables[side]["precision"] = torch.from_numpy(rng.gamma(4.0, 0.25, shape[0]).astype(np.float32))
-        if has_patterns[side]:
-            tables[side]["pattern"] = torch.from_numpy(rng.normal(0, 0.2, shape).astype(np.float32))
+        if has_constraints[side]:
+            tables[side]["constraint"] = torch.from_numpy(rng.normal(0, 0.2, shape).astype(np.float32))
         priors[side]["precision_dof"] = PRECISION_DOF[side] if has_precisions[side] else None
     values = MfState(
         epoch=3,
@@ -113,8 +113,8 @@ def autorec_run(dataset: Dataset, orientation: str, hidden: int = 4, seed: int =
         column_shrinkage=5.0,
         search=AutorecSearch(phase="finishing", choice=choice),
         regularization=choice.regularization,
-        presence=choice.presence,
-        length_power=0.0,
+        implicit_input=choice.implicit_input,
+        length_normalization=0.0,
         mean_length=1.0,
     ).model_dump(mode="json")
     return SavedRun(tables, values, config, {"dataset_digest": dataset.digest})

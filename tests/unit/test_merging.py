@@ -75,7 +75,7 @@ def test_all_that_the_checkpoint_knows_is_in_the_model(tmp_path, dataset, monkey
                 saved = run.tables[side][column].numpy()
                 last = np.reshape(np.asarray(unknown[column]), (1, *saved.shape[1:]))
                 assert whole(folder, table)[column].tolist() == np.concatenate([saved, last]).tolist()
-        assert torch.equal(whole(folder, f"{side[:-1]}_patterns")["pattern"], run.tables[side]["pattern"])
+        assert torch.equal(whole(folder, f"{side[:-1]}_constraints")["constraint"], run.tables[side]["constraint"])
     assert manifest.facts["user_precision_dof"] == PRECISION_DOF["users"]
     assert manifest.facts["item_precision_dof"] == PRECISION_DOF["items"]
 
@@ -92,19 +92,21 @@ def dense_autorec(run: SavedRun, ratings: np.ndarray) -> np.ndarray:
     row_bias = np.nansum(left, 1) / ((~np.isnan(left)).sum(1) + run.values["row_shrinkage"])
     by_mean = run.config["model"].get("centring") == "mean"
     centred = ratings - run.values["mean"] if by_mean else left - row_bias[:, None]
-    inputs = np.nan_to_num(centred / run.values["scale"] + run.values["presence"])
+    inputs = np.nan_to_num(centred / run.values["scale"] + run.values["implicit_input"])
     length = (~np.isnan(ratings)).sum(1, keepdims=True).clip(1)
-    inputs *= (run.values["mean_length"] / length) ** run.values["length_power"]
+    inputs *= (run.values["mean_length"] / length) ** run.values["length_normalization"]
     hidden = 1 / (1 + np.exp(-(inputs @ columns["encoder"] + run.tables["hidden"]["bias"].double().numpy())))
     score = hidden @ columns["decoder"].T + columns["output_bias"]
     return run.values["mean"] + row_bias[:, None] + run.values["scale"] * score
 
 
-@pytest.mark.parametrize("settings", [{}, {"centring": "mean"}, {"presence": 1.5, "length_power": 0.5}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"centring": "mean"}, {"implicit_input": 1.5, "length_normalization": 0.5}]
+)
 @pytest.mark.parametrize("orientation", ["items", "users"])
 def test_merged_autorec_predicts_what_the_autoencoder_puts_out(tmp_path, dataset, orientation, settings):
     run = autorec_run(dataset, orientation, **settings)
-    values = {**run.values, "length_power": settings.get("length_power", 0.0), "mean_length": 4.0}
+    values = {**run.values, "length_normalization": settings.get("length_normalization", 0.0), "mean_length": 4.0}
     run = replace(run, values=values)
 
     write_merged(run, dataset, tmp_path / "model")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from recsys_dist.dataset.manifest import Manifest
     from recsys_dist.evaluation.report import Calibration, Errors, EvaluationReport
+    from recsys_dist.inference.criterion import RankBy
     from recsys_dist.inference.lists import Recommendations
-    from recsys_dist.inference.order import RankBy
     from recsys_dist.inference.similar import Similar
     from recsys_dist.model_folder.manifest import ModelManifest
 

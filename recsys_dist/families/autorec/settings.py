@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -27,13 +27,14 @@ def _is_number_of_units(value: Any) -> bool:
 class AutorecSettings(ModelSettings):
     """AutoRec (Sedhain et al. 2015)."""
 
+    renamed: ClassVar[dict[str, str]] = {"presence": "implicit_input", "length_power": "length_normalization"}
     kind: Literal["autorec"] = "autorec"
     orientation: Literal["items", "users"] = "items"
     """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
     hidden: Annotated[tuple[int, ...], BeforeValidator(_as_layers)] = (500,)
     """Units of the hidden layers: a number, or a list such as [500, 250, 500] from the first to the last."""
     tied: bool = False
-    """Whether the decoder is the encoder turned around, which halves the parameters; first and last hidden layer
+    """Whether the decoder is the encoder transposed, which halves the parameters; first and last hidden layer
     then have equally many units."""
     hidden_activation: Activation = "sigmoid"
     output_activation: Literal["identity", "sigmoid"] = "identity"
@@ -44,10 +45,10 @@ class AutorecSettings(ModelSettings):
     out in training, from 200 on."""
     centring: Literal["biases", "mean"] = "biases"
     """What is taken off the ratings of the input: mean and learnt row and column biases, or the mean alone."""
-    presence: float | None = Field(default=None, ge=0, le=100)
+    implicit_input: float | None = Field(default=None, ge=0, le=100)
     """What the input of each rating has added to it whatever the rating is, in standard deviations: which columns
     a row has rated tells of it where people choose what they rate. null tries it out in training, from 0 on."""
-    length_power: float = Field(default=0.0, ge=0, le=1)
+    length_normalization: float = Field(default=0.0, ge=0, le=1)
     """The input of a row is divided by this power of how many ratings it has, against those of an average row."""
     input_dropout: float | None = Field(default=None, ge=0, lt=1)
     """The share of a row's ratings that the encoder does not see in training; all of them are predicted. null

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inspection.column_roles import is_known_name
-from recsys_dist.preparation.parsing.layout import UTF8_BOM, Layout, split_line, split_names
+from recsys_dist.preparation.parsing.layout import UTF8_BOM, TextLayout, split_line, split_names
 from recsys_dist.preparation.parsing.lines import Lines
 from recsys_dist.preparation.parsing.rows import NUMBER
 
@@ -47,11 +47,11 @@ class TextShape:
     """Lines with quotes or escapes in the wrong place."""
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> TextLayout:
         """The layout in which every column is wanted, by its position."""
         positions = {str(position): position for position in range(self.num_fields)}
         has_header = self.header is not None
-        return Layout(
+        return TextLayout(
             *(self.separator, self.quote, self.encoding, has_header, self.num_fields, positions),
             has_item_lines=self.has_item_lines,
             escape=self.escape,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.hive import repeated
 from recsys_dist.preparation.parsing.item_lines import ItemLines
-from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.lines import FINE, Lines
 from recsys_dist.preparation.parsing.quotes import misquoted
 from recsys_dist.preparation.parsing.rejects import Reason
@@ -45,7 +45,7 @@ class Fields:
     """Where lines name the items, the item of the rows that follow the block; None where that is unknown."""
 
 
-def cut_fields(lines: Lines, layout: Layout, is_first: bool, item_above: str | None = None) -> Fields:
+def cut_fields(lines: Lines, layout: TextLayout, is_first: bool, item_above: str | None = None) -> Fields:
     """Cut every line that can be cut into the wanted fields.
 
     `item_above` is the item of the rows that the block begins with, where lines name the items.
@@ -82,7 +82,7 @@ def cut_fields(lines: Lines, layout: Layout, is_first: bool, item_above: str | N
     return Fields(columns, rows, refused, reasons[refused], items.below if items is not None else None)
 
 
-def _read_plain(data: bytes, layout: Layout, num_lines: int) -> pa.Table | None:
+def _read_plain(data: bytes, layout: TextLayout, num_lines: int) -> pa.Table | None:
     """Read lines straight away; None where one of them has another number of fields than the layout."""
     separator = layout.separator
     quote, escape = (sign if sign and sign.encode() in data else None for sign in (layout.quote, layout.escape))
@@ -104,7 +104,7 @@ def _spare_separator(data: bytes) -> str:
     raise DataError("this is not a text file: it holds every control character")
 
 
-def _read(data: bytes, layout: Layout, separator: str, quote: str | None, escape: str | None) -> pa.Table:
+def _read(data: bytes, layout: TextLayout, separator: str, quote: str | None, escape: str | None) -> pa.Table:
     """Raises ArrowInvalid where a line has another number of fields."""
     used = {str(position): _type_of(field) for field, position in layout.positions.items()}
     if not data:
@@ -134,7 +134,7 @@ def _type_of(field: str) -> pa.DataType:
 
 
 def _normalize(
-    lines: Lines, is_good: NDArray[np.bool_], layout: Layout, reasons: NDArray[np.int8]
+    lines: Lines, is_good: NDArray[np.bool_], layout: TextLayout, reasons: NDArray[np.int8]
 ) -> tuple[bytes, str]:
     """Cut the lines one by one, note those that have other fields than the layout, and join the others anew.
 
@@ -150,7 +150,7 @@ def _normalize(
     return "".join(row + "\n" for row in rows).encode(), spare
 
 
-def _split_lines(lines: Lines, wanted: NDArray[np.bool_], layout: Layout) -> Iterator[tuple[int, list[str]]]:
+def _split_lines(lines: Lines, wanted: NDArray[np.bool_], layout: TextLayout) -> Iterator[tuple[int, list[str]]]:
     for number in np.flatnonzero(wanted):
         fields = layout.split(lines.data[lines.starts[number] : lines.stops[number]].decode())
         assert fields is not None, "quotes are judged before"

@@ -13,7 +13,7 @@ from recsys_dist.preparation.inputs.empty_parts import without_empty
 from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.inputs.sources import InputFile
 from recsys_dist.preparation.parsing.item_lines import LastItem
-from recsys_dist.preparation.parsing.layout import Layout, read_layout
+from recsys_dist.preparation.parsing.layout import TextLayout, read_layout
 from recsys_dist.preparation.parsing.parquet import group_ranges
 from recsys_dist.preparation.settings.prepare import PrepareConfig, named_paths
 
@@ -23,7 +23,7 @@ class InputBlock:
     """A part of one input file to parse: bytes of text, row groups of Parquet. `number` tells all parts apart."""
 
     file: InputFile
-    layout: Layout | None
+    layout: TextLayout | None
     """None for Parquet."""
     number: int
     start: int
@@ -77,7 +77,7 @@ def _cut(file: InputFile, config: PrepareConfig) -> list[tuple[int, int]]:
     return file.blocks(config.input.block_bytes)
 
 
-def _layout(file: InputFile, config: PrepareConfig) -> Layout | None:
+def _layout(file: InputFile, config: PrepareConfig) -> TextLayout | None:
     if file.format == "parquet":
         if config.input.has_item_lines:
             raise DataError(f"{file.name} is Parquet, but layout: netflix is for text")

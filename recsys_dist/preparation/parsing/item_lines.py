@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.preparation.inputs.sources import InputFile, read_blocks
-from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.lines import FINE, Lines
 from recsys_dist.preparation.parsing.rejects import Reason
 
@@ -77,7 +77,7 @@ class LastItem:
     item: str | None
 
 
-def find_last_item(file: InputFile, layout: Layout, start: int, stop: int) -> LastItem | None:
+def find_last_item(file: InputFile, layout: TextLayout, start: int, stop: int) -> LastItem | None:
     """The last name of an item among the lines that start in a range of bytes, searched from its end."""
     for end in range(stop, start, -SCAN_BYTES):
         begin = max(start, end - SCAN_BYTES)

@@ -23,7 +23,7 @@ UTF8_BOM = codecs.BOM_UTF8
 
 
 @dataclass(frozen=True)
-class Layout:
+class TextLayout:
     """The shape of a text file's lines. `positions` maps each wanted field to its place from 0."""
 
     separator: str
@@ -45,7 +45,9 @@ class Layout:
         return split_line(line, self.separator, self.quote, self.max_fields, self.escape)
 
 
-def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str) -> Layout:
+def read_layout(
+    file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str
+) -> TextLayout:
     """Look at the beginning of `file`. `key` is where the settings stand, for errors.
 
     Raises `DataError` where the file is empty or lacks a wanted column.
@@ -75,7 +77,7 @@ def read_layout(file: InputFile, settings: FileSettings, columns: Mapping[str, C
                     f"{key}.columns.{name} is position {position} from 0, but the lines of {file.name} "
                     f"have {num_fields} fields between separators {settings.separator!r}"
                 )
-    return Layout(
+    return TextLayout(
         settings.separator,
         settings.quote_sign,
         settings.encoding,

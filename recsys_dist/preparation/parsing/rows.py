@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_dist.preparation.parsing.fields import cut_fields
-from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.lines import FINE, Lines
 from recsys_dist.preparation.parsing.rejects import Reason, Rejects
 from recsys_dist.preparation.parsing.timestamps import Moments, parse_timestamps
@@ -62,7 +62,7 @@ class ParsedBlock:
 
 def parse_text(
     data: bytes,
-    layout: Layout,
+    layout: TextLayout,
     rules: RatingRules,
     is_first: bool,
     item_above: str | None = None,

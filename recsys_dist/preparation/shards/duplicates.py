@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Repeats:
+class Duplicates:
     """What becomes of rows that share a pair; places are positions in the arrays given to `settle_repeats`."""
 
     kept: NDArray[np.int64]
@@ -21,14 +21,14 @@ class Repeats:
     """For each kept row, the mean rating of the rows it was chosen from."""
 
 
-def settle_repeats(
+def resolve_duplicates(
     pair: NDArray[np.int64],
     role: NDArray[np.int8],
     timestamp: NDArray[np.integer],
     rating: NDArray[np.float32],
     origin: NDArray[np.int64],
     keep: Literal["first", "last"],
-) -> Repeats:
+) -> Duplicates:
     """Choose one row of each pair: held out before train, then by timestamp, then by place in the input.
 
     `origin` is that place, different for all rows.
@@ -42,4 +42,4 @@ def settle_repeats(
     is_rival = role[order] == role[order[first]][group]
     totals = np.bincount(group, np.where(is_rival, rating[order].astype(np.float64), 0.0))
     means = totals / np.bincount(group, is_rival)
-    return Repeats(order[first], order[~is_first], ~is_rival[~is_first], means)
+    return Duplicates(order[first], order[~is_first], ~is_rival[~is_first], means)

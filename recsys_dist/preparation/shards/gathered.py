@@ -19,7 +19,7 @@ from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.preparation.arrays.scratch import Scratch, narrow, narrow_ratings, pack_texts
 from recsys_dist.preparation.parsing.rejects import Rejects
 from recsys_dist.preparation.settings.split import SplitRule
-from recsys_dist.preparation.shards.splits import TRAIN, Cutoffs, Pairs, draw_split, hash_seed
+from recsys_dist.preparation.shards.splits import TRAIN, Cutoffs, SplitKeys, draw_split, hash_seed
 from recsys_dist.preparation.shards.user_rows import Run, Settled
 
 
@@ -72,7 +72,7 @@ def draw(
     rows = settled.rows
     pair_hash = pair_hashes(hash_seed(rule), settled.hashes[rows.user], text_hashes(item_ids)[rows.item])
     role = np.array([run.role for run in runs], np.int8)[rows.run]
-    return Drawn(draw_split(rule, Pairs(rows.user, pair_hash, rows.timestamp, role), cutoffs), pair_hash)
+    return Drawn(draw_split(rule, SplitKeys(rows.user, pair_hash, rows.timestamp, role), cutoffs), pair_hash)
 
 
 def finish_shard(

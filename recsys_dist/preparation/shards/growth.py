@@ -30,13 +30,13 @@ from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.shards.gathered import ShardInfo, draw, finish_shard, save_rows
 from recsys_dist.preparation.shards.item_ids import all_item_ids
 from recsys_dist.preparation.shards.merging import (
+    DeduplicatedInfo,
     RunSlice,
-    SettledInfo,
+    deduplicate_rows,
     load_runs,
     merge_slices,
     run_rows,
     save_settled,
-    settle_rows,
     timestamps_of,
 )
 from recsys_dist.preparation.shards.runs import NUM_BUCKETS, bucket_of
@@ -103,10 +103,10 @@ def find_known(scratch: Scratch, dataset: Dataset, run: str) -> KnownInfo:
     return KnownInfo(shards, count_buckets(arrays["user.hash"][is_new], num_rows[is_new]))
 
 
-def settle_grown(scratch: Scratch, dataset: Dataset, part: Part, config: PrepareConfig) -> SettledInfo:
+def deduplicate_grown(scratch: Scratch, dataset: Dataset, part: Part, config: PrepareConfig) -> DeduplicatedInfo:
     """Settle the old and new ratings of the users of a shard.
 
-    Raises `DataError` where a pair repeats and the rules forbid it.
+    Raises `DataError` where a pair duplicates and the rules forbid it.
     """
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
     groups = []
@@ -118,7 +118,7 @@ def settle_grown(scratch: Scratch, dataset: Dataset, part: Part, config: Prepare
     joined = join_settled(groups)
     if config.ratings.duplicates == "mean":
         _require_new_pairs(joined, runs, item_ids)
-    return save_settled(scratch, f"settled-{part.shard}", *settle_rows(joined, runs, item_ids, config))
+    return save_settled(scratch, f"settled-{part.shard}", *deduplicate_rows(joined, runs, item_ids, config))
 
 
 def finish_grown(

@@ -20,7 +20,7 @@ ITEM_IDS = "items.ids"
 
 
 def merge_items(scratch: Scratch, sources: Sequence[str], target: str) -> int:
-    """Merge the item ids of several files into one sorted file without repeats; returns their number."""
+    """Merge the item ids of several files into one sorted file without duplicates; returns their number."""
     parts = [unpack_texts("item", scratch.load(source)) for source in sources]
     ids = pc.unique(join_texts(parts))
     ids = ids.take(pc.array_sort_indices(ids))

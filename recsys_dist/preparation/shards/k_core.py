@@ -4,7 +4,7 @@ In rounds over the shards of settled rows. In each, first the users with too few
 then, when all shards are counted, the items. What stays, the largest set in which all have enough, depends on no
 order, and the reasons on the rounds alone, whatever the shards.
 
-    core-N-R     shard N after round R: the fate of each row
+    core-N-R     shard N after round R: the drop reason of each row
     left-N-R     the items that are left in it, and how many ratings of each
     dropped-R    whether each item is left out after round R
 
@@ -32,23 +32,27 @@ RunTrims = Callable[[Sequence[tuple[Any, ...]], Sequence[int]], list[Buckets]]
 
 
 def trim(scratch: Scratch, source: Source, target: str, dropped: str | None, min_user: int) -> Buckets:
-    """One round of one shard: from the fates that `source` names, if any, to those of `target`.
+    """One round of one shard: from the drop reasons that `source` names, if any, to those of `target`.
 
     `target` names the shard and the round, `dropped` the items that were left out after the round before.
     Returns where rows are left.
     """
     arrays = scratch.load(source.name)
     user, item = row_users(arrays), arrays["row.item"]
-    fate = np.full(len(item), KEPT, np.int8) if source.fates is None else scratch.load(source.fates)["fate"].copy()
+    drop_reason = (
+        np.full(len(item), KEPT, np.int8)
+        if source.drop_reasons is None
+        else scratch.load(source.drop_reasons)["drop reason"].copy()
+    )
     if dropped is not None:
         is_dropped = scratch.load(dropped)["is_dropped"].view(bool)
-        fate[(fate == KEPT) & is_dropped[item]] = Reason.FEW_OF_ITEM
-    num_left = np.bincount(user[fate == KEPT], minlength=len(arrays["user.hash"]))
-    fate[(fate == KEPT) & (num_left < min_user)[user]] = Reason.FEW_OF_USER
+        drop_reason[(drop_reason == KEPT) & is_dropped[item]] = Reason.FEW_OF_ITEM
+    num_left = np.bincount(user[drop_reason == KEPT], minlength=len(arrays["user.hash"]))
+    drop_reason[(drop_reason == KEPT) & (num_left < min_user)[user]] = Reason.FEW_OF_USER
     num_left[num_left < min_user] = 0
-    count = np.bincount(item[fate == KEPT])
+    count = np.bincount(item[drop_reason == KEPT])
     left = np.flatnonzero(count)
-    scratch.save(_fates(target), {"fate": fate})
+    scratch.save(_fates(target), {"drop reason": drop_reason})
     scratch.save(_left(target), {"item": left, "count": count[left]})
     return count_buckets(arrays["user.hash"], num_left)
 
@@ -58,7 +62,7 @@ class Core:
     """What is left in the end."""
 
     sources: list[Source]
-    """Of each shard the settled rows with their fates."""
+    """Of each shard the settled rows with their drop reasons."""
     buckets: list[Buckets]
     is_kept: NDArray[np.bool_]
     """Whether each `item_code` is left."""
@@ -96,7 +100,7 @@ def find_core(scratch: Scratch, names: Sequence[str], num_items: int, rules: Rat
 
 
 def _recount(scratch: Scratch, num_left: NDArray[np.int64], old: str | None, new: str) -> None:
-    """Put the counts of a shard's new round in the place of those of its old one, and remove the old fates.
+    """Put the counts of a shard's new round in the place of those of its old one, and remove the old drop reasons.
 
     The old counts stay: a preparation that goes on after a break counts all rounds again.
     """

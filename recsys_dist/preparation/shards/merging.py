@@ -22,7 +22,7 @@ from recsys_dist.preparation.arrays.sorting import sort_pairs
 from recsys_dist.preparation.parsing.rejects import Reason, Rejects
 from recsys_dist.preparation.parsing.timestamps import Moments
 from recsys_dist.preparation.settings.prepare import PrepareConfig
-from recsys_dist.preparation.shards.duplicates import settle_repeats
+from recsys_dist.preparation.shards.duplicates import resolve_duplicates
 from recsys_dist.preparation.shards.gathered import ShardInfo, write_collected
 from recsys_dist.preparation.shards.item_ids import all_item_ids
 from recsys_dist.preparation.shards.runs import bucket_of, user_order
@@ -43,35 +43,37 @@ RUNS = "runs"
 
 
 @dataclass(frozen=True)
-class SettledInfo:
+class DeduplicatedInfo:
     """What the coordinator has to know of settled rows that wait."""
 
     rejected: Counter[str]
     buckets: Buckets
 
 
-def collect_shard(scratch: Scratch, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
+def gather_shard(scratch: Scratch, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
     """Merge the users whose hashes fall into the range of buckets, and write them as one collected shard.
 
-    Raises `DataError` where a pair repeats and the rules forbid it.
+    Raises `DataError` where a pair duplicates and the rules forbid it.
     """
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
     settled, rejects = _settle(scratch, runs, item_ids, buckets, config)
     return write_collected(scratch, shard, settled, rejects, item_ids, runs, config.split)
 
 
-def settle_shard(scratch: Scratch, name: str, buckets: tuple[int, int], config: PrepareConfig) -> SettledInfo:
+def deduplicate_shard(
+    scratch: Scratch, name: str, buckets: tuple[int, int], config: PrepareConfig
+) -> DeduplicatedInfo:
     """Merge those users likewise, and let their settled rows wait as the file `name`."""
     settled, rejects = _settle(scratch, load_runs(scratch), all_item_ids(scratch), buckets, config)
     return save_settled(scratch, name, settled, rejects)
 
 
-def save_settled(scratch: Scratch, name: str, settled: Settled, rejects: Rejects) -> SettledInfo:
+def save_settled(scratch: Scratch, name: str, settled: Settled, rejects: Rejects) -> DeduplicatedInfo:
     """Let settled rows wait as the file `name`, and what was dropped beside it."""
     settled.save(scratch, name)
     if len(rejects):
         scratch.save(f"{name}.rejects", rejects.arrays())
-    return SettledInfo(rejects.counts(), count_buckets(settled.hashes, settled.num_rows))
+    return DeduplicatedInfo(rejects.counts(), count_buckets(settled.hashes, settled.num_rows))
 
 
 def split_shard(
@@ -84,18 +86,20 @@ def split_shard(
 ) -> ShardInfo:
     """Write the waiting users whose hashes fall into the range of buckets as one collected shard."""
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
-    parts, fates = [], []
+    parts, drop_reasons = [], []
     for source in sources:
         part, span = Settled.load(scratch, source.name, buckets)
         parts.append(part)
         all_kept = np.full(len(part.rows.user), KEPT, np.int8)
-        fates.append(all_kept if source.fates is None else scratch.load(source.fates)["fate"][span])
-    settled, fate = join_settled(parts), np.concatenate(fates)
-    is_kept = fate == KEPT
+        drop_reasons.append(
+            all_kept if source.drop_reasons is None else scratch.load(source.drop_reasons)["drop reason"][span]
+        )
+    settled, drop_reason = join_settled(parts), np.concatenate(drop_reasons)
+    is_kept = drop_reason == KEPT
     rejects = Rejects.of([])
     if not is_kept.all():
         dropped = settled.rows.take(~is_kept)
-        rejects = refuse_rows(dropped, fate[~is_kept], settled.ids, item_ids, runs, config.input.separator)
+        rejects = refuse_rows(dropped, drop_reason[~is_kept], settled.ids, item_ids, runs, config.input.separator)
         settled = settled.keep(is_kept)
     return write_collected(scratch, shard, settled, rejects, item_ids, runs, config.split, cutoffs)
 
@@ -113,15 +117,15 @@ def _settle(
     config: PrepareConfig,
 ) -> tuple[Settled, Rejects]:
     """The users of the range of buckets with one row of each pair, and the rows dropped."""
-    return settle_rows(_merge(scratch, runs, buckets), runs, item_ids, config)
+    return deduplicate_rows(_merge(scratch, runs, buckets), runs, item_ids, config)
 
 
-def settle_rows(
+def deduplicate_rows(
     settled: Settled, runs: list[Run], item_ids: pa.LargeStringArray, config: PrepareConfig
 ) -> tuple[Settled, Rejects]:
     """Users with rows in any order, to one row of each pair in order, and the rows dropped.
 
-    Raises `DataError` where a pair repeats and the rules forbid it.
+    Raises `DataError` where a pair duplicates and the rules forbid it.
     """
     pair, rows = _sort_rows(settled.rows, len(settled.ids), len(item_ids))
     settled = Settled(settled.ids, settled.hashes, rows)
@@ -224,7 +228,7 @@ def _drop_repeats(
     shared = np.flatnonzero(is_shared)
     rows, rule = settled.rows, config.ratings.duplicates
     part = rows.take(shared)
-    chosen = settle_repeats(
+    chosen = resolve_duplicates(
         pair=np.cumsum(~is_repeat, dtype=np.int64)[shared],
         role=np.array([run.role for run in runs], np.int8)[part.run],
         timestamp=part.timestamp,

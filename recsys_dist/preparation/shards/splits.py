@@ -1,7 +1,7 @@
 """Which ratings train, validate and test. Codes are places in `SPLITS`.
 
-A pair's fate follows from its ids and the seed, from the file it stands in, from the user's other ratings, or from
-two timestamps that hold for all: never from how the rows are dealt to shards.
+Whether a pair trains, validates or tests follows from its ids and the seed, from the file it stands in, from the
+user's other ratings, or from two timestamps that hold for all: never from how the rows are dealt to shards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAST = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Pairs:
+class SplitKeys:
     """The pairs of some users, all of each, one entry a pair."""
 
     user: NDArray[np.int64]
@@ -41,7 +41,7 @@ class Cutoffs:
     valid_after: int
 
 
-def draw_split(rule: SplitRule, pairs: Pairs, cutoffs: Cutoffs | None = None) -> NDArray[np.int8]:
+def draw_split(rule: SplitRule, pairs: SplitKeys, cutoffs: Cutoffs | None = None) -> NDArray[np.int8]:
     """The split of each pair; `cutoffs` are those of a `TimeSplit`."""
     match rule:
         case RandomSplit():
@@ -67,7 +67,7 @@ def _below(hashes: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
     return is_below
 
 
-def _by_user(rule: LeaveNOutSplit, pairs: Pairs) -> NDArray[np.int8]:
+def _by_user(rule: LeaveNOutSplit, pairs: SplitKeys) -> NDArray[np.int8]:
     keys = (pairs.hash, pairs.timestamp, pairs.user) if rule.by == "time" else (pairs.hash, pairs.user)
     order = np.lexsort(keys)
     num_rows = np.bincount(pairs.user)

@@ -1,7 +1,7 @@
 """The ratings of some users while they are prepared: users in order, and their rows with where each one stood.
 
 Kept on scratch as `settled-N` where more has to be known of all shards before their splits are drawn. What falls
-out meanwhile is marked beside it, in a fate for each row, and is left out when the rows are read back.
+out meanwhile is marked beside it, in a drop reason for each row, and is left out when the rows are read back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys_dist.preparation.shards.runs import bucket_of
 RUN_LINES = 1 << 40
 """More lines than one run can have."""
 KEPT = -1
-"""The fate of a row that stays; others are reasons."""
+"""The drop reason of a row that stays; others are reasons."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Source:
-    """A file of settled rows, and the one that tells the fate of each; None where all are kept."""
+    """A file of settled rows, and the one that tells the drop reason of each; None where all are kept."""
 
     name: str
-    fates: str | None = None
+    drop_reasons: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from recsys_dist.preparation.parsing.item_lines import LastItem
 from recsys_dist.preparation.shards.gathered import ShardInfo
 from recsys_dist.preparation.shards.growth import GrownInfo, KnownInfo
-from recsys_dist.preparation.shards.merging import SettledInfo
+from recsys_dist.preparation.shards.merging import DeduplicatedInfo
 from recsys_dist.preparation.shards.runs import RunInfo
 from recsys_dist.preparation.shards.time_cutoffs import TimeSpan
 from recsys_dist.preparation.shards.user_rows import Buckets
@@ -77,6 +77,6 @@ FORMS = {
     "FileRecord": _Form(lambda record: record.model_dump(mode="json"), FileRecord.model_validate),
     **{
         kind.__name__: _Form(_write_fields, partial(_read_fields, kind))
-        for kind in (Buckets, GrownInfo, KnownInfo, LastItem, RunInfo, SettledInfo, ShardInfo, TimeSpan)
+        for kind in (Buckets, GrownInfo, KnownInfo, LastItem, RunInfo, DeduplicatedInfo, ShardInfo, TimeSpan)
     },
 }

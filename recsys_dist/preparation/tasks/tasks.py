@@ -20,7 +20,7 @@ from recsys_dist.preparation.shards import growth, k_core, time_cutoffs
 from recsys_dist.preparation.shards.gathered import ShardInfo
 from recsys_dist.preparation.shards.growth import GrownInfo, KnownInfo, Part
 from recsys_dist.preparation.shards.item_ids import merge_items, translate_items
-from recsys_dist.preparation.shards.merging import SettledInfo, collect_shard, settle_shard, split_shard
+from recsys_dist.preparation.shards.merging import DeduplicatedInfo, deduplicate_shard, gather_shard, split_shard
 from recsys_dist.preparation.shards.runs import RunInfo, write_run
 from recsys_dist.preparation.shards.splits import Cutoffs
 from recsys_dist.preparation.shards.time_cutoffs import TimeSpan
@@ -80,12 +80,12 @@ def translate(scratch_url: str, runs: list[str]) -> None:
 
 def collect(scratch_url: str, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
     """Collect one user shard; see `collect_shard`."""
-    return collect_shard(Scratch(scratch_url), shard, buckets, config)
+    return gather_shard(Scratch(scratch_url), shard, buckets, config)
 
 
-def settle(scratch_url: str, name: str, buckets: tuple[int, int], config: PrepareConfig) -> SettledInfo:
+def settle(scratch_url: str, name: str, buckets: tuple[int, int], config: PrepareConfig) -> DeduplicatedInfo:
     """Let the rows of some users wait for the others; see `settle_shard`."""
-    return settle_shard(Scratch(scratch_url), name, buckets, config)
+    return deduplicate_shard(Scratch(scratch_url), name, buckets, config)
 
 
 def trim(scratch_url: str, source: Source, target: str, dropped: str | None, min_user: int) -> Buckets:
@@ -132,9 +132,9 @@ def find_known(scratch_url: str, base_url: str, run: str) -> KnownInfo:
     return growth.find_known(Scratch(scratch_url), Dataset.open(base_url), run)
 
 
-def settle_grown(scratch_url: str, base_url: str, part: Part, config: PrepareConfig) -> SettledInfo:
+def deduplicate_grown(scratch_url: str, base_url: str, part: Part, config: PrepareConfig) -> DeduplicatedInfo:
     """Settle old and new ratings of one user shard; see `growth.settle_grown`."""
-    return growth.settle_grown(Scratch(scratch_url), Dataset.open(base_url), part, config)
+    return growth.deduplicate_grown(Scratch(scratch_url), Dataset.open(base_url), part, config)
 
 
 def finish_grown(

@@ -17,11 +17,11 @@ import pytest
 from recsys_dist.dataset.blocks import Block, arrays_to_bytes, read_block, write_block
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.arrays.scratch import Scratch
-from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.rows import parse_text
 from recsys_dist.preparation.settings.prepare import PrepareConfig, RatingRules
 from recsys_dist.preparation.shards.item_ids import merge_items, translate_items
-from recsys_dist.preparation.shards.merging import RUNS, collect_shard
+from recsys_dist.preparation.shards.merging import RUNS, gather_shard
 from recsys_dist.preparation.shards.runs import NUM_BUCKETS, write_run
 from recsys_dist.preparation.shards.user_rows import Run
 from recsys_dist.storage.folder import Folder
@@ -84,7 +84,7 @@ def test_mapped_blocks_keep_no_descriptor(tmp_path: Path) -> None:
 
 def test_a_shard_is_collected_from_more_runs_than_descriptors(tmp_path: Path) -> None:
     scratch, names = Scratch(str(tmp_path)), [f"block-{number}-0" for number in range(100)]
-    shape = Layout(",", None, "utf-8", False, 3, {"user": 0, "item": 1, "rating": 2})
+    shape = TextLayout(",", None, "utf-8", False, 3, {"user": 0, "item": 1, "rating": 2})
     for number, name in enumerate(names):
         rows = f"u{number % 7},i{number},3\nu{number % 5},i0,4\n".encode()
         write_run(scratch, name, parse_text(rows, shape, RatingRules(), False))
@@ -94,7 +94,7 @@ def test_a_shard_is_collected_from_more_runs_than_descriptors(tmp_path: Path) ->
     translate_items(scratch, names[3:])
     tree = {"input": {"paths": "a.csv", "columns": {"user": "u", "item": "i", "rating": "r"}}, "output": "out"}
     with few_descriptors(16):
-        info = collect_shard(scratch, 0, (0, NUM_BUCKETS), PrepareConfig.model_validate(tree))
+        info = gather_shard(scratch, 0, (0, NUM_BUCKETS), PrepareConfig.model_validate(tree))
     assert info.num_users == 7
     assert sum(info.num_ratings.values()) == 104
     assert info.rejected == Counter({"duplicate": 96})

@@ -13,7 +13,7 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.trainer import EmTrainer
-from recsys_dist.inference.order import RANKINGS
+from recsys_dist.inference.criterion import RANKINGS
 from recsys_dist.protocols.trainer import Trainer
 from tests.support.merged import mf_run, write_merged
 from tests.support.prepared import small_dataset

@@ -28,8 +28,8 @@ def test_transpose_is_the_transpose() -> None:
     matrix = random_matrix()
     indptr, indices, values = transpose(matrix.indptr, matrix.indices, matrix.data, 25)
 
-    turned = sparse.csr_matrix((values, indices, indptr), shape=(25, 40))
-    assert (turned != matrix.T).nnz == 0
+    transposed = sparse.csr_matrix((values, indices, indptr), shape=(25, 40))
+    assert (transposed != matrix.T).nnz == 0
 
 
 def test_the_sums_of_pieces_are_those_of_the_whole_bit_for_bit() -> None:

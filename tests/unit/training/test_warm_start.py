@@ -111,7 +111,7 @@ def autorec(folder, dataset, run_dir, epochs, **keys):
 @pytest.mark.parametrize("orientation", ["users", "items"])
 def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others(datasets, tmp_path, orientation):
     folder, _ = datasets
-    given = {"orientation": orientation, "regularization": 5.0, "input_dropout": 0.0, "presence": 1.0}
+    given = {"orientation": orientation, "regularization": 5.0, "input_dropout": 0.0, "implicit_input": 1.0}
     first = train(autorec(folder, "base", tmp_path / "first", 30, model=given))
     start = {"start_from": str(tmp_path / "first"), "model": given}
     settings = autorec(folder, "grown", tmp_path / "second", 3, **start)
@@ -154,7 +154,7 @@ def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others
 def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
     folder, _ = datasets
     first = train(autorec(folder, "base", tmp_path / "first", 1))
-    found = Choice(regularization=50.0, input_dropout=0.8, presence=4.0)
+    found = Choice(regularization=50.0, input_dropout=0.8, implicit_input=4.0)
     search = AutorecSearch(phase="trying", choice=first_choice(AutorecSettings(kind="autorec")), best=found)
     searched: Any = SimpleNamespace(
         values={**first.values, "search": search.model_dump(mode="json")},
@@ -166,7 +166,7 @@ def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
     trainer.load_state(AutorecStart(searched))
     values = trainer.state().values
     assert not trainer.is_searching
-    assert (values["regularization"], values["presence"]) == (found.regularization, found.presence)
+    assert (values["regularization"], values["implicit_input"]) == (found.regularization, found.implicit_input)
 
 
 def test_of_a_search_that_is_not_over_the_best_so_far_is_kept():

@@ -23,8 +23,8 @@ class InputForm:
 
     centring: str = "biases"
     """`biases`: less mean and biases; `mean`: less the mean alone"""
-    presence: float = 0.0
-    length_power: float = 0.0
+    implicit_input: float = 0.0
+    length_normalization: float = 0.0
     mean_length: float = 1.0
     """N / R: ratings of a row on average"""
 
@@ -69,9 +69,9 @@ class Baseline:
             centred_N = rows.values - self.mean
         else:
             centred_N = self._left(rows) - at_entries(facts.bias_R, rows)
-        input_N = centred_N / self.scale + self.form.presence
-        if self.form.length_power:
-            weight_R = (self.form.mean_length / facts.length_R.clamp_min(1)) ** self.form.length_power
+        input_N = centred_N / self.scale + self.form.implicit_input
+        if self.form.length_normalization:
+            weight_R = (self.form.mean_length / facts.length_R.clamp_min(1)) ** self.form.length_normalization
             input_N *= at_entries(weight_R, rows)
         return Csr(rows.indptr, rows.indices, input_N, rows.num_columns)
 

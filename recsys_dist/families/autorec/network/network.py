@@ -3,7 +3,7 @@
     R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units (of the first and of the
     last hidden layer where there are several: hidden_layers.py)
 
-    x_rc = ((r_rc - mean - a_r - b_c) / scale + presence) (N / (R n_r))^length_power
+    x_rc = ((r_rc - mean - a_r - b_c) / scale + implicit_input) (N / (R n_r))^length_normalization
                                                    the input, only where r is observed; with `centring: mean`
                                                    (r_rc - mean) / scale, as in the paper but for the units
     h_r  = g(x_r V + hidden_bias)                  the hidden state of a row
@@ -15,10 +15,10 @@ Rows are items in an item-AutoRec, users in a user-AutoRec. mean, a and b are th
 kernels/biases.py; d starts at b / scale, so that training starts from the baseline and a column or row without
 ratings keeps it.
 `scale`, the standard deviation of the noise around the baseline, makes lambda and the learning rate mean the same
-on every rating scale. `presence` enters which columns a row has rated, whatever the ratings: that tells of its
-taste where people choose what they rate, as it does in constrained priors of a matrix factorization.
-`length_power` keeps rows of many ratings n_r from saturating hidden units that rows of few hardly move. With a and
-d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
+on every rating scale. `implicit_input` adds which columns a row has rated, whatever the ratings: implicit feedback
+where people choose what they rate, as in constrained priors of a matrix factorization.
+`length_normalization` keeps rows of many ratings n_r from saturating hidden units that rows of few hardly move.
+With a and d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ def _encode_fold_in(settings: AutorecSettings, saved: AutorecState, short: Short
         mean=saved.mean,
         scale=saved.scale,
         row_shrinkage=saved.row_shrinkage,
-        presence=saved.presence,
-        length_power=saved.length_power,
+        implicit_input=saved.implicit_input,
+        length_normalization=saved.length_normalization,
         mean_length=saved.mean_length,
         short_length=short.length,
         short_pull=short.pull,
@@ -128,7 +128,7 @@ def _write_columns(
 
 def _encoder(run: StateReader, settings: AutorecSettings, saved: AutorecState, num_columns: int) -> RowEncoder:
     columns = run.read_rows("columns", 0, num_columns)
-    form = InputForm(settings.centring, saved.presence, saved.length_power, saved.mean_length)
+    form = InputForm(settings.centring, saved.implicit_input, saved.length_normalization, saved.mean_length)
     baseline = Baseline(saved.mean, columns["column_bias"], saved.scale, saved.row_shrinkage, form)
     hidden_bias_H = run.read_rows("hidden", 0, settings.hidden[0])["bias"]
     layers = [Layer(**layer) for layer in _layers(run, settings.hidden)]

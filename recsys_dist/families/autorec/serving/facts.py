@@ -24,8 +24,8 @@ class EncodeFoldIn(StrictModel):
     mean: float
     scale: float = Field(gt=0)
     row_shrinkage: float = Field(ge=0)
-    presence: float = 0.0
-    length_power: float = 0.0
+    implicit_input: float = 0.0
+    length_normalization: float = 0.0
     mean_length: float = Field(default=1.0, gt=0)
     short_length: float = Field(default=0.0, ge=0)
     """With fewer ratings a user is drawn to the average one: short_rows.py"""

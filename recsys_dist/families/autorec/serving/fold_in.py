@@ -57,7 +57,7 @@ def fold_in_encode(
     every = np.arange(num_rated)
     row = Csr.from_numpy(np.array([0, num_rated]), every, rating_N.cpu().numpy(), num_rated, device)
     columns = folder.table("encoder").take(item_N.cpu())
-    form = InputForm(spec.centring, spec.presence, spec.length_power, spec.mean_length)
+    form = InputForm(spec.centring, spec.implicit_input, spec.length_normalization, spec.mean_length)
     column_bias_N, encoder_NH = (columns[name].to(device) for name in ("column_bias", "encoder"))
     baseline = Baseline(spec.mean, column_bias_N, spec.scale, spec.row_shrinkage, form)
     hidden_bias_H = _whole(folder, "hidden", device)["bias"]

@@ -2,7 +2,7 @@
 
     R rows, N ratings of them, C columns, c some of these, H hidden units, n ratings of a row
 
-An encoder knows little of rows that are much shorter than those it was trained on: where `presence` counts, it
+An encoder knows little of rows that are much shorter than those it was trained on: with an `implicit_input` it
 takes what they have not rated for a taste. Such a row is drawn to the average of all rows,
 
     share(n) (h, a) + (1 - share(n)) (average h, average a)

@@ -273,3 +273,15 @@ def _adam_(
         amsgrad=False,
         maximize=False,
     )
+
+
+def copied_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of all parameters, by name."""
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+@torch.no_grad()
+def load_parameters(model: torch.nn.Module, copied: Mapping[str, torch.Tensor]) -> None:
+    """Set all parameters to those of a copy."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(copied[name])

@@ -14,13 +14,13 @@ import torch
 
 from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.loader import RowLoader, held_out_blocks, other_side, row_chunks, turned_blocks
+from recsys_dist.dataset.loader import RowLoader, held_out_blocks, other_side, row_chunks, transposed_blocks
 from recsys_dist.dataset.sharding import shards_across
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowFacts
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.shares import Shares
-from recsys_dist.families.tuning_holdout import HeldBack, share_to_hold_back
+from recsys_dist.families.tuning_holdout import TuningHoldout, tuning_holdout_share
 from recsys_dist.kernels.biases import SWEEPS, Biases
 from recsys_dist.kernels.sparse import Csr
 
@@ -33,12 +33,12 @@ class AutorecRatings:
     """The ratings of one rank, and what follows from those of all ranks."""
 
     loader: RowLoader
-    held_back: list[Block]
-    """What it does not train on, block by block of the loader; empty where nothing is held back."""
+    withheld: list[Block]
+    """What it does not train on, block by block of the loader; empty where nothing is withheld."""
     num_ratings: int
     """Of all ranks."""
     baseline: Baseline
-    """Without presence, which is the trainer's to choose."""
+    """Without implicit_input, which is the trainer's to choose."""
     column_shrinkage: float
     row_facts: RowFacts
     """Of all rows that this rank sees."""
@@ -51,11 +51,11 @@ class AutorecRatings:
         shares: Shares,
         seed: int,
         collectives: Collectives,
-        holds_back: bool,
+        withholds: bool,
     ) -> AutorecRatings:
         """Read them and fit the baseline; entered by all ranks together."""
-        share = share_to_hold_back(dataset.manifest) if holds_back else 0.0
-        loader, own_blocks, held_back = collectives.together(
+        share = tuning_holdout_share(dataset.manifest) if withholds else 0.0
+        loader, own_blocks, withheld = collectives.together(
             "reading the train ratings", lambda: _open(dataset, settings, shares, seed, share)
         )
         device, rows = collectives.world.device, settings.orientation
@@ -64,18 +64,20 @@ class AutorecRatings:
         num_columns = dataset.num_rows(other_side(rows))
         biases = fit_biases(own_blocks, num_columns, dataset.manifest.rating.mean, collectives)
         mean_length = num_ratings / dataset.num_rows(rows)
-        form = InputForm(settings.centring, length_power=settings.length_power, mean_length=mean_length)
+        form = InputForm(
+            settings.centring, length_normalization=settings.length_normalization, mean_length=mean_length
+        )
         baseline = Baseline.of(biases, form, device)
         facts = _facts_of(own_blocks, baseline, num_columns, device)
         if shares.is_sharded:
             facts = RowFacts(*(collectives.gather_rows(part, shares.row_ranges) for part in facts))
-        return cls(loader, held_back, num_ratings, baseline, biases.column_shrinkage, facts)
+        return cls(loader, withheld, num_ratings, baseline, biases.column_shrinkage, facts)
 
 
 def _open(
     dataset: Dataset, settings: AutorecSettings, shares: Shares, seed: int, share: float
 ) -> tuple[RowLoader, Sequence[Block], list[Block]]:
-    """What this rank trains on, its whole rows, and what is held back of the former."""
+    """What this rank trains on, its whole rows, and what is withheld of the former."""
     rows, size = settings.orientation, settings.batch_size
     if not shares.is_sharded:
         loader = RowLoader.of_rows(dataset, rows, shares.row_shards, size, seed)
@@ -85,10 +87,10 @@ def _open(
         own = [dataset.block(rows, shard) for shard in shares.row_shards]
     if not share:
         return loader, own, []
-    held_back = HeldBack(share, seed, dataset.num_rows(other_side(rows)))
-    parts = [held_back.part(block, shares.columns[0]) for block in loader.blocks]
+    withheld = TuningHoldout(share, seed, dataset.num_rows(other_side(rows)))
+    parts = [withheld.part(block, shares.columns[0]) for block in loader.blocks]
     loader.blocks = [left for left, _ in parts]
-    own = [held_back.part(block)[0] for block in own] if shares.is_sharded else loader.blocks
+    own = [withheld.part(block)[0] for block in own] if shares.is_sharded else loader.blocks
     return loader, own, [held for _, held in parts]
 
 
@@ -110,7 +112,7 @@ def valid_blocks(dataset: Dataset, settings: AutorecSettings, shares: Shares, lo
     columns = other_side(rows)
     share = shards_across(dataset.shards(columns), *shares.columns)
     by_column = [block.within(*shares.columns) for block in held_out_blocks(dataset, "valid", columns, share)]
-    return turned_blocks(by_column, loader.shards)
+    return transposed_blocks(by_column, loader.shards)
 
 
 def chunks(block: Block, is_sharded: bool) -> Iterator[tuple[int, int]]:

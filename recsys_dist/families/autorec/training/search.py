@@ -1,10 +1,10 @@
-"""Presence, penalty and dropout of an AutoRec where they are not given, found out on ratings held back.
+"""Presence, penalty and dropout of an AutoRec where they are not given, found out on ratings withheld.
 
-The validation split judges, or a share of the train ratings that is held back for as long as this goes on.
+The validation split judges, or a share of the train ratings that is withheld for as long as this goes on.
 Training settles first. Then each trial starts from where it settled and takes as many epochs, in which its
-learning rate falls to 0, so that trials differ in one setting alone: first what was settled with; then presence,
-a path of penalties in the direction that helps, and dropout. What brings a lower error is kept. In the end
-training goes on from where it settled, with what was kept, all ratings and the learning rate of a whole training.
+learning rate falls to 0, so that trials differ in one setting alone: first what was settled with; then
+implicit_input, a path of penalties in the direction that helps, and dropout. What brings a lower error is kept.
+In the end training goes on from where it settled, with what was kept, all ratings and the rate of a whole run.
 
     settling --> trying --kept or not--> trying ... --nothing left, or half of the epochs gone--> finishing
 
@@ -27,7 +27,7 @@ MOST_FACTOR = 16.0
 FIRST_DROPOUT = {"items": 0.2, "users": 0.5}
 DROPOUTS = (0.8, 0.5, 0.2)
 HIDDEN_DROPOUTS = (0.2, 0.5)
-PRESENCES = (1.0, 4.0)
+IMPLICIT_INPUTS = (1.0, 4.0)
 SETTLING_EPOCHS, TRIAL_EPOCHS = 3, 3
 FULL_BATCH_EPOCHS = 5
 """Steps on all ratings that stand for an epoch of many steps."""
@@ -43,14 +43,14 @@ class Choice(StrictModel):
 
     regularization: float
     input_dropout: float
-    presence: float
+    implicit_input: float
     hidden_dropout: float = 0.0
 
     def __str__(self) -> str:
         hidden = f", hidden_dropout {self.hidden_dropout:g}" if self.hidden_dropout else ""
         return (
             f"regularization {self.regularization:g}, input_dropout {self.input_dropout:g}, "
-            f"presence {self.presence:g}{hidden}"
+            f"implicit_input {self.implicit_input:g}{hidden}"
         )
 
 
@@ -76,7 +76,7 @@ class AutorecSearch(StrictModel):
 
     @property
     def is_searching(self) -> bool:
-        """Whether ratings are held back."""
+        """Whether ratings are withheld."""
         return self.phase != "finishing"
 
     def length(self, settings: AutorecSettings, epochs_left: int) -> int:
@@ -145,7 +145,7 @@ def first_choice(settings: AutorecSettings) -> Choice:
     return Choice(
         regularization=_or(settings.regularization, FIRST_REGULARIZATION),
         input_dropout=_or(settings.input_dropout, dropout),
-        presence=_or(settings.presence, 0.0),
+        implicit_input=_or(settings.implicit_input, 0.0),
         hidden_dropout=_or(settings.hidden_dropout, 0.0),
     )
 
@@ -178,8 +178,8 @@ def _candidates(settings: AutorecSettings, best: Choice, tried: tuple[Choice, ..
 
 
 def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, float]]:
-    if settings.presence is None:
-        yield from (("presence", presence) for presence in PRESENCES)
+    if settings.implicit_input is None:
+        yield from (("implicit_input", implicit_input) for implicit_input in IMPLICIT_INPUTS)
     # Only where it is asked for, and then not at the end, for which epochs may be too few.
     if settings.hidden_dropout is None and settings.optimizer != "lbfgs":
         yield from (("hidden_dropout", dropout) for dropout in HIDDEN_DROPOUTS)

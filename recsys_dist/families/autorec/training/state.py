@@ -27,8 +27,8 @@ class AutorecState(StrictModel):
     column_shrinkage: float = Field(ge=0)
     search: AutorecSearch
     regularization: float = Field(ge=0)
-    presence: float
-    length_power: float
+    implicit_input: float
+    length_normalization: float
     mean_length: float
 
     @classmethod

@@ -30,7 +30,12 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.batches import AutorecBatches
 from recsys_dist.families.autorec.training.divergence import not_finite, require_sense, rmse_of
 from recsys_dist.families.autorec.training.errors import prediction_errors
-from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
+from recsys_dist.families.autorec.training.optimizer import (
+    copied_parameters,
+    load_parameters,
+    optimizer_of,
+    steps_by_blocks,
+)
 from recsys_dist.families.autorec.training.ratings import AutorecRatings, valid_blocks
 from recsys_dist.families.autorec.training.search import AutorecSearch, untried
 from recsys_dist.families.autorec.training.shares import Shares, column_exchange, parameter_bytes
@@ -39,7 +44,7 @@ from recsys_dist.families.autorec.training.state_tables import OPTIMIZER, Autore
 from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.families.epoch_sums import EpochSums
 from recsys_dist.families.schedule import warm_cosine
-from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
+from recsys_dist.families.tuning_holdout import can_judge, tuning_holdout_share
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
 
@@ -68,10 +73,8 @@ class AutorecTrainer:
         self._sums = EpochSums(collectives)
         self._diverged_at: int | None = None
         """The first batch of the epoch whose error on this rank was not finite."""
-        self._is_warm = False
-        """Whether the search is another run's, which this one began with."""
+        self._is_warm = False  # whether the search is another run's, which this one began with
         self._last_batch: Batch | None = None
-        """Of this rank, that was computed last."""
         self._valid_blocks: list[Block] | None = None
 
     def _read_ratings(self) -> None:
@@ -107,7 +110,7 @@ class AutorecTrainer:
         """Go on with what the search has chosen: baseline, batches, and an optimizer that remembers nothing."""
         choice, collectives, settings = self._search.choice, self._collectives, self._settings
         baseline = self._ratings.baseline.columns(*self._shares.columns)
-        self._model.baseline = replace(baseline, form=replace(baseline.form, presence=choice.presence))
+        self._model.baseline = replace(baseline, form=replace(baseline.form, implicit_input=choice.implicit_input))
         self._batches = AutorecBatches(
             self._ratings.loader,
             self._shares.columns,
@@ -134,7 +137,7 @@ class AutorecTrainer:
 
     @property
     def is_searching(self) -> bool:
-        """Whether settings are being tried out on ratings that are held back."""
+        """Whether settings are being tried out on ratings that are withheld."""
         return self._search.is_searching
 
     @property
@@ -184,27 +187,21 @@ class AutorecTrainer:
 
     def _decide(self) -> str:
         """Take the search one stage further; returns what there is to tell."""
-        holds_back = share_to_hold_back(self._dataset.manifest) > 0
-        errors = self._errors(self._ratings.held_back) if holds_back else self.validate()
+        withholds = tuning_holdout_share(self._dataset.manifest) > 0
+        errors = self._errors(self._ratings.withheld) if withholds else self.validate()
         error: float = self._collectives.gather_json(errors.squared / max(1, errors.count))[0]
         if self._settled is None:
-            self._settled = {name: p.detach().clone() for name, p in self._model.named_parameters()}
+            self._settled = copied_parameters(self._model)
         self._search, told = self._search.after_stage(
             error, self._settings, self._epochs - self.epochs_done, self._epochs
         )
         self._batches.close()
-        self._take_settled()
+        load_parameters(self._model, self._settled)
         if not self.is_searching:
             self._settled = None
             self._read_ratings()
         self._begin_stage()
         return told
-
-    @torch.no_grad()
-    def _take_settled(self) -> None:
-        assert self._settled is not None, "the first stage of the search ends with them"
-        for name, parameter in self._model.named_parameters():
-            parameter.copy_(self._settled[name])
 
     def _train_step(self, batches: range) -> None:
         self._optimizer.step(self._learning_rate(), partial(self._evaluate, batches), self._mean_square)
@@ -300,8 +297,8 @@ class AutorecTrainer:
             column_shrinkage=self._ratings.column_shrinkage,
             search=self._search,
             regularization=choice.regularization,
-            presence=baseline.form.presence,
-            length_power=baseline.form.length_power,
+            implicit_input=baseline.form.implicit_input,
+            length_normalization=baseline.form.length_normalization,
             mean_length=baseline.form.mean_length,
         )
         return TrainerState(self._tables.to_save(self._beside()), values.model_dump(mode="json"))

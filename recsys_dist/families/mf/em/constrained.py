@@ -25,7 +25,7 @@ PATTERN_STEPS = 2
 """Of conjugate gradients in each epoch; the next one goes on from there."""
 
 
-def solve_pattern(
+def solve_constraint(
     product: Product, right_Cn: torch.Tensor, start_Cn: torch.Tensor, column_sums: ColumnSums, steps: int
 ) -> torch.Tensor:
     """`steps` of conjugate gradients from `start` on product(W) = right, each column for itself: [C, n].
@@ -36,7 +36,7 @@ def solve_pattern(
     def inner(left_Cn: torch.Tensor, right_Cn: torch.Tensor) -> torch.Tensor:
         return column_sums(left_Cn.double() * right_Cn.double())
 
-    pattern_Cn, solver = start_Cn, ConjugateGradients(right_Cn - product(start_Cn), inner)
+    constraint_Cn, solver = start_Cn, ConjugateGradients(right_Cn - product(start_Cn), inner)
     for _ in range(steps):
-        pattern_Cn = pattern_Cn + solver.step(product(solver.direction_Rn))
-    return pattern_Cn
+        constraint_Cn = constraint_Cn + solver.step(product(solver.direction_Rn))
+    return constraint_Cn

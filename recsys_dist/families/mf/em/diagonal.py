@@ -19,7 +19,7 @@ from functools import cached_property
 
 import torch
 
-from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.layout import PanelLayout
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DiagonalPosterior:
         """Of the covariance; float64"""
         return self.variance_Bn.double().log().sum(1)
 
-    def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:
+    def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:
         """Weighted sum of the covariances in packed order: float64 [T]."""
         variance_n = (self.variance_Bn.double() * weight_B.unsqueeze(1)).sum(0)
         return torch.where(layout.own_rows_T == layout.own_columns_T, variance_n[layout.own_rows_T], 0.0)
@@ -50,14 +50,14 @@ def row_inner(left_Rn: torch.Tensor, right_Rn: torch.Tensor) -> torch.Tensor:
     return (left_Rn * right_Rn).sum(1, keepdim=True)
 
 
-def spread_errors(
-    posterior: DiagonalPosterior, second_BD: torch.Tensor, spread_BD: torch.Tensor, layout: Layout
+def variance_errors(
+    posterior: DiagonalPosterior, second_BD: torch.Tensor, variance_BD: torch.Tensor, layout: PanelLayout
 ) -> torch.Tensor:
     """What E[(r~ - a . z)^2] has beside the square of its mean, summed over the ratings of a row: float64 [B].
 
     sum over k of a_k^2 sum of beta Var(z_k) + v_k sum of beta E[z_k^2]
     """
-    vector_BD = spread_BD.new_ones(spread_BD.shape)
+    vector_BD = variance_BD.new_ones(variance_BD.shape)
     vector_BD[:, layout.own_n] = posterior.mean_Bn
-    of_other_B = (vector_BD.square() * spread_BD).sum(1, dtype=torch.float64)
+    of_other_B = (vector_BD.square() * variance_BD).sum(1, dtype=torch.float64)
     return of_other_B + (posterior.variance_Bn * second_BD[:, layout.own_n]).sum(1, dtype=torch.float64)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from recsys_dist.families.mf.em.layout import CACHE_LINE_FLOATS, Layout, second_moments
+from recsys_dist.families.mf.em.layout import CACHE_LINE_FLOATS, PanelLayout, second_moments
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.symmetric import spd_solve
@@ -53,7 +53,7 @@ class Statistics:
     prior_mean_nB: torch.Tensor
     """m_u"""
 
-    def padded(self, padding_B: torch.Tensor, layout: Layout) -> Statistics:
+    def padded(self, padding_B: torch.Tensor, layout: PanelLayout) -> Statistics:
         """The same with what the rows gathered of the square of each own entry raised by a share `padding_B`."""
         squares_n = layout.bordered_pairs_nm.view(layout.num_own, -1).diagonal()
         gram_WB = self.gram_WB.clone()
@@ -86,7 +86,7 @@ class Posterior:
         """Whether every row could be solved."""
         return bool(torch.isfinite(self.log_determinant_B).all())
 
-    def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:  # noqa: ARG002
+    def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:  # noqa: ARG002
         """Weighted sum of the covariances in packed order: float64 [T]."""
         weight_B = weight_B.to(self.covariance_TB.dtype)
         # Some at a time, whose conversion stays in the cache.
@@ -108,7 +108,7 @@ def batch_rows(num_own: int) -> int:
     return min(max(LEAST_BATCH, rows), LARGEST_BATCH)
 
 
-def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: Layout) -> Posterior:
+def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: PanelLayout) -> Posterior:
     """E step of a batch of rows given their precisions."""
     n, gram_WB = layout.num_own, statistics.gram_WB
     scaled_precision_nn = (noise_variance * prior.precision_nn).to(gram_WB.dtype)
@@ -130,7 +130,7 @@ def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: 
 
 
 def moments_of(
-    mean_nB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout
+    mean_nB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: PanelLayout
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """E[z] [D, B] and E[z z^T] [W, B] of posteriors; without a covariance, of points."""
     vectors_DB = mean_nB.new_ones((layout.num_own + 1, mean_nB.shape[1]))
@@ -138,7 +138,7 @@ def moments_of(
     return vectors_DB, second_moments(vectors_DB, covariance_TB, layout)
 
 
-def squared_errors(posterior: Posterior, statistics: Statistics, layout: Layout, point: bool) -> torch.Tensor:
+def squared_errors(posterior: Posterior, statistics: Statistics, layout: PanelLayout, point: bool) -> torch.Tensor:
     """sum over the ratings of each row of (weight of the other side) E[(r~ - a . z)^2]: float64 [B].
 
     = square - 2 E[z] . weighted + trace(E[z z^T] gram)          `point` takes the rows for points
@@ -148,7 +148,7 @@ def squared_errors(posterior: Posterior, statistics: Statistics, layout: Layout,
     return statistics.square_B - 2 * cross_B + _trace_of_product(moments_WB, statistics.gram_WB, layout)
 
 
-def _trace_of_product(left_WB: torch.Tensor, right_WB: torch.Tensor, layout: Layout) -> torch.Tensor:
+def _trace_of_product(left_WB: torch.Tensor, right_WB: torch.Tensor, layout: PanelLayout) -> torch.Tensor:
     """trace(A G) of packed symmetric matrices, where a pair off the diagonal counts twice: float64 [B]."""
     trace_B = torch.zeros(left_WB.shape[1], dtype=torch.float64, device=left_WB.device)
     # Some pairs at a time, which stay in the cache; what float32 rounds in the sum of so few is lost in its terms.

@@ -56,7 +56,7 @@ def moment_pairs(factors: int) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PanelLayout:
     """Index tensors of one side, on the run's device."""
 
     num_own: int
@@ -84,7 +84,7 @@ class Layout:
     """Place in the own slice of each entry of the upper triangle read row by row: the order on disk."""
 
     @classmethod
-    def of(cls, side: Side, factors: int, device: torch.device) -> Layout:
+    def of(cls, side: Side, factors: int, device: torch.device) -> PanelLayout:
         """The layout of users or items with K factors."""
         pairs = moment_pairs(factors)
         place = {pair: index for index, pair in enumerate(pairs)}
@@ -117,7 +117,9 @@ class Layout:
         )
 
 
-def second_moments(vectors_DB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: Layout) -> torch.Tensor:
+def second_moments(
+    vectors_DB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: PanelLayout
+) -> torch.Tensor:
     """E[z z^T] = E[z] E[z]^T + Cov(z), packed and padded: [W, B]. Without a covariance, a point."""
     moment_WB = vectors_DB.new_zeros((sum(layout.widths), vectors_DB.shape[1]))
     moment_PB = moment_WB[: len(layout.pair_rows_P)]

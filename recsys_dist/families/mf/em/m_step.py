@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from recsys_dist.families.mf.em.layout import Layout, packed_size
+from recsys_dist.families.mf.em.layout import PanelLayout, packed_size
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.kernels.one_thread import one_thread
 
@@ -30,7 +30,7 @@ class RowPosterior(Protocol):
     def log_determinant_B(self) -> torch.Tensor:
         """Of their covariances; float64"""
 
-    def covariance_sum(self, weight_B: torch.Tensor, layout: Layout) -> torch.Tensor:
+    def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:
         """Weighted sum of their covariances in packed order: float64 [T]."""
 
 
@@ -46,7 +46,7 @@ def row_sums(
     error_B: torch.Tensor | None,
     precision_B: torch.Tensor | None,
     dof: float,
-    layout: Layout,
+    layout: PanelLayout,
 ) -> torch.Tensor:
     """float64 sums over the rated rows of a batch, with d = x - m_u: their number, sum of E[d], of E[d d^T] in
     packed order, of log det Cov, of alpha error (0 where it was not asked for), and two of the precisions."""
@@ -92,7 +92,7 @@ def _precision_sums(
 class SideSums:
     """The sums of `row_sums` over all rows of one side, by name."""
 
-    def __init__(self, sums_S: torch.Tensor, layout: Layout) -> None:
+    def __init__(self, sums_S: torch.Tensor, layout: PanelLayout) -> None:
         n = layout.num_own
         self.sums_S = sums_S
         self.count = float(sums_S[0])
@@ -104,15 +104,17 @@ class SideSums:
         self.log_determinant, self.squared_error, self.precision_statistic, self.precision_bound = last
 
 
-def adapted_prior(sums: SideSums, prior: Prior, pattern_nn: torch.Tensor | None, least_variance: float) -> Prior:
-    """M step of a prior: the mean and the full covariance of the rated rows around what the pattern explains.
+def adapted_prior(
+    sums: SideSums, prior: Prior, constraint_nn: torch.Tensor | None, least_variance: float
+) -> Prior:
+    """M step of a prior: the mean and the full covariance of the rated rows around what the constraint explains.
 
-    `pattern_nn` is lambda W^T W, the price of the pattern's weights under their prior. `least_variance` is added
-    in every direction, so that a prior on which all rows agree can still be inverted. Where rows differ so much
-    more in one direction than in another that float32 rounds the latter away, what it may round is added as well.
+    `constraint_nn` is lambda W^T W, the price of the constraint's weights under their prior. `least_variance` is
+    added in every direction, so that a prior on which all rows agree can still be inverted. Where rows differ so
+    much more in one direction than in another that float32 rounds the latter away, what it may round is added.
     """
     shift_n = sums.first_n / sums.count
-    second_nn = sums.second_nn if pattern_nn is None else sums.second_nn + pattern_nn
+    second_nn = sums.second_nn if constraint_nn is None else sums.second_nn + constraint_nn
     covariance_nn = second_nn / sums.count - torch.outer(shift_n, shift_n)
     covariance_nn.diagonal().add_(least_variance)
     with one_thread():
@@ -123,7 +125,7 @@ def adapted_prior(sums: SideSums, prior: Prior, pattern_nn: torch.Tensor | None,
 
 
 def ridge_noise(
-    squared_error: float, num_ratings: int, sides: list[tuple[SideSums, Layout]], regularization: float
+    squared_error: float, num_ratings: int, sides: list[tuple[SideSums, PanelLayout]], regularization: float
 ) -> float:
     """M step of the noise where the priors are Normal(0, sigma^2 / lambda I): it scales them as well.
 

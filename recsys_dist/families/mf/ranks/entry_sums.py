@@ -49,7 +49,9 @@ class EntrySums:
         return self._exchange.answers(
             row_ID,
             1 if of is Of.SQUARES else row_ID.shape[1],
-            lambda shard, turned, row_BD: _sums(turned, row_BD, users.rows(shard.rows.start, shard.rows.stop), of),
+            lambda shard, transposed, row_BD: _sums(
+                transposed, row_BD, users.rows(shard.rows.start, shard.rows.stop), of
+            ),
             shards,
         )
 

@@ -11,7 +11,7 @@ All ranks together receive in one epoch, for I items and row widths as `row_floa
 
     (ranks - 1) x I x (4 x width to users + 8 x width to items)                     float32 out, float64 back
 
-and with constrained priors, n wide: for the pattern of users 4 x 3 + 8 x 4, for that of items 4 x 4 + 8 x 3 bytes
+and with constrained priors, n wide: for the constraint of users 4 x 3 + 8 x 4, of items 4 x 4 + 8 x 3 bytes
 for each of the n numbers of a row, of the right side and the three products of conjugate gradients. Independent
 entries meet the ratings again in each step of their own conjugate gradients: see entry_sums.py.
 """
@@ -107,7 +107,7 @@ class Exchange:
         for block, tables in self.travel(Tables([row_ID])):
             total = row_ID.new_zeros((block[1] - block[0], width), dtype=torch.float64)
             for shard in shards():
-                _add_in_chunks(answer(shard, shard.turned.rows(*block), tables.plain[0]), total)
+                _add_in_chunks(answer(shard, shard.transposed.rows(*block), tables.plain[0]), total)
             self._deliver_into(Tables([own]), Tables([total]), block)
         return own
 
@@ -154,7 +154,7 @@ def _zeros(block: Range, like: Tables) -> Tables:
 
 def _add_shard(total: Tables, shard: UserShard, block: Range, tables: Tables) -> None:
     """Add one shard's float32 partial sums for a block of items."""
-    pieces = shard.turned.rows(*block).pieces(PIECE_ROWS)
+    pieces = shard.transposed.rows(*block).pieces(PIECE_ROWS)
     for number, target in enumerate(total.members):
         for piece, rows in zip(pieces, target.split(PIECE_ROWS), strict=True):
             _add_in_chunks(piece.sum_of_member(tables, number), rows)

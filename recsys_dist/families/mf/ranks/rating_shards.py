@@ -1,6 +1,6 @@
 """The ratings of matrix factorization in training: one canonical user shard at a time, on the run's device.
 
-Some train ratings may be held back for a while, to judge by them (see families/mf/training/search.py). Which ones
+Some train ratings may be withheld for a while, to judge by them (see families/mf/training/search.py). Which ones
 depends on the seed and the shard alone, never on ranks.
 """
 
@@ -18,7 +18,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError
 from recsys_dist.kernels.sparse import Csr, transpose
 
-HELD_BACK_STREAM = 1
+HOLDOUT_STREAM = 1
 """Beside the seed and the shard, so that the draws differ from those of starting values."""
 
 
@@ -31,7 +31,7 @@ class UserShard:
     """Users of this shard, counted from the first one of this rank."""
     ratings: Csr
     """Rows = users of this shard, columns = all items."""
-    turned: Csr
+    transposed: Csr
     """Rows = all items, columns = users of this shard."""
 
 
@@ -50,8 +50,8 @@ class RatingShards:
 
     def __init__(self, dataset: Dataset, own: Sequence[int], device: torch.device, seed: int, keep: bool) -> None:
         self.dataset, self.own, self.keep = dataset, own, keep
-        self.held_back = 0.0
-        """Share of the train ratings that is held back."""
+        self.withheld = 0.0
+        """Share of the train ratings that is withheld."""
         self._device, self._seed = device, seed
         self.first_row = dataset.shards("users")[own[0]].start if own else 0
         """Index of the first user of this rank."""
@@ -68,9 +68,9 @@ class RatingShards:
         shards = self.dataset.shards("users")
         return [slice(shards[i].start - self.first_row, shards[i].stop - self.first_row) for i in self.own]
 
-    def hold_back(self, share: float) -> None:
+    def withhold(self, share: float) -> None:
         """Hold back this share of the ratings from now on; 0 gives all of them back."""
-        self.held_back = share
+        self.withheld = share
         self._kept.clear()
 
     def read(self) -> None:
@@ -101,23 +101,23 @@ class RatingShards:
         block, num_items = self._checked_block(index), self.dataset.num_items
         centred = (block.values - np.float32(self.dataset.manifest.rating.mean)).astype(np.float32)
         indptr, indices = block.indptr, block.indices
-        if self.held_back:
-            trained = ~self._held_back(block, index)
+        if self.withheld:
+            trained = ~self._withheld(block, index)
             indptr = np.concatenate([[0], np.cumsum(trained)])[indptr]
             indices, centred = indices[trained], centred[trained]
-        turned = transpose(indptr, indices, centred, num_items)
+        transposed = transpose(indptr, indices, centred, num_items)
         start = block.start - self.first_row
         return UserShard(
             index=index,
             rows=slice(start, start + block.num_rows),
             ratings=Csr.from_numpy(indptr, indices, centred, num_items, self._device),
-            turned=Csr.from_numpy(*turned, block.num_rows, self._device),
+            transposed=Csr.from_numpy(*transposed, block.num_rows, self._device),
         )
 
-    def held_back_pairs(self, index: int) -> RatingPairs:
-        """The ratings of one shard that are held back."""
+    def withheld_pairs(self, index: int) -> RatingPairs:
+        """The ratings of one shard that are withheld."""
         block = self._checked_block(index)
-        chosen = self._held_back(block, index)
+        chosen = self._withheld(block, index)
         row = np.repeat(np.arange(block.num_rows), np.diff(block.indptr))[chosen] + block.start - self.first_row
         return self._pairs(row, block.indices[chosen], block.values[chosen])
 
@@ -132,9 +132,9 @@ class RatingShards:
         row, item = row.astype(np.int64), item.astype(np.int64)
         return RatingPairs(torch.from_numpy(row).to(self._device), torch.from_numpy(item).to(self._device), rating)
 
-    def _held_back(self, block: Block, index: int) -> NDArray[np.bool_]:
-        rng = np.random.default_rng([self._seed, HELD_BACK_STREAM, index])
-        chosen: NDArray[np.bool_] = rng.random(block.num_ratings) < self.held_back
+    def _withheld(self, block: Block, index: int) -> NDArray[np.bool_]:
+        rng = np.random.default_rng([self._seed, HOLDOUT_STREAM, index])
+        chosen: NDArray[np.bool_] = rng.random(block.num_ratings) < self.withheld
         return chosen
 
     def _checked_block(self, index: int) -> Block:

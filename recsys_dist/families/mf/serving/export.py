@@ -16,7 +16,7 @@ import torch
 from recsys_dist.checkpoint.state import StateReader
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import SIDES, Side
-from recsys_dist.families.mf.serving.facts import MfFacts, covariances_of, patterns_of, precisions_of
+from recsys_dist.families.mf.serving.facts import MfFacts, constraints_of, covariances_of, precisions_of
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.state import MfState, PriorState
 from recsys_dist.model_folder.tables import CHUNK_ROWS
@@ -66,8 +66,8 @@ def _targets(run: StateReader, side: Side, saved: MfState, knows_uncertainty: bo
             targets.append(_target(covariances_of(side), spread, prior[spread]))
     if _precision_dof(run, side, saved) is not None:
         targets.append(_target(precisions_of(side), "precision", torch.ones(1, device="cpu")))
-    if "pattern" in has:
-        targets.append(_target(patterns_of(side), "pattern", None))
+    if "constraint" in has:
+        targets.append(_target(constraints_of(side), "constraint", None))
     return targets
 
 

@@ -7,7 +7,7 @@ user_covariances, item_covariances      where the model knows its uncertainty: c
                                         diagonal alone; the last row is the prior
 user_precisions, item_precisions        precision [rows], where noise differs: how many times as precise the
                                         ratings of a user (or item) are as the rest; the last row is 1
-user_patterns, item_patterns            pattern [U, n], [I, n], where priors are constrained: a new user's
+user_constraints, item_constraints            constraint [U, n], [I, n], where priors are constrained: a new user's
                                         prior mean moves by the sum of its items' rows / sqrt(their number)
 """
 
@@ -43,6 +43,6 @@ def precisions_of(side: Side) -> str:
     return "user_precisions" if side == "users" else "item_precisions"
 
 
-def patterns_of(side: Side) -> str:
+def constraints_of(side: Side) -> str:
     """Name of the table with what each user (or item) adds to the prior means of the other side."""
-    return "user_patterns" if side == "users" else "item_patterns"
+    return "user_constraints" if side == "users" else "item_constraints"

@@ -35,7 +35,7 @@ class RatedItems:
     bias_N: torch.Tensor
     precision_N: torch.Tensor
     """E[beta_i], float64"""
-    pattern_Nn: torch.Tensor | None
+    constraint_Nn: torch.Tensor | None
     """w_i, where the priors of users are constrained."""
     residual_N: torch.Tensor
     """float64"""
@@ -67,9 +67,9 @@ def solve_posterior(
     """
     gathered = _gather(items, item_covariance_nn)
     prior_mean_n = torch.tensor(spec.prior_mean, dtype=torch.float64, device=gathered.gram_DD.device)
-    if items.pattern_Nn is not None:
+    if items.constraint_Nn is not None:
         # m_u = m_U + sum of w_i / sqrt(n_u)
-        prior_mean_n += items.pattern_Nn.double().sum(0) / len(items.pattern_Nn) ** 0.5
+        prior_mean_n += items.constraint_Nn.double().sum(0) / len(items.constraint_Nn) ** 0.5
     prior_nn = torch.tensor(spec.prior_covariance, dtype=torch.float64, device=prior_mean_n.device)
     prior_precision_nn, count, precision = torch.linalg.inv(prior_nn), len(items.residual_N), 1.0
     for _ in range(MAX_ROUNDS):

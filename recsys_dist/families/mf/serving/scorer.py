@@ -9,7 +9,7 @@ import torch
 from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.bilinear.scorer import BilinearForm, BilinearUsers
 from recsys_dist.families.mf.serving.covariances import Covariances, Posterior
-from recsys_dist.families.mf.serving.facts import MfFacts, covariances_of, patterns_of
+from recsys_dist.families.mf.serving.facts import MfFacts, constraints_of, covariances_of
 from recsys_dist.families.mf.serving.fold_in import RatedItems, Solved, solve_posterior
 from recsys_dist.families.mf.serving.noise import RatingNoise, expected_inverse
 from recsys_dist.families.mf.serving.uncertainty import MfUncertainty, MfUsers
@@ -84,13 +84,13 @@ class MfScorer:
         return _folded(self._form.average_user, covariance_1T, self._noise_of_new(precision=1.0, count=0))
 
     def _rated_items(self, item_N: torch.Tensor, residual_N: torch.Tensor) -> RatedItems:
-        items, pattern_Nn = self._form.items, None
+        items, constraint_Nn = self._form.items, None
         row_N = torch.where(items.is_cold_R[item_N], items.num_rows, item_N)
-        if self._folder.has_table(patterns_of("items")):
-            patterns = self._folder.table(patterns_of("items")).take(item_N.cpu())
-            pattern_Nn = patterns["pattern"].to(self._form.device)
+        if self._folder.has_table(constraints_of("items")):
+            constraints = self._folder.table(constraints_of("items")).take(item_N.cpu())
+            constraint_Nn = constraints["constraint"].to(self._form.device)
         precision_N = self._noise.precision("items", row_N)
-        return RatedItems(items.vector_RK[row_N], items.bias_R[row_N], precision_N, pattern_Nn, residual_N)
+        return RatedItems(items.vector_RK[row_N], items.bias_R[row_N], precision_N, constraint_Nn, residual_N)
 
     def _noise_of_new(self, precision: float, count: int) -> torch.Tensor:
         """E[1 / alpha] of a user with `count` ratings: float64 [1]"""

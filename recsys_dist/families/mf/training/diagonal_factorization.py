@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.entry_sums import EntrySums, Of
@@ -34,13 +34,13 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
         return BATCH_ROWS
 
     @staticmethod
-    def row_floats(factors: int, with_pattern: bool = True, with_precision: bool = True) -> int:
-        """Numbers of one item on its travel: 2 D of the moments, n of the pattern, 1 precision."""
+    def row_floats(factors: int, with_constraint: bool = True, with_precision: bool = True) -> int:
+        """Numbers of one item on its travel: 2 D of the moments, n of the constraint, 1 precision."""
         num_own = factors + 1
-        return 2 * (num_own + 1) + num_own * with_pattern + with_precision
+        return 2 * (num_own + 1) + num_own * with_constraint + with_precision
 
     def _make_side(
-        self, layout: Layout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool
+        self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool
     ) -> DiagonalSide:
         return DiagonalSide(layout, start, num_rows, prior, sums_errors)
 

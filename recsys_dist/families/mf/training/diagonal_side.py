@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import torch
 
 from recsys_dist.families.mf.em.conjugate_gradients import ConjugateGradients
-from recsys_dist.families.mf.em.diagonal import DiagonalPosterior, row_inner, spread_errors
-from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.diagonal import DiagonalPosterior, row_inner, variance_errors
+from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.one_thread import one_thread
@@ -25,7 +25,7 @@ BATCH_ROWS = 4096
 class DiagonalSide(FactorSide):
     """The rows of one side on this rank."""
 
-    def __init__(self, layout: Layout, start: int, num_rows: int, prior: Prior, sums_errors: bool) -> None:
+    def __init__(self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, sums_errors: bool) -> None:
         super().__init__(layout, start, num_rows, prior, sums_errors, BATCH_ROWS)
         n, device = layout.num_own, self.mean_nR.device
         # Rows in one piece each, since here they are read row by row.
@@ -34,29 +34,29 @@ class DiagonalSide(FactorSide):
         self._prior_mean_Rn = torch.zeros_like(self.variance_Rn)
         self._second_RD = torch.zeros((num_rows, n + 1), dtype=torch.float32, device=device)
         """sum of beta E[z^2] over the ratings of a row"""
-        self._spread_RD = torch.zeros_like(self._second_RD)
+        self._variance_RD = torch.zeros_like(self._second_RD)
         """sum of beta Var(z)"""
 
     def moments(self, rows: slice) -> Tables:
-        """What the other side gathers of some rows once a solve: beta E[z^2], beta Var(z), pattern; precisions."""
-        spread_RD = self.mean_nR.new_zeros((rows.stop - rows.start, self.layout.num_own + 1))
-        spread_RD[:, self.layout.own_n] = self.variance_Rn[rows]
-        second_RD = self.vectors(rows).square() + spread_RD
-        pattern = [] if self.pattern_Rn is None else [self.pattern_Rn[rows]]
+        """What the other side gathers of rows once a solve: beta E[z^2], beta Var(z), constraint, precisions."""
+        variance_RD = self.mean_nR.new_zeros((rows.stop - rows.start, self.layout.num_own + 1))
+        variance_RD[:, self.layout.own_n] = self.variance_Rn[rows]
+        second_RD = self.vectors(rows).square() + variance_RD
+        constraint = [] if self.constraint_Rn is None else [self.constraint_Rn[rows]]
         if self.precision_R is None:
-            return Tables([second_RD, spread_RD, *pattern])
+            return Tables([second_RD, variance_RD, *constraint])
         precision_R1 = self.precision_R[rows].unsqueeze(1)
-        return Tables([second_RD * precision_R1, spread_RD * precision_R1, *pattern], None, precision_R1)
+        return Tables([second_RD * precision_R1, variance_RD * precision_R1, *constraint], None, precision_R1)
 
     def gather(self, rows: slice, gathered: Tables) -> None:
         """Take what some rows gathered of `moments` of the other side."""
-        self._second_RD[rows], self._spread_RD[rows], *pattern = gathered.plain
+        self._second_RD[rows], self._variance_RD[rows], *constraint = gathered.plain
         if gathered.by_square is not None:
             self.square_R[rows] = gathered.by_square[:, 0]
         self._prior_mean_Rn[rows] = self.prior.mean_n.float()
-        if pattern:
+        if constraint:
             # m_u = m + (sum of w_i) / sqrt(n_u)
-            self._prior_mean_Rn[rows] += pattern[0] * self.root_R[rows].unsqueeze(1)
+            self._prior_mean_Rn[rows] += constraint[0] * self.root_R[rows].unsqueeze(1)
 
     def entries(self, rows: slice) -> Tables:
         """What meets single ratings: E[z] of some rows, and their precisions where they differ."""
@@ -92,13 +92,13 @@ class DiagonalSide(FactorSide):
         posterior = DiagonalPosterior(self.mean_nR.T[rows], self.variance_Rn[rows])
         error_B = None
         if error_R1 is not None:
-            spread_B = spread_errors(posterior, self._second_RD[rows], self._spread_RD[rows], self.layout)
-            error_B = error_R1.squeeze(1).double() + spread_B
+            variance_B = variance_errors(posterior, self._second_RD[rows], self._variance_RD[rows], self.layout)
+            error_B = error_R1.squeeze(1).double() + variance_B
         return self._finish(rows, posterior, self._prior_mean_Rn[rows].T, error_B, noise_variance)
 
     def directions(self, systems: Iterable[tuple[slice, ConjugateGradients]]) -> torch.Tensor:
         """Where the systems of all rows go next, as augmented vectors whose constant is 0: [R, D]."""
-        direction_RD = torch.zeros_like(self._spread_RD)
+        direction_RD = torch.zeros_like(self._variance_RD)
         for batch, system in systems:
             direction_RD[batch][:, self.layout.own_n] = system.direction_Rn
         return direction_RD
@@ -107,7 +107,7 @@ class DiagonalSide(FactorSide):
         return rows_Bn if self.precision_R is None else rows_Bn * self.precision_R[rows].unsqueeze(1)
 
     def _own_spread(self, rows: slice) -> torch.Tensor:
-        return self._spread_RD[rows][:, self.layout.own_n]
+        return self._variance_RD[rows][:, self.layout.own_n]
 
     def _prior_product(self, rows_Bn: torch.Tensor, noise_variance: float) -> torch.Tensor:
         """sigma^2 Lambda times each row."""

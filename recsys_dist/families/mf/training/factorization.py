@@ -21,8 +21,8 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.mf.em import m_step
-from recsys_dist.families.mf.em.constrained import PATTERN_STEPS, ColumnSums, Product, solve_pattern
-from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.constrained import PATTERN_STEPS, ColumnSums, Product, solve_constraint
+from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.exchange import Exchange, Shards
@@ -72,7 +72,7 @@ class Factorization(ABC, Generic[SideT]):
         self._solve_blocks = partition.solve_blocks
         self.form = Form(constrained="none", regularization=1.0, noise="shared")
         prior = Prior.isotropic(settings.factors + 1, 1.0, self._device)
-        users, items = (Layout.of(side, settings.factors, self._device) for side in ("users", "items"))
+        users, items = (PanelLayout.of(side, settings.factors, self._device) for side in ("users", "items"))
         first, last = self._exchange.own_items
         self.users = self._make_side(users, shards.first_row, shards.num_rows, prior, sums_errors=False)
         self.items = self._make_side(items, first, last - first, prior, sums_errors=True)
@@ -86,11 +86,13 @@ class Factorization(ABC, Generic[SideT]):
 
     @staticmethod
     @abstractmethod
-    def row_floats(factors: int, with_pattern: bool = True, with_precision: bool = True) -> int:
+    def row_floats(factors: int, with_constraint: bool = True, with_precision: bool = True) -> int:
         """Numbers of one item on its widest travel."""
 
     @abstractmethod
-    def _make_side(self, layout: Layout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool) -> SideT:
+    def _make_side(
+        self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool
+    ) -> SideT:
         """Rows of one side before the first epoch."""
 
     @property
@@ -154,11 +156,11 @@ class Factorization(ABC, Generic[SideT]):
     def take_form(self, form: Form) -> None:
         """Go on with another form of the model; what both know stays."""
         self.form = form
-        self.items.carry_pattern(form.constrained in {"users", "both"})
-        self.users.carry_pattern(form.constrained in {"items", "both"})
+        self.items.carry_constraint(form.constrained in {"users", "both"})
+        self.users.carry_constraint(form.constrained in {"items", "both"})
         self.users.differ(form.noise != "shared")
         self.items.differ(form.noise == "both")
-        self._measure_patterns()
+        self._measure_constraints()
 
     @abstractmethod
     def solve_users(self, shards: Shards) -> None:
@@ -184,18 +186,16 @@ class Factorization(ABC, Generic[SideT]):
         """Raise on every rank, naming the first row that could not be solved."""
         name = "user" if side is self.users else "item"
         failed = [row for row in self._collectives.gather_json(side.failed_row) if row is not None]
-        where = f"{name} {min(failed)}" if failed else f"the {name}s"
-        raise not_finite(where, self.noise_variance, self._dataset.manifest.rating, self._settings)
+        raise not_finite(name, failed, self.noise_variance, self._dataset.manifest.rating, self._settings)
 
     @property
     def squared_error(self) -> float:
         """Expected squared error over the ratings after `solve_items`, weighted by the precisions."""
         # Sums of float32 moments may cancel below what they resolve where the fit is perfect.
-        least: float = LEAST_NOISE * self.unit_variance * self.num_ratings
-        return max(self.item_sums.squared_error, least)
+        return max(self.item_sums.squared_error, LEAST_NOISE * self.unit_variance * self.num_ratings)
 
     def maximise(self) -> None:
-        """M step: noise, priors, precisions' priors and patterns; the same on every rank."""
+        """M step: noise, priors, precisions' priors and constraints; the same on every rank."""
         if self._settings.prior == "adaptive" or self._settings.posterior == "point":
             self.noise_variance = self.squared_error / self.num_ratings
         else:
@@ -208,22 +208,22 @@ class Factorization(ABC, Generic[SideT]):
         if self._settings.prior == "adaptive":
             least = LEAST_VARIANCE * math.sqrt(self.unit_variance)
             priors = (
-                m_step.adapted_prior(self.user_sums, self.users.prior, self.users.pattern_nn, least),
-                m_step.adapted_prior(self.item_sums, self.items.prior, self.items.pattern_nn, least),
+                m_step.adapted_prior(self.user_sums, self.users.prior, self.users.constraint_nn, least),
+                m_step.adapted_prior(self.item_sums, self.items.prior, self.items.constraint_nn, least),
             )
         self._set_priors(*priors)
         for side, sums in ((self.users, self.user_sums), (self.items, self.item_sums)):
             if side.precision_R is not None:
                 side.dof = m_step.adapted_dof(sums)
-        self._solve_patterns()
+        self._solve_constraints()
 
-    def _solve_patterns(self) -> None:
-        """Solve both patterns a little further; each stands with the rows whose ratings move the other side."""
-        self._solve_pattern(self.users, self.items, self._to_users, self._to_items, self._over_items)
-        self._solve_pattern(self.items, self.users, self._to_items, self._to_users, self._over_users)
-        self._measure_patterns()
+    def _solve_constraints(self) -> None:
+        """Solve both constraints a little further; each stands with the rows whose ratings move the other side."""
+        self._solve_constraint(self.users, self.items, self._to_users, self._to_items, self._over_items)
+        self._solve_constraint(self.items, self.users, self._to_items, self._to_users, self._over_users)
+        self._measure_constraints()
 
-    def _solve_pattern(
+    def _solve_constraint(
         self,
         moved: FactorSide,
         carrier: FactorSide,
@@ -232,26 +232,26 @@ class Factorization(ABC, Generic[SideT]):
         column_sums: ColumnSums,
     ) -> None:
         """(F^T F + lambda I) W = F^T (X - m), see families/mf/em/constrained.py."""
-        if carrier.pattern_Rn is None:
+        if carrier.constraint_Rn is None:
             return
         root_R1, weight = moved.root_R.unsqueeze(1), self.form.regularization
-        carrier.pattern_Rn = solve_pattern(
+        carrier.constraint_Rn = solve_constraint(
             lambda w_Rn: to_carrier(root_R1.square() * to_moved(w_Rn)) + weight * w_Rn,
             to_carrier(root_R1 * moved.centred()),
-            carrier.pattern_Rn,
+            carrier.constraint_Rn,
             column_sums,
             PATTERN_STEPS,
         )
 
-    def _measure_patterns(self) -> None:
-        """lambda W^T W of each side's pattern, kept at the side that it moves."""
+    def _measure_constraints(self) -> None:
+        """lambda W^T W of each side's constraint, kept at the side that it moves."""
         for moved, carrier, blocks in (
             (self.users, self.items, self._item_batches),
             (self.items, self.users, self.shards.row_slices()),
         ):
-            moved.pattern_nn = None
-            if carrier.pattern_Rn is not None:
-                moved.pattern_nn = self.form.regularization * self._second_moment(carrier.pattern_Rn, blocks)
+            moved.constraint_nn = None
+            if carrier.constraint_Rn is not None:
+                moved.constraint_nn = self.form.regularization * self._second_moment(carrier.constraint_Rn, blocks)
 
     def _second_moment(self, rows_Rn: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
         """sum of x x^T over the rows of all ranks, in canonical order: float64 [n, n]"""
@@ -298,9 +298,9 @@ class Factorization(ABC, Generic[SideT]):
         bound = m_step.log_likelihood(self.squared_error, self.num_ratings, self.noise_variance)
         for side, sums in ((self.users, self.user_sums), (self.items, self.item_sums)):
             bound -= m_step.divergence(sums, side.prior, side.layout.num_own)
-            if side.pattern_nn is not None:
-                # The pattern's own prior: -1/2 trace(Lambda lambda W^T W), up to a constant.
-                bound -= 0.5 * float((side.prior.precision_nn * side.pattern_nn).sum())
+            if side.constraint_nn is not None:
+                # The constraint's own prior: -1/2 trace(Lambda lambda W^T W), up to a constant.
+                bound -= 0.5 * float((side.prior.precision_nn * side.constraint_nn).sum())
         return bound
 
     def _ridge_gain(self) -> float:

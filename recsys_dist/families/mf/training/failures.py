@@ -12,8 +12,11 @@ LARGEST_RATING = 1e15
 """Beyond it sums of squares of many ratings come near what float32 can hold."""
 
 
-def not_finite(where: str, noise_variance: float, rating: RatingStats, settings: MfSettings) -> TrainingError:
-    """The error for `where`, such as "user 7"."""
+def not_finite(
+    side: str, rows: list[int], noise_variance: float, rating: RatingStats, settings: MfSettings
+) -> TrainingError:
+    """The error for a `side`, "user" or "item", whose `rows` could not be solved; none where that is not known."""
+    where = f"{side} {min(rows)}" if rows else f"the {side}s"
     remedy = _remedy(noise_variance, rating, settings)
     return TrainingError(f"the numbers of {where} are not finite (noise variance {noise_variance:g}); {remedy}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from recsys_dist.families.mf.em.e_step import batch_rows
-from recsys_dist.families.mf.em.layout import Layout, panel_widths
+from recsys_dist.families.mf.em.layout import PanelLayout, panel_widths
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.exchange import Shards
@@ -28,13 +28,13 @@ class FullFactorization(Factorization[FullSide]):
         return batch_rows(factors + 1)
 
     @staticmethod
-    def row_floats(factors: int, with_pattern: bool = True, with_precision: bool = True) -> int:
-        """Numbers of one item on its travel: W second moments, D of the vector, n of the pattern, 1 precision."""
+    def row_floats(factors: int, with_constraint: bool = True, with_precision: bool = True) -> int:
+        """Numbers sent of one item: W second moments, D of the vector, n of the constraint, 1 precision."""
         num_own = factors + 1
-        return sum(panel_widths(factors)) + num_own + 1 + num_own * with_pattern + with_precision
+        return sum(panel_widths(factors)) + num_own + 1 + num_own * with_constraint + with_precision
 
     def _make_side(
-        self, layout: Layout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool
+        self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool
     ) -> FullSide:
         return FullSide(layout, start, num_rows, prior, sums_errors, self._settings.posterior == "point")
 

@@ -11,7 +11,7 @@ import torch
 
 from recsys_dist.families.mf.em import e_step, m_step
 from recsys_dist.families.mf.em.e_step import Posterior, Statistics
-from recsys_dist.families.mf.em.layout import Layout, packed_size
+from recsys_dist.families.mf.em.layout import PanelLayout, packed_size
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.sparse import Tables
@@ -25,7 +25,7 @@ class FullSide(FactorSide):
     """The rows of one side on this rank."""
 
     def __init__(
-        self, layout: Layout, start: int, num_rows: int, prior: Prior, sums_errors: bool, point: bool
+        self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, sums_errors: bool, point: bool
     ) -> None:
         super().__init__(layout, start, num_rows, prior, sums_errors, e_step.batch_rows(layout.num_own))
         self.point = point
@@ -83,7 +83,7 @@ class FullSide(FactorSide):
         return posterior.to(torch.float32)
 
     def tables(self, rows: slice) -> Tables:
-        """What the other side gathers of some rows: moments (panels) and pattern; vectors; precisions."""
+        """What the other side gathers of some rows: moments (panels) and constraint; vectors; precisions."""
         num_rows = rows.stop - rows.start
         panels = [self.mean_nR.new_empty((num_rows, width)) for width in self.layout.widths]
         vectors_RD = self.mean_nR.new_empty((num_rows, self.layout.num_own + 1))
@@ -96,9 +96,9 @@ class FullSide(FactorSide):
             vectors_RD[here] = vectors_DB.T
             for panel, moments in zip(panels, moments_WB.split(self.layout.widths), strict=True):
                 panel[here] = moments.T
-        pattern = [] if self.pattern_Rn is None else [self.pattern_Rn[rows]]
+        constraint = [] if self.constraint_Rn is None else [self.constraint_Rn[rows]]
         by_square = None if self.precision_R is None else self.precision_R[rows].unsqueeze(1)
-        return Tables([*panels, *pattern], vectors_RD, by_square)
+        return Tables([*panels, *constraint], vectors_RD, by_square)
 
     def columns(self) -> dict[str, torch.Tensor]:
         """Those of every side, and covariances as upper triangles read row by row."""
@@ -112,8 +112,8 @@ class FullSide(FactorSide):
 
 def _batch_last(panels: Sequence[torch.Tensor]) -> torch.Tensor:
     """Panels [B, columns] side by side, turned: [W, B]."""
-    turned_WB = panels[0].new_empty((sum(panel.shape[1] for panel in panels), len(panels[0])))
+    transposed_WB = panels[0].new_empty((sum(panel.shape[1] for panel in panels), len(panels[0])))
     # Tile by tile, which torch.cat of turned panels is not.
-    for part, panel in zip(turned_WB.split([panel.shape[1] for panel in panels]), panels, strict=True):
+    for part, panel in zip(transposed_WB.split([panel.shape[1] for panel in panels]), panels, strict=True):
         part.copy_(panel.T)
-    return turned_WB
+    return transposed_WB

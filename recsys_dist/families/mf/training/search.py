@@ -1,6 +1,6 @@
 """Which form of matrix factorization the data supports, found out while training, and when training is over.
 
-Ratings that training does not see judge: the validation split, or a share of the train ratings that is held back
+Ratings that training does not see judge: the validation split, or a share of the train ratings that is withheld
 for as long as this goes on. Once the plain model gains little from another epoch, one change after the other is
 tried: its few epochs must bring more than the model would have gained without it, otherwise it is taken back. In
 the end all ratings are given back, and training goes on until the likelihood bound stands still: unless the judged
@@ -88,7 +88,7 @@ class Search(StrictModel):
 
     @property
     def is_searching(self) -> bool:
-        """Whether ratings are held back."""
+        """Whether ratings are withheld."""
         return self.phase in {"settling", "trying"}
 
     def after_search_epoch(self, error: float, variance: float, settings: MfSettings) -> tuple[Search, str | None]:

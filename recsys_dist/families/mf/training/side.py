@@ -11,7 +11,7 @@ import torch
 
 from recsys_dist.families.mf.em import m_step
 from recsys_dist.families.mf.em.e_step import updated_precision
-from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.m_step import RowPosterior
 from recsys_dist.families.mf.em.prior import Prior
 
@@ -23,7 +23,7 @@ class FactorSide:
     """The rows of one side on this rank."""
 
     def __init__(
-        self, layout: Layout, start: int, num_rows: int, prior: Prior, sums_errors: bool, rows_at_once: int
+        self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, sums_errors: bool, rows_at_once: int
     ) -> None:
         n, device = layout.num_own, layout.own_n.device
         self.sums_errors = sums_errors
@@ -39,10 +39,10 @@ class FactorSide:
         """E[alpha], float32; None where noise is shared."""
         self.dof = FIRST_DOF
         """nu of the precisions"""
-        self.pattern_Rn: torch.Tensor | None = None
+        self.constraint_Rn: torch.Tensor | None = None
         """What a row adds to the prior means of those of the other side that it is rated with; None: nothing."""
-        self.pattern_nn: torch.Tensor | None = None
-        """lambda W^T W of the other side's pattern, which moves the prior means of this side."""
+        self.constraint_nn: torch.Tensor | None = None
+        """lambda W^T W of the other side's constraint, which moves the prior means of this side."""
         self.least_error = 0.0
         """Squared error of a rating that float32 moments still resolve: precisions follow no smaller one."""
         self.failed_row: int | None = None
@@ -65,12 +65,12 @@ class FactorSide:
         elif self.precision_R is None:
             self.precision_R = torch.ones(self.num_rows, dtype=torch.float32, device=self.mean_nR.device)
 
-    def carry_pattern(self, carries: bool) -> None:
+    def carry_constraint(self, carries: bool) -> None:
         """Let the rows of this side move the prior means of the other one, starting from 0, or not."""
         if not carries:
-            self.pattern_Rn = None
-        elif self.pattern_Rn is None:
-            self.pattern_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own))
+            self.constraint_Rn = None
+        elif self.constraint_Rn is None:
+            self.constraint_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own))
 
     @property
     def needs_errors(self) -> bool:
@@ -117,8 +117,8 @@ class FactorSide:
         columns = {"mean": self.mean_nR.T}
         if self.precision_R is not None:
             columns["precision"] = self.precision_R
-        if self.pattern_Rn is not None:
-            columns["pattern"] = self.pattern_Rn
+        if self.constraint_Rn is not None:
+            columns["constraint"] = self.constraint_Rn
         return {name: column.contiguous() for name, column in columns.items()}
 
     def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
@@ -126,4 +126,4 @@ class FactorSide:
         device = self.mean_nR.device
         self.mean_nR.T.copy_(columns["mean"])
         self.precision_R = columns["precision"].to(device) if "precision" in columns else None
-        self.pattern_Rn = columns["pattern"].to(device) if "pattern" in columns else None
+        self.constraint_Rn = columns["constraint"].to(device) if "constraint" in columns else None

@@ -1,7 +1,7 @@
 """Training of a matrix factorization by EM: epochs, the search for its form, what is saved.
 
     one epoch:  item sums --at their owners--> owners solve their items
-                sums of both sides --all ranks--> priors, noise, patterns
+                sums of both sides --all ranks--> priors, noise, constraints
                 item tables --travel--> user shards: gather, solve, add to the item sums of the next epoch
 
 So users are always up to date with the items that predict with them. The steps themselves: factorization.py.
@@ -29,7 +29,7 @@ from recsys_dist.families.mf.training.full_factorization import FullFactorizatio
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.families.mf.training.state import MfState, PriorState
-from recsys_dist.families.tuning_holdout import can_judge, share_to_hold_back
+from recsys_dist.families.tuning_holdout import can_judge, tuning_holdout_share
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
 
@@ -69,9 +69,9 @@ class EmTrainer:
         keep = memory_limit is None or num_ratings * RATING_BYTES <= memory_limit / TRAVEL_SHARE
         return RatingShards(self._dataset, own, world.device, self._seed, keep)
 
-    def _hold_back(self) -> None:
+    def _withhold(self) -> None:
         """Hold back what the search judges by, or give it back, and read the ratings that are left."""
-        self._shards.hold_back(share_to_hold_back(self._dataset.manifest) if self._search.is_searching else 0.0)
+        self._shards.withhold(tuning_holdout_share(self._dataset.manifest) if self._search.is_searching else 0.0)
         self._collectives.together("reading the train ratings", self._shards.read)
 
     @property
@@ -86,7 +86,7 @@ class EmTrainer:
 
     def _begin(self) -> None:
         """Starting values; on much data rounds over some shards first."""
-        self._hold_back()
+        self._withhold()
         model, every = self._model, self._shards.__iter__
         if self._dataset.manifest.num_ratings["train"] >= WARM_UP_RATINGS:
             some = partial(self._shards.every, WARM_UP_STRIDE)
@@ -129,8 +129,8 @@ class EmTrainer:
             search = self._search.polish()
             note: str | None = f"the last epochs, with all ratings and nothing more to try: {search.form}"
         else:
-            held_back = self._shards.held_back_pairs
-            errors = self._model.errors(held_back) if self._shards.held_back else self.validate()
+            withheld = self._shards.withheld_pairs
+            errors = self._model.errors(withheld) if self._shards.withheld else self.validate()
             search, note = self._search.after_search_epoch(
                 errors.squared / errors.count, self._model.unit_variance, self._settings
             )
@@ -142,7 +142,7 @@ class EmTrainer:
         is_new, is_over = search.form != self._search.form, not search.is_searching
         self._search = search
         if is_over:
-            self._hold_back()
+            self._withhold()
         if is_new:
             self._model.take_form(search.form)
         if is_new or is_over:
@@ -189,7 +189,7 @@ class EmTrainer:
         """Take the posteriors of own rows, priors, noise and the search."""
         saved, model, device = MfState.of(reader.values), self._model, self._collectives.world.device
         self.epochs_done, self._search = saved.epoch, saved.search
-        self._hold_back()
+        self._withhold()
         model.count(self._shards.__iter__)
         model.noise_variance, model.unit_variance = saved.noise_variance, saved.unit_variance
         for name, side in zip(SIDES, (model.users, model.items), strict=True):

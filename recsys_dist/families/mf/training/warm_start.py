@@ -49,6 +49,6 @@ class FactorStart(WarmStart):
             "covariance": covariance[triangle[0], triangle[1]],
             "variance": covariance.diagonal(),
             "precision": torch.ones((), device="cpu"),
-            "pattern": torch.zeros(like.shape[1:], device="cpu"),
+            "constraint": torch.zeros(like.shape[1:], device="cpu"),
         }[name]
         return row.to(like.dtype).expand(num_new, *like.shape[1:])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.inputs.sources import MAX_LINE_BYTES, read_blocks
-from recsys_dist.preparation.parsing.layout import Layout, read_layout
+from recsys_dist.preparation.parsing.layout import TextLayout, read_layout
 from recsys_dist.preparation.parsing.rejects import Reason
 from recsys_dist.preparation.parsing.rows import parse_text
 from recsys_dist.preparation.settings.input import FileSettings, InputSettings, RatingColumns
@@ -26,7 +26,7 @@ POSITIONS = {"user": 0, "item": 1, "rating": 2, "timestamp": 3}
 
 
 def layout(separator=",", quote='"', encoding="utf-8", header=False, num_fields=4):
-    return Layout(separator, quote, encoding, header, num_fields, POSITIONS)
+    return TextLayout(separator, quote, encoding, header, num_fields, POSITIONS)
 
 
 def parse(data, shape=None, rules=RULES, is_first=True):

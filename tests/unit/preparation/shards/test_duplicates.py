@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recsys_dist.preparation.shards.duplicates import settle_repeats
+from recsys_dist.preparation.shards.duplicates import resolve_duplicates
 from recsys_dist.preparation.shards.splits import TEST, TRAIN, VALID
 
 
@@ -24,7 +24,7 @@ def test_one_row_of_each_pair_is_kept_whatever_their_order(keep, expected):
         pair, role, time, rating, origin = (
             np.array(column) for column in zip(*(rows[i] for i in order), strict=True)
         )
-        chosen = settle_repeats(pair, role.astype(np.int8), time, rating.astype(np.float32), origin, keep)
+        chosen = resolve_duplicates(pair, role.astype(np.int8), time, rating.astype(np.float32), origin, keep)
         assert origin[chosen.kept].tolist() == expected
         assert chosen.mean.tolist() == pytest.approx([13 / 3, 1.5, 4])
         dropped = dict(zip(origin[chosen.dropped].tolist(), chosen.is_held_out.tolist(), strict=True))

@@ -13,18 +13,18 @@ from recsys_dist.preparation.shards.user_rows import KEPT
 
 def core_of(user, item, min_user, min_item):
     """The fate of each rating, all of them at a time, and the rounds: one more than those in which items fall."""
-    fate, rounds = np.full(len(user), KEPT), 1
+    drop_reason, rounds = np.full(len(user), KEPT), 1
     while True:
-        before = fate.copy()
+        before = drop_reason.copy()
         for index, least, reason in (
             (user, min_user, Reason.FEW_OF_USER),
             (item, min_item, Reason.FEW_OF_ITEM),
         ):
-            count = np.bincount(index[fate == KEPT], minlength=index.max() + 1)
-            fate[(fate == KEPT) & (count[index] < least)] = reason
-        rounds += bool(((fate != before) & (fate == Reason.FEW_OF_ITEM)).any())
-        if (fate == before).all():
-            return fate, rounds
+            count = np.bincount(index[drop_reason == KEPT], minlength=index.max() + 1)
+            drop_reason[(drop_reason == KEPT) & (count[index] < least)] = reason
+        rounds += bool(((drop_reason != before) & (drop_reason == Reason.FEW_OF_ITEM)).any())
+        if (drop_reason == before).all():
+            return drop_reason, rounds
 
 
 def find(scratch, user, item, num_shards, min_user, min_item):
@@ -44,9 +44,9 @@ def find(scratch, user, item, num_shards, min_user, min_item):
 
     rules = RatingRules(min_user_ratings=min_user, min_item_ratings=min_item)
     core = find_core(scratch, names, int(item.max()) + 1, rules, run)
-    fates = np.concatenate([scratch.load(source.fates)["fate"] for source in core.sources])
-    assert sum(part.num_rows.sum() for part in core.buckets) == (fates == KEPT).sum()
-    return fates, rounds, np.flatnonzero(core.is_kept)
+    drop_reasons = np.concatenate([scratch.load(source.drop_reasons)["fate"] for source in core.sources])
+    assert sum(part.num_rows.sum() for part in core.buckets) == (drop_reasons == KEPT).sum()
+    return drop_reasons, rounds, np.flatnonzero(core.is_kept)
 
 
 @pytest.mark.parametrize("num_shards", [1, 3, 8])
@@ -56,8 +56,8 @@ def test_any_number_of_shards_leaves_what_the_plain_loop_leaves(tmp_path, num_sh
     user, item = np.divmod(np.unique(rng.integers(0, 400, 2000) * 300 + rng.zipf(1.4, 2000) % 300), 300)
     expected, num_rounds = core_of(user, item, min_user, min_item)
     assert 0 < (expected == KEPT).sum() < len(user)
-    fates, rounds, kept = find(Scratch(str(tmp_path)), user, item, num_shards, min_user, min_item)
-    assert (fates == expected).all()
+    drop_reasons, rounds, kept = find(Scratch(str(tmp_path)), user, item, num_shards, min_user, min_item)
+    assert (drop_reasons == expected).all()
     assert kept.tolist() == np.unique(item[expected == KEPT]).tolist()
     assert len(rounds) == num_rounds
     assert len(list(tmp_path.glob("core-*"))) == num_shards
@@ -69,9 +69,9 @@ def test_a_long_chain_falls_link_by_link_and_shards_far_from_it_are_left_alone(t
     user, item = np.repeat(links, 2), np.stack([links, links + 1], axis=1).ravel()
     # Beside the chain one square that holds.
     user, item = np.append(user, [40, 40, 41, 41]), np.append(item, [41, 42, 41, 42])
-    fates, rounds, kept = find(Scratch(str(tmp_path)), user, item, 6, 2, 2)
+    drop_reasons, rounds, kept = find(Scratch(str(tmp_path)), user, item, 6, 2, 2)
     expected, num_rounds = core_of(user, item, 2, 2)
-    assert (fates == expected).all()
+    assert (drop_reasons == expected).all()
     assert len(rounds) == num_rounds > 15
     assert kept.tolist() == [41, 42]
     assert rounds[0] == 6

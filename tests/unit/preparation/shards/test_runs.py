@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recsys_dist.dataset.hashing import mix, pair_hashes, text_hashes
 from recsys_dist.preparation.arrays.scratch import Scratch, unpack_texts, wide_ratings
-from recsys_dist.preparation.parsing.layout import Layout
+from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.rows import parse_text
 from recsys_dist.preparation.settings.prepare import RatingRules
 from recsys_dist.preparation.shards import runs
@@ -65,7 +65,7 @@ def test_users_of_equal_hash_are_ordered_by_id():
 
 def test_a_run_holds_each_users_rows_together_in_the_order_of_hashes(tmp_path):
     text = b"7,x,1\n007,y,2\n7,y,3\n9,,4\n007,x,5\n,x,2\n"
-    shape = Layout(",", None, "utf-8", False, 3, {"user": 0, "item": 1, "rating": 2})
+    shape = TextLayout(",", None, "utf-8", False, 3, {"user": 0, "item": 1, "rating": 2})
     info = write_run(Scratch(str(tmp_path)), "run", parse_text(text, shape, RatingRules(), True))
     arrays = Scratch(str(tmp_path)).load("run.run")
     users = unpack_texts("user", arrays).to_pylist()

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, RandomSplit, TimeSplit
-from recsys_dist.preparation.shards.splits import LAST, TEST, TRAIN, VALID, Cutoffs, Pairs, describe, draw_split
+from recsys_dist.preparation.shards.splits import (
+    LAST,
+    TEST,
+    TRAIN,
+    VALID,
+    Cutoffs,
+    SplitKeys,
+    describe,
+    draw_split,
+)
 from recsys_dist.preparation.shards.time_cutoffs import Times, find_cutoffs
 
 
@@ -23,7 +32,7 @@ def pairs(num_rows, num_users=1, seed=0, **columns):
         "role": np.zeros(num_rows, np.int8),
         **columns,
     }
-    return Pairs(**columns)
+    return SplitKeys(**columns)
 
 
 def test_the_drawn_fractions_are_the_named_ones():
@@ -103,7 +112,7 @@ def drawn(rule, of_pairs, order, cutoffs=None):
     listed = sorted((of_pairs if order is None else order), key=lambda pair: pair[0])
     users, user = np.unique([user for user, _ in listed], return_inverse=True)
     hashes, times, roles = zip(*(of_pairs[pair] for pair in listed), strict=True)
-    these = Pairs(
+    these = SplitKeys(
         user=user.astype(np.int64),
         hash=np.array(hashes, np.uint64),
         timestamp=np.array(times, np.int64),

@@ -58,8 +58,8 @@ def dense_prediction(model: Autorec, ratings: sparse.csr_matrix) -> torch.Tensor
     left = (rating - base.mean - base.column_bias_C) * seen
     row_bias = left.sum(1, keepdim=True) / (seen.sum(1, keepdim=True) + base.row_shrinkage)
     centred = (rating - base.mean) * seen if base.form.centring == "mean" else left - row_bias * seen
-    x = (centred / base.scale + base.form.presence) * seen
-    x *= (base.form.mean_length / seen.sum(1, keepdim=True).clamp_min(1)) ** base.form.length_power
+    x = (centred / base.scale + base.form.implicit_input) * seen
+    x *= (base.form.mean_length / seen.sum(1, keepdim=True).clamp_min(1)) ** base.form.length_normalization
     hidden = torch.sigmoid(x @ model.encoder + model.hidden_bias)
     score = base.mean + row_bias + base.scale * (hidden @ model.decoder.T + model.output_bias)
     if model.output.kind == "identity":

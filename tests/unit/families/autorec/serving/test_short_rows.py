@@ -66,7 +66,7 @@ def fitted(rows: Csr, form: InputForm) -> ShortRows:
 
 
 def test_an_encoder_that_takes_what_is_missing_for_a_taste_is_not_believed(rows: Csr) -> None:
-    shares = fitted(rows, InputForm("mean", presence=4.0))
+    shares = fitted(rows, InputForm("mean", implicit_input=4.0))
 
     assert shares.length == pytest.approx(np.quantile(np.arange(20, 80), 0.05))
     assert shares.share(1) < 0.1
@@ -78,7 +78,7 @@ def test_an_encoder_to_which_few_ratings_say_what_all_say_is_believed(rows: Csr)
     of_row = torch.arange(ROWS).repeat_interleave(rows.indptr.diff())
     alike = replace(rows, values=(1 + of_row % 5).float())
 
-    shares = fitted(alike, InputForm("mean", length_power=1.0, mean_length=50.0))
+    shares = fitted(alike, InputForm("mean", length_normalization=1.0, mean_length=50.0))
 
     assert shares.length > 20
     assert shares.pull == 0
@@ -86,4 +86,4 @@ def test_an_encoder_to_which_few_ratings_say_what_all_say_is_believed(rows: Csr)
 
 def test_where_rows_of_one_rating_were_trained_on_none_is_short(rows: Csr) -> None:
     single = cut_short(rows, 1, np.random.default_rng(1))
-    assert fitted(single, InputForm("mean", presence=4.0)).share(1) == 1.0
+    assert fitted(single, InputForm("mean", implicit_input=4.0)).share(1) == 1.0

@@ -45,7 +45,7 @@ def bowl(best: Choice) -> Callable[[Choice], float]:
     def error(choice: Choice) -> float:
         return (
             1.0
-            + abs(choice.presence - best.presence)
+            + abs(choice.implicit_input - best.implicit_input)
             + abs(choice.input_dropout - best.input_dropout)
             + abs(choice.hidden_dropout - best.hidden_dropout)
             + abs(choice.regularization / best.regularization - 1)
@@ -56,16 +56,18 @@ def bowl(best: Choice) -> Callable[[Choice], float]:
 
 @pytest.mark.parametrize("regularization", [50.0, 200.0, 800.0])
 @pytest.mark.parametrize("dropout", [0.2, 0.8])
-@pytest.mark.parametrize("presence", [0.0, 4.0])
-def test_the_best_is_found_setting_by_setting(regularization: float, dropout: float, presence: float) -> None:
-    best = Choice(regularization=regularization, input_dropout=dropout, presence=presence)
+@pytest.mark.parametrize("implicit_input", [0.0, 4.0])
+def test_the_best_is_found_setting_by_setting(
+    regularization: float, dropout: float, implicit_input: float
+) -> None:
+    best = Choice(regularization=regularization, input_dropout=dropout, implicit_input=implicit_input)
 
     assert searched(settings_of(), bowl(best)).choice == best
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2, 0.5])
 def test_dropout_of_hidden_units_is_tried_where_asked(dropout: float) -> None:
-    best = Choice(regularization=400.0, input_dropout=0.8, presence=4.0, hidden_dropout=dropout)
+    best = Choice(regularization=400.0, input_dropout=0.8, implicit_input=4.0, hidden_dropout=dropout)
 
     assert searched(settings_of(hidden_dropout=None), bowl(best)).choice == best
     assert searched(settings_of(), bowl(best)).choice == best.model_copy(update={"hidden_dropout": 0.0})
@@ -83,20 +85,20 @@ def test_what_there_was_no_time_for_is_told() -> None:
 
 
 def test_what_is_given_is_obeyed() -> None:
-    best = Choice(regularization=800.0, input_dropout=0.8, presence=4.0)
-    for name, value in {"regularization": 7.0, "input_dropout": 0.3, "presence": 0.5}.items():
+    best = Choice(regularization=800.0, input_dropout=0.8, implicit_input=4.0)
+    for name, value in {"regularization": 7.0, "input_dropout": 0.3, "implicit_input": 0.5}.items():
         search = searched(settings_of(**{name: value}), bowl(best))
         assert {getattr(choice, name) for choice in search.tried} == {value}
         assert search.choice == best.model_copy(update={name: value})
 
 
 def test_where_all_is_given_nothing_is_tried() -> None:
-    settings = settings_of(regularization=7.0, input_dropout=0.3, presence=0.5)
+    settings = settings_of(regularization=7.0, input_dropout=0.3, implicit_input=0.5)
 
     search = AutorecSearch.start(settings, EPOCHS, can_judge=True)
 
     assert not search.is_searching
-    assert search.choice == Choice(regularization=7.0, input_dropout=0.3, presence=0.5)
+    assert search.choice == Choice(regularization=7.0, input_dropout=0.3, implicit_input=0.5)
 
 
 @pytest.mark.parametrize(("epochs", "can_judge"), [(EPOCHS, False), (2 * SETTLING_EPOCHS, True)])

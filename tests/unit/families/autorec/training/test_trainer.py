@@ -27,7 +27,7 @@ EPOCHS = 6
 
 def trainer_of(dataset: Dataset, epochs: int = EPOCHS, **settings: Any) -> AutorecTrainer:
     chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "input_dropout": 0.0}
-    chosen |= {"presence": 0.0, **settings}
+    chosen |= {"implicit_input": 0.0, **settings}
     return AutorecTrainer(
         dataset, AutorecSettings(kind="autorec", **chosen), epochs, 5, Collectives(World.single("cpu"))
     )
@@ -132,7 +132,12 @@ def test_interrupted_and_resumed_equals_unbroken_bit_for_bit(
     assert_same_state(resumed.state(), unbroken.state())
 
 
-SEARCHING: dict[str, Any] = {"regularization": None, "input_dropout": None, "presence": None, "batch_size": 50}
+SEARCHING: dict[str, Any] = {
+    "regularization": None,
+    "input_dropout": None,
+    "implicit_input": None,
+    "batch_size": 50,
+}
 SEARCH_EPOCHS = 26
 
 
@@ -190,20 +195,20 @@ def test_what_a_search_holds_back_is_given_back(tmp_path: Path) -> None:
         counts.append((searching, result.train.count))
         notes += [] if result.note is None else [result.note]
 
-    held_back = num_ratings - counts[0][1]
-    assert held_back == pytest.approx(0.05 * num_ratings, rel=0.2)
-    assert set(counts) == {(True, num_ratings - held_back), (False, num_ratings)}
-    chosen, left = "regularization 200, input_dropout 0.2, presence 1", "input_dropout, regularization"
+    withheld = num_ratings - counts[0][1]
+    assert withheld == pytest.approx(0.05 * num_ratings, rel=0.2)
+    assert set(counts) == {(True, num_ratings - withheld), (False, num_ratings)}
+    chosen, left = "regularization 200, input_dropout 0.2, implicit_input 1", "input_dropout, regularization"
     assert notes[-1].endswith(f"; keeping {chosen}, the last epochs are for all ratings ({left} not tried)")
 
 
 def test_a_training_too_short_to_try_anything_says_once_what_it_takes(tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path / "data")
-    trainer = trainer_of(dataset, presence=None, regularization=None)
+    trainer = trainer_of(dataset, implicit_input=None, regularization=None)
     notes = [trainer.train_epoch(lambda: False).note for _ in range(2)]
     assert notes[0] == (
-        "regularization 200, input_dropout 0, presence 0: nothing else is tried; that needs a training of 18 "
-        "epochs or more, from its start"
+        "regularization 200, input_dropout 0, implicit_input 0: nothing else is tried; that needs a training of "
+        "18 epochs or more, from its start"
     )
     assert notes[1] is None
     assert trainer_of(dataset).train_epoch(lambda: False).note is None, "all is given"
@@ -211,11 +216,11 @@ def test_a_training_too_short_to_try_anything_says_once_what_it_takes(tmp_path: 
 
 def test_what_another_run_has_found_out_is_not_said_to_be_untried(tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path / "data")
-    first = trainer_of(dataset, presence=None)
+    first = trainer_of(dataset, implicit_input=None)
     train(first, 1)
     state = first.state()
     begun = {**state.values, "epoch": 0, "optimizer": None}
-    second = trainer_of(dataset, presence=None)
+    second = trainer_of(dataset, implicit_input=None)
     second.load_state(saved(TrainerState(state.tables, begun)))
     assert second.train_epoch(lambda: False).note is None
 

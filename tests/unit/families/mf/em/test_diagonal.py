@@ -8,8 +8,8 @@ import torch
 
 from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.mf.em.conjugate_gradients import ConjugateGradients
-from recsys_dist.families.mf.em.diagonal import DiagonalPosterior, row_inner, spread_errors
-from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.diagonal import DiagonalPosterior, row_inner, variance_errors
+from recsys_dist.families.mf.em.layout import PanelLayout
 
 CPU = torch.device("cpu")
 
@@ -43,8 +43,11 @@ def test_every_row_is_solved_after_as_many_steps_as_it_has_entries_and_gets_no_w
 @pytest.mark.parametrize("side", ["users", "items"])
 def test_expected_squared_error_is_that_of_draws_of_both_posteriors(side: Side) -> None:
     rng = np.random.default_rng(1)
-    layout = Layout.of(side, 2, CPU)
-    own, other_own = layout.own_n.numpy(), Layout.of("items" if side == "users" else "users", 2, CPU).own_n.numpy()
+    layout = PanelLayout.of(side, 2, CPU)
+    own, other_own = (
+        layout.own_n.numpy(),
+        PanelLayout.of("items" if side == "users" else "users", 2, CPU).own_n.numpy(),
+    )
     mean, variance = rng.normal(size=3), rng.random(3)
     z = np.ones((4, 4))
     z[:, other_own] = rng.normal(size=(4, 3))
@@ -55,7 +58,7 @@ def test_expected_squared_error_is_that_of_draws_of_both_posteriors(side: Side) 
     a = np.ones(4)
     a[own] = mean
 
-    beside = spread_errors(posterior, torch.from_numpy(second)[None], torch.from_numpy(spread)[None], layout)
+    beside = variance_errors(posterior, torch.from_numpy(second)[None], torch.from_numpy(spread)[None], layout)
 
     draws = 400_000
     a_draws = np.ones((draws, 4))
@@ -68,7 +71,7 @@ def test_expected_squared_error_is_that_of_draws_of_both_posteriors(side: Side) 
 
 
 def test_the_covariance_sum_has_nothing_off_its_diagonal() -> None:
-    layout = Layout.of("items", 2, CPU)
+    layout = PanelLayout.of("items", 2, CPU)
     posterior = DiagonalPosterior(torch.zeros(2, 3), torch.tensor([[1.0, 2, 3], [10, 20, 30]]))
 
     total_T = posterior.covariance_sum(torch.tensor([1.0, 0.5]).double(), layout)

@@ -8,9 +8,9 @@ import torch
 
 from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.mf.em import e_step, m_step
-from recsys_dist.families.mf.em.constrained import solve_pattern
+from recsys_dist.families.mf.em.constrained import solve_constraint
 from recsys_dist.families.mf.em.e_step import Posterior, Statistics
-from recsys_dist.families.mf.em.layout import Layout, packed_size
+from recsys_dist.families.mf.em.layout import PanelLayout, packed_size
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
 
@@ -22,7 +22,7 @@ class OneSide:
     """Posteriors of one side in float64, and all that belongs to it."""
 
     def __init__(self, name: Side, mask: torch.Tensor, ratings: torch.Tensor, noise_differs: bool) -> None:
-        self.layout = Layout.of(name, FACTORS, CPU)
+        self.layout = PanelLayout.of(name, FACTORS, CPU)
         self.mask, self.ratings = mask.double(), ratings
         self.count = self.mask.sum(1)
         self.prior = Prior.isotropic(OWN, 1.0, CPU)
@@ -76,7 +76,7 @@ class OneSide:
         if weight is not None:
             gram = self.indicator.T @ self.indicator + weight * torch.eye(self.mask.shape[1]).double()
             right = self.indicator.T @ (self.mean_nR - self.prior.mean_n.unsqueeze(1)).T
-            self.pattern = solve_pattern(gram.__matmul__, right, self.pattern, lambda x: x.sum(0), steps=2)
+            self.pattern = solve_constraint(gram.__matmul__, right, self.pattern, lambda x: x.sum(0), steps=2)
 
     def pattern_price(self, weight: float | None) -> float:
         if weight is None:
@@ -110,7 +110,7 @@ class Problem:
         return bound
 
 
-def full(packed_T: torch.Tensor, layout: Layout) -> np.ndarray:
+def full(packed_T: torch.Tensor, layout: PanelLayout) -> np.ndarray:
     matrix = np.zeros((OWN, OWN))
     matrix[layout.own_rows_T, layout.own_columns_T] = packed_T
     matrix[layout.own_columns_T, layout.own_rows_T] = packed_T
@@ -274,11 +274,11 @@ def test_a_pattern_is_solved_column_by_column_and_a_solved_one_stays() -> None:
     right = torch.from_numpy(rng.normal(size=(6, 3)))
     right[:, 2] = 0
 
-    solved = solve_pattern(matrix.__matmul__, right, torch.zeros(6, 3).double(), lambda x: x.sum(0), steps=6)
+    solved = solve_constraint(matrix.__matmul__, right, torch.zeros(6, 3).double(), lambda x: x.sum(0), steps=6)
 
     torch.testing.assert_close(matrix @ solved, right, rtol=1e-7, atol=1e-8)
     assert torch.equal(solved[:, 2], torch.zeros(6).double())
-    again = solve_pattern(matrix.__matmul__, right, solved, lambda x: x.sum(0), steps=3)
+    again = solve_constraint(matrix.__matmul__, right, solved, lambda x: x.sum(0), steps=3)
     torch.testing.assert_close(again, solved)
 
 

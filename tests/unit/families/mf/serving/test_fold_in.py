@@ -12,7 +12,7 @@ from recsys_dist import load_model
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.families.mf.em import e_step
-from recsys_dist.families.mf.em.layout import Layout
+from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.trainer import EmTrainer
@@ -65,8 +65,11 @@ def train(dataset, epochs: int = 4, **form: str) -> SavedRun:
 
 def e_step_of_training(run: SavedRun, items: np.ndarray, ratings: np.ndarray, precision: float):
     """Mean, covariance and next precision of a user by the code that trains, in float64."""
-    users, columns = Layout.of("users", 3, CPU), {k: t[items].double() for k, t in run.tables["items"].items()}
-    layout, point = Layout.of("items", 3, CPU), run.config["model"]["posterior"] == "point"
+    users, columns = (
+        PanelLayout.of("users", 3, CPU),
+        {k: t[items].double() for k, t in run.tables["items"].items()},
+    )
+    layout, point = PanelLayout.of("items", 3, CPU), run.config["model"]["posterior"] == "point"
     covariance_TB = torch.empty((10, len(items)), dtype=torch.float64)
     covariance_TB[layout.triangle_T] = columns["covariance"].T
     vectors_DB, moments_WB = e_step.moments_of(columns["mean"].T, None if point else covariance_TB, layout)
@@ -77,7 +80,7 @@ def e_step_of_training(run: SavedRun, items: np.ndarray, ratings: np.ndarray, pr
     mean, covariance = (
         torch.tensor(run.values["user_prior"][part], dtype=torch.float64) for part in ("mean", "covariance")
     )
-    pattern = columns["pattern"].sum(0) / np.sqrt(len(items)) if "pattern" in columns else torch.zeros(4)
+    pattern = columns["constraint"].sum(0) / np.sqrt(len(items)) if "constraint" in columns else torch.zeros(4)
     statistics = e_step.Statistics(
         gram_WB=(moments_WB * weight_B).sum(1, keepdim=True),
         weighted_DB=(vectors_DB * weight_B * residual_B).sum(1, keepdim=True),
@@ -177,7 +180,7 @@ def test_a_diagonal_posterior_has_the_exact_mean_and_the_variance_of_each_given_
     columns = {name: tensor.double().numpy()[given[0]] for name, tensor in run.tables["items"].items()}
     z = np.insert(columns["mean"], 3, 1.0, axis=1)
     prior_precision = np.linalg.inv(run.values["user_prior"]["covariance"])
-    prior_mean = np.array(run.values["user_prior"]["mean"]) + columns["pattern"].sum(0) / 2
+    prior_mean = np.array(run.values["user_prior"]["mean"]) + columns["constraint"].sum(0) / 2
     residual = given[1] - run.values["mu"]
     # E[z z^T] weighted; the item's own entries are all but the constant 1
     spread = np.insert(columns["variance"], 3, 0.0, axis=1)

@@ -10,7 +10,7 @@ from recsys_dist import load_model
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.mf.serving import covariances, uncertainty
 from recsys_dist.inference import top
-from recsys_dist.inference.order import Order, score_by
+from recsys_dist.inference.criterion import RankingCriterion, score_by
 from tests.support.merged import NOISE_VARIANCE, mf_run, write_merged
 from tests.support.prepared import small_dataset
 
@@ -92,7 +92,10 @@ def test_draws_come_from_the_posterior(model):
     rounds, asked = 600, np.array([7])
     users = model.predictor.known(asked)
     drawn = torch.cat(
-        [score_by(model.predictor, Order("thompson", seed=seed))(users, asked) for seed in range(rounds)]
+        [
+            score_by(model.predictor, RankingCriterion("thompson", seed=seed))(users, asked)
+            for seed in range(rounds)
+        ]
     )
 
     (p,), _, (user_nn,) = posteriors(model, "users", asked)

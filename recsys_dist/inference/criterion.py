@@ -37,7 +37,7 @@ def parse_rank_by(text: str) -> RankBy:
 
 
 @dataclass(frozen=True)
-class Order:
+class RankingCriterion:
     """What comes first in a list. Raises `ConfigError` for what is no order."""
 
     by: RankBy = "mean"
@@ -63,7 +63,7 @@ Score = Callable[[Any, NDArray[np.int64]], torch.Tensor]
 """From users, as the scorer of the model has them, and a key of each (its index) to scores of all items: [B, I]"""
 
 
-def score_by(predictor: Predictor, order: Order) -> Score:
+def score_by(predictor: Predictor, order: RankingCriterion) -> Score:
     """What scores all items for a block of users.
 
     Raises `ConfigError` where the order needs an uncertainty that the model does not know.
@@ -82,6 +82,6 @@ def score_by(predictor: Predictor, order: Order) -> Score:
     return lambda users, _key_B: uncertainty.lower_scores(users, deviations)
 
 
-def users_at_once(predictor: Predictor, order: Order, most: int) -> int:
+def users_at_once(predictor: Predictor, order: RankingCriterion, most: int) -> int:
     """Users of a block: `most`, or fewer where the order takes more memory."""
     return min(most, predictor.uncertainty.users_at_once) if order.needs_uncertainty else most

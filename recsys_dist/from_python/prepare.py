@@ -63,8 +63,8 @@ def prepare(
     `table` is one of these, a row of which is a rating:
 
     - a DataFrame of pandas, polars (also a LazyFrame) or Dask, a table, batch or reader of Arrow, or anything with
-      `__arrow_c_stream__`. `user`, `item`, `rating` and `timestamp` name its columns; without them these are
-      `user`, `item` and `rating`, and there are no times. A stream is read once.
+      `__arrow_c_stream__`. `user`, `item`, `rating` and `timestamp` name its columns, by default the first three
+      so named, and no times.
     - a sparse matrix or array of SciPy: rows are users, columns items, and every entry that it stores is a rating,
       a zero too. Ids are the numbers of rows and columns from 0, or `user_ids` and `item_ids`, one for each.
     - a path or URL of a file, a folder or a glob, or a list of these. The columns are then names or positions from

@@ -68,8 +68,7 @@ def prepare(
     - a sparse matrix or array of SciPy: rows are users, columns items, and every entry that it stores is a rating,
       a zero too. Ids are the numbers of rows and columns from 0, or `user_ids` and `item_ids`, one for each.
     - a path or URL of a file, a folder or a glob, or a list of these. The columns are then names or positions from
-      0, and what is not given is proposed as `recsys-dist inspect` does. Nothing is proposed where `settings` has
-      `input.columns`.
+      0, and what is not given is proposed as `recsys-dist inspect` does, unless `settings` has `input.columns`.
 
     Ids are text exactly; whole numbers stand for their digits, and columns of fractions, truth values or bytes are
     refused. Rows that cannot be used are set aside and counted: `rejects/` of the dataset has each with its row,

@@ -19,6 +19,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Dataset
@@ -26,10 +27,10 @@ from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.evaluation.evaluate import RANKING_USERS, compare
 from recsys_dist.evaluation.report import EvaluationReport
-from recsys_dist.inference.columns import Values
+from recsys_dist.inference.columns import Values, as_ratings
 from recsys_dist.inference.criterion import RankBy, RankingCriterion
-from recsys_dist.inference.folded_user import FoldedUser, fold_in
-from recsys_dist.inference.ids import IdIndex, pair_up
+from recsys_dist.inference.folded_user import FoldedUser
+from recsys_dist.inference.ids import IdIndex, pair_up, require_same_length
 from recsys_dist.inference.lists import RecommendationLists
 from recsys_dist.inference.loading import load_predictor
 from recsys_dist.inference.predictor import Pairs, Predictor
@@ -189,10 +190,26 @@ class Model:
         Item-AutoRec: a new row of the decoder by ridge regression. Of several ratings of one item the last counts.
         Raises `DataError` for ratings outside the range of the data and for an unknown `user_id`.
         """
-        if user_id is None:
-            return fold_in(self.predictor, item_ids, ratings, None)
-        self.require_users([user_id])
-        return fold_in(self.predictor, item_ids, ratings, int(self.user_ids.find([user_id])[0]))
+        catalog, device = self.catalog, self.predictor.device
+        rating_N = as_ratings(ratings, catalog.rating.min, catalog.rating.max)
+        item_N = catalog.item_ids.find(item_ids)
+        require_same_length(item_ids=item_N, ratings=rating_N)
+        is_known_N = item_N < len(catalog.item_ids)
+        item_N, rating_N = item_N[is_known_N], rating_N[is_known_N]
+        # Training has seen how few ratings a known user has.
+        user, is_new = len(catalog.user_ids), True
+        if user_id is not None:
+            self.require_users([user_id])
+            user = int(catalog.user_ids.find([user_id])[0])
+            is_new = bool(catalog.is_cold("users")[user])
+            own_item_M, own_rating_M = catalog.train_ratings.of_user(user)
+            item_N, rating_N = np.concatenate([own_item_M, item_N]), np.concatenate([own_rating_M, rating_N])
+        # In the order of the items, so that the sums do not depend on the order of the arguments; from behind, so
+        # that the last rating of an item counts.
+        item_N, place_N = np.unique(item_N[::-1], return_index=True)
+        rating = torch.from_numpy(rating_N[::-1][place_N]).to(device)
+        users = self.predictor.scorer.fold_in(torch.from_numpy(item_N).to(device), rating, is_new)
+        return FoldedUser(self.predictor, users, item_N, user)
 
     def similar_items(self, item_id: str | int, n: int = 10) -> Similar:
         """The n items most like one by the cosine of their factors: ids, titles, cosines, best first.

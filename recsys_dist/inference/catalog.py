@@ -21,14 +21,11 @@ class Catalog:
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
         self.url = folder.folder.url
+        self.rating: RatingStats = folder.manifest.rating
+        """Range and mean of the train ratings."""
         self.user_ids = IdIndex(folder.ids("users"), "user_ids")
         self.item_ids = IdIndex(folder.ids("items"), "item_ids")
         self.train_ratings = TrainRatings(folder)
-
-    @property
-    def rating(self) -> RatingStats:
-        """Range and mean of the train ratings."""
-        return self.folder.manifest.rating
 
     @property
     def titles(self) -> pa.StringArray:

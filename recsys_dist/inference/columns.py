@@ -2,13 +2,16 @@
 
 In: one value, or any sequence of them: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars,
 Arrow and what speaks its C interface. Out: an Arrow array, a NumPy array, or a list of Python values as given.
-No value is converted here: what is an id (ids.py) or a rating (ratings.py) is decided by the type of the value.
+What is an id (ids.py) or a rating is decided by the type of the value. A rating is a number, whatever holds it:
+text, truth values, dates and missing values are not, though NumPy would make numbers of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +25,7 @@ Values = ArrayLike | Iterable[Any]
 """Ids or ratings as a caller may give them."""
 Column: TypeAlias = pa.Array | NDArray[Any] | list[Any]
 
+Floats = NDArray[np.float32]
 SHOWN_CHARACTERS = 60
 
 
@@ -193,3 +197,59 @@ def _tried(read: Callable[[], Any], wanted: Wanted) -> Any:
         return read()
     except Exception as error:
         raise wanted.unreadable(error) from error
+
+
+RATINGS = Wanted("ratings", "numbers")
+
+
+def as_ratings(ratings: Values, low: float, high: float) -> Floats:
+    """Ratings as they are given: [n]. Raises `DataError` for what is no number, or outside `low` .. `high`."""
+    rating_N = _as_floats(as_column(ratings, RATINGS))
+    wrong = ~((rating_N >= low) & (rating_N <= high))
+    if wrong.any():
+        raise DataError(f"rating {rating_N[wrong][0]:g} is outside the range of the data, {low:g} to {high:g}")
+    return rating_N
+
+
+def _as_floats(column: Column) -> Floats:
+    if not len(column):
+        return np.empty(0, np.float32)
+    if isinstance(column, list):
+        return _floats_of_numpy(np.array([_number(place, one) for place, one in enumerate(column)], np.float64))
+    if isinstance(column, np.ndarray):
+        return _floats_of_numpy(column)
+    return _floats_of_numpy(_floats_of_arrow(column))
+
+
+def _floats_of_arrow(array: pa.Array) -> NDArray[Any]:
+    if pa.types.is_decimal(array.type):
+        array = array.cast(pa.float64())
+    numbers: NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    # Text and lists become objects, nested ones too.
+    if numbers.dtype == object:
+        raise RATINGS.wrong(f"not Arrow's {array.type}")
+    return numbers
+
+
+def _floats_of_numpy(array: NDArray[Any]) -> Floats:
+    if array.dtype.kind not in "iuf":
+        raise RATINGS.wrong(f"not NumPy's {array.dtype}")
+    missing = np.flatnonzero(np.isnan(array))
+    if len(missing):
+        raise RATINGS.refused(int(missing[0]), array[missing[0]])
+    # What is too large becomes infinite, which is outside every range.
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _number(place: int, one: Any) -> float:
+    value = unwrapped(one)
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0:
+        raise RATINGS.not_flat(f"with a {type(value).__name__} as ratings[{place}]")
+    is_number = isinstance(value, Real | Decimal) and not isinstance(value, bool | np.timedelta64)
+    if not is_number or is_missing(value):
+        raise RATINGS.refused(place, value)
+    try:
+        return float(value)
+    except (OverflowError, ValueError):
+        raise RATINGS.refused(place, value) from None

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recsys_dist.inference.columns import Values
 from recsys_dist.inference.criterion import RankBy, RankingCriterion, score_by
-from recsys_dist.inference.ids import require_same_length
 from recsys_dist.inference.lists import Recommendations
 from recsys_dist.inference.predictor import Predictor
-from recsys_dist.inference.ratings import as_ratings
 from recsys_dist.inference.top import best_items
-from recsys_dist.protocols.scorer import on_device
 
 Floats = NDArray[np.float32]
 
@@ -86,24 +82,3 @@ class FoldedUser:
     def _pairs(self, item_ids: Values) -> tuple[Any, NDArray[np.int64], NDArray[np.int64]]:
         item_N = self.predictor.catalog.item_ids.find(item_ids)
         return self.users, np.zeros(len(item_N), np.int64), item_N
-
-
-def fold_in(predictor: Predictor, item_ids: Values, ratings: Values, user: int | None) -> FoldedUser:
-    """See `Model.fold_in`; `user` is the dense index of a known one."""
-    catalog = predictor.catalog
-    rating_N = as_ratings(ratings, catalog.rating.min, catalog.rating.max)
-    item_N = catalog.item_ids.find(item_ids)
-    require_same_length(item_ids=item_N, ratings=rating_N)
-    is_known_N = item_N < catalog.num_items
-    item_N, rating_N = item_N[is_known_N], rating_N[is_known_N]
-    if user is not None:
-        own_item_M, own_rating_M = catalog.train_ratings.of_user(user)
-        item_N, rating_N = np.concatenate([own_item_M, item_N]), np.concatenate([own_rating_M, rating_N])
-    # In the order of the items, so that the sums do not depend on the order of the arguments; from behind, so that
-    # the last rating of an item counts.
-    item_N, place_N = np.unique(item_N[::-1], return_index=True)
-    # Training has seen how few ratings a known user has.
-    is_new = user is None or bool(catalog.is_cold("users")[user])
-    rating = torch.from_numpy(rating_N[::-1][place_N]).to(predictor.device)
-    users = predictor.scorer.fold_in(on_device(item_N, predictor.device), rating, is_new)
-    return FoldedUser(predictor, users, item_N, len(catalog.user_ids) if user is None else user)

@@ -17,8 +17,8 @@ from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.from_python import tables
 from recsys_dist.from_python.chosen import table_rows
 from recsys_dist.from_python.tables import as_table
+from recsys_dist.inference.columns import as_ratings
 from recsys_dist.inference.ids import id_array
-from recsys_dist.inference.ratings import as_ratings
 from tests.support.dask_processes import dask_processes
 
 MISSING = r"ids\[1\] is missing"

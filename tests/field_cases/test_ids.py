@@ -20,8 +20,8 @@ import torch
 
 from recsys_dist import load_model
 from recsys_dist.errors import DataError
+from recsys_dist.inference.columns import as_ratings
 from recsys_dist.inference.ids import IdIndex, id_array
-from recsys_dist.inference.ratings import as_ratings
 from tests.support.merged import mf_run, write_merged
 from tests.support.prepared import small_dataset
 

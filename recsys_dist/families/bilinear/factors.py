@@ -25,16 +25,10 @@ class Factors:
     vector_RK: torch.Tensor
     bias_R: torch.Tensor
     is_cold_R: torch.Tensor
-
-    @property
-    def num_rows(self) -> int:
-        """Users or items; the index of the row that stands for the unknown."""
-        return len(self.bias_R) - 1
-
-    @property
-    def width(self) -> int:
-        """K."""
-        return self.vector_RK.shape[1]
+    num_rows: int
+    """Users or items; the index of the row that stands for the unknown."""
+    width: int
+    """K."""
 
 
 def load_factors(folder: ModelFolder, side: Side, device: torch.device) -> Factors:
@@ -57,4 +51,4 @@ def load_factors(folder: ModelFolder, side: Side, device: torch.device) -> Facto
     is_cold_R[:-1] = torch.from_numpy(folder.num_train(side) == 0).to(device)
     vector_RK[is_cold_R] = vector_RK[-1].clone()
     bias_R[is_cold_R] = bias_R[-1].clone()
-    return Factors(vector_RK, bias_R, is_cold_R)
+    return Factors(vector_RK, bias_R, is_cold_R, num_rows - 1, vector_RK.shape[1])

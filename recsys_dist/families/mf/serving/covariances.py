@@ -109,10 +109,20 @@ class Covariances:
 
     def posterior(self, side: Side, index_R: torch.Tensor) -> Posterior:
         """What is known of R users or items."""
+        row_R = self._rows(side, index_R)
+        return Posterior(
+            self._factors[side].vector_RK[row_R], self.of(side, index_R), self.noise.inverse(side, row_R)
+        )
+
+    def of(self, side: Side, index_R: torch.Tensor) -> torch.Tensor:
+        """The kept entries of R covariances: [R, T]"""
+        row_R = self._rows(side, index_R)
+        return self._tables[side].take(row_R.cpu())[self._column].to(index_R.device)
+
+    def _rows(self, side: Side, index_R: torch.Tensor) -> torch.Tensor:
+        """A row without a train rating has the prior of its side."""
         factors = self._factors[side]
-        row_R = torch.where(factors.is_cold_R[index_R], factors.num_rows, index_R)
-        covariance_RT = self._tables[side].take(row_R.cpu())[self._column].to(index_R.device)
-        return Posterior(factors.vector_RK[row_R], covariance_RT, self.noise.inverse(side, row_R))
+        return torch.where(factors.is_cold_R[index_R], factors.num_rows, index_R)
 
     @property
     def pairs_at_once(self) -> int:

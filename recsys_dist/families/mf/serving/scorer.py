@@ -14,6 +14,7 @@ from recsys_dist.families.mf.serving.fold_in import RatedItems, Solved, solve_po
 from recsys_dist.families.mf.serving.noise import RatingNoise, expected_inverse
 from recsys_dist.families.mf.serving.uncertainty import MfUncertainty, MfUsers
 from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.model_folder.tables import Table
 
 
 class MfScorer:
@@ -26,6 +27,18 @@ class MfScorer:
     @cached_property
     def _noise(self) -> RatingNoise:
         return RatingNoise(self._folder, self._facts, self._form.device)
+
+    @cached_property
+    def _item_precision_R(self) -> torch.Tensor:
+        """E[beta_i] of all items: float64"""
+        every_R = torch.arange(self._form.items.num_rows + 1, device=self._form.device)
+        return self._noise.precision("items", every_R)
+
+    @cached_property
+    def _item_constraints(self) -> Table | None:
+        """What each item adds to the prior mean of a user; None where priors are not constrained."""
+        name = constraints_of("items")
+        return self._folder.table(name) if self._folder.has_table(name) else None
 
     @cached_property
     def _covariances(self) -> Covariances | None:
@@ -55,7 +68,7 @@ class MfScorer:
             return MfUsers(_means(solve_posterior(self._facts, items, None, is_diagonal=False)), None)
         triangle, covariance_NT = (
             covariances.triangle,
-            covariances.posterior("items", item_N).covariance_RT.double(),
+            covariances.of("items", item_N).double(),
         )
         covariance_1T = (items.precision_N.unsqueeze(1) * covariance_NT).sum(0, keepdim=True)
         solved = solve_posterior(self._facts, items, triangle.unpack(covariance_1T)[0], triangle.is_diagonal)
@@ -86,10 +99,9 @@ class MfScorer:
     def _rated_items(self, item_N: torch.Tensor, residual_N: torch.Tensor) -> RatedItems:
         items, constraint_Nn = self._form.items, None
         row_N = torch.where(items.is_cold_R[item_N], items.num_rows, item_N)
-        if self._folder.has_table(constraints_of("items")):
-            constraints = self._folder.table(constraints_of("items")).take(item_N.cpu())
-            constraint_Nn = constraints["constraint"].to(self._form.device)
-        precision_N = self._noise.precision("items", row_N)
+        if self._item_constraints is not None:
+            constraint_Nn = self._item_constraints.take(item_N.cpu())["constraint"].to(self._form.device)
+        precision_N = self._item_precision_R[row_N]
         return RatedItems(items.vector_RK[row_N], items.bias_R[row_N], precision_N, constraint_Nn, residual_N)
 
     def _noise_of_new(self, precision: float, count: int) -> torch.Tensor:

@@ -21,9 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from environments import set_up, version_of
 from figures import run
 
+from recsys_dist.dataset.dataset import SIDES
+from recsys_dist.families.bilinear.factors import load_factors
 from recsys_dist.inference.all_users import write_all_lists
 from recsys_dist.inference.model import Model, load_model
 from recsys_dist.inference.order import Order
@@ -64,19 +67,21 @@ BLOCKS = (1000, 10_000)
 """Users that implicit is asked for at once; the faster counts."""
 
 
-def export(model: Model, folder: Path) -> None:
-    """Factors with their biases, and what the users have rated, as implicit takes them."""
+def export(model: Model, folder: Path) -> int:
+    """Factors with their biases, and what the users have rated, as implicit takes them; returns K."""
     num_users, num_items = len(model.user_ids), len(model.item_ids)
-    vector_UK, vector_IK = (side.vector_RK.numpy() for side in (model.users, model.items))
-    position, item = model.train_ratings.of_users(np.arange(num_users))
+    users, items = (load_factors(model.folder, side, torch.device("cpu")) for side in SIDES)
+    vector_UK, vector_IK = users.vector_RK.numpy(), items.vector_RK.numpy()
+    position, item = model.catalog.train_ratings.of_users(np.arange(num_users))
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(
         folder / "factors.npz",
         users=np.hstack([vector_UK[:num_users], np.ones((num_users, 1), np.float32)]),
-        items=np.hstack([vector_IK[:num_items], model.items.bias_R[:num_items].numpy()[:, None]]),
+        items=np.hstack([vector_IK[:num_items], items.bias_R[:num_items].numpy()[:, None]]),
         indptr=np.searchsorted(position, np.arange(num_users + 1)),
         indices=item.astype(np.int32),
     )
+    return items.width
 
 
 def ours(model_dir: str, output: Path) -> float:
@@ -84,7 +89,7 @@ def ours(model_dir: str, output: Path) -> float:
     keep_freed_memory()
     model = load_model(model_dir)
     start = time.perf_counter()
-    write_all_lists(model, output, NUM_ITEMS, False, Order(), lambda *_: None)
+    write_all_lists(model.predictor, output, NUM_ITEMS, False, Order(), lambda *_: None)
     return time.perf_counter() - start
 
 
@@ -119,7 +124,7 @@ def compare(model_dir: Path, work: Path, runs: int) -> dict[str, object]:
     python, script, folder = set_up("implicit", work), work / "top_items_implicit.py", work / "top-items"
     script.write_text(IMPLICIT)
     model = load_model(str(model_dir))
-    export(model, folder)
+    width = export(model, folder)
     own: list[float] = []
     other: list[dict[int, float]] = []
     for _ in range(runs):
@@ -128,7 +133,7 @@ def compare(model_dir: Path, work: Path, runs: int) -> dict[str, object]:
     block = min(BLOCKS, key=lambda block: statistics.median(seconds[block] for seconds in other))
     seconds = (statistics.median(own), statistics.median(one[block] for one in other))
     num_users = len(model.user_ids)
-    print(f"{model_dir}: {num_users:,} users x {len(model.item_ids):,} items, vectors of {model.items.width} + 1")
+    print(f"{model_dir}: {num_users:,} users x {len(model.item_ids):,} items, vectors of {width} + 1")
     names = ("recsys-dist", f"implicit {version_of('implicit')}, {block:,} users at once")
     for name, one in zip(names, seconds, strict=True):
         print(f"  {num_users / one:,.0f} users a second ({one:.1f} s): {name}")

@@ -128,8 +128,8 @@ def test_the_whole_path_loses_nothing_to_a_store_that_fails(store, tmp_path, cap
     assert digests[0] == digests[1]
 
     reports = [evaluate(f"{place}/model", f"{place}/data") for place in (local, BUCKET)]
-    assert [reports[0][key] for key in ("rmse", "mae", "count")] == [
-        reports[1][key] for key in ("rmse", "mae", "count")
+    assert [getattr(reports[0], key) for key in ("rmse", "mae", "count")] == [
+        getattr(reports[1], key) for key in ("rmse", "mae", "count")
     ]
     models = [load_model(f"{place}/model") for place in (local, BUCKET)]
     lists = [model.recommend(["user 3"], 5, False, f"{local}/data")[0].rows() for model in models]

@@ -95,8 +95,8 @@ def test_two_ranks_then_merge_evaluate_and_recommend_equal_a_single_process(runs
     alone = evaluate(str(runs.folder / "model_alone"), str(runs.dataset))
 
     together = json.loads(report.read_text())
-    assert together["count"] == alone["count"] > 0
-    assert together["rmse"] == pytest.approx(alone["rmse"], abs=1e-7 if runs.model == "mf" else 1e-5)
+    assert together["count"] == alone.count > 0
+    assert together["rmse"] == pytest.approx(alone.rmse, abs=1e-7 if runs.model == "mf" else 1e-5)
     assert together["rmse"] < together["baselines"]["global_mean"]["rmse"]
     assert films.count("Film ") >= 6
 

@@ -67,8 +67,8 @@ BLOCKS = (1000, 10_000)
 """Users that implicit is asked for at once; the faster counts."""
 
 
-def export(model: Model, folder: Path) -> None:
-    """Factors with their biases, and what the users have rated, as implicit takes them."""
+def export(model: Model, folder: Path) -> int:
+    """Factors with their biases, and what the users have rated, as implicit takes them; returns K."""
     num_users, num_items = len(model.user_ids), len(model.item_ids)
     users, items = (load_factors(model.folder, side, torch.device("cpu")) for side in SIDES)
     position, item = model.catalog.train_ratings.of_users(np.arange(num_users))
@@ -80,6 +80,7 @@ def export(model: Model, folder: Path) -> None:
         indptr=np.searchsorted(position, np.arange(num_users + 1)),
         indices=item.astype(np.int32),
     )
+    return items.width
 
 
 def ours(model_dir: str, output: Path) -> float:
@@ -122,7 +123,6 @@ def compare(model_dir: Path, work: Path, runs: int) -> dict[str, object]:
     python, script, folder = set_up("implicit", work), work / "top_items_implicit.py", work / "top-items"
     script.write_text(IMPLICIT)
     model = load_model(str(model_dir))
-    export(model, folder)
     own: list[float] = []
     other: list[dict[int, float]] = []
     for _ in range(runs):

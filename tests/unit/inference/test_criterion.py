@@ -123,18 +123,6 @@ def test_a_folded_user_is_ranked_as_the_known_one(model):
         assert nobody.recommend(8, rank_by=rank_by).item_ids == lists_of(model, ["new"], rank_by=rank_by)[0]
 
 
-def test_covariances_that_rounding_made_indefinite_can_be_drawn_from():
-    """Rank 1, with a smallest eigenvalue just below zero."""
-    matrix = torch.outer(*(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),) * 2)
-    matrix -= 1e-9 * torch.eye(3)
-
-    root = uncertainty._roots(torch.stack([matrix, torch.eye(3, dtype=torch.float64), torch.zeros(3, 3).double()]))
-
-    torch.testing.assert_close(root[0] @ root[0].T, matrix, rtol=0, atol=1e-8)
-    assert torch.equal(root[1], torch.eye(3, dtype=torch.float64))
-    assert not root[2].any()
-
-
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [

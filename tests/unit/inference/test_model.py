@@ -147,6 +147,14 @@ EVIL = {
     "another version": (lambda tree: changed(tree, format_version=1), "format_version"),
     "another format": (lambda tree: changed(tree, format="recsys_dist.dataset"), "format"),
     "an unknown key": (lambda tree: changed(tree, loader="os.system"), "loader"),
+    "a fact that is missing": (
+        lambda tree: changed(tree, facts={key: tree["facts"][key] for key in tree["facts"] if key != "offset"}),
+        "facts.offset: Field required",
+    ),
+    "a fact that is none": (
+        lambda tree: changed(tree, facts=changed(tree["facts"], noise_variance=-1.0)),
+        "facts.noise_variance: Input should be greater than 0",
+    ),
     "too many users": (lambda tree: changed(tree, num_users=10**12), "user_shards do not cover"),
     "too many items": (lambda tree: changed(tree, num_items=10**12), "1000000000000"),
     "missing tables": (

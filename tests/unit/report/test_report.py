@@ -106,6 +106,15 @@ def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path):
     assert "nDCG at 10" in page
 
 
+def test_a_key_of_a_report_that_nobody_knows_is_named(trained, tmp_path):
+    report = json.loads(trained.evaluation.read_text())
+    report["ranking"]["precision"] = 0.5
+    (tmp_path / "report.json").write_text(json.dumps(report))
+
+    with pytest.raises(DataError, match=r"report\.json: ranking\.precision: Extra inputs are not permitted"):
+        write_report(str(trained.run), tmp_path / "report.html", tmp_path / "report.json")
+
+
 def test_a_page_needs_nothing_else(trained, tmp_path):
     page = Page(written(trained.run, tmp_path / "report.html", trained.evaluation))
 

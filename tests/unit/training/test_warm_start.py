@@ -169,15 +169,6 @@ def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
     assert (values["regularization"], values["implicit_input"]) == (found.regularization, found.implicit_input)
 
 
-def test_of_a_search_that_is_not_over_the_best_so_far_is_kept():
-    settings = AutorecSettings(kind="autorec")
-    search, _ = AutorecSearch.start(settings, 60, can_judge=True).after_stage(1.0, settings, 57, 60)
-    assert search.finish() == AutorecSearch(phase="finishing", choice=search.choice)
-    trial, _ = search.after_stage(0.9, settings, 54, 60)
-    worse, _ = trial.after_stage(0.95, settings, 51, 60)
-    assert worse.finish().choice == search.choice != worse.choice
-
-
 def test_what_does_not_fit_is_told(datasets, tmp_path):
     folder, leaky = datasets
     train(config(folder, "base", tmp_path / "first", epochs=1))

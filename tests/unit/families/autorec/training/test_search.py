@@ -144,3 +144,12 @@ def test_lbfgs_has_no_dropout_to_try() -> None:
     search = searched(settings, lambda choice: 1 / choice.regularization, epochs=400)
 
     assert {(choice.input_dropout, choice.hidden_dropout) for choice in search.tried} == {(0.0, 0.0)}
+
+
+def test_of_a_search_that_is_not_over_the_best_so_far_is_kept() -> None:
+    settings = settings_of()
+    search, _ = AutorecSearch.start(settings, 60, can_judge=True).after_stage(1.0, settings, 57, 60)
+    assert search.finish() == AutorecSearch(phase="finishing", choice=search.choice)
+    trial, _ = search.after_stage(0.9, settings, 54, 60)
+    worse, _ = trial.after_stage(0.95, settings, 51, 60)
+    assert worse.finish().choice == search.choice != worse.choice

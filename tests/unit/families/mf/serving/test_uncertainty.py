@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 
 from recsys_dist import load_model
 from recsys_dist.api.model import Model
 from recsys_dist.errors import ConfigError
-from recsys_dist.families.mf.serving import covariances
-from recsys_dist.inference.grid import RatingGrid
+from recsys_dist.families.mf.serving import covariances, uncertainty
 from tests.support.merged import NOISE_VARIANCE, PRECISION_DOF, autorec_run, mf_run, write_merged
 from tests.support.prepared import small_dataset, write_dataset
 from tests.support.states import SavedRun
@@ -90,6 +90,18 @@ def test_std_is_that_of_a_product_of_two_gaussians(tmp_path, dataset, monkeypatc
         assert std[row] == pytest.approx(np.sqrt(NOISE_VARIANCE * noise_u * noise_i + parameters), rel=2e-6)
 
 
+def test_covariances_that_rounding_made_indefinite_can_be_drawn_from():
+    """Rank 1, with a smallest eigenvalue just below zero."""
+    matrix = torch.outer(*(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),) * 2)
+    matrix -= 1e-9 * torch.eye(3)
+
+    root = uncertainty._roots(torch.stack([matrix, torch.eye(3, dtype=torch.float64), torch.zeros(3, 3).double()]))
+
+    torch.testing.assert_close(root[0] @ root[0].T, matrix, rtol=0, atol=1e-8)
+    assert torch.equal(root[1], torch.eye(3, dtype=torch.float64))
+    assert not root[2].any()
+
+
 def test_intervals_hold_what_they_say_and_stay_in_the_range(model):
     users, items = [f"u{n % 40}" for n in range(200)], [f"i{n % 25}" for n in range(200)]
     predicted, std = model.predict(users, items, return_std=True)
@@ -123,27 +135,6 @@ def test_probabilities_are_the_masses_of_the_cells(model):
     np.testing.assert_allclose(probability_NC[:, 2], normal.cdf(2.25) - normal.cdf(1.75), atol=1e-6)
     np.testing.assert_allclose(probability_NC[:, 0], normal.cdf(1.25), atol=1e-6)
     np.testing.assert_allclose(probability_NC[:, -1], normal.sf(4.75), atol=1e-6)
-
-
-def test_the_logarithm_of_a_probability_keeps_its_digits_in_either_tail():
-    grid = RatingGrid(np.array([1, 2, 3, 4, 5], np.float32))
-    mean, std = np.array([3.1, -60, 60, 3, 3], np.float32), np.array([0.8, 1, 1, 0.01, 0.01], np.float32)
-    rating = np.array([2, 4, 2, 1, 5], np.float32)
-
-    logs = grid.log_probabilities(mean, std, rating)
-
-    assert logs[0] == pytest.approx(np.log(grid.probabilities(mean, std)[0, 1]), rel=1e-6)
-    # log Phi of the near edge: the far edge adds less than exp(-60).
-    expected = [norm.logsf(63.5), norm.logcdf(-57.5), norm.logcdf(-150), norm.logcdf(-150)]
-    np.testing.assert_allclose(logs[1:], expected, rtol=1e-6)
-
-
-def test_a_single_rating_value_is_certain():
-    grid = RatingGrid(np.array([4], np.float32))
-    one = np.ones(1, np.float32)
-
-    assert grid.probabilities(one, one).tolist() == [[1.0]]
-    assert grid.log_probabilities(one, one, 4 * one).tolist() == [0.0]
 
 
 def test_ratings_without_a_grid_have_no_classes(tmp_path):

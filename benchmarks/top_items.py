@@ -123,6 +123,7 @@ def compare(model_dir: Path, work: Path, runs: int) -> dict[str, object]:
     python, script, folder = set_up("implicit", work), work / "top_items_implicit.py", work / "top-items"
     script.write_text(IMPLICIT)
     model = load_model(str(model_dir))
+    export(model, folder)
     own: list[float] = []
     other: list[dict[int, float]] = []
     for _ in range(runs):

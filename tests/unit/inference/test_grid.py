@@ -11,7 +11,7 @@ from recsys_dist.inference.grid import RatingGrid
 
 def test_the_logarithm_of_a_probability_keeps_its_digits_in_either_tail():
     grid = RatingGrid(np.array([1, 2, 3, 4, 5], np.float32))
-    mean, std = np.array([3.1, -60, 60, 3, 3]), np.float32([0.8, 1, 1, 0.01, 0.01], np.float32)
+    mean, std = (np.array(a, np.float32) for a in ([3.1, -60, 60, 3, 3], [0.8, 1, 1, 0.01, 0.01]))
     rating = np.array([2, 4, 2, 1, 5], np.float32)
 
     logs = grid.log_probabilities(mean, std, rating)

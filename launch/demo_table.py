@@ -9,12 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-LABELS = {
-    "global_mean": "global mean",
-    "user_item_bias": "user + item bias",
-    "mf": "matrix factorization by EM",
-    "autorec": "AutoRec",
-}
+from recsys_dist.training.config import TrainConfig
+
+LABELS = {"global_mean": "global mean", "user_item_bias": "user + item bias"}
 
 
 def main(run_dirs: list[Path]) -> None:
@@ -25,7 +22,8 @@ def main(run_dirs: list[Path]) -> None:
     for name, row in reports[0]["baselines"].items():
         table.add_row(LABELS[name], f"{row['rmse']:.4f}", f"{row['mae']:.4f}", f"{row['seconds']:.1f}")
     for run_dir, report in zip(run_dirs, reports, strict=True):
-        label = LABELS[report["model"]["kind"]]
+        config = TrainConfig.model_validate(report["model"]["config"])
+        label = config.family.title(config.model)
         table.add_row(label, f"{report['rmse']:.4f}", f"{report['mae']:.4f}", f"{training_seconds(run_dir):.1f}")
     Console().print(table)
 

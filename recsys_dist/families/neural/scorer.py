@@ -97,10 +97,14 @@ class PairScorer:
 
     def scores(self, users: Rows) -> torch.Tensor:
         """The predicted ratings of all items: [B, I]"""
-        num_users = len(next(iter(users.values())))
-        row_N = torch.arange(num_users, device=self._device).repeat_interleave(self._num_items)
-        item_N = torch.arange(self._num_items, device=self._device).repeat(num_users)
-        return self.ratings(users, row_N, item_N).view(num_users, self._num_items)
+        num_users, at_once = len(next(iter(users.values()))), max(1, PAIRS_AT_ONCE // self._num_items)
+        score_BI = torch.empty((num_users, self._num_items), dtype=torch.float32, device=self._device)
+        for start in range(0, num_users, at_once):
+            row_b = torch.arange(start, min(start + at_once, num_users), device=self._device)
+            item_N = torch.arange(self._num_items, device=self._device).repeat(len(row_b))
+            rating_N = self.ratings(users, row_b.repeat_interleave(self._num_items), item_N)
+            score_BI[start : start + at_once] = rating_N.view(len(row_b), self._num_items)
+        return score_BI
 
     def vectors(self, side: Side) -> torch.Tensor:
         """The rows of all tables of a side, one behind the other, less those of the average: [R, K]"""

@@ -42,7 +42,7 @@ def trim(scratch: Scratch, source: Source, target: str, dropped: str | None, min
     drop_reason = (
         np.full(len(item), KEPT, np.int8)
         if source.drop_reasons is None
-        else scratch.load(source.drop_reasons)["drop reason"].copy()
+        else scratch.load(source.drop_reasons)["drop_reason"].copy()
     )
     if dropped is not None:
         is_dropped = scratch.load(dropped)["is_dropped"].view(bool)
@@ -52,7 +52,7 @@ def trim(scratch: Scratch, source: Source, target: str, dropped: str | None, min
     num_left[num_left < min_user] = 0
     count = np.bincount(item[drop_reason == KEPT])
     left = np.flatnonzero(count)
-    scratch.save(_fates(target), {"drop reason": drop_reason})
+    scratch.save(_drop_reasons(target), {"drop_reason": drop_reason})
     scratch.save(_left(target), {"item": left, "count": count[left]})
     return count_buckets(arrays["user.hash"], num_left)
 
@@ -86,7 +86,7 @@ def find_core(scratch: Scratch, names: Sequence[str], num_items: int, rules: Rat
         buckets.update(zip(touched, run(calls, touched), strict=True))
         for shard, target in zip(touched, targets, strict=True):
             _recount(scratch, num_left, left.get(shard), target)
-            sources[shard], left[shard] = Source(names[shard], _fates(target)), target
+            sources[shard], left[shard] = Source(names[shard], _drop_reasons(target)), target
         is_dropped = (num_left > 0) & (num_left < rules.min_item_ratings)
         dropped, number = f"dropped-{number}", number + 1
         scratch.save(dropped, {"is_dropped": is_dropped.view(np.uint8)})
@@ -107,7 +107,7 @@ def _recount(scratch: Scratch, num_left: NDArray[np.int64], old: str | None, new
     if old is not None:
         arrays = scratch.load(_left(old))
         num_left[arrays["item"]] -= arrays["count"]
-        scratch.remove(_fates(old))
+        scratch.remove(_drop_reasons(old))
     arrays = scratch.load(_left(new))
     num_left[arrays["item"]] += arrays["count"]
 
@@ -116,7 +116,7 @@ def _holds_any(scratch: Scratch, left: str, is_dropped: NDArray[np.bool_]) -> bo
     return bool(is_dropped[scratch.load(_left(left))["item"]].any())
 
 
-def _fates(target: str) -> str:
+def _drop_reasons(target: str) -> str:
     return f"core-{target}"
 
 

@@ -92,7 +92,7 @@ def split_shard(
         parts.append(part)
         all_kept = np.full(len(part.rows.user), KEPT, np.int8)
         drop_reasons.append(
-            all_kept if source.drop_reasons is None else scratch.load(source.drop_reasons)["drop reason"][span]
+            all_kept if source.drop_reasons is None else scratch.load(source.drop_reasons)["drop_reason"][span]
         )
     settled, drop_reason = join_settled(parts), np.concatenate(drop_reasons)
     is_kept = drop_reason == KEPT

@@ -36,7 +36,7 @@ def sort_times(scratch: Scratch, source: Source, target: str) -> TimeSpan:
     """Write the timestamps of the rows that are kept, in order, as the file `target`."""
     times = scratch.load(source.name)["row.timestamp"]
     if source.drop_reasons is not None:
-        times = times[scratch.load(source.drop_reasons)["drop reason"] == KEPT]
+        times = times[scratch.load(source.drop_reasons)["drop_reason"] == KEPT]
     times = np.sort(times)
     scratch.save(target, {"time": times})
     return TimeSpan(len(times), int(times[0]), int(times[-1])) if len(times) else TimeSpan(0, 0, 0)

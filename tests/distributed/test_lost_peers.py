@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed import distributed_c10d
 
-from recsys_dist.distributed import group, roll_call
+from recsys_dist.distributed import process_group, roll_call
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.data_parallel import backward, replicate
 from recsys_dist.distributed.deadline import within
@@ -98,7 +98,7 @@ def test_what_gloo_suggests_to_look_at_is_left_out() -> None:
 def test_joining_and_leaving_end_where_torch_does_not(
     monkeypatch: pytest.MonkeyPatch, forever: Any, at: str
 ) -> None:
-    monkeypatch.setattr(group, "SLACK_S", 0.1)
+    monkeypatch.setattr(process_group, "SLACK_S", 0.1)
     monkeypatch.setattr(SharedMemory, "open", lambda _ranks: None)
     for name in ("init_process_group", "destroy_process_group"):
         monkeypatch.setattr(dist, name, forever if name == at else lambda **_options: None)

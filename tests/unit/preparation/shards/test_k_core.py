@@ -44,7 +44,7 @@ def find(scratch, user, item, num_shards, min_user, min_item):
 
     rules = RatingRules(min_user_ratings=min_user, min_item_ratings=min_item)
     core = find_core(scratch, names, int(item.max()) + 1, rules, run)
-    drop_reasons = np.concatenate([scratch.load(source.drop_reasons)["fate"] for source in core.sources])
+    drop_reasons = np.concatenate([scratch.load(source.drop_reasons)["drop reason"] for source in core.sources])
     assert sum(part.num_rows.sum() for part in core.buckets) == (drop_reasons == KEPT).sum()
     return drop_reasons, rounds, np.flatnonzero(core.is_kept)
 

@@ -104,7 +104,7 @@ def test_a_split_that_gets_nothing_is_refused(rule, message):
 def test_rows_that_fell_out_are_not_counted(tmp_path):
     scratch = Scratch(str(tmp_path))
     scratch.save("rows", {"row.timestamp": np.array([5, 1, 9, 3])})
-    scratch.save("fates", {"fate": np.array([KEPT, KEPT, 13, KEPT], np.int8)})
+    scratch.save("fates", {"drop reason": np.array([KEPT, KEPT, 13, KEPT], np.int8)})
     span = sort_times(scratch, Source("rows", "fates"), "times")
     assert (span.count, span.first, span.last) == (3, 1, 5)
     assert count_later(scratch, "times", np.array([0, 1, 4, 5, 9])).tolist() == [3, 2, 1, 0, 0]

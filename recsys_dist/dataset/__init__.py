@@ -1,1 +1,1 @@
-"""The prepared dataset, for everyone after its preparation."""
+"""The prepared dataset: manifest, blocks, tables and loaders, read by everything after preparation."""

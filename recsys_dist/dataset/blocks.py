@@ -48,7 +48,7 @@ class Block:
 
     @property
     def num_rows(self) -> int:
-        """Rows of this block."""
+        """Number of rows."""
         return len(self.indptr) - 1
 
     @property
@@ -58,11 +58,11 @@ class Block:
 
     @property
     def num_ratings(self) -> int:
-        """Entries of this block."""
+        """Number of entries."""
         return len(self.values)
 
     def within(self, start: int, stop: int) -> Block:
-        """Those of its rows that lie in start .. stop; entries are views."""
+        """Restrict the block to the rows in start .. stop; entries are views."""
         start, stop = max(start, self.start), min(stop, self.stop)
         indptr = self.indptr[start - self.start : stop - self.start + 1]
         entries = slice(int(indptr[0]), int(indptr[-1]))
@@ -70,7 +70,7 @@ class Block:
 
 
 def write_block(folder: Folder, name: str, block: Block) -> FileRecord:
-    """Write one block; `rows` of its record counts ratings."""
+    """Write one block; `rows` in its record counts ratings."""
     arrays = {
         "indptr": np.ascontiguousarray(block.indptr, np.int64),
         "indices": np.ascontiguousarray(block.indices),
@@ -81,14 +81,14 @@ def write_block(folder: Folder, name: str, block: Block) -> FileRecord:
 
 
 def arrays_to_bytes(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> bytes:
-    """A safetensors file of one-dimensional arrays."""
+    """Encode one-dimensional arrays as a safetensors file."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return bytes(save(contiguous, metadata=metadata))
 
 
 def write_arrays(stream: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write such a file, without a copy of it in memory."""
-    # The widest first, so that each array begins at a multiple of its width.
+    """Write one-dimensional arrays as a safetensors file, without building it in memory."""
+    # Widest type first, so that every array is aligned to its item size.
     ordered = dict(sorted(arrays.items(), key=lambda entry: -entry[1].itemsize))
     header, stop = {}, 0
     for name, array in ordered.items():
@@ -104,7 +104,7 @@ def write_arrays(stream: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
 def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int, num_columns: int) -> Block:
     """Read one block, memory-mapped.
 
-    Raises `DataError` where the file is not what the manifest says.
+    Raises `DataError` if the file does not match the manifest.
     """
     path = folder.local_copy(record)
     try:
@@ -113,14 +113,16 @@ def read_block(folder: Folder, record: FileRecord, start: int, num_rows: int, nu
     except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
         raise DataError(f"{folder.url}/{record.name} is not a block file: {error}") from None
     if block.num_rows != num_rows or block.num_ratings != record.rows or block.indptr[-1] != record.rows:
-        raise DataError(f"{folder.url}/{record.name} holds other rows than the manifest says; prepare again")
+        raise DataError(
+            f"{folder.url}/{record.name} does not hold the rows that the manifest lists; prepare again"
+        )
     if not _is_sound(block, num_columns):
         raise DataError(f"{folder.url}/{record.name} is damaged: its entries do not form rows; prepare again")
     return block
 
 
 def _is_sound(block: Block, num_columns: int) -> bool:
-    """Whether every row is a stretch of the entries and every entry has its column, as compiled loops trust."""
+    """Whether `indptr` and `indices` stay within bounds; compiled loops do not check them."""
     indptr, indices = block.indptr, block.indices
     if (indptr.dtype.kind, indices.dtype.kind, block.values.dtype.kind) != ("i", "i", "f"):
         return False
@@ -130,27 +132,27 @@ def _is_sound(block: Block, num_columns: int) -> bool:
 
 
 def read_arrays(folder: Folder, name: str) -> dict[str, Any]:
-    """The arrays of a safetensors file, memory-mapped where the folder is on a local disk; see `array_views`.
+    """The arrays of a safetensors file, memory-mapped if the folder is local; see `array_views`.
 
-    For a look at some of them: they keep a descriptor open.
+    Meant for reading a few of the arrays. The mapping keeps a file descriptor open.
     """
     if folder.is_local:
-        # Arrow asks for all of a file when it maps it, which takes ten times as long.
+        # Arrow prefetches the whole file when it maps it, which takes ten times as long.
         with folder.local_path(name).open("rb") as file:
             return array_views(np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8))
     return array_views(np.frombuffer(folder.read_bytes(name), np.uint8))
 
 
 def _map_file(path: Path) -> NDArray[np.uint8]:
-    # Unlike np.memmap this keeps no descriptor open: thousands of files can be mapped at a time.
+    # Unlike np.memmap, this keeps no file descriptor open, so thousands of files can be mapped at once.
     with pa.memory_map(str(path)) as file:
         return np.frombuffer(file.read_buffer(), np.uint8)
 
 
 def array_views(raw: NDArray[np.uint8]) -> dict[str, Any]:
-    """Views into the bytes of a safetensors file: 8 bytes header length, JSON header, data.
+    """Views into the bytes of a safetensors file: 8 bytes of header length, JSON header, data.
 
-    Raises KeyError, ValueError or struct.error where the bytes are not such a file.
+    Raises KeyError, ValueError or struct.error if the bytes are not a safetensors file.
     """
     (header_bytes,) = struct.unpack("<Q", raw[:8].tobytes())
     data_start = 8 + header_bytes

@@ -1,22 +1,21 @@
-"""The prepared dataset: the only thing that preparation and training share.
+"""The prepared dataset, the only interface between preparation and training.
 
     DATASET/
       manifest.json       counts, rating range and mean, split rule, shards, and every file with its sha256;
-                          written last: no manifest, no dataset
-      manifest.sha256     the hash of manifest.json, see hashed_file.py
+                          written last, so a folder without it is not a dataset
+      manifest.sha256     the hash of manifest.json (hashed_file.py)
       users.parquet       row number = user_index: user_id (string, exactly as read), num_train
       items.parquet       row number = item_index, 0 = most rated: item_id, title (null where unknown), num_train
       ratings/{train,valid,test}/00000.parquet ...      user_index, item_index, rating, timestamp (dates and times
-                          as seconds since 1970, or as parts of one where the rule timestamp_ticks says so)
-      blocks/{users,items}/00000.safetensors ...        train ratings as CSR, see blocks.py
-      rejects/00000.parquet ...                         file, line, text, reason of every row refused
+                          in seconds since 1970, or in fractions of one if the rule timestamp_ticks is set)
+      blocks/{users,items}/00000.safetensors ...        train ratings as CSR (blocks.py)
+      rejects/00000.parquet ...                         file, line, text and reason of every rejected row
 
-Shards are canonical: consecutive ranges of rows fixed at preparation, whatever number of ranks will train. The
-ratings files follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are
-found through the manifest only, never by listing a folder, and are checked against it when they are first read.
+Shards are canonical: consecutive ranges of rows, fixed at preparation for any number of ranks. Ratings files
+follow the user shards, one per shard and split, sorted by (user_index, item_index). Files are found through the
+manifest only, never by listing a folder, and are checked against it when they are first read.
 
-A dataset that ratings were added to (preparation/append.py) has the users and items that were new behind the
-others.
+Appending ratings (preparation/append.py) numbers new users and items after the existing ones.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ from recsys_dist.storage.arrow import open_parquet, read_parquet
 from recsys_dist.storage.folder import FileRecord, Folder
 
 VERIFIERS = 8
-"""Files that are hashed at a time, at most."""
+"""Maximum number of files hashed at the same time."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Ratings:
 
 
 def ratings_name(split: Split, shard: int) -> str:
-    """Name of the ratings file of one user shard."""
+    """Name of the ratings file of one user shard and split."""
     return f"{RATINGS}/{split}/{shard:05d}.parquet"
 
 
@@ -81,9 +80,9 @@ def block_name(side: Side, shard: int) -> str:
 
 
 def find_dataset(url: str) -> Folder | None:
-    """The folder of the prepared dataset at `url`; None where none is complete.
+    """The folder of the prepared dataset at `url`; None if there is no complete one.
 
-    That is the folder itself, or that of a new dataset which is complete and was to take the place of another.
+    It is the folder itself, or below it a complete dataset that has not replaced the previous one yet.
     """
     folder = Folder(url)
     if folder.exists(MANIFEST):
@@ -93,7 +92,7 @@ def find_dataset(url: str) -> Folder | None:
 
 
 def complete_preparation(folder: Folder) -> str | None:
-    """The key of the preparation in `folder` whose dataset is complete but not in its place; None without one."""
+    """The key of a preparation in `folder` that is complete but not published yet; None if there is none."""
     keys = folder.child(PREPARING).names() if folder.exists(PREPARING) else []
     return next((key for key in keys if folder.exists(f"{PREPARING}/{key}/{DATASET}/{MANIFEST}")), None)
 
@@ -108,7 +107,7 @@ class Dataset:
         """sha256 of manifest.json: the identity of the dataset."""
         self._records = {record.name: record for record in manifest.files}
         self._checked: set[str] = set()
-        """The files whose content was found to be as recorded."""
+        """Files that have passed their hash check."""
 
     def __repr__(self) -> str:
         counts = self.manifest.num_ratings
@@ -120,12 +119,12 @@ class Dataset:
     def open(cls, url: str, verify: bool = False) -> Dataset:
         """Open the dataset at `url`; with `verify`, check the hash of every file first.
 
-        Raises `DataError` where there is no complete dataset.
+        Raises `DataError` if there is no complete dataset.
         """
         folder = find_dataset(url)
         if folder is None:
             raise DataError(
-                f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation did not end"
+                f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation is not complete"
             )
         data = read_hashed(folder, MANIFEST)
         try:
@@ -140,9 +139,9 @@ class Dataset:
         return dataset
 
     def verify(self, progress: Callable[[str, int, int], None] | None = None) -> None:
-        """Check size and hash of every file. Raises `DataError` naming the first that is not as recorded.
+        """Check size and hash of every file. Raises `DataError` naming the first file that differs.
 
-        `progress` is called with (stage, files done, files in all).
+        `progress` is called with (stage, files done, total files).
         """
         self._require_counts()
         with ThreadPoolExecutor(min(VERIFIERS, os.cpu_count() or 1)) as pool:
@@ -157,21 +156,21 @@ class Dataset:
         self._checked |= self._records.keys()
 
     def _require_counts(self) -> None:
-        """Raise `DataError` where the counts of the manifest contradict those of its files."""
+        """Raise `DataError` if the manifest's totals differ from the counts of its files."""
         manifest = self.manifest
         pairs = [(manifest.num_ratings.get(split, 0), self._rows_in(f"{RATINGS}/{split}/")) for split in SPLITS]
         for side in SIDES:
             pairs += [(self.num_rows(side), self.id_file(side).rows)]
             files = zip(self.shards(side), self.block_files(side), strict=True)
             pairs += [(shard.num_ratings, record.rows) for shard, record in files]
-        if any(told != found for told, found in pairs):
+        if any(total != found for total, found in pairs):
             raise DataError(f"{self.folder.url}/{MANIFEST} is damaged: its counts contradict each other")
 
     def _rows_in(self, prefix: str) -> int:
         return sum(record.rows for record in self.manifest.files if record.name.startswith(prefix))
 
     def check(self, records: Iterable[FileRecord]) -> None:
-        """Check size and hash of these files, where that was not done yet. Raises `DataError` naming the file."""
+        """Check size and hash of the files not checked yet. Raises `DataError` naming the damaged file."""
         for record in records:
             if record.name not in self._checked:
                 self.folder.checked_copy(record)
@@ -179,16 +178,16 @@ class Dataset:
 
     @property
     def num_users(self) -> int:
-        """Users of all splits together."""
+        """Number of users in all splits together."""
         return self.manifest.num_users
 
     @property
     def num_items(self) -> int:
-        """Items of all splits together."""
+        """Number of items in all splits together."""
         return self.manifest.num_items
 
     def num_rows(self, side: Side) -> int:
-        """Users or items."""
+        """Number of users or items."""
         return self.num_users if side == "users" else self.num_items
 
     def shards(self, side: Side) -> tuple[Shard, ...]:
@@ -212,12 +211,12 @@ class Dataset:
         )
 
     def timed_ratings(self, split: Split, shard: int) -> tuple[Ratings, NDArray[np.int64]]:
-        """The same with their timestamps, 0 where there are none."""
+        """The ratings of one split and user shard, with their timestamps; 0 for a missing one."""
         times = self._table(ratings_name(split, shard), ["timestamp"])["timestamp"]
         return self.ratings(split, shard), pc.fill_null(times, 0).to_numpy()
 
     def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
-        """All raw ids in parts, each with the dense index of its first."""
+        """All raw ids in batches, each with the dense index of its first id."""
         column, start, record = f"{side[:-1]}_id", 0, self.id_file(side)
         self.check([record])
         with self._reading(record.name), open_parquet(self.folder.local_copy(record)) as file:
@@ -227,7 +226,7 @@ class Dataset:
         self._require_rows(side, start)
 
     def id_slice(self, side: Side, start: int, stop: int) -> pa.StringArray:
-        """The raw ids of consecutive rows."""
+        """The raw ids of the rows start .. stop."""
         parts = [
             ids[max(start - first, 0) : stop - first]
             for first, ids in self.id_batches(side)
@@ -253,14 +252,14 @@ class Dataset:
         return ids
 
     def num_train(self, side: Side) -> NDArray[np.int64]:
-        """Train ratings of each user or item; position = dense index."""
+        """Number of train ratings of each user or item; position = dense index."""
         counts: NDArray[np.int64] = self._table(f"{side}.parquet", ["num_train"])["num_train"].to_numpy()
         self._require_rows(side, len(counts))
         return counts
 
     @cached_property
     def titles(self) -> pa.StringArray:
-        """Item titles, null where unknown; position = item_index."""
+        """Item titles, null if unknown; position = item_index."""
         return self._id_table("items")["title"].combine_chunks()
 
     def id_file(self, side: Side) -> FileRecord:
@@ -279,7 +278,7 @@ class Dataset:
     def _require_rows(self, side: Side, num_rows: int) -> None:
         if num_rows != self.num_rows(side):
             raise DataError(
-                f"{self.folder.url}/{side}.parquet has {num_rows} rows where {MANIFEST} says {self.num_rows(side)}"
+                f"{self.folder.url}/{side}.parquet has {num_rows} rows, but {MANIFEST} lists {self.num_rows(side)}"
             )
 
     def _record(self, name: str) -> FileRecord:
@@ -296,7 +295,7 @@ class Dataset:
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
-        """Name the file that Arrow cannot read."""
+        """Turn Arrow's errors into a `DataError` that names the file."""
         try:
             yield
         except (pa.ArrowException, OSError) as error:

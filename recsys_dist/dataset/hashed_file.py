@@ -1,6 +1,6 @@
-"""A file that nothing else lists, with its own hash in a file beside it: manifest.json and manifest.sha256.
+"""A file with its hash in a second file beside it, such as manifest.json and manifest.sha256.
 
-The hash file is what `sha256sum -c` reads. It is written first, so that the file itself is still what comes last.
+The hash file has the format of `sha256sum -c`. It is written first, so that the file itself stays the last one.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ def hash_name(name: str) -> str:
 
 
 def write_hashed(folder: Folder, name: str, data: bytes) -> None:
-    """Write the file `name` after its hash."""
+    """Write the hash file, then the file `name`."""
     folder.write_bytes(hash_name(name), _line(name, data))
     folder.write_bytes(name, data)
 
 
 def read_hashed(folder: Folder, name: str) -> bytes:
-    """The content of the file `name`; unchecked where no hash stands beside it.
+    """The content of the file `name`; unchecked if it has no hash file.
 
-    Raises `DataError` where it cannot be read, or differs from its hash.
+    Raises `DataError` if the file cannot be read or does not match its hash.
     """
     data = folder.read_bytes(name)
     if folder.exists(hash_name(name)) and folder.read_bytes(hash_name(name)) != _line(name, data):
         raise DataError(
-            f"{folder.url}/{name} is damaged, or {hash_name(name)} beside it: they do not agree; restore them"
+            f"{folder.url}/{name} does not match {hash_name(name)}: one of them is damaged; restore both"
         )
     return data
 

@@ -1,7 +1,7 @@
 """Stable 64-bit hashes of ids: the same on every machine, in every process and in every version of Python.
 
-They order the users, so that consecutive users are a random sample, and draw the random split, so that neither
-depends on how the input was cut into blocks.
+They order the users, so that consecutive users are a random sample, and they draw the random split. Neither
+depends on how the input is cut into blocks.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x100000001B3)
 GOLDEN = 0x9E3779B97F4A7C15
 CHUNK = 1 << 14
-"""Hashes that are mixed at a time."""
+"""Number of hashes mixed at a time."""
 
 
 def mix(hashes_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele, Lea & Flood 2014): a bijection in which each bit reaches all others.
+    """The finalizer of splitmix64 (Steele, Lea & Flood 2014): a bijection in which each bit affects all others.
 
-    [N] or [N, X], of which a copy comes back.
+    Takes [N] or [N, X] and returns a new array of the same shape.
     """
     mixed_N = hashes_N.copy()
-    # Some at a time, which stay in the cache from the first step to the last.
+    # In chunks that stay in the CPU cache through all steps.
     for start in range(0, len(mixed_N), CHUNK):
         part = mixed_N[start : start + CHUNK]
         part ^= part >> np.uint64(30)
@@ -35,7 +35,7 @@ def mix(hashes_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def text_buffers(texts: pa.LargeStringArray) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Where each text starts and ends, and the bytes of all; views."""
+    """Offsets [N + 1] of the texts and the bytes of all of them; views."""
     if len(texts) == 0:
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
     _, offsets, data = texts.buffers()

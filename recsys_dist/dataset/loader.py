@@ -1,11 +1,11 @@
-"""Batches of rows that do not depend on how many ranks share them.
+"""Batches of rows that do not depend on the number of ranks.
 
     B rows of a batch, N ratings of a batch, T steps of an epoch
 
 Every shard has a permutation of its rows, drawn from (seed, epoch, shard) alone. Step t of T takes a slice of each
-shard's permutation in proportion to the shard, so the global batch t is the union of those slices over all shards,
-and a rank that holds some of the shards takes its part of it. T comes from the manifest, before the first step;
-a rank whose part is empty gets an empty batch.
+permutation, in proportion to the shard's size. The global batch t is the union of these slices over all shards; a
+rank takes the slices of its own shards. T follows from the manifest. A rank without rows in a step gets an empty
+batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recsys_dist.dataset.sharding import shards_across
 
 @dataclass(frozen=True)
 class RowBatch:
-    """The train ratings of some rows: CSR over the batch, `rows` the row index of each of the B rows."""
+    """The train ratings of B rows as CSR; `rows` holds the dense index of each."""
 
     rows: NDArray[np.int64]
     indptr: NDArray[np.int64]
@@ -34,18 +34,18 @@ class RowBatch:
 
 
 def num_steps(num_rows: int, batch_size: int) -> int:
-    """T: steps of an epoch over `num_rows` rows."""
+    """T: the number of steps of an epoch over `num_rows` rows."""
     return -(-num_rows // batch_size)
 
 
 def shard_order(shard: int, num_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits the rows of one shard, counted from its first row."""
+    """The order in which an epoch visits the rows of one shard, counted from the shard's first row."""
     return np.random.default_rng((seed, epoch, shard)).permutation(num_rows)
 
 
 def step_slice(shard: Shard, step: int, steps: int) -> slice:
-    """The part of a shard's order that belongs to `step`; the slices of 0 .. steps - 1 lie end to end."""
-    # Shards of fewer rows than steps would all fill the same few steps; starting each elsewhere spreads them.
+    """The part of a shard's order that belongs to `step`; the slices of 0 .. steps - 1 are consecutive."""
+    # Shards with fewer rows than steps would all fill the same few steps; an offset for each spreads them.
     offset = shard.start % steps
     return slice(
         (step * shard.num_rows + offset) // steps,
@@ -54,7 +54,7 @@ def step_slice(shard: Shard, step: int, steps: int) -> slice:
 
 
 def take_rows(block: Block, rows: NDArray[np.int64]) -> RowBatch:
-    """Gather rows of a block, counted from its first row; reads only their entries."""
+    """Gather rows of a block, counted from the block's first row; reads only their entries."""
     starts, counts = block.indptr[rows], block.indptr[rows + 1] - block.indptr[rows]
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     # Entry e of batch row b lies at starts[b] + (e - indptr[b]) in the block.
@@ -63,7 +63,7 @@ def take_rows(block: Block, rows: NDArray[np.int64]) -> RowBatch:
 
 
 def join_batches(parts: Sequence[RowBatch]) -> RowBatch:
-    """One batch of the rows of all parts, in order; of no parts, a batch without rows."""
+    """Concatenate batches in order; without parts, the batch is empty."""
     if not parts:
         return RowBatch(
             np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
@@ -78,7 +78,7 @@ def join_batches(parts: Sequence[RowBatch]) -> RowBatch:
 
 
 class RowLoader:
-    """The part of one rank in the batches: rows of its shards, or what all rows have in its columns."""
+    """One rank's part of each batch: the rows of its shards, or all rows restricted to its columns."""
 
     def __init__(
         self, shards: Sequence[Shard], share: range, blocks: Sequence[Block], batch_size: int, seed: int
@@ -92,7 +92,7 @@ class RowLoader:
 
     @classmethod
     def of_rows(cls, dataset: Dataset, side: Side, share: range, batch_size: int, seed: int) -> RowLoader:
-        """The shards `share` of the rows, memory-mapped."""
+        """Load the shards `share` of `side`, memory-mapped."""
         blocks = [dataset.block(side, shard) for shard in share]
         return cls(dataset.shards(side), share, blocks, batch_size, seed)
 
@@ -100,7 +100,7 @@ class RowLoader:
     def of_columns(
         cls, dataset: Dataset, side: Side, columns: tuple[int, int], batch_size: int, seed: int
     ) -> RowLoader:
-        """All rows of `side`, with their columns start .. stop alone, numbered from the first of these."""
+        """Load all rows of `side`, restricted to `columns` (start, stop) and numbered from `start`."""
         shards, other = dataset.shards(side), other_side(side)
         share = shards_across(dataset.shards(other), *columns)
         blocks = [dataset.block(other, shard).within(*columns) for shard in share]
@@ -108,7 +108,7 @@ class RowLoader:
 
     @property
     def first_row(self) -> int:
-        """The first row of the share; 0 where it is empty."""
+        """The first row of the share; 0 if the share is empty."""
         return self.shards[self.share.start].start if self.share else 0
 
     def batch(self, epoch: int, step: int) -> RowBatch:
@@ -126,14 +126,14 @@ class RowLoader:
 
 
 def other_side(side: Side) -> Side:
-    """The columns of rows of `side`."""
+    """The side of the columns if the rows are of `side`."""
     return "users" if side == "items" else "items"
 
 
 def transposed_blocks(columns: Sequence[Block], shards: Sequence[Shard]) -> list[Block]:
-    """Consecutive blocks whose rows are columns -> one block of rows for each shard, in memory.
+    """Transpose consecutive blocks of columns into one in-memory block of rows for each shard.
 
-    Columns are numbered from the first one of the first block; in each row they ascend.
+    Columns are numbered from the first column of the first block and ascend within each row.
     """
     num_rows = shards[-1].stop
     transposed = sparse.vstack(
@@ -158,7 +158,7 @@ def transposed_blocks(columns: Sequence[Block], shards: Sequence[Shard]) -> list
 
 
 def slice_rows(block: Block, start: int, stop: int) -> RowBatch:
-    """Consecutive rows of a block, counted from its first row, without a copy of their entries."""
+    """Consecutive rows of a block, counted from the block's first row; entries are views."""
     begin, end = int(block.indptr[start]), int(block.indptr[stop])
     rows = np.arange(block.start + start, block.start + stop)
     return RowBatch(
@@ -167,7 +167,10 @@ def slice_rows(block: Block, start: int, stop: int) -> RowBatch:
 
 
 def row_chunks(block: Block, max_rows: int, max_ratings: int) -> Iterator[tuple[int, int]]:
-    """Cut a block into consecutive ranges of rows, from its first row, each within both bounds or a single row."""
+    """Cut a block into consecutive row ranges, each within both bounds or a single row.
+
+    Rows are counted from the block's first row.
+    """
     start = 0
     while start < block.num_rows:
         limit = block.indptr[start] + max_ratings
@@ -178,10 +181,10 @@ def row_chunks(block: Block, max_rows: int, max_ratings: int) -> Iterator[tuple[
 
 
 def held_out_blocks(dataset: Dataset, split: Split, side: Side, share: range) -> list[Block]:
-    """The held-out ratings of the rows of each shard in `share`, as CSR blocks like the train ratings.
+    """The held-out ratings of each shard in `share`, as CSR blocks like the train ratings.
 
-    Ratings files follow the user shards: for users a rank reads its own, for items it reads all of them and keeps
-    its part as it goes.
+    Ratings files follow the user shards. For users a rank reads only its own files; for items it reads all files
+    one by one and keeps its rows.
     """
     shards = dataset.shards(side)
     if side == "users":
@@ -214,7 +217,7 @@ def _only_rows(
 def _block_of(
     shard: Shard, rows: NDArray[np.int64], columns: NDArray[np.int64], values: NDArray[np.float32]
 ) -> Block:
-    """CSR of the ratings whose rows lie in `shard`."""
+    """The ratings of the rows of `shard` as CSR."""
     keep = np.flatnonzero((rows >= shard.start) & (rows < shard.stop))
     keep = keep[np.lexsort([columns[keep], rows[keep]])]
     counts = np.bincount(rows[keep] - shard.start, minlength=shard.num_rows)

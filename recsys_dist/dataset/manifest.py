@@ -1,4 +1,4 @@
-"""manifest.json: what a prepared dataset is, and every file of it with its sha256."""
+"""manifest.json: counts, rules and shards of a prepared dataset, and all its files with their sha256."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ RATINGS = "ratings"
 
 
 TICKS_RULE = "timestamp_ticks"
-"""Of the rules: in which parts of a unit timestamps are kept, where some are not whole units."""
+"""Rule: ticks per unit in which timestamps are stored, if some are not whole units."""
 
 
 PREPARING, DATASET = "preparing", "dataset"
-"""While a dataset is prepared, DATASET/preparing/KEY/dataset holds its files."""
+"""During preparation, OUTPUT/preparing/KEY/dataset holds the files."""
 
 
 class Shard(StrictModel):
-    """A consecutive range of rows of one side, and the train ratings in it."""
+    """A consecutive range of rows of one side, and its number of train ratings."""
 
     start: int = Field(ge=0)
     stop: int = Field(ge=0)
@@ -46,12 +46,12 @@ class Shard(StrictModel):
 
     @property
     def num_rows(self) -> int:
-        """Rows in the range."""
+        """Number of rows."""
         return self.stop - self.start
 
 
 class TrainSums(Protocol):
-    """What is known of the train ratings of one shard."""
+    """Sums over the train ratings of one shard."""
 
     @property
     def num_ratings(self) -> dict[str, int]: ...  # noqa: D102
@@ -64,7 +64,7 @@ class TrainSums(Protocol):
 
 
 class RatingStats(StrictModel):
-    """The range that predictions are clipped to, and the mean of the train ratings."""
+    """The range to which predictions are clipped, and the mean of the train ratings."""
 
     min: float
     max: float
@@ -72,7 +72,7 @@ class RatingStats(StrictModel):
 
     @classmethod
     def of(cls, low: float | None, high: float | None, shards: Sequence[TrainSums]) -> RatingStats:
-        """From the limits of the settings, where there are any, and the train ratings of all shards."""
+        """Merge all shards; `low` and `high` from the settings, if given, replace the observed range."""
         return cls(
             min=low if low is not None else min(shard.train_min for shard in shards),
             max=high if high is not None else max(shard.train_max for shard in shards),
@@ -81,7 +81,7 @@ class RatingStats(StrictModel):
 
 
 class RowCounts(StrictModel):
-    """Rows of the input files: `kept + sum(rejected) = read`, always."""
+    """Rows of the input files; always `kept + sum(rejected) = read`."""
 
     read: int = Field(ge=0)
     kept: int = Field(ge=0)
@@ -89,20 +89,20 @@ class RowCounts(StrictModel):
 
 
 class SplitInfo(StrictModel):
-    """How the ratings were split, and a hash of the outcome to tell two splits apart."""
+    """How the ratings were split, and a hash of the outcome that distinguishes splits."""
 
     rule: dict[str, JsonValue]
     fingerprint: str
 
 
 class Ancestor(StrictModel):
-    """An earlier dataset that this one has grown from: its users and items have the same indices here."""
+    """An earlier version of this dataset; its users and items keep their indices."""
 
     digest: str
     num_users: int = Field(ge=1)
     num_items: int = Field(ge=1)
     num_held_out: int = Field(ge=0)
-    """Its train ratings that are for validation or testing now."""
+    """Number of its train ratings that have moved to validation or test."""
 
 
 class Manifest(StrictModel):
@@ -117,9 +117,9 @@ class Manifest(StrictModel):
     rows: RowCounts
     split: SplitInfo
     rules: dict[str, JsonValue] | None = None
-    """The settings that decided which ratings count, which what is added later has to follow; None: unknown."""
+    """The settings that selected the ratings; appended ratings must follow them. None: unknown."""
     grown_from: tuple[Ancestor, ...] = ()
-    """The datasets that this one has grown from, the first one first."""
+    """Earlier versions of this dataset, oldest first."""
     user_shards: tuple[Shard, ...]
     item_shards: tuple[Shard, ...]
     files: tuple[FileRecord, ...]
@@ -136,12 +136,12 @@ class Manifest(StrictModel):
 
     @property
     def timestamp_ticks(self) -> int:
-        """How many of a timestamp make a unit of the input, which for dates and times is a second."""
+        """Stored ticks per unit of the input; for dates and times the unit is a second."""
         ticks = (self.rules or {}).get(TICKS_RULE, 1)
         return ticks if isinstance(ticks, int) else 1
 
     def to_bytes(self) -> bytes:
-        """The manifest as it stands on disk; the same content gives the same bytes."""
+        """The manifest as written to disk; equal content gives equal bytes."""
         return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
 
 
@@ -149,4 +149,4 @@ def _check_shards(shards: Sequence[Shard], num_rows: int, name: str) -> None:
     starts = [shard.start for shard in shards]
     stops = [shard.stop for shard in shards]
     if not shards or starts != [0, *stops[:-1]] or stops[-1] != num_rows or sorted(stops) != stops:
-        raise ValueError(f"{name} do not cover the rows 0 .. {num_rows} one after the other")
+        raise ValueError(f"{name} do not cover the rows 0 .. {num_rows} consecutively")

@@ -1,4 +1,4 @@
-"""Shards of rows dealt to ranks."""
+"""Assignment of shards to ranks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from recsys_dist.dataset.manifest import Shard
 
 
 def share_shards(shards: Sequence[Shard], world_size: int) -> list[range]:
-    """Deal consecutive shards to ranks so that their ratings balance; pure, the same on every rank.
+    """Assign consecutive shards to ranks, balanced by ratings; pure, the same on every rank.
 
-    Each cut goes to the shard boundary nearest to an equal share of the ratings. With fewer shards than ranks some
-    ranks get none.
+    Each cut falls on the shard boundary nearest to an equal share of the ratings. With fewer shards than ranks,
+    some ranks get none.
     """
     stops = np.cumsum([shard.num_ratings + shard.num_rows for shard in shards])
     targets = stops[-1] * np.arange(1, world_size) / world_size
@@ -30,6 +30,6 @@ def row_ranges(shards: Sequence[Shard], shares: Sequence[range]) -> list[tuple[i
 
 
 def shards_across(shards: Sequence[Shard], start: int, stop: int) -> range:
-    """The shards that have some of the rows start .. stop."""
+    """The shards that overlap the rows start .. stop."""
     across = [number for number, shard in enumerate(shards) if shard.start < stop and start < shard.stop]
     return range(across[0], across[-1] + 1) if across else range(0)

@@ -1,4 +1,4 @@
-"""Writing the Parquet tables of a prepared dataset: ids, ratings, rejects. dataset.py tells their columns."""
+"""Writes the Parquet tables of a prepared dataset: ids, ratings, rejects. See dataset.py for their columns."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ REJECTS_SCHEMA = pa.schema(
 
 
 def index_dtype(num_rows: int) -> type[np.int32] | type[np.int64]:
-    """The smallest integers that hold the indices of so many users or items."""
+    """The smallest integer type that holds the indices of `num_rows` users or items."""
     return np.int32 if num_rows <= INT32_COLUMNS else np.int64
 
 
 def id_schema(side: Side) -> pa.Schema:
-    """Columns of users.parquet or items.parquet."""
+    """The schema of users.parquet or items.parquet."""
     title = [("title", pa.string())] if side == "items" else []
     return pa.schema([(f"{side[:-1]}_id", pa.string()), *title, ("num_train", pa.int64())])
 
@@ -48,7 +48,7 @@ def write_ratings(
         pa.table(columns),
         sink,
         row_group_size=ROW_GROUP_ROWS,
-        # Sorted or nearly so: differences take fewer bytes than snappy leaves, and less time.
+        # Sorted or nearly sorted columns: deltas are smaller and faster than snappy alone.
         use_dictionary=["rating"],
         column_encoding=dict.fromkeys(["user_index", "item_index", "timestamp"], "DELTA_BINARY_PACKED"),
         compression="snappy",
@@ -57,7 +57,7 @@ def write_ratings(
 
 
 def write_table(folder: Folder, name: str, schema: pa.Schema, parts: Iterable[pa.Table]) -> FileRecord:
-    """Write parts one after the other; the file depends on their rows, not on how they come in parts."""
+    """Write parts one after the other; the file depends on their rows, not on where the parts are cut."""
     num_rows = 0
     with folder.writer(name) as stream, pq.ParquetWriter(stream, schema) as writer:
         for table in _regroup(parts, schema):
@@ -67,7 +67,7 @@ def write_table(folder: Folder, name: str, schema: pa.Schema, parts: Iterable[pa
 
 
 def _regroup(parts: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The same rows in tables of exactly `ROW_GROUP_ROWS`, but for the last."""
+    """The same rows in tables of exactly `ROW_GROUP_ROWS` rows, except the last."""
     waiting = schema.empty_table()
     for part in parts:
         waiting = pa.concat_tables([waiting, part])

@@ -1,1 +1,1 @@
-"""Preparation of what a Python program holds: tables in memory, and files by their names."""
+"""Preparation from Python: from tables in memory, or from paths."""

@@ -1,4 +1,4 @@
-"""The columns of a table that become fields of ratings or titles, and their rows on the way to the preparation."""
+"""Selects the columns of a table that become fields of ratings or titles, and converts their rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SHOWN_CHARACTERS = 200
 
 
 def table_rows(table: Table, name: str, chosen: Mapping[Field, ColumnName]) -> TableRows:
-    """The chosen columns of a table that people know by `name`.
+    """The rows of the chosen columns; `name` is the table's name in error messages.
 
-    Raises `ConfigError` for a column that is missing, is there twice, or is chosen for two fields.
+    Raises `ConfigError` for a column that is missing, ambiguous or chosen for two fields.
     """
     places = {field: _place(table, name, field, column) for field, column in chosen.items()}
     for field, place in places.items():
         twin = next(other for other, taken in places.items() if taken == place)
         if twin != field:
-            raise ConfigError(f"{twin} and {field} are one column of the {name}, {table.labels[place]!r}")
+            raise ConfigError(f"{twin} and {field} name the same column of the {name}, {table.labels[place]!r}")
     columns = [
         Column(field, f"{name}[{table.labels[place]!r}]", table.kinds[place] if table.kinds is not None else None)
         for field, place in places.items()
@@ -34,7 +34,7 @@ def table_rows(table: Table, name: str, chosen: Mapping[Field, ColumnName]) -> T
 
 
 def _place(table: Table, name: str, field: Field, column: ColumnName) -> int:
-    """A label, or where no label is a number also a position from 0."""
+    """Find a column by its label or, if no label is a number, by its position from 0."""
     if not isinstance(column, str | int) or isinstance(column, bool):
         raise ConfigError(f"{field} must be the name of a column, not {column!r}")
     labels = [None if isinstance(label, bool) else label for label in table.labels]
@@ -44,7 +44,9 @@ def _place(table: Table, name: str, field: Field, column: ColumnName) -> int:
     if len(places) == 1:
         return places[0]
     if column in table.index_labels:
-        raise ConfigError(f"{field}: {column!r} is the index of the {name}, and no column; call its reset_index()")
+        raise ConfigError(
+            f"{field}: {column!r} is the index of the {name}, not a column; call reset_index() first"
+        )
     problem = "more than one column" if places else "no column"
     shown = ", ".join(map(str, table.labels))[:SHOWN_CHARACTERS]
     raise ConfigError(f"{field}: {problem} {column!r} in the {name}; its columns: {shown}")

@@ -1,8 +1,8 @@
-"""Columns of any table as the Parquet columns that a preparation reads, by the rules for files.
+"""Converts columns of any table to the Parquet columns that a preparation reads, by the same rules as for files.
 
-In: some rows of a column, as Arrow or as Python objects. Out: Arrow arrays of plain types: text, numbers, moments.
-A missing value stays one, for the preparation to set its row aside. A column, or an object, of a type that the
-field cannot be is refused by its place.
+In: some rows of a column, as Arrow or as Python objects. Out: Arrow arrays of plain types: text, numbers,
+timestamps. A missing value stays missing, and the preparation rejects its row. A column or value of an unsuitable
+type is an error that names its position.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recsys_dist.preparation.parsing.timestamps import tells_moments
 
 Field = Literal["user", "item", "rating", "timestamp", "title"]
 Values: TypeAlias = pa.Array | pa.ChunkedArray | list[Any]
-"""Some rows of a column; a list holds Python objects of any types."""
+"""Some rows of a column; a list holds Python objects of any type."""
 KINDS: dict[Field, str] = {
     "user": "text or whole numbers",
     "item": "text or whole numbers",
@@ -42,27 +42,27 @@ BINARY = (
 
 @dataclass(frozen=True)
 class Column:
-    """What a column of a table is for, and what it is called."""
+    """A column of a table: its field, label and type."""
 
     field: Field
     label: str
-    """As in the errors: `table['member']`."""
+    """The name in error messages: `table['member']`."""
     kind: str | None = None
-    """What the library of the table calls the type of its values; None where that is Arrow."""
+    """The library's name of the column type; None if the library is Arrow."""
 
     @property
     def wanted(self) -> Wanted:
-        """What it has to hold."""
+        """The values that the field accepts, for error messages."""
         return Wanted(self.label, KINDS[self.field])
 
     def array(self, values: Values, first_row: int) -> pa.Array:
-        """Some rows, of which `first_row` counts from 0. Raises `DataError` for what the field cannot be."""
+        """Convert rows, the first of which is row `first_row` from 0. Raises `DataError` for unsuitable values."""
         if not isinstance(values, list):
             return self._of_arrow(values)
         try:
             return _OF_OBJECTS[self.field](values, self.wanted)
         except DataError:
-            # Once more behind as many rows as there are before, to name the right one.
+            # Convert again behind `first_row` missing values, so that the error names the right row.
             _OF_OBJECTS[self.field]([None] * first_row + values, self.wanted)
             raise
 
@@ -100,9 +100,9 @@ _FITS: dict[Field, Callable[[pa.DataType], bool]] = {
 
 
 def _plain(array: Any) -> pa.Array:
-    """Without wrappings, and of a type that Parquet keeps."""
+    """Decode dictionaries and runs, and cast to a type that Parquet supports."""
     if pa.types.is_dictionary(array.type):
-        # Views of text can neither be decoded nor taken from.
+        # Arrow can neither decode nor index dictionaries of string views.
         return _plain(array.dictionary).take(array.indices)
     if pa.types.is_run_end_encoded(array.type):
         return _plain(pc.run_end_decode(array))
@@ -117,12 +117,12 @@ def _plain(array: Any) -> pa.Array:
 
 
 def _ids(values: list[Any], wanted: Wanted) -> pa.Array:
-    # An empty text is set aside for the same reason as a missing value.
+    # An empty id and a missing one are rejected for the same reason.
     return id_array(["" if is_missing(value) else value for value in values], wanted.name)
 
 
 def _numbers(values: list[Any], wanted: Wanted) -> pa.Array:
-    """As the texts of a file: one type for numbers of all kinds."""
+    """Numbers as text, as in a file: one type for all kinds of numbers."""
     return _texts([_number_text(place, one, wanted) for place, one in enumerate(values)], wanted)
 
 
@@ -138,18 +138,18 @@ def _number_text(place: int, one: Any, wanted: Wanted) -> str | None:
     try:
         return str(value)
     except ValueError:
-        # Python writes no number of more than 4300 digits.
+        # Python does not convert integers of more than 4300 digits to text.
         raise wanted.refused(place, one) from None
 
 
 def _moments(values: list[Any], wanted: Wanted) -> pa.Array:
-    """Dates and times by Arrow's types, numbers and texts as those of ratings."""
+    """Dates and times as Arrow timestamps; numbers and text like ratings."""
     moments = [None if is_missing(value) else value for value in map(unwrapped, values)]
     others = [place for place, value in enumerate(moments) if not isinstance(value, Moment | None)]
     if len(others) == len(moments) - moments.count(None):
         return _numbers(values, wanted)
     if others:
-        raise wanted.refused(others[0], values[others[0]], "others of the column are dates or times")
+        raise wanted.refused(others[0], values[others[0]], "other values of the column are dates or times")
     try:
         return moment_array(moments)
     except (pa.ArrowException, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""A sparse matrix of SciPy as a table: a row is a user, a column an item, a stored entry a rating."""
+"""A SciPy sparse matrix as a table: a row is a user, a column an item, a stored entry a rating."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from recsys_dist.inference.columns import Values
 from recsys_dist.inference.ids import id_array
 
 PADDED = {"bsr", "dia"}
-"""Formats that store zeros nobody has given."""
+"""Formats that pad with explicit zeros."""
 
 
 def is_matrix(given: Any) -> bool:
-    """Whether it is a sparse matrix or array of SciPy."""
+    """Whether `given` is a SciPy sparse matrix or array."""
     sparse = sys.modules.get("scipy.sparse")
     return sparse is not None and bool(sparse.issparse(given))
 
 
 def matrix_table(matrix: Any, user_ids: Values | None, item_ids: Values | None) -> Table:
-    """Its stored entries, zeros among them, in the order in which it keeps them.
+    """The stored entries of the matrix, including zeros, in storage order.
 
-    Without ids the numbers of rows and columns count. Raises `ConfigError` for a format that pads with zeros,
-    `DataError` for a matrix of other than two dimensions and for ids that do not fit.
+    Without ids, row and column numbers are the ids. Raises `ConfigError` for a format that pads with zeros,
+    `DataError` for a matrix that is not two-dimensional and for ids that do not match its shape.
     """
     if matrix.ndim != 2:
-        raise DataError(f"a sparse array has rows of users and columns of items, not {matrix.ndim} dimensions")
+        raise DataError(f"a sparse array needs two dimensions, users x items; this one has {matrix.ndim}")
     if matrix.format in PADDED:
         raise ConfigError(
-            f"a sparse matrix of format {matrix.format} stores zeros that nobody has given, and each would be a "
-            "rating; give CSR, CSC, COO, LIL or DOK without them"
+            f"a sparse matrix of format {matrix.format} is padded with zeros, and each would be a rating; convert "
+            "it to CSR, CSC, COO, LIL or DOK and remove them"
         )
     users = _ids(user_ids, "user_ids", matrix.shape[0], "rows")
     items = _ids(item_ids, "item_ids", matrix.shape[1], "columns")
@@ -58,11 +58,13 @@ def _ids(given: Values | None, name: str, count: int, what: str) -> pa.Array | N
         return None
     ids = id_array(given, name)
     if len(ids) != count:
-        raise DataError(f"{name} must name each of the {count:,} {what} of the matrix; there are {len(ids):,}")
+        raise DataError(
+            f"{name} must have one id for each of the {count:,} {what} of the matrix, but has {len(ids):,}"
+        )
     counted = ids.value_counts()
     repeated = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
     if len(repeated):
-        raise DataError(f"{name} must differ, but {repeated[0].as_py()!r} stands there more than once")
+        raise DataError(f"{name} must be unique, but {repeated[0].as_py()!r} occurs more than once")
     return ids
 
 

@@ -1,4 +1,4 @@
-"""Dates and times as Python objects of any types, as one column of instants; without an offset they are UTC."""
+"""Converts Python dates and times of any type to one column of timestamps; without an offset they are UTC."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 Moment = datetime.date | np.datetime64
-"""Dates, dates with times, and the subclass of these that pandas has."""
+"""Dates and datetimes, including `pandas.Timestamp`, and NumPy's datetime64."""
 MICRO, SECOND = 1000, 10**9
-"""In billionths of a second."""
+"""In nanoseconds."""
 
 
 def moment_array(values: list[Any]) -> pa.Array:
-    """The instants of moments, in microseconds where that is exact; None is missing.
+    """Timestamps in microseconds if that is exact, else in nanoseconds; None is missing.
 
-    Raises `OverflowError` or one of Arrow's errors for what no 64 bits hold.
+    Raises `OverflowError` or an Arrow error for times that do not fit into 64 bits.
     """
     nanos = [None if value is None else _nanos(value) for value in values]
     if any(one is not None and one % MICRO for one in nanos):
@@ -27,7 +27,7 @@ def moment_array(values: list[Any]) -> pa.Array:
 
 
 def _nanos(moment: Moment) -> int:
-    """Billionths of a second since 1970."""
+    """Nanoseconds since 1970."""
     if isinstance(moment, np.datetime64):
         whole = moment.astype("datetime64[s]")
         rest = (moment - whole).astype("timedelta64[ns]")

@@ -1,4 +1,4 @@
-"""`recsys_dist.prepare`: from a table in memory, or files, to a prepared dataset, by the function of the command.
+"""`recsys_dist.prepare`: prepares a dataset from a table in memory or from files, as the command `prepare` does.
 
 table --table_rows--> Parquet below the output --preparation.prepare--> Dataset
 paths --sniff, settings-------------------------^
@@ -60,26 +60,26 @@ def prepare(
 ) -> Dataset:
     """Prepare a dataset in the folder or URL `output` from ratings in memory or in files, and open it.
 
-    `table` is one of these, a row of which is a rating:
+    `table` has one rating per row and is one of:
 
-    - a DataFrame of pandas, polars (also a LazyFrame) or Dask, a table, batch or reader of Arrow, or anything with
-      `__arrow_c_stream__`. `user`, `item`, `rating` and `timestamp` name its columns, by default the first three
-      so named, and no times.
-    - a sparse matrix or array of SciPy: rows are users, columns items, and every entry that it stores is a rating,
-      a zero too. Ids are the numbers of rows and columns from 0, or `user_ids` and `item_ids`, one for each.
-    - a path or URL of a file, a folder or a glob, or a list of these. The columns are then names or positions from
-      0, and what is not given is proposed as `recsys-dist inspect` does, unless `settings` has `input.columns`.
+    - a DataFrame of pandas, polars (also a LazyFrame) or Dask, an Arrow table, batch or reader, or any object with
+      `__arrow_c_stream__`. `user`, `item`, `rating` and `timestamp` name its columns. The default is the columns
+      `user`, `item` and `rating`, without timestamps.
+    - a SciPy sparse matrix or array: rows are users, columns are items, and every stored entry is a rating, even a
+      zero. Ids are row and column numbers from 0, or `user_ids` and `item_ids`, one for each row and column.
+    - a path or URL of a file, a folder or a glob, or a list of these. Columns are then names or positions from 0.
+      Settings that are not given are proposed as by `recsys-dist inspect`, unless `settings` has `input.columns`.
 
-    Ids are text exactly; whole numbers stand for their digits, and columns of fractions, truth values or bytes are
-    refused. Rows that cannot be used are set aside and counted: `rejects/` of the dataset has each with its row,
-    from 1. Times are numbers, dates or times; as text they are numbers, or dates with `timestamp_format` iso of
-    `input` in `settings`. `titles` maps items to titles, or is a table with the columns `item` and `title`.
+    Ids are exact text; whole numbers become their digits. Id columns of fractions, booleans or bytes are refused.
+    Rows that cannot be used are set aside and counted; `rejects/` of the dataset lists each with its row number
+    from 1. Timestamps are numbers, dates or times. As text they are numbers, or dates and times if `settings` has
+    `input.timestamp_format: iso`. `titles` maps items to titles, or is a table with columns `item` and `title`.
 
-    `settings` has the keys of a configuration such as configs/prepare_csv.yaml. The arguments replace what it
-    says, `ratings`, `shards` and `cluster` key by key. `split` is a rule such as {"kind": "time", "test": 0.1}, or
-    its kind alone. `overwrite` replaces a dataset, `append` adds to it. `progress` is called with stage, tasks
-    done, tasks in all and rows done. Remarks go to the log. Raises `ConfigError` or `DataError` with one line. A
-    preparation that was interrupted continues when it is called again with the same settings and rows.
+    `settings` has the keys of a configuration such as configs/prepare_csv.yaml. The arguments override it;
+    `ratings`, `shards` and `cluster` do so key by key. `split` is a rule such as {"kind": "time", "test": 0.1}, or
+    just its kind. `overwrite` replaces a dataset, `append` adds to it. `progress` is called with (stage, tasks
+    done, total tasks, rows done). Remarks go to the log. Raises `ConfigError` or `DataError` with a one-line
+    message. An interrupted preparation continues when called again with the same settings and rows.
     """
     _refuse(unknown)
     given: dict[Field, ColumnName | None] = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
@@ -90,16 +90,16 @@ def prepare(
         {"ratings": ratings, "shards": shards, "cluster": cluster},
     )
     rows, tree = _rows_of(_source(table, user_ids, item_ids), columns, tree)
-    told = None if titles is None else title_rows(titles, TITLES, item, title)
-    config = parse_settings(PrepareConfig, tree if told is None else tree | title_settings(), source="prepare")
-    prepare_dataset(config, progress, _tell(told), HandedOver(rows, told))
+    named = None if titles is None else title_rows(titles, TITLES, item, title)
+    config = parse_settings(PrepareConfig, tree if named is None else tree | title_settings(), source="prepare")
+    prepare_dataset(config, progress, _tell(named), HandedOver(rows, named))
     dataset = Dataset.open(config.output)
     _summarize(dataset.manifest, config.output)
     return dataset
 
 
 def _refuse(unknown: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` naming the first argument that there is not."""
+    """Raise `ConfigError` naming the first unknown argument."""
     for name in unknown:
         known = ", ".join(name for name in signature(prepare).parameters if name != "unknown")
         raise ConfigError(f"prepare has no argument {name!r}; it has: {known}")
@@ -108,7 +108,7 @@ def _refuse(unknown: Mapping[str, Any]) -> None:
 def _rows_of(
     source: Any, columns: Mapping[Field, ColumnName], tree: dict[str, Any]
 ) -> tuple[TableRows | None, dict[str, Any]]:
-    """The rows of a table, None of files; and the settings, with what is proposed for them."""
+    """The rows of a table, or None for files, and the settings completed for this input."""
     if isinstance(source, list):
         return None, tree | file_settings(source, columns, tree, logger.warning)
     chosen = table_columns(columns, tree)
@@ -116,11 +116,11 @@ def _rows_of(
 
 
 def _source(given: Any, user_ids: Values | None, item_ids: Values | None) -> Table | list[str]:
-    """The table that is given, or the paths."""
+    """The given table, or the list of paths."""
     if is_matrix(given):
         return matrix_table(given, user_ids, item_ids)
     if user_ids is not None or item_ids is not None:
-        raise ConfigError("user_ids and item_ids name the rows and columns of a sparse matrix, which table is not")
+        raise ConfigError("user_ids and item_ids name the rows and columns of a sparse matrix, but table is none")
     paths = given if isinstance(given, list | tuple) else [given]
     if paths and all(isinstance(path, str | os.PathLike) for path in paths):
         return [os.fspath(path) for path in paths]
@@ -131,7 +131,7 @@ def _source(given: Any, user_ids: Values | None, item_ids: Values | None) -> Tab
 
 
 def _tell(titles: TableRows | None) -> Callable[[str], None]:
-    """Where remarks go; titles of this process are in no files."""
+    """The function that logs remarks; for titles in memory it replaces the key `items.paths`."""
     if titles is None:
         return logger.warning
     return lambda remark: logger.warning("%s", remark.replace("items.paths", TITLES))

@@ -1,4 +1,4 @@
-"""The settings of files that a Python program names: what it gives, and the rest as `inspect` proposes."""
+"""Settings for files named in Python: the given ones, completed by what `inspect` proposes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def file_settings(
     settings: Mapping[str, Any],
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The keys `input` and `ratings` of the settings of these files.
+    """The keys `input` and `ratings` for these files.
 
-    Nothing is proposed where `settings` has `input.columns`: it is as complete as a configuration then. `tell` is
-    called with what is doubtful in a proposal. Raises `ConfigError` where a column is neither given nor found,
-    `DataError` where the files are not all alike.
+    Nothing is proposed if `settings` has `input.columns`, which makes it a complete configuration. `tell` is
+    called with each doubt about a proposal. Raises `ConfigError` if a column is neither given nor found,
+    `DataError` if the files differ in format.
     """
     given = input_keys(settings)
     if isinstance(given.get("columns"), dict):
@@ -43,4 +43,4 @@ def _require_columns(sniffed: Sniffed) -> None:
     rest = [repr(column.reference) for column in sniffed.columns if column.position not in taken]
     for field in sniffed.missing:
         of = f"one of {', '.join(rest)}" if rest else "but no column is left"
-        raise ConfigError(f"{field}: no column of {sniffed.table.file.name} seems to be it; give {field}=, {of}")
+        raise ConfigError(f"{field}: not found among the columns of {sniffed.table.file.name}; set {field}=, {of}")

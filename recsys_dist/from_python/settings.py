@@ -1,4 +1,4 @@
-"""The settings of a preparation from the arguments of a Python program: plain values, as in a configuration."""
+"""Builds the settings of a preparation, plain values as in a configuration, from Python arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys_dist.from_python.chosen import ColumnName
 from recsys_dist.from_python.fields import Field
 
 TABLE, TITLES = "table", "titles"
-"""What people know the tables of the program by; they stand where settings have paths."""
+"""Names of the in-memory tables in messages; they take the place of paths in the settings."""
 FIELDS: tuple[Field, ...] = ("user", "item", "rating", "timestamp")
 TITLE_FIELDS: tuple[Field, ...] = ("item", "title")
 
@@ -21,7 +21,7 @@ TITLE_FIELDS: tuple[Field, ...] = ("item", "title")
 def merged(
     settings: Mapping[str, Any] | None, replacing: Mapping[str, Any], merging: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings with the arguments over them, where these are given: as a whole, or key by key."""
+    """Override `settings` by the arguments that are not None: `replacing` as a whole, `merging` key by key."""
     if settings is not None and not isinstance(settings, Mapping):
         raise ConfigError(f"settings must be a mapping of keys to values, not a {type(settings).__name__}")
     tree = _plain(settings or {})
@@ -36,7 +36,7 @@ def merged(
 
 
 def _plain(value: Any) -> Any:
-    """As YAML would give it: what is no such value is left to its key to refuse."""
+    """Convert to the types that YAML gives; other values are checked later, with their key."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -55,12 +55,15 @@ def input_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table_columns(columns: Mapping[Field, ColumnName], tree: Mapping[str, Any]) -> dict[Field, ColumnName]:
-    """The column of each field: as given, as the settings say, or of the same name; times only where these do."""
-    told = input_keys(tree).get("columns") or {}
-    if not isinstance(told, dict) or told.keys() - set(FIELDS):
-        raise ConfigError(f"settings: input.columns has the keys {', '.join(FIELDS)}, not {told!r}")
+    """The column of each field: from the arguments, else the settings, else of the field's name.
+
+    Timestamps have no default column.
+    """
+    configured = input_keys(tree).get("columns") or {}
+    if not isinstance(configured, dict) or configured.keys() - set(FIELDS):
+        raise ConfigError(f"settings: input.columns has the keys {', '.join(FIELDS)}, not {configured!r}")
     usual: dict[Field, ColumnName] = {"user": "user", "item": "item", "rating": "rating"}
-    chosen = {**usual, **told, **columns}
+    chosen = {**usual, **configured, **columns}
     return {field: chosen[field] for field in FIELDS if chosen.get(field) is not None}
 
 
@@ -69,15 +72,15 @@ def table_settings(columns: Mapping[Field, ColumnName], tree: Mapping[str, Any])
     given = input_keys(tree)
     if given.get("paths"):
         raise ConfigError(
-            "settings: input.paths has no place beside a table; give the paths in place of the table"
+            "settings: input.paths cannot be combined with a table; pass the paths instead of the table"
         )
     split = tree.get("split")
     if isinstance(split, dict) and split.get("kind") == "files":
-        raise ConfigError("split.kind files is for files; a table is split by random, leave_n_out or time")
+        raise ConfigError("split.kind: files needs input files; for a table use random, leave_n_out or time")
     named = {field: field for field in columns}
     return {"input": {**given, "paths": TABLE, "format": "parquet", "columns": named}}
 
 
 def title_settings() -> dict[str, Any]:
-    """The key `items` for titles of the program."""
+    """The key `items` for titles in memory."""
     return {"items": {"paths": TITLES, "format": "parquet", "columns": {field: field for field in TITLE_FIELDS}}}

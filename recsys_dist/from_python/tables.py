@@ -1,6 +1,6 @@
-"""Tables of other libraries, in chunks of rows: what each of them is, and what its columns are called.
+"""Tables of other libraries (Arrow, pandas, polars, Dask) as labelled columns in chunks of rows.
 
-No library is imported for that: a table of one that nobody has imported cannot be there.
+None of these libraries is imported here: a table can only exist if its library is already loaded.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from recsys_dist.errors import DataError, RecsysDistError
 from recsys_dist.from_python.fields import Values
 
 CHUNK_ROWS = 1 << 18
-"""Rows in memory at a time beside the table itself."""
+"""Rows converted at a time."""
 Chunk = Sequence[Values]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns with labels, and their rows in order."""
+    """Labelled columns, and their rows in order."""
 
     labels: Sequence[Any]
-    """What the columns are called; mostly text."""
+    """Column labels; usually text."""
     chunks: Callable[[Sequence[int]], Iterable[Chunk]]
-    """Goes through the rows of the columns at some places, chunk by chunk."""
+    """Iterates over the rows of the columns at the given positions, chunk by chunk."""
     kinds: Sequence[str] | None = None
-    """What the library calls the types of the columns; None where it is Arrow."""
+    """The library's names of the column types; None if the library is Arrow."""
     index_labels: Sequence[Any] = ()
-    """What is no column, but looks like one where the table is shown."""
+    """Names of the index levels, which look like columns when the table is printed."""
 
 
 def as_table(given: Any) -> Table | None:
-    """The table that is given; None where it is none. Raises `DataError` where its library refuses."""
+    """Wrap a table of a supported library; None for anything else. Raises `DataError` if the library fails."""
     if _is(given, "pandas", "DataFrame"):
         return _of_pandas(given)
     if _is(given, "dask.dataframe", "DataFrame"):
@@ -59,7 +59,7 @@ def _is(given: Any, module: str, *names: str) -> bool:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Libraries refuse in ways of their own; what they say becomes one line."""
+    """Turn any exception of the table's library into a `DataError` of one line."""
     try:
         yield
     except (RecsysDistError, MemoryError):
@@ -70,7 +70,7 @@ def reading() -> Iterator[None]:
 
 
 def _of_arrow(given: Any) -> Table:
-    """A table, a batch or a stream, which can be gone through once."""
+    """Wrap an Arrow table, batch or stream; a stream can be read only once."""
 
     def chunks(places: Sequence[int]) -> Iterator[Chunk]:
         batches: Iterable[pa.RecordBatch] = [given] if isinstance(given, pa.RecordBatch) else given
@@ -82,7 +82,7 @@ def _of_arrow(given: Any) -> Table:
 
 
 def _of_polars(frame: Any) -> Table:
-    """A DataFrame, or a LazyFrame, which is computed in batches."""
+    """Wrap a DataFrame, or a LazyFrame, which is computed in batches."""
     labels = list(frame.collect_schema().names())
 
     def chunks(places: Sequence[int]) -> Iterator[Chunk]:
@@ -95,13 +95,13 @@ def _of_polars(frame: Any) -> Table:
 def _polars_slices(frame: Any) -> Any:
     if hasattr(frame, "collect_batches"):
         return frame.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
-    # Of a LazyFrame of versions that compute it as a whole.
+    # Older versions compute a LazyFrame as a whole.
     whole = frame.collect() if hasattr(frame, "collect") else frame
     return whole.iter_slices(CHUNK_ROWS)
 
 
 def _of_polars_series(series: Any) -> Values:
-    # Arrow has no whole numbers of 128 bits.
+    # Arrow has no 128-bit integers.
     return series.to_list() if str(series.dtype) in {"Int128", "UInt128"} else series.to_arrow()
 
 
@@ -125,7 +125,7 @@ def _of_series(series: Any) -> Values:
 
 
 def _of_dask(frame: Any) -> Table:
-    """Its partitions are computed one after the other."""
+    """Wrap a Dask DataFrame; its partitions are computed one after the other."""
     empty = _of_pandas(frame._meta)
 
     def chunks(places: Sequence[int]) -> Iterator[Chunk]:

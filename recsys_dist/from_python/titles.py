@@ -1,4 +1,4 @@
-"""Titles of items as a Python program has them: a mapping, or a table."""
+"""Item titles in memory: a mapping or a table."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from recsys_dist.preparation.handed_over import TableRows
 
 
 def title_rows(titles: Any, name: str, item: ColumnName | None, title: ColumnName) -> TableRows:
-    """The rows of what people know as `name`.
+    """The rows of `titles`; `name` is its name in error messages.
 
-    Of a table `item` names the ids, or "item" where it has no such column. Raises `ConfigError` for what is none.
+    In a table, the ids are in the column `item`, or in "item" if the table has no such column. Raises
+    `ConfigError` for anything but a mapping or a table.
     """
     if isinstance(titles, Mapping):
         return table_rows(_of_mapping(titles), name, {"item": "item", "title": "title"})
     table = as_table(titles)
     if table is None:
         raise ConfigError(
-            f"titles must be a mapping of items to titles or a table, not a {type(titles).__name__}; files are "
-            "named by `items` of settings, as in configs/prepare_ml1m.yaml"
+            f"titles must be a mapping of items to titles or a table, not a {type(titles).__name__}; name files "
+            "by `items` in settings, as in configs/prepare_ml1m.yaml"
         )
     column = item if item is not None and item in list(table.labels) else "item"
     return table_rows(table, name, {"item": column, "title": title})

@@ -1,4 +1,4 @@
-"""Whether enough of the input could be used to go on: settled when all of it is parsed."""
+"""Checks, once all input is parsed, that enough rows are valid."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from recsys_dist.preparation.shards.user_rows import Run
 
 
 def require_rows(infos: Sequence[RunInfo], runs: Sequence[Run], max_rejected: float) -> None:
-    """Raise `DataError` where no row was accepted, or more than the fraction `max_rejected` was refused.
+    """Raise `DataError` if no row is valid, or more than the fraction `max_rejected` is rejected.
 
-    The error counts the rows by reason and shows the first of them.
+    The error counts the rejected rows by reason and quotes the first.
     """
     num_read = sum(info.num_read for info in infos)
     rejected = sum((info.rejected for info in infos), Counter[str]())
@@ -23,7 +23,7 @@ def require_rows(infos: Sequence[RunInfo], runs: Sequence[Run], max_rejected: fl
         raise DataError(f"none of {num_read:,} rows is a valid rating; {_describe(rejected, infos, runs)}")
     if rejected.total() > max_rejected * num_read:
         raise DataError(
-            f"{rejected.total():,} of {num_read:,} rows are no valid rating, more than ratings.max_rejected "
+            f"{rejected.total():,} of {num_read:,} rows are not valid ratings, more than ratings.max_rejected "
             f"{max_rejected:g} allows; {_describe(rejected, infos, runs)}"
         )
 
@@ -32,7 +32,7 @@ def _describe(rejected: Counter[str], infos: Sequence[RunInfo], runs: Sequence[R
     counts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(rejected.items(), key=_most_first))
     run, first = next((run, info.first_reject) for info, run in zip(infos, runs, strict=True) if info.first_reject)
     line, reason, text = first
-    return f"{counts}; the first: {run.file} line {run.first_line - 1 + line}: {reason}: {text!r}"
+    return f"{counts}; first: {run.file} line {run.first_line - 1 + line}: {reason}: {text!r}"
 
 
 def _most_first(counted: tuple[str, int]) -> tuple[int, str]:

@@ -1,12 +1,12 @@
-"""Ratings added to a dataset: a new dataset in which what was known keeps its place.
+"""Appends ratings to a dataset: a new dataset in which existing users and items keep their indices.
 
     input blocks --parse--> runs --find users--> known and new users
-    new items get their numbers behind those of the dataset
-    --settle, (cut time,) split--> user shards: the old ones with what is added, then those of new users
-    --write users, write items--> the shards that differ; the others are carried over as they are
+    new items are numbered after those of the dataset
+    --deduplicate, (time cutoffs,) split--> user shards: the old ones with their additions, then new users
+    --write users, write items--> the shards that differ; the others are carried over unchanged
 
-User and item shards keep their rows. New users, and likewise new items, go to the end of the last shard while that
-has fewer ratings than the middle one of all shards, else to shards of their own.
+User and item shards keep their rows. New users join the last shard if it then has no more ratings than the median
+shard, else they get shards of their own. The same holds for new items.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ logger = logging.getLogger(__name__)
 
 
 def require_same_rules(config: PrepareConfig, base: Manifest, url: str) -> None:
-    """Raise `ConfigError` where what is added would follow other rules than what is there."""
+    """Raise `ConfigError` if the settings differ from the rules that `base` was prepared with."""
     if base.rules is None:
-        raise ConfigError(f"output: {url} does not tell by which rules it was prepared; prepare all files anew")
+        raise ConfigError(f"output: {url} does not record the rules it was prepared with; prepare all files again")
     rules = rules_of(config)
-    # The parts in which timestamps are kept are no setting: what is added may need smaller ones.
+    # The ticks of timestamps are not a setting: appended timestamps may need finer ones.
     for key in sorted(rules.keys() | base.rules.keys() - {TICKS_RULE}):
         if rules.get(key) != base.rules.get(key):
             raise ConfigError(
                 f"{key}: {rules.get(key)!r} here, but {url} was prepared with {base.rules.get(key)!r}; "
-                "what is appended follows the same rules"
+                "appended ratings must follow the same rules"
             )
 
 
 @dataclass(frozen=True)
 class Addition:
-    """One addition on its way through the stages."""
+    """Appends one input to the dataset `base`."""
 
     reading: Reading
     base: Dataset
@@ -74,7 +74,7 @@ class Addition:
 
     @property
     def config(self) -> PrepareConfig:
-        """The settings of the preparation."""
+        """The settings."""
         return self.reading.config
 
     def run(self, blocks: list[InputBlock]) -> Manifest:
@@ -105,18 +105,18 @@ class Addition:
         return manifest
 
     def _require_news(self, manifest: Manifest, names: str) -> None:
-        """Raise `DataError` where what is added changes no rating; its rows would be counted once more."""
+        """Raise `DataError` if the input changes no rating; its rows would be counted twice."""
         url = self.base.folder.url
         if _ratings_files(manifest) == _ratings_files(self.base.manifest):
             raise DataError(
-                f"append: {names} changes nothing in {url}, which has all ratings in it that count; "
-                "appended before? The dataset stays as it is"
+                f"append: {names} changes nothing in {url}, which already has all of its valid ratings; "
+                "was it appended before? The dataset is unchanged"
             )
         if _num_ratings(manifest) == _num_ratings(self.base.manifest):
-            logger.warning("append: every pair of %s was rated in %s before; what is new are ratings", names, url)
+            logger.warning("append: %s has no new (user, item) pairs for %s, only new ratings", names, url)
 
     def _base_times(self) -> list[tuple[str, tuple[int, int]]]:
-        """The span of some timestamps of the dataset, in whole units, with its name."""
+        """The dataset's URL with the range of timestamps in its first train shard, in whole units."""
         if self.config.input.columns.timestamp is None:
             return []
         _, times = self.base.timed_ratings("train", 0)
@@ -124,7 +124,7 @@ class Addition:
         return [(self.base.folder.url, span)] if span is not None else []
 
     def _roles(self) -> list[int]:
-        """What the splits of the dataset count as: where files make the split, as rows of those files."""
+        """The role of each split's rows: train, unless the split is made by files."""
         split = self.config.split
         if split.kind != "files":
             return [TRAIN] * len(SPLITS)
@@ -139,7 +139,7 @@ class Addition:
         return self.reading.journal.run(stage, task, placed, subjects, num_rows)
 
     def _number_items(self, added: list[Run]) -> None:
-        """The items of the dataset keep their index as `item_code`; new ones follow in the order of their ids."""
+        """Number the items: existing ones keep their index as `item_code`, new ones follow, sorted by id."""
         scratch = self.reading.scratch
         self.reading.merge_items(added, ADDED_ITEMS)
         found = unpack_texts("item", scratch.load(ADDED_ITEMS))
@@ -165,7 +165,7 @@ class Addition:
         return _Parts(parts, sorted(touched))
 
     def _new_spans(self, new: list[Buckets]) -> list[tuple[int, int]]:
-        """The hash ranges of the shards of new users."""
+        """Hash ranges of the shards of new users."""
         num_rows = sum(int(part.num_rows.sum()) for part in new)
         return cut_buckets(new, self._num_new_shards(self.base.shards("users"), num_rows)) if num_rows else []
 
@@ -176,10 +176,10 @@ class Addition:
         return shards[-1].num_ratings + num_ratings <= _usual_ratings(shards)
 
     def _grow(self, parts: _Parts, ticks: int) -> _Grown:
-        """Settle what is added, and draw the splits of all; `ticks` of their timestamps make one unit."""
+        """Deduplicate the shards with additions and split all shards; timestamps have `ticks` per unit."""
         calls = [(parts.all[number], self.config) for number in parts.touched]
         settled = self._run(
-            "settle users",
+            "deduplicate users",
             tasks.deduplicate_grown,
             calls,
             lambda info: int(info.buckets.num_rows.sum()),
@@ -205,7 +205,7 @@ class Addition:
         return _Grown(infos, refused, rejects, cutoffs)
 
     def _number_new_items(self, num_train: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The item codes in order of item_index: known ones as they are, new ones by falling popularity."""
+        """Item codes in order of item_index: existing items first, then new ones by decreasing popularity."""
         num_known = self.base.num_items
         ranked, _ = rank_items(num_train[num_known:])
         by_number = np.concatenate([np.arange(num_known), ranked + num_known])
@@ -215,7 +215,7 @@ class Addition:
         return by_number
 
     def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
-        """Those of the dataset, and more or a longer last one for the new items; from the counts by item_index."""
+        """The dataset's item shards, with new items in the last or in more shards; `num_train` by item_index."""
         shards, num_known = self.base.shards("items"), self.base.num_items
         stops = [shard.stop for shard in shards]
         new = num_train[num_known:]
@@ -230,7 +230,7 @@ class Addition:
         ]
 
     def _write_shards(self, grown: _Grown, user_shards: list[Shard], item_shards: list[Shard]) -> list[FileRecord]:
-        """Write the shards that differ from those of the dataset."""
+        """Write the shards that differ from the dataset's."""
         has_timestamps = self.config.input.columns.timestamp is not None
         urls = (self.reading.scratch.folder.url, self.output.url)
         users, items = extents(user_shards, item_shards)
@@ -245,12 +245,12 @@ class Addition:
         return [*(record for records in written for record in records), *blocks]
 
     def _changed_items(self, touched: Iterable[int], item_shards: list[Shard]) -> list[int]:
-        """The item shards in which something changed, or which are new or longer."""
+        """The item shards that are new, longer or have changed ratings."""
         scratch, item_index = self.reading.scratch, self.reading.scratch.load(ITEM_INDEX)["item_index"]
         is_changed = np.zeros(len(item_index), bool)
         for number in touched:
             is_changed[item_index[scratch.load(f"shard-{number}.changed")["item"]]] = True
-        # New items may have no train rating, and still belong to a shard.
+        # New items may have no train ratings but still belong to a shard.
         is_changed[self.base.num_items :] = True
         return [n for n, shard in enumerate(item_shards) if is_changed[shard.start : shard.stop].any()]
 
@@ -275,7 +275,7 @@ class Addition:
         return write_table(self.output, "users.parquet", schema, parts())
 
     def _with_carried(self, files: Sequence[FileRecord]) -> list[FileRecord]:
-        """These files, and those of the dataset that none of them takes the place of."""
+        """Add the dataset's files that `files` does not replace, and link or copy them to the output."""
         new = {file.name for file in files}
         carried = [file for file in self.base.manifest.files if file.name not in new]
         for file in carried:
@@ -303,7 +303,7 @@ class Addition:
         base = self.base
         sizes = {"num_users": base.num_users, "num_items": base.num_items}
         parent = Ancestor(digest=base.digest, num_held_out=num_held_out, **sizes)
-        # What a grandparent trained on may have been held out since, or again now: counted at most twice.
+        # A train rating of an older ancestor may be held out by several appends, so this is an upper bound.
         older = [
             one.model_copy(update={"num_held_out": one.num_held_out + num_held_out})
             for one in base.manifest.grown_from
@@ -313,7 +313,7 @@ class Addition:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The users of all shards, and which shards get new ratings."""
+    """All user shards, and the numbers of those to rewrite."""
 
     all: list[Part]
     touched: list[int]
@@ -321,17 +321,17 @@ class _Parts:
 
 @dataclass(frozen=True)
 class _Grown:
-    """What was found while the shards were settled and split."""
+    """The result of deduplicating and splitting the shards."""
 
     infos: list[GrownInfo]
     rejected: Counter[str]
     rejects: list[str]
-    """The files of rows refused on the way."""
+    """Scratch files of the rows rejected meanwhile."""
     cutoffs: Cutoffs | None
 
     @property
     def shards(self) -> list[ShardInfo]:
-        """All shards as collected ones."""
+        """The infos of all shards."""
         return [info.shard for info in self.infos]
 
 

@@ -1,10 +1,10 @@
-"""What a preparation works on: its input as found, its settings, and the programs that decide what comes of them.
+"""Identity of a preparation: its input files, its settings and the library versions that affect the result.
 
-    OUTPUT/preparing/KEY/attempt.json    this, kept while the preparation lasts; KEY is a hash of what decides
-    OUTPUT/preparing/KEY/scratch/        what passes between the stages, and which tasks are done
+    OUTPUT/preparing/KEY/attempt.json    the identity, kept while the preparation runs; KEY is its hash
+    OUTPUT/preparing/KEY/scratch/        intermediate arrays, and which tasks are done
     OUTPUT/preparing/KEY/dataset/        the files of the new dataset, its manifest last
 
-A preparation that was broken off goes on where another with the same key finds its folder.
+An interrupted preparation resumes when another one with the same key finds its folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ATTEMPT = "attempt.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 KEY_DIGITS = 16
 NOT_DECIDING = {"cluster", "output", "overwrite"}
-"""The settings that change nothing in the dataset."""
+"""Settings that do not affect the dataset."""
 
 
 class Attempt(BaseModel):
@@ -41,13 +41,13 @@ class Attempt(BaseModel):
     inputs: dict[str, str]
     """The identity of each input file by its name."""
     base: str | None = None
-    """The digest of the dataset that the input is added to."""
+    """Digest of the dataset that the input is appended to."""
     machine: str
-    """This machine and its start: what it had not yet written to disk when it went down is lost."""
+    """Host name and boot id: after a crash of the machine, data not yet flushed to disk is lost."""
 
     @classmethod
     def of(cls, config: PrepareConfig, files: Sequence[InputFile], base: str | None = None) -> Attempt:
-        """A preparation that begins now; `files` are all that it reads, `base` the digest of what it adds to."""
+        """The identity of a new preparation of `files`, appended to the dataset with digest `base` if given."""
         return cls(
             settings=config.model_dump(mode="json", exclude=NOT_DECIDING),
             versions={
@@ -63,27 +63,27 @@ class Attempt(BaseModel):
 
     @property
     def key(self) -> str:
-        """A hash of all that decides what is prepared."""
+        """A hash of everything that affects the dataset."""
         deciding = self.model_dump(mode="json", exclude={"machine"})
         text = json.dumps(deciding, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 
     def to_bytes(self) -> bytes:
-        """The content of the file."""
+        """The content of attempt.json."""
         return self.model_dump_json(indent=1).encode()
 
     def duplicates(self, other: Attempt) -> bool:
-        """Whether both make the same of the same input, whatever dataset they add it to."""
+        """Whether both have the same input, settings and versions, regardless of the dataset they append to."""
         apart = {"machine", "base"}
         return self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
 
     def outlives(self, other: Attempt) -> bool:
-        """Whether this machine has been started anew since it began `other`."""
+        """Whether this machine has rebooted since `other` started on it."""
         name, boot = self.machine.split(" ")
         return other.machine != self.machine and other.machine.split(" ")[0] == name and boot != ""
 
     def changed_input(self, other: Attempt) -> str | None:
-        """The first file that both read, but not with the same content."""
+        """The first input file that has changed between the two."""
         both = self.inputs.keys() & other.inputs.keys()
         return min((name for name in both if self.inputs[name] != other.inputs[name]), default=None)
 

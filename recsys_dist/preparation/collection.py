@@ -1,9 +1,9 @@
-"""From runs to collected user shards: at once where the rules look at one user at a time, else in steps.
+"""From runs to user shards: in one stage if the rules apply to each user alone, else in several.
 
 runs --collect--> shards                                                       the default
-runs --deduplicate--> rows --trim ...--> drop reasons                          with a least number of ratings
+runs --deduplicate--> rows --trim ...--> drop reasons                          with k-core filtering
                               --sort times, count times ...--> cutoffs         with a split by time
-                              --split--> shards, cut anew by the rows that are left
+                              --split--> shards, balanced again by the remaining rows
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from recsys_dist.preparation.tasks import tasks
 from recsys_dist.preparation.tasks.journal import Journal
 
 LEAST_SHARDS, USUAL_SHARDS = 4, 16
-"""Per side: enough for as many ranks, but a shard of few ratings costs more than it holds."""
+"""Shards per side, which limit the number of ranks; small shards cost more than they gain."""
 LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 250_000, 2_000_000
 Span = tuple[int, int]
 """A range (start, stop) of buckets."""
@@ -41,34 +41,34 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Collected:
-    """The collected shards, and what was found on the way."""
+    """The user shards, with rejected rows, remaining items and time cutoffs."""
 
     shards: list[ShardInfo]
     rejected: Counter[str]
     rejects: list[str]
-    """The files of rows refused on the way."""
+    """Scratch files of the rows rejected meanwhile."""
     is_kept: NDArray[np.bool_] | None = None
-    """Whether each `item_code` is left; None where all are."""
+    """Whether k-core filtering keeps each `item_code`; None: all are kept."""
     cutoffs: Cutoffs | None = None
 
 
 @dataclass(frozen=True)
 class Collection:
-    """The stages that collect the user shards."""
+    """The stages that build the user shards."""
 
     config: PrepareConfig
     journal: Journal
     scratch: Scratch
     ticks: int = 1
-    """The parts of a unit in which timestamps are kept."""
+    """Ticks per unit of the timestamps."""
 
     def run(self, infos: Sequence[RunInfo]) -> Collected:
-        """Collect all runs. Raises `DataError` where the rules leave no rating to train on."""
+        """Build user shards from all runs. Raises `DataError` if no train rating remains."""
         spans = self._cut([Buckets(info.buckets, info.bucket_rows) for info in infos])
         is_alone = not self.config.drops_rare and self.config.split.kind != "time"
         collected = self._at_once(spans) if is_alone else self._in_steps(spans)
         if not sum(shard.num_ratings["train"] for shard in collected.shards):
-            raise DataError("the split leaves no rating to train on; lower split.test and split.valid")
+            raise DataError("the split leaves no ratings to train on; lower split.test and split.valid")
         return collected
 
     def _at_once(self, spans: list[Span]) -> Collected:
@@ -79,7 +79,7 @@ class Collection:
     def _in_steps(self, spans: list[Span]) -> Collected:
         names = [f"settled-{number}" for number in range(len(spans))]
         calls = [(name, span, self.config) for name, span in zip(names, spans, strict=True)]
-        settled: list[DeduplicatedInfo] = self._run("settle users", tasks.settle, calls, _num_settled)
+        settled: list[DeduplicatedInfo] = self._run("deduplicate users", tasks.settle, calls, _num_settled)
         sources, buckets, is_kept = [Source(name) for name in names], [info.buckets for info in settled], None
         if self.config.drops_rare:
             num_items = len(all_item_ids(self.scratch))
@@ -96,7 +96,7 @@ class Collection:
         )
 
     def _trim(self, calls: Sequence[tuple[Any, ...]], shards: Sequence[int]) -> list[Buckets]:
-        return self._run("leave out rare", tasks.trim, calls, shards=shards)
+        return self._run("filter k-core", tasks.trim, calls, shards=shards)
 
     def _find_cutoffs(self, sources: list[Source]) -> Cutoffs | None:
         rule = self.config.split
@@ -114,7 +114,7 @@ class Collection:
         return self._run("split users", tasks.split, calls, _num_ratings)
 
     def _cut(self, parts: Sequence[Buckets]) -> list[Span]:
-        """The hash ranges of the shards, so that their rows balance; together they cover all."""
+        """Hash ranges of the shards, balanced by rows; together they cover all hashes."""
         num_rows = sum(int(part.num_rows.sum()) for part in parts)
         return cut_buckets(parts, self.config.shards.users or default_shards(num_rows))
 
@@ -132,7 +132,7 @@ class Collection:
 
 
 def cut_buckets(parts: Sequence[Buckets], num_shards: int) -> list[Span]:
-    """Hash ranges of about equally many rows, which together cover all."""
+    """Hash ranges with about equal numbers of rows; together they cover all hashes."""
     bucket_rows = np.zeros(NUM_BUCKETS, np.int64)
     for part in parts:
         bucket_rows[part.number] += part.num_rows
@@ -145,7 +145,7 @@ def cut_buckets(parts: Sequence[Buckets], num_shards: int) -> list[Span]:
 def find_time_cutoffs(
     rule: TimeSplit, sources: Sequence[Source], journal: Journal, scratch: Scratch, ticks: int
 ) -> Cutoffs:
-    """Where a split by time cuts the settled rows of all shards; `ticks` of their timestamps make one unit."""
+    """Cutoffs of a split by time over the deduplicated rows of all shards; timestamps have `ticks` per unit."""
     names = [f"times-{number}" for number in range(len(sources))]
     subjects = [f"user shard {number}" for number in range(len(sources))]
     url = scratch.folder.url
@@ -153,8 +153,8 @@ def find_time_cutoffs(
     spans = [span for span in journal.run("sort times", tasks.sort_times, calls, subjects) if span.count]
 
     def count_later(timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
-        asked = [(url, name, timestamps) for name in names]
-        total: NDArray[np.int64] = np.sum(journal.run("count times", tasks.count_later, asked, subjects), axis=0)
+        counts = [(url, name, timestamps) for name in names]
+        total: NDArray[np.int64] = np.sum(journal.run("count times", tasks.count_later, counts, subjects), axis=0)
         return total
 
     first, last = min(span.first for span in spans), max(span.last for span in spans)
@@ -182,6 +182,6 @@ def _reject_files(kind: str, infos: Sequence[DeduplicatedInfo | ShardInfo]) -> l
 
 
 def default_shards(num_ratings: int) -> int:
-    """How many shards a side has where the configuration leaves it open."""
+    """The number of shards per side if the configuration does not set it."""
     usual = min(max(LEAST_SHARDS, num_ratings // LEAST_SHARD_RATINGS), USUAL_SHARDS)
     return max(usual, -(-num_ratings // MOST_SHARD_RATINGS))

@@ -1,9 +1,9 @@
-"""Tables that only the calling process holds, such as data frames: written where every worker can read them.
+"""Writes in-memory tables, such as data frames, to files that every worker can read.
 
-    OUTPUT/.preparing.tables/NAME-00000.parquet ...    as long as the preparation lasts
+    OUTPUT/.preparing.tables/NAME-00000.parquet ...    kept while the preparation runs
 
-In: record batches. Out: input files like any others, but people know them by the name of the table and by its
-rows, and to an attempt they are the same input whenever they were written.
+In: record batches. Out: ordinary input files, but messages show the table's name and row numbers, and their
+identity is a hash of the content, so that an interrupted preparation resumes after they are written again.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from recsys_dist.storage.folder import Folder
 
 @dataclass(frozen=True)
 class TableRows:
-    """A table that is gone through once. What reading it raises must be a `RecsysDistError`."""
+    """A table that is read once. Reading must raise only `RecsysDistError`."""
 
     name: str
-    """What people know it by."""
+    """The table's name in messages."""
     batches: Callable[[], Iterable[pa.RecordBatch]]
-    """Begins to read. Each batch becomes a row group; where the types of columns change, so does the file."""
+    """Starts reading. Each batch becomes a row group; a change of column types starts a new file."""
 
     def write(self, folder: Folder) -> list[InputFile]:
-        """Write it into a folder. Raises `DataError` where it has no rows, and what the operating system does."""
+        """Write the table into a folder. Raises `DataError` if it has no rows, and `OSError`."""
         files = [
             self._write_part(folder, number, schema, group)
             for number, (schema, group) in enumerate(groupby(self.batches(), attrgetter("schema")))
         ]
         if not files:
-            raise DataError(f"there are no rows in the {self.name}")
+            raise DataError(f"no rows in the {self.name}")
         content = hashlib.sha256("\n".join(file.content for file in files).encode()).hexdigest()
         return [replace(file, content=content) for file in files]
 
@@ -59,15 +59,15 @@ class TableRows:
 
 @dataclass(frozen=True)
 class HandedOver:
-    """What is prepared in place of files."""
+    """In-memory tables to prepare instead of files."""
 
     ratings: TableRows | None = None
-    """Columns `user`, `item`, `rating` and perhaps `timestamp`; None: the files of the settings."""
+    """Columns `user`, `item`, `rating` and optionally `timestamp`; None: the files of the settings."""
     titles: TableRows | None = None
     """Columns `item` and `title`; None: the files of the settings, if any."""
 
     def write(self, folder: Folder) -> WrittenTables:
-        """Write both into a folder; see `TableRows.write`."""
+        """Write both tables into a folder; see `TableRows.write`."""
         parts = (self.ratings, self.titles)
         ratings, titles = (None if rows is None else rows.write(folder) for rows in parts)
         return WrittenTables(ratings, titles)
@@ -75,7 +75,7 @@ class HandedOver:
 
 @dataclass(frozen=True)
 class WrittenTables:
-    """The files of both; None where there is no such table."""
+    """The files of both tables; None for a missing table."""
 
     ratings: list[InputFile] | None = None
     titles: list[InputFile] | None = None

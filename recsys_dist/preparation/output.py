@@ -1,12 +1,12 @@
-"""The folder that a dataset is prepared in: claimed before the work, filled at its end.
+"""The output folder of a preparation: claimed at the start, filled at the end.
 
-    OUTPUT/preparing/KEY/   the work: what passes between the stages, and the new files (see attempt.py)
-    OUTPUT/.preparing.tables/   input that only the calling process has (see handed_over.py)
-    OUTPUT/                 the dataset; an earlier one stands untouched until the new one is complete
+    OUTPUT/preparing/KEY/       intermediate and new files (attempt.py)
+    OUTPUT/.preparing.tables/   in-memory input (handed_over.py)
+    OUTPUT/                     the dataset; an earlier one stays untouched until the new one is complete
 
-The new dataset counts from the moment its manifest stands in OUTPUT/preparing/KEY/dataset: from then on it takes
-the place of the earlier one. Where that is broken off, readers find it there (`dataset.find_dataset`) and the next
-preparation puts it into its place first. Only what preparation itself writes is ever removed.
+The new dataset is valid once its manifest is in OUTPUT/preparing/KEY/dataset; its files then replace the earlier
+ones. If this is interrupted, readers still find the new dataset there (`dataset.find_dataset`), and the next
+preparation publishes it first. Only files that preparation writes are ever removed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from recsys_dist.storage.folder import Folder
 
 SCRATCH = "scratch"
 SPILL = f".{PREPARING}.tables"
-"""Where tables of the calling process are written; one that a killed process left is taken for our own."""
-# The manifest goes first: from then on nothing takes what remains for a dataset.
+"""The folder of in-memory input; one left by a killed process counts as our own."""
+# The manifest is removed first, so that the remaining files are not mistaken for a dataset.
 OWN_NAMES = (MANIFEST, hash_name(MANIFEST), "users.parquet", "items.parquet", "ratings", "blocks", "rejects")
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Work:
-    """Where one preparation works."""
+    """The working folders of one preparation."""
 
     scratch: Scratch
     dataset: Folder
@@ -45,32 +45,32 @@ class Work:
 
     @classmethod
     def below(cls, folder: Folder) -> Work:
-        """That of OUTPUT/preparing/KEY."""
+        """The working folders below OUTPUT/preparing/KEY."""
         return cls(Scratch(f"{folder.url}/{SCRATCH}"), folder.child(DATASET))
 
     @property
     def is_complete(self) -> bool:
-        """Whether the new dataset is."""
+        """Whether the new dataset is complete."""
         return self.dataset.exists(MANIFEST)
 
 
 class Output:
-    """The folder to prepare into."""
+    """The output folder."""
 
     def __init__(self, url: str, overwrite: bool) -> None:
         folder = Folder(url)
         if url.startswith("memory:"):
-            raise ConfigError(f"output: {url} lives in one process; the workers need a folder or an object store")
-        # Workers may run in another folder than this process.
+            raise ConfigError(f"output: workers cannot reach {url}; give a folder or an object store")
+        # Workers may have a different working directory.
         self.folder = Folder(str(folder.local_path(""))) if folder.is_local else folder
         self.url = self.folder.url
         self._overwrite = overwrite
         names = self._names(url)
         foreign = sorted(name for name in names if not _is_own(name))
         if foreign:
-            raise ConfigError(f"output: {url} holds other things ({', '.join(foreign)[:200]}); name a new folder")
+            raise ConfigError(f"output: {url} holds other files ({', '.join(foreign)[:200]}); name a new folder")
         self.completed = self._put_into_place() if PREPARING in names else None
-        """An earlier preparation whose dataset was complete, and is now in its place."""
+        """An earlier preparation that was complete and has now been published."""
         if MANIFEST in names and self.completed is None:
             self._require_overwrite()
 
@@ -78,7 +78,7 @@ class Output:
         try:
             return set(self.folder.names())
         except StorageError:
-            # It names the URL as it is.
+            # This error already names the URL.
             raise
         except OSError as error:
             raise ConfigError(f"output: cannot use {url}: {error.strerror or error}") from error
@@ -89,7 +89,7 @@ class Output:
 
     @contextmanager
     def spilling(self) -> Iterator[Folder]:
-        """A folder for input that only this process has; it lasts as long as the block."""
+        """A folder for in-memory input, removed at the end of the block."""
         may_go = bool(self.folder.names()) or not self.folder.exists()
         spill = self.folder.child(SPILL)
         spill.remove()
@@ -104,10 +104,10 @@ class Output:
 
     @contextmanager
     def preparing(self, attempt: Attempt) -> Iterator[Work]:
-        """The folders of a preparation while it lasts, with what an earlier start of the same one has done.
+        """The working folders of a preparation, including the finished tasks of an interrupted run.
 
-        Where the machine ends it, by a signal or a full disk, they stay for the next start. Where the data or the
-        settings do, nothing is left that was not there before.
+        If a signal or the system (such as a full disk) ends the block, the folders stay for the next run. After an
+        error in the data or settings, they are removed.
         """
         if self.completed is not None:
             self._require_overwrite()
@@ -129,21 +129,21 @@ class Output:
             raise
 
     def _remove_others(self, attempt: Attempt) -> bool:
-        """Remove what is left of preparations that this one cannot go on with; whether there was any."""
+        """Remove the folders of other preparations; return whether there were any, resumable ones included."""
         preparing = self.folder.child(PREPARING)
         for key in (names := preparing.names()):
             earlier = _read_attempt(preparing.child(key))
             if key == attempt.key and earlier is not None and not attempt.outlives(earlier):
-                logger.warning("going on with the preparation of %s that was broken off", self.url)
+                logger.warning("resuming the interrupted preparation of %s", self.url)
                 continue
             changed = attempt.changed_input(earlier) if earlier is not None else None
             if changed is not None:
-                logger.warning("%s was changed since the preparation was broken off, which starts anew", changed)
+                logger.warning("%s has changed since the interruption; the preparation starts over", changed)
             preparing.remove(key)
         return bool(names)
 
     def _tell_what_stays(self, error: BaseException) -> None:
-        kept = f"what is done is kept in {self.url}/{PREPARING}, and the same command goes on from there"
+        kept = f"finished work is kept in {self.url}/{PREPARING}; the same command resumes from there"
         if isinstance(error, BrokenOffError):
             raise BrokenOffError(f"{error}; {kept}") from error
         logger.warning("%s", kept)
@@ -154,14 +154,14 @@ class Output:
             self.folder.remove()
 
     def publish(self, work: Work, manifest: Manifest) -> None:
-        """Let the files of the new dataset, which are all written, take the place of what stands here."""
+        """Write the manifest and replace the earlier dataset; all other files must be written."""
         write_hashed(work.dataset, MANIFEST, manifest.to_bytes())
         self._put_into_place()
 
     def _put_into_place(self) -> Attempt | None:
-        """Do so where a dataset is complete but not in its place, and return what it was made from.
+        """Publish a complete but unpublished dataset and return its identity; None if there is none.
 
-        It may be broken off anywhere, and is done again from its beginning.
+        If interrupted at any point, it starts over on the next call.
         """
         key = complete_preparation(self.folder)
         if key is None:
@@ -185,7 +185,7 @@ class Output:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """What the operating system refuses in the block is a `BrokenOffError` about this folder."""
+        """Turn an `OSError` in the block into a `BrokenOffError` about this folder."""
         try:
             yield
         except StorageError:
@@ -195,12 +195,12 @@ class Output:
 
 
 def _is_verdict(error: BaseException) -> bool:
-    """Whether the error is about the data, so that the same input and settings would meet it again."""
+    """Whether the error is in the data, so that the same input and settings would fail again."""
     return isinstance(error, DataError) and not isinstance(error, BrokenOffError | StorageError)
 
 
 def _read_attempt(home: Folder) -> Attempt | None:
-    """What was being prepared in a folder; None where that cannot be told."""
+    """The identity of the preparation in a folder; None if it cannot be read."""
     try:
         return Attempt.model_validate_json(home.read_bytes(ATTEMPT))
     except (DataError, ValidationError):
@@ -208,5 +208,5 @@ def _read_attempt(home: Folder) -> Attempt | None:
 
 
 def _is_own(name: str) -> bool:
-    """Whether preparation writes a file or folder of that name, or a process killed while writing it left it."""
+    """Whether preparation writes this file or folder, or a killed process left it as a temporary file."""
     return any(name == own or name.startswith(f".{own}.") for own in (PREPARING, *OWN_NAMES))

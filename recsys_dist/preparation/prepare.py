@@ -1,14 +1,13 @@
-"""From rating files to a prepared dataset: the stages, what passes between them, and the manifest at the end.
+"""From rating files to a prepared dataset: the sequence of stages.
 
     input blocks --parse--> runs (rows sorted by user, on disk)
                  --merge, translate--> all items numbered
-                 --collect--> user shards: duplicates settled, split drawn, train ratings counted (collection.py)
+                 --collect--> user shards: deduplicated, split, train ratings counted (collection.py)
                  --rank items--> write_users --> write_items --> id tables, rejects, manifest
 
-The stages are Dask tasks; this process holds counts only. What comes out depends on the rows of the input and on
-the settings that say what to make of them: not on workers, block size, the order in which files are named, or how
-rows are packed into them. Only where a pair is rated twice at one timestamp does it matter which file, by full
-name, and which line a row stands in.
+The stages run as Dask tasks; this process holds only counts. The dataset depends on the input rows and on the
+settings, not on workers, block size, the order of the paths or how rows are distributed over files. The file name
+and line of a row matter only if a pair is rated twice at the same timestamp.
 """
 
 from __future__ import annotations
@@ -60,11 +59,11 @@ def prepare(
 ) -> Manifest:
     """Prepare the dataset that `config` describes and return its manifest, which is written last.
 
-    `tell` is called with each sentence about what may be unexpected in it (see remarks.py). `handed_over` are
-    tables of this process in place of files; the paths of `config` are then nothing but their names.
+    `tell` is called with each remark on the dataset (see remarks.py). `handed_over` holds in-memory tables that
+    replace the input files; the paths of `config` are then only their names.
 
-    Raises `ConfigError` or `DataError` with one line. What the machine breaks off, by a signal, a full disk or a
-    power cut, goes on where it was when it is called with the same settings and input.
+    Raises `ConfigError` or `DataError` with a one-line message. After a signal, a full disk or a power cut,
+    another call with the same settings and input resumes.
     """
     with ended_by_sigterm():
         output = Output(config.output, config.overwrite or config.append)
@@ -77,7 +76,7 @@ def prepare(
             if output.completed is not None and output.completed.duplicates(attempt):
                 return _told(output.url, titles, tell)
             table = titles.table if titles is not None else None
-            # The scratch folder is removed when the workers are gone: one that runs on would write into it.
+            # The scratch folder is removed after the workers have ended: a running one could still write to it.
             with (
                 output.preparing(attempt) as work,
                 open_cluster(config.cluster, len(blocks), progress) as cluster,
@@ -94,7 +93,7 @@ def prepare(
 
 @contextmanager
 def _inputs(config: PrepareConfig, handed_over: HandedOver, output: Output) -> Iterator[_Inputs]:
-    """The files to read, as long as they are there."""
+    """The input files; those of in-memory tables exist until the end of the block."""
     with ExitStack() as stack:
         written = WrittenTables()
         if handed_over != NO_TABLES:
@@ -114,7 +113,7 @@ class _Inputs:
 
 
 def _told(url: str, titles: Titles | None, tell: Callable[[str], None]) -> Manifest:
-    """The manifest of the dataset, when all that is remarkable in it is told."""
+    """Pass all remarks on the dataset to `tell` and return its manifest."""
     dataset = Dataset.open(url)
     for remark in remarks(dataset, titles):
         tell(remark)
@@ -122,15 +121,15 @@ def _told(url: str, titles: Titles | None, tell: Callable[[str], None]) -> Manif
 
 
 def _base(config: PrepareConfig, output: Output, progress: Progress | None) -> Dataset:
-    """The dataset that the input is added to; all of it is checked, for damage must not get a hash of its own."""
+    """The dataset to append to, fully verified: damaged files must not be copied under a new hash."""
     try:
         base = Dataset.open(output.url)
     except DataError as error:
         raise ConfigError(f"append: {error}") from error
     if not base.folder.exists(hash_name(MANIFEST)):
         raise ConfigError(
-            f"append: {output.url}/{hash_name(MANIFEST)} is missing, so that {MANIFEST} cannot be checked; "
-            "restore it, or prepare all files anew"
+            f"append: {output.url}/{hash_name(MANIFEST)} is missing, so {MANIFEST} cannot be checked; "
+            "restore it, or prepare all files again"
         )
     require_same_rules(config, base.manifest, output.url)
     try:
@@ -138,27 +137,27 @@ def _base(config: PrepareConfig, output: Output, progress: Progress | None) -> D
     except StorageError:
         raise
     except DataError as error:
-        raise DataError(f"append: {error}; nothing is added") from error
+        raise DataError(f"append: {error}; nothing was appended") from error
     return base
 
 
 @dataclass(frozen=True)
 class _Preparation:
-    """One run through the stages."""
+    """Runs all stages for a new dataset."""
 
     reading: Reading
     output: Folder
     titles: pa.Table | None
-    """Item ids and titles; None where no file tells any."""
+    """Item ids and titles; None without titles files."""
 
     @property
     def config(self) -> PrepareConfig:
-        """The settings of the preparation."""
+        """The settings."""
         return self.reading.config
 
     @property
     def scratch(self) -> Scratch:
-        """Where the stages leave what the next ones need."""
+        """The intermediate files that stages pass on."""
         return self.reading.scratch
 
     def run(self, blocks: list[InputBlock]) -> Manifest:

@@ -1,4 +1,4 @@
-"""What no single shard can write of a dataset: ids of users and items, the refused rows, and the manifest."""
+"""Writes the dataset files that span shards: user and item tables, rejected rows, and the manifest."""
 
 from __future__ import annotations
 
@@ -46,10 +46,7 @@ def manifest_of(
     grown_from: tuple[Ancestor, ...] = (),
     ticks: int = 1,
 ) -> Manifest:
-    """The manifest of the collected `shards`, whose rows lie in the user and item shards of `sides`.
-
-    `ticks` are the parts of a unit in which timestamps are kept.
-    """
+    """The manifest of a dataset; `sides` are its user and item shards, `ticks` the timestamps' ticks per unit."""
     user_shards, item_shards = sides
     num_ratings = {split: sum(shard.num_ratings[split] for shard in shards) for split in SPLITS}
     return Manifest(
@@ -68,7 +65,7 @@ def manifest_of(
 
 
 def rules_of(config: PrepareConfig) -> dict[str, JsonValue]:
-    """The settings that decide which ratings count and for what, whatever files they are in."""
+    """The settings that decide which ratings are kept and how they are split, regardless of the input files."""
     ratings = config.ratings.model_dump(mode="json", exclude={"max_rejected"})
     split = config.split.model_dump(mode="json")
     if config.split.kind == "files":
@@ -79,7 +76,7 @@ def rules_of(config: PrepareConfig) -> dict[str, JsonValue]:
 
 
 def write_user_table(output: Folder, scratch: Scratch, num_shards: int) -> FileRecord:
-    """Write users.parquet, shard after shard."""
+    """Write users.parquet, shard by shard."""
     schema = id_schema("users")
 
     def parts() -> Iterator[pa.Table]:
@@ -101,7 +98,7 @@ def write_item_table(
 ) -> FileRecord:
     """Write items.parquet; `by_popularity` holds the item codes in order of item_index.
 
-    `known_titles` are those of the first items, null where unknown; they stay.
+    `known_titles` are the existing titles of the first items, null if unknown; they are kept.
     """
     schema = id_schema("items")
     ids = all_item_ids(scratch).take(pa.array(by_popularity))
@@ -121,10 +118,10 @@ def write_rejects(
     later: Sequence[str],
     first: int = 0,
 ) -> list[FileRecord]:
-    """Write the refused rows: a file for each input file that has any, then one for each of `later`, the files of
-    rows that were refused while shards were collected. `first` is the number of the first file.
+    """Write the rejected rows: one file per input file with rejects, then one per scratch file in `later`.
 
-    `infos` are of the runs of the input.
+    `later` holds rows rejected after parsing. `infos` describe the input runs among `runs`. Files are numbered
+    from `first`.
     """
     by_file: dict[str, list[Run]] = {}
     for run, info in zip((run for run in runs if not run.is_base), infos, strict=True):

@@ -1,4 +1,4 @@
-"""The stages that read the input, the same for a new dataset and for what is added to one."""
+"""The stages that read the input, shared by new datasets and appends."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from recsys_dist.preparation.tasks.journal import Journal
 
 Span = tuple[int, int]
 RUNS_AT_ONCE = 8
-"""In one task that numbers their items, which takes little time for each."""
+"""Runs whose items are numbered in one task, since each takes little time."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Input files on their way to runs in which all items are numbered."""
+    """Reads input files into runs with numbered items."""
 
     config: PrepareConfig
     journal: Journal
     scratch: Scratch
     files: Sequence[InputFile]
-    """All that is read."""
+    """All input files, titles included."""
     tell: Callable[[str], None]
-    """Called with what people should mind."""
+    """Called with each warning for the user."""
 
     @property
     def _scratch_url(self) -> str:
         return self.scratch.folder.url
 
     def parse(self, blocks: list[InputBlock], ticks: int = 1) -> tuple[list[RunInfo], list[Run]]:
-        """Parse the blocks to runs, in the order of the input, all with timestamps in the same parts of a unit.
+        """Parse the blocks into runs, in input order; all runs use the same timestamp ticks.
 
-        Those are at least as fine as `ticks`, and as all rows need.
-        Raises `DataError` where too many rows cannot be used, or a file is changed meanwhile.
+        The ticks per unit are at least `ticks`, and enough for all rows.
+        Raises `DataError` if too many rows are rejected or a file changes meanwhile.
         """
         blocks = self._under_items(blocks)
         subjects = [block.subject for block in blocks]
@@ -64,7 +64,7 @@ class Reading:
         return infos, runs
 
     def _fit_times(self, infos: list[RunInfo], ticks: int) -> list[RunInfo]:
-        """The runs without rows whose timestamps do not fit such parts; nearly always all of them as they are."""
+        """Reject rows whose timestamps overflow at `ticks` per unit; most runs are returned unchanged."""
         far = [place for place, info in enumerate(infos) if not info.fits(ticks)]
         calls = [(self._scratch_url, infos[place], ticks, self.config.input.separator) for place in far]
         subjects = [f"the timestamps of {infos[place].name}" for place in far]
@@ -75,13 +75,13 @@ class Reading:
     def tell_units(
         self, infos: Sequence[RunInfo], runs: Sequence[Run], more: Sequence[tuple[str, Span]] = ()
     ) -> None:
-        """Tell where timestamps of the runs, or of `more`, named spans, are not all of one unit."""
+        """Warn if the timestamps of the runs, or of the named ranges `more`, seem to differ in unit."""
         spans = [(run.file, info.times) for info, run in zip(infos, runs, strict=True) if info.times is not None]
         for doubt in doubts_of_units([*more, *spans]):
             self.tell(doubt)
 
     def _under_items(self, blocks: list[InputBlock]) -> list[InputBlock]:
-        """The blocks, each with the item of the rows it begins with, where lines name the items."""
+        """Set the item of each block's first rows, for layouts in which lines name the items."""
         if not self.config.input.has_item_lines:
             return blocks
         continued = continued_blocks(blocks)
@@ -91,20 +91,20 @@ class Reading:
         return place_items(blocks, dict(zip(numbers, found, strict=True)))
 
     def merge_items(self, runs: Sequence[Run], target: str) -> None:
-        """Write all item ids of the runs, in order, as the file `target`."""
+        """Merge the item ids of all runs, sorted, into the scratch file `target`."""
         for level in merge_levels([f"{run.name}.run" for run in runs], target):
             merges = [(self._scratch_url, sources, merged) for sources, merged in level]
             self.journal.run("merge items", tasks.merge, merges, [f"the items of {len(runs)} runs"] * len(merges))
 
     def number_items(self, runs: Sequence[Run]) -> None:
-        """Let each run know the `item_code` of its items, their places among all item ids."""
+        """Write the `item_code` of each run's items: their positions among all item ids."""
         groups = [runs[start : start + RUNS_AT_ONCE] for start in range(0, len(runs), RUNS_AT_ONCE)]
         subjects = [f"the items of {group[0].file} from line {group[0].first_line}" for group in groups]
         calls = [(self._scratch_url, [run.name for run in group]) for group in groups]
         self.journal.run("number items", tasks.translate, calls, subjects)
 
     def discard(self, runs: Sequence[Run]) -> None:
-        """Give up the rows of the runs, which are collected; a preparation that goes on will not ask for them."""
+        """Free the scratch files of collected runs; a resumed preparation does not read them."""
         self.scratch.discard(f"{run.name}.{kind}" for run in runs for kind in ("run", "items"))
 
 

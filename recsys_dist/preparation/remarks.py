@@ -1,6 +1,6 @@
-"""Remarks on a prepared dataset for the summary of `prepare`: ids written in two ways, titles that do not fit.
+"""Remarks on a prepared dataset for the summary of `prepare`: ids with several spellings, titles without a match.
 
-They change nothing in the dataset. Ids are read batch by batch.
+They do not change the dataset. Ids are read batch by batch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from recsys_dist.preparation.parsing.titles import Titles
 from recsys_dist.preparation.spellings import find_spellings
 
 FEW = 0.01
-"""Share of matching ids below which the items files are taken to be about other items."""
+"""Fraction of matching ids below which the titles are assumed to belong to other items."""
 
 
 def remarks(dataset: Dataset, titles: Titles | None) -> Iterator[str]:
-    """One sentence each; `titles` are what the items files hold, None without such files."""
+    """Yield one sentence per remark; `titles` is None without titles files."""
     for side in SIDES:
         yield from _spellings(dataset, side)
     if titles is not None:
@@ -35,8 +35,8 @@ def _spellings(dataset: Dataset, side: Side) -> Iterator[str]:
         ids, are = ("id", "is") if found.num_ids == 1 else ("ids", "are")
         one, other = map(_quoted, found.example)
         yield (
-            f"{found.num_ids:,} {side[:-1]} {ids} {are} written in two ways or more, such as {one} and {other}: "
-            f"they are kept as different {side}"
+            f"{found.num_ids:,} {side[:-1]} {ids} {are} spelled in more than one way, such as {one} and {other}; "
+            f"the spellings are kept as different {side}"
         )
 
 
@@ -45,15 +45,15 @@ def _unusable(titles: Titles) -> Iterator[str]:
     if count:
         lines = "line" if count == 1 else "lines"
         yield (
-            f"{count:,} {lines} of items.paths cannot be read, which leaves items without a title; the first is "
+            f"{count:,} {lines} of items.paths cannot be read, so their items have no title; the first is "
             f"{titles.first_unusable}"
         )
 
 
 def _strangers(dataset: Dataset, told: pa.ChunkedArray) -> Iterator[str]:
-    """Items files that have (nearly) nothing to do with the items of the ratings."""
+    """Remark on titles that match (nearly) none of the rated items."""
     if not len(told):
-        yield "no item of the ratings has a title: items.paths hold none"
+        yield "no rated item has a title: the files of items.paths hold none"
         return
     told = pc.unique(told.drop_null())
     num_titled, stranger = 0, None
@@ -70,7 +70,7 @@ def _strangers(dataset: Dataset, told: pa.ChunkedArray) -> Iterator[str]:
     unused = told.filter(pc.invert(pc.is_in(told, value_set=pc.cast(dataset.ids("items"), told.type))))
     yield (
         f"{how_many} of the ratings {have} a title: ids in items.paths look like {_quoted(unused[0].as_py())}, "
-        f"those of the ratings like {_quoted(stranger)}"
+        f"ids in the ratings like {_quoted(stranger)}"
     )
 
 

@@ -1,7 +1,7 @@
-"""Ids that spell one number, or one text but for blanks around it, in several ways.
+"""Finds ids that differ only in the spelling of a number or in surrounding blanks.
 
-They are different ids, as every text is; mostly they come of one id that a program wrote as a number on the way:
-`1` and `1.0`, `007` and `7`, `100000` and `1e+05`.
+They count as different ids, but often another program has converted one id to a number and back: `1` and `1.0`,
+`007` and `7`, `100000` and `1e+05`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ BLANKS = " \t"
 UNUSUAL = (
     r"^(?:[ \t].*|.*[ \t]|[+][0-9]+|-0|-?0[0-9]+|[+-]?[0-9]+[.]0*|[+-]?[0-9](?:[.][0-9]+)?[eE][+][0-9]{1,2})$"
 )
-"""A cheap look that finds all texts but their usual form, and few others."""
+"""A fast prefilter: matches every text that differs from its usual form, and few others."""
 WHOLE, EXPONENT = r"^[+]?(-?)0*([0-9]+?)(?:[.]0*)?$", r"([+-]?)([0-9])(?:[.]([0-9]+))?[eE][+]([0-9]{1,2})"
 
 
 @dataclass(frozen=True)
 class Spellings:
-    """What was found."""
+    """Ids with several spellings."""
 
     num_ids: int
-    """Those that are written in two ways or more."""
+    """Number of ids with more than one spelling."""
     example: tuple[str, str]
-    """Two of the ways in which the first of them is written."""
+    """Two spellings of the first such id."""
 
 
 def find_spellings(batches: Callable[[], Iterable[pa.StringArray]]) -> Spellings | None:
-    """Look for them among ids, each of which comes once in the batches; None where there are none.
+    """Find ids with several spellings in batches of unique ids; None if there are none.
 
-    Memory is taken by the ids of an unusual form alone; without any, the batches are asked for once.
+    Only ids of an unusual form are held in memory. Without any, the batches are read only once.
     """
     unusual = pa.concat_arrays([_unusual(ids) for ids in batches()] or [pa.array([], pa.string())])
     if not len(unusual):
@@ -63,7 +63,7 @@ def _among(batches: Iterable[pa.StringArray], forms: pa.StringArray) -> Iterator
 
 
 def usual_forms(texts: pa.StringArray) -> pa.StringArray:
-    """Each text without blanks around it, a whole number without sign plus, zeros in front, point and exponent."""
+    """Strip surrounding blanks; write whole numbers without plus sign, leading zeros, point and exponent."""
     trimmed = pc.ascii_trim(texts, BLANKS)
     whole = pc.replace_substring_regex(trimmed, WHOLE, r"\1\2")
     whole = pc.if_else(pc.equal(whole, "-0"), "0", whole)

@@ -110,7 +110,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "a.csv.lzma": (lzma.compress(ROWS, format=lzma.FORMAT_ALONE), f"an lzma file, which is not read; {UNPACK}"),
     "a.csv.lz4": (packed("lz4"), f"an lz4 file, which is not read; {UNPACK}"),
     "a.csv.sz": (b"\xff\x06\0\0sNaPpY" + ROWS, f"a Snappy file, which is not read; {UNPACK}"),
-    "a.csv.Z": (b"\x1f\x9d\x90" + ROWS, f"a file of compress (.Z), which is not read; {UNPACK}"),
+    "a.csv.Z": (b"\x1f\x9d\x90" + ROWS, f"a compress file (.Z), which is not read; {UNPACK}"),
     "a.csv.deflate": (zlib.compress(ROWS), f"a zlib file, which is not read; {UNPACK}"),
     "part.csv.snappy": (b"\0\0\x12\x34\0\0" + ROWS, f"a packed file, which is not read; {UNPACK}"),
     "a.csv.br": (b"\x1b\x0f\x01\xf8" + ROWS[:99], f"a packed file, which is not read; {UNPACK}"),
@@ -147,9 +147,9 @@ FILES: dict[str, tuple[bytes, str]] = {
         for number in (2, 3, 4, 5)
     },
     "a.pdf": (b"%PDF-1.4\n%\xe2\xe3\n1 0 obj\n" + ROWS, "a PDF document, which is not read"),
-    "login.csv": (b"\n<!DOCTYPE html>\n<html><body>a,b,c</body></html>\n", "an HTML page, and no table"),
+    "login.csv": (b"\n<!DOCTYPE html>\n<html><body>a,b,c</body></html>\n", "an HTML page, not a table"),
     "a.xml": (b"<?xml version='1.0'?>\n<a>\n", "an XML document, which is not read"),
-    "utf_32.csv": (ROWS.decode().encode("utf-32"), "UTF-32 text, which has to be converted to UTF-8 first"),
+    "utf_32.csv": (ROWS.decode().encode("utf-32"), "UTF-32 text, which must be converted to UTF-8 first"),
 }
 
 
@@ -196,7 +196,8 @@ def test_the_field_case_of_tar_loses_no_first_rows(capsys):
 def test_a_path_into_a_tar_archive_is_told(tmp_path):
     (tmp_path / "a.tar").write_bytes(tar())
     with pytest.raises(
-        DataError, match=r"no file .*a\.tar/0/ratings\.csv: .*a\.tar is a file, and only files within a zip"
+        DataError,
+        match=r"no file .*a\.tar/0/ratings\.csv: .*a\.tar is a file, and paths can only continue into zip",
     ):
         find_files("input.paths", [str(tmp_path / "a.tar/0/ratings.csv")], FileSettings())
 
@@ -230,7 +231,7 @@ def test_what_is_named_parquet_and_is_not_is_told_by_its_content(tmp_path, name)
 def test_text_that_is_named_parquet_is_told(tmp_path):
     (tmp_path / "a.parquet").write_bytes(ROWS)
     (tmp_path / "b.parquet").write_bytes(b'{"user": "u", "item": "i"}\n')
-    assert told_of(tmp_path / "a.parquet").endswith("a usable Parquet file: it is text, which needs another name")
+    assert told_of(tmp_path / "a.parquet").endswith("a usable Parquet file: it is text; change its suffix")
     assert "b.parquet is not a usable Parquet file: it is JSON Lines" in told_of(tmp_path / "b.parquet")
 
 

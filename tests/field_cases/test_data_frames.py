@@ -229,9 +229,7 @@ def test_the_row_of_a_wrong_object_is_that_of_the_table(pd, monkeypatch):
 def test_labels_of_data_frames_are_exact(pd, pl):
     frame = pd.DataFrame(columns(3))
 
-    with pytest.raises(
-        ConfigError, match="user: 'member' is the index of the table, and no column; call its reset"
-    ):
+    with pytest.raises(ConfigError, match="user: 'member' is the index of the table, not a column; call reset"):
         read(frame.set_index("member"))
     with pytest.raises(ConfigError, match="user: more than one column 'member' in the table"):
         read(pd.concat([frame, frame], axis=1))

@@ -127,7 +127,9 @@ def test_positions_are_those_in_the_file(tmp_path):
     path.write_text("i,3\nj,4\n")
     config = configure(tmp_path, {"user": "who", "item": 0, "rating": 1}, header=False)
     assert read(config) == ([("u", "i", 3.0), ("u", "j", 4.0)], [])
-    with pytest.raises(DataError, match=r"columns\.user is 'whom', but header: false .* no folder on .* is whom="):
+    with pytest.raises(
+        DataError, match=r"columns\.user is 'whom', but header: false .* the path of .* has no folder whom="
+    ):
         read(configure(tmp_path, {"user": "whom", "item": 0, "rating": 1}, header=False))
     with pytest.raises(DataError, match=r"columns\.user is position 2 from 0"):
         read(configure(tmp_path, {"user": 2, "item": 0, "rating": 1}, header=False))

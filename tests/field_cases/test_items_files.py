@@ -11,7 +11,7 @@ import pytest
 from recsys_dist.preparation.spellings import Spellings, find_spellings, usual_forms
 from tests.field_cases.inspected import FIELD_CASES, prepared, write_lines
 
-UNREAD = "of items.paths cannot be read, which leaves items without a title; the first is "
+UNREAD = "of items.paths cannot be read, so their items have no title; the first is "
 RATED = [f"u{place},i{place % 5 + 1},{place % 5 + 1}" for place in range(20)]
 
 
@@ -72,9 +72,7 @@ def test_items_files_of_other_ids_are_told(run, tmp_path):
     items = write_lines(tmp_path / "t.csv", [f"tt{place:07},Film" for place in range(50)], header="id,name")
     titles, output = run(RATED, items, "id", "name")
     assert set(titles.values()) == {None}
-    told = (
-        "no item of the ratings has a title: ids in items.paths look like 'tt0000000', those of the ratings like "
-    )
+    told = "no item of the ratings has a title: ids in items.paths look like 'tt0000000', ids in the ratings like "
     assert f"{told}'i1'" in output
 
 
@@ -99,19 +97,19 @@ def test_two_ways_to_write_ids_are_told_and_kept_apart(run):
     titles, output = run(ratings)
     assert set(titles) == {"007", "7", "x"}
     assert (
-        "2 user ids are written in two ways or more, such as '1' and '1.0': they are kept as different users"
-        in output
+        "2 user ids are spelled in more than one way, such as '1' and '1.0'; the spellings are kept as different "
+        "users" in output
     )
     assert (
-        "1 item id is written in two ways or more, such as '7' and '007': they are kept as different items"
-        in output
+        "1 item id is spelled in more than one way, such as '7' and '007'; the spellings are kept as different "
+        "items" in output
     )
 
 
 def test_the_count_does_not_depend_on_shards_and_blocks(run):
     ratings = [f"{user},{item},4" for user in range(300) for item in ("a", "b")]
     ratings += [f"{user}.0,a,4" for user in range(0, 300, 3)]
-    told = "100 user ids are written in two ways or more, such as '0' and '0.0'"
+    told = "100 user ids are spelled in more than one way, such as '0' and '0.0'"
     for number, shards in enumerate((1, 7, 64)):
         _, output = run(ratings, output=f"d{number}", more=[f"shards.users={shards}", "input.block_bytes=4096"])
         assert told in output
@@ -121,7 +119,7 @@ def test_an_addition_tells_of_ids_that_it_writes_otherwise(run, address, tmp_pat
     run([f"{user},a,4" for user in range(9)])
     more = write_lines(tmp_path / "more.csv", ["3.0,a,4", "4.0,a,4"], header="user,item,rating")
     prepared(address, tmp_path / "dataset", "--config", tmp_path / "dataset.yaml", "--append", more)
-    assert "2 user ids are written in two ways or more, such as '3' and '3.0'" in capsys.readouterr().out
+    assert "2 user ids are spelled in more than one way, such as '3' and '3.0'" in capsys.readouterr().out
 
 
 FORMS = {
@@ -186,4 +184,4 @@ def test_a_library_user_is_told_by_the_log(address, tmp_path, caplog):
     tree = {"input": {"paths": str(path), "columns": columns}, "split": {"kind": "random", "test": 0, "valid": 0}}
     tree |= {"output": str(tmp_path / "d"), "cluster": {"address": address}}
     prepare(PrepareConfig.model_validate(tree))
-    assert "1 user id is written in two ways or more" in caplog.text
+    assert "1 user id is spelled in more than one way" in caplog.text

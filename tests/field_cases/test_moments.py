@@ -199,7 +199,7 @@ def test_a_known_moment_that_what_is_added_leaves_no_room_for_is_named(address, 
         more,
     )
     assert command("prepare", *arguments) == 2
-    assert "timestamp 253402214400 is too large to be kept in parts of" in capsys.readouterr().err
+    assert "timestamp 253402214400 is too large for the resolution of" in capsys.readouterr().err
     assert Dataset.open(str(output), verify=True).digest == digest
 
 
@@ -267,7 +267,7 @@ UNUSED = [
     ("timestamp", MIXED, f"its values, such as '{MIXED[0]}', are neither all numbers nor all dates"),
     ("date", ("", ""), "it is empty"),
     ("unix_time", ("12,5", "13,5"), "its values, such as '12,5', are neither all numbers nor all dates"),
-    ("release_date", ("1995", "1996"), "its values, such as '1995', are no moments of our time"),
+    ("release_date", ("1995", "1996"), "its values, such as '1995', are outside the range of plausible times"),
 ]
 
 
@@ -317,12 +317,12 @@ def test_units_that_are_mixed_are_told(address, tmp_path, capsys):
     lines = [f"u{place},i,{place % 5 + 1},{(SECOND + place) * (1000 if place > 5 else 1)}" for place in range(20)]
     path = write_lines(tmp_path / "a.csv", lines)
     assert command("inspect", path) == 0
-    assert "seem to be seconds and milliseconds since 1970 mixed" in capsys.readouterr().out
+    assert "seem to mix seconds and milliseconds since 1970" in capsys.readouterr().out
     more = write_lines(tmp_path / "b.csv", [f"u,i,5,{SECOND}"])
     other = write_lines(tmp_path / "c.csv", [f"u,i,5,{SECOND * 1000}"])
     config = write_config(tmp_path, f"[{more}, {other}]", "number")
     prepared(address, tmp_path / "d", "--config", config, *ALL_TRAIN)
-    told = f"by their size timestamps are seconds in {more} and milliseconds in {other}, all since 1970"
+    told = f"by their size, timestamps are seconds in {more} and milliseconds in {other}, all since 1970"
     assert told in capsys.readouterr().out
 
 

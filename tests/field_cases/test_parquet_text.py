@@ -238,10 +238,10 @@ def test_what_is_neither_text_nor_a_number_is_one_line_with_what_to_do(tmp_path,
         read_file(path)
     told = str(caught.value)
     assert told.startswith(f"input.columns.{field}: {field!r} of {path} is ")
-    assert told.endswith(f"; it must hold {allowed} or text: cast it when the file is written")
+    assert told.endswith(f"; it must hold {allowed} or text; cast it when writing the file")
     assert "\n" not in told
     # `inspect` proposes the column by its name, and says the same of it.
-    assert f"the file is not readable as proposed: {told}" in sniffed(path).remarks
+    assert f"the proposed settings cannot read the file: {told}" in sniffed(path).remarks
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.int8(), pa.uint64()], ids=str)

@@ -157,8 +157,8 @@ def test_parts_of_other_columns_are_told_and_read_by_name(tmp_path):
     found = sniffed(tmp_path)
     assert found.tree["paths"] == str(tmp_path)
     assert found.remarks == (
-        f"{tmp_path}/b.csv and 1 more have other columns than {tmp_path}/a.csv: rating, user, item, when in place "
-        "of user, item, rating",
+        f"{tmp_path}/b.csv and 1 more have different columns from {tmp_path}/a.csv: "
+        "rating, user, item, when instead of user, item, rating",
     )
 
 
@@ -169,7 +169,7 @@ def test_parts_of_other_columns_in_parquet_are_told(tmp_path):
     pq.write_table(table.slice(0, 3).append_column("when", [[1, 2, 3]]), tmp_path / "b.parquet")
     found = sniffed(tmp_path)
     assert found.tree["paths"] == str(tmp_path)
-    assert "b.parquet has other columns than" in found.remarks[0]
+    assert "b.parquet has different columns from" in found.remarks[0]
 
 
 def test_a_part_that_lacks_a_column_is_left_out_and_told(tmp_path):
@@ -187,9 +187,7 @@ def test_a_header_in_one_part_alone_is_told(tmp_path):
     write(tmp_path, a__csv=many(header=""), b__csv=many(num_rows=3))
     found = sniffed(tmp_path)
     assert (found.tree["paths"], found.tree["header"]) == (str(tmp_path), False)
-    assert (
-        "b.csv has rows at the beginning that cannot be used: line 1: rating is not a finite" in found.remarks[-1]
-    )
+    assert "b.csv has unusable rows at the beginning: line 1: rating is not a finite" in found.remarks[-1]
 
 
 def test_a_part_without_the_header_is_left_out_and_told(tmp_path):
@@ -201,7 +199,7 @@ def test_a_part_without_the_header_is_left_out_and_told(tmp_path):
 
 def test_a_part_whose_rows_cannot_be_used_is_told(tmp_path):
     write(tmp_path, a__csv=many(), b__csv=HEADER + "u,i,many\nv,j,few\n")
-    assert "b.csv has rows at the beginning that cannot be used: line 2" in sniffed(tmp_path).remarks[0]
+    assert "b.csv has unusable rows at the beginning: line 2" in sniffed(tmp_path).remarks[0]
 
 
 def test_of_files_that_are_no_table_the_largest_table_is_looked_at(tmp_path):

@@ -30,7 +30,7 @@ def test_text_after_a_closing_quote_is_appended_to_nobody(tmp_path):
 
 def test_a_file_without_a_line_quoted_as_it_should_be_is_told(capsys):
     assert command("inspect", FIELD_CASES / "after_quote.csv") == 0
-    assert "3 of the lines looked at have a quote inside a field" in capsys.readouterr().out
+    assert "3 lines of the sample have a quote inside a field" in capsys.readouterr().out
 
 
 def test_stray_quotes_in_most_lines_hide_no_separator(tmp_path, capsys):
@@ -39,7 +39,7 @@ def test_stray_quotes_in_most_lines_hide_no_separator(tmp_path, capsys):
     assert command("inspect", path) == 0
     output = capsys.readouterr().out
     assert 'separator: ","' in output
-    assert "30 of the lines looked at have a quote inside a field" in output
+    assert "30 lines of the sample have a quote inside a field" in output
     assert "refused: stray quote in a field │ 30 " in " ".join(output.split()).replace("│ refused", "refused")
 
 
@@ -161,7 +161,7 @@ def test_an_escape_without_quotes(tmp_path):
 )
 def test_an_escape_that_cannot_be_one_is_named(changes):
     columns = {"user": 0, "item": 1, "rating": 2}
-    with pytest.raises(ValueError, match="escape is an ASCII character that is neither separator nor quote"):
+    with pytest.raises(ValueError, match="escape must be an ASCII character other than separator and quote"):
         InputSettings.model_validate({"header": False, "columns": columns, **changes})
 
 

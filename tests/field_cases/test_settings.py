@@ -64,7 +64,7 @@ def test_every_size_is_written_alike(tmp_path, key, text, num_bytes):
     "text", ["much", "4,5GiB", "4GiBs", "4 GiB free", "-1GiB", "0GiB", "1.9", "1.5B", "'[4]'", "4 4GiB", "nan"]
 )
 def test_what_is_no_size_is_refused_in_one_line(tmp_path, key, text):
-    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: .*not a size such as 4GiB or 500MB") as refused:
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: .*a size such as 4GiB or 500MB") as refused:
         setting(tmp_path, key, text)
 
     assert "\n" not in str(refused.value)
@@ -111,9 +111,7 @@ def test_fractions_alone_are_a_random_split(split, expected):
     ],
 )
 def test_what_may_be_another_split_needs_its_kind(split):
-    with pytest.raises(
-        ConfigError, match=r"split: key 'split\.kind' is required here, as one of random, leave_n_out"
-    ):
+    with pytest.raises(ConfigError, match=r"split: key 'split\.kind' is required, one of random, leave_n_out"):
         parse_settings(PrepareConfig, {**PREPARE, "split": split}, "x")
 
 

@@ -49,14 +49,14 @@ def test_a_table_is_refused_wherever_it_is_named(tmp_path, name):
     log, data = LOGS[name]
     table = tmp_path / "all" / "table"
     write_table(table, log, data)
-    says = f"{table} is {name}: its log says which of its files count; export it as plain Parquet or CSV, "
+    says = f"{table} is {name}, whose log lists its current files; export it as plain Parquet or CSV, "
     assert refusal(table).startswith(f"input.paths: {says}")
     assert refusal(f"{table}/").startswith(f"input.paths: {says}")
     assert refusal(tmp_path).startswith(f"input.paths: {says}")
-    inside = f"{table}, which is {name}: its log says"
+    inside = f"{table}, which is {name}, whose log lists"
     file = table / data
     # A file beside the log is refused as the table that it belongs to.
-    lies = says if file.parent == table else f"{file} lies in {inside}"
+    lies = says if file.parent == table else f"{file} is in {inside}"
     assert refusal(file).startswith(f"input.paths: {lies}")
     for pattern in (file, file.parent, f"{file.parent}/*.parquet", f"{tmp_path}/all/**/*.parquet"):
         assert f"{table}" in refusal(pattern)
@@ -68,7 +68,7 @@ def test_partitions_of_a_table_belong_to_it(tmp_path):
     write_table(tmp_path / "t", LOGS["a Delta table"][0], "year=2020/month=1/part-0.parquet")
     for pattern in ("t/year=2020", "t/year=2020/month=1/part-0.parquet", "t/*/*/*.parquet"):
         told = refusal(tmp_path / pattern)
-        assert "lies in" in told
+        assert " is in " in told
         assert f"{tmp_path}/t, which is a Delta table" in told
 
 

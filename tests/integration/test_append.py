@@ -127,7 +127,7 @@ def test_known_pairs_that_are_rated_otherwise_are_appended_and_told(run, tmp_pat
     run([write(tmp_path / "a.csv", rows)])
     user, item, _, timestamp = rows[0]
     run([write(tmp_path / "b.csv", [(user, item, 0.5, int(timestamp) + 10**6)])], append=True)
-    assert f"every pair of {tmp_path / 'b.csv'} was rated in {tmp_path / 'out'} before" in caplog.text
+    assert f"{tmp_path / 'b.csv'} has no new (user, item) pairs for {tmp_path / 'out'}" in caplog.text
 
 
 def test_shards_without_new_ratings_stay_as_they_are(run, tmp_path):
@@ -238,15 +238,17 @@ def test_what_cannot_be_added_is_one_line(run, tmp_path):
     for changes, message in (
         (
             {"split": {**every, "seed": 4}, "ratings": {"duplicates": "mean"}},
-            r"split\.seed: 4 here, but .*out was prepared with 0; what is appended",
+            r"split\.seed: 4 here, but .*out was prepared with 0; appended ratings",
         ),
         ({"split": every, "ratings": {"duplicates": "last"}}, r"ratings\.duplicates: 'last' here, .* with 'mean'"),
     ):
         with pytest.raises(ConfigError, match=message):
             run([again], append=True, **changes)
-    with pytest.raises(ValueError, match=r"append: what ratings\.min_user_ratings"):
+    with pytest.raises(ValueError, match=r"append: ratings dropped by ratings\.min_user_ratings"):
         run([again], append=True, ratings={"min_user_ratings": 2})
-    with pytest.raises(DataError, match=r"b\.csv line 3: user 'u' has rated item 'i' before, .*prepare all files"):
+    with pytest.raises(
+        DataError, match=r"b\.csv line 3: user 'u' has already rated item 'i', .*prepare all files"
+    ):
         run([again], append=True, split=every, ratings={"duplicates": "mean"})
     run([first], "strict", split=every, ratings={"duplicates": "error"})
     with pytest.raises(

@@ -167,6 +167,6 @@ def test_a_manifest_that_nothing_can_check_is_not_built_on(settings, dataset, ca
 
     assert (code, error) == (
         2,
-        f"error: append: {dataset}/manifest.sha256 is missing, so that manifest.json cannot be checked; "
-        "restore it, or prepare all files anew",
+        f"error: append: {dataset}/manifest.sha256 is missing, so manifest.json cannot be checked; "
+        "restore it, or prepare all files again",
     )

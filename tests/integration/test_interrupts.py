@@ -166,14 +166,14 @@ def test_ctrl_c_in_a_preparation_is_quiet_and_keeps_what_is_done(tmp_path: Path)
         press(process)
         assert process.wait(DEADLINE_S) == 130, output.read_text()
     told = output.read_text()
-    assert "the same command goes on from there" in " ".join(told.split())
+    assert "the same command resumes from there" in " ".join(told.split())
     assert "Traceback" not in told
     assert not (dataset / "manifest.json").exists()
 
     with started(command, output) as process:
         assert process.wait(DEADLINE_S) == 0, output.read_text()
 
-    assert "going on with the preparation" in output.read_text()
+    assert "resuming the interrupted preparation" in output.read_text()
     assert (dataset / "manifest.json").exists()
 
 

@@ -223,7 +223,7 @@ def test_users_and_items_with_few_ratings_are_left_out_to_the_end(run, tmp_path)
         assert len(dataset.shards("users")) == users
         assert all(shard.num_rows for shard in dataset.shards("users"))
     assert reports[0] == reports[1]
-    with pytest.raises(DataError, match=r"no rating is left: ratings\.min_user_ratings 999"):
+    with pytest.raises(DataError, match=r"no rating remains with ratings\.min_user_ratings 999"):
         run([path], output="none", ratings={"min_user_ratings": 999})
     assert not (tmp_path / "none").exists()
 
@@ -288,9 +288,9 @@ def test_more_refused_rows_than_allowed_stop_the_job(run, tmp_path):
     # 3 of 100 rows are unusable; the two repeated pairs are not counted.
     assert run([path], ratings={"max_rejected": 0.03}).manifest.rows.kept == 95
     message = (
-        r"3 of 100 rows are no valid rating, more than ratings\.max_rejected 0\.02 allows; "
+        r"3 of 100 rows are not valid ratings, more than ratings\.max_rejected 0\.02 allows; "
         r"rating is not a finite number 2, empty item id 1; "
-        r"the first: .*ratings\.csv line 99: rating is not a finite number: 'u,i95,x,1'$"
+        r"first: .*ratings\.csv line 99: rating is not a finite number: 'u,i95,x,1'$"
     )
     with pytest.raises(DataError, match=message):
         run([path], output="strict", ratings={"max_rejected": 0.02})
@@ -336,7 +336,7 @@ def test_the_split_of_a_pair_does_not_depend_on_the_other_rows(run, tmp_path):
     assert any(value[2] != everything[pair][2] for pair, value in contents(other_seed).items())
 
 
-WHICH = "which leaves items without a title; the first is "
+WHICH = "so their items have no title; the first is "
 
 
 def test_titles_are_found_by_exact_id(run, tmp_path, caplog):
@@ -416,7 +416,7 @@ def test_a_standing_dataset_is_replaced_only_on_request_and_only_by_a_good_one(r
     assert on_disk == {MANIFEST, "manifest.sha256", *(record.name for record in second.manifest.files)}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"holds other things \(thesis\.tex\)"):
+    with pytest.raises(ConfigError, match=r"holds other files \(thesis\.tex\)"):
         run([good], output="mine", overwrite=True)
     with pytest.raises((ConfigError, DataError), match=r"output: cannot (use|write to) .*good\.csv/out"):
         run([good], output="good.csv/out")

@@ -119,7 +119,7 @@ def test_a_killed_worker_changes_no_byte(dataset, tmp_path):
 def test_workers_killed_between_the_rounds_change_no_byte(tmp_path):
     rules = ["ratings.min_user_ratings=5", "ratings.min_item_ratings=8", "split={kind: time}", "shards.users=6"]
     with dask_processes(tmp_path / "dask", num_workers=3) as cluster:
-        waiting = {"leave out rare": 1, "split users": 1}
+        waiting = {"filter k-core": 1, "split users": 1}
         joined = [*rules, f"cluster.address={cluster.address}", "cluster.kind=address"]
         prepare(movietweetings(tmp_path / "whole", *joined))
 
@@ -160,6 +160,6 @@ def test_a_task_that_kills_its_worker_is_named(tmp_path):
         settings = ClusterSettings.model_validate({"address": processes.address})
         with (
             open_cluster(settings, num_blocks=1) as cluster,
-            pytest.raises(DataError, match=r"parse: every worker that tried ratings\.csv from byte 0 to 9 died"),
+            pytest.raises(DataError, match=r"parse: every worker that ran ratings\.csv from byte 0 to 9 died"),
         ):
             cluster.run("parse", os._exit, [(1,)], ["ratings.csv from byte 0 to 9"])

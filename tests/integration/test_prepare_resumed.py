@@ -159,7 +159,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_named_and_the_rest_is_done_when_there_is_room(settings, tmp_path, small_disk):
     (disk, resize), whole = small_disk, counted(settings("whole"))
     config = settings("disk/out")
-    with pytest.raises(BrokenOffError, match=r"No space left on device; what is done is kept in .*disk/out/prep"):
+    with pytest.raises(BrokenOffError, match=r"No space left on device; finished work is kept in .*disk/out/prep"):
         prepare(config)
     done = len(list(disk.rglob("*.done")))
     assert done > 5
@@ -175,7 +175,7 @@ def test_a_changed_input_is_noticed_between_the_starts_and_between_the_passes(se
     write_ratings(path, seed=1)
     left = counted(config)
     assert {"parse", "merge items", "collect users"} <= set(left)
-    assert f"{path} was changed since the preparation was broken off" in caplog.text
+    assert f"{path} has changed since the interruption" in caplog.text
     Dataset.open(str(tmp_path / "out"), verify=True)
 
     def touch(stage, done, *_):
@@ -183,7 +183,7 @@ def test_a_changed_input_is_noticed_between_the_starts_and_between_the_passes(se
             status = path.stat()
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
-    with pytest.raises(DataError, match=r"ratings\.csv was changed while it was read"):
+    with pytest.raises(DataError, match=r"ratings\.csv changed while it was being read"):
         prepare(settings("other"), touch)
     assert not (tmp_path / "other").exists()
 

@@ -221,7 +221,7 @@ def test_a_dataset_stands_until_it_is_to_be_replaced(run, tmp_path):
 
 
 def test_a_failure_leaves_nothing_behind(run, tmp_path):
-    with pytest.raises(DataError, match=r"none of 900 rows .*; the first: table line 1: rating out of range"):
+    with pytest.raises(DataError, match=r"none of 900 rows .*; first: table line 1: rating out of range"):
         run(a_table(), output=tmp_path / "out", ratings={"min": 90, "max": 100})
     assert not (tmp_path / "out").exists()
 

@@ -161,7 +161,7 @@ def test_prepare_gives_up_jobs_that_do_not_start(
     settings = on_slurm(directives=["--begin=now+1hour"], start_timeout_s=2)
     with pytest.raises(
         BrokenOffError,
-        match=r"no worker has started within 2 s .*: job \d+ is PENDING \(BeginTime\); job \d+ is PENDING",
+        match=r"no worker started within 2 s .*: job \d+ is PENDING \(BeginTime\); job \d+ is PENDING",
     ):
         prepare(settings)
     assert not slurm_cluster.command("squeue", "--noheader")

@@ -1,1 +1,1 @@
-"""Arrays on scratch storage, and sorting."""
+"""Scratch storage of arrays, and sorting."""

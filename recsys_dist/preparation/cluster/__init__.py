@@ -1,1 +1,1 @@
-"""Dask workers: on this machine, in Slurm or on a running cluster."""
+"""Dask workers: local processes, Slurm jobs or a running cluster."""

@@ -1,4 +1,4 @@
-"""The Dask cluster that tasks run on: workers on this machine, or a scheduler that is already running."""
+"""The Dask cluster that runs the tasks: local workers, Slurm jobs or a running scheduler."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from recsys_dist.preparation.cluster.slurm import slurm_client
 from recsys_dist.preparation.settings.prepare import ClusterSettings
 from recsys_dist.process.spawning import without_main_program
 
-# With the start of the program, whoever waits has the answer within ten seconds.
+# Short enough that, including program start, the user gets an answer within ten seconds.
 CONNECT_TIMEOUT_S = 7
 MAX_LOCAL_WORKERS = 8
 LOOPBACK = "127.0.0.1"
 SILENCE = logging.CRITICAL + 1
-"""The scheduler calls it critical, with a traceback, that its client leaves while it is answering."""
+"""Dask's log level: the scheduler logs a critical traceback if its client disconnects during an answer."""
 WORKER = "Dask Worker"
-"""How Dask names the processes of workers."""
+"""Dask's name of worker processes."""
 Progress = Callable[[str, int, int, int], None]
-"""Called with (stage, tasks done, tasks in all, rows done)."""
+"""Called with (stage, tasks done, total tasks, rows done)."""
 
 
 @dataclass(frozen=True)
 class Before:
-    """What an earlier start has done of a stage."""
+    """The part of a stage that an interrupted run has finished."""
 
     num_tasks: int = 0
     num_rows: int = 0
@@ -49,7 +49,7 @@ NOTHING = Before()
 
 
 class Cluster:
-    """Runs the tasks of one stage after the other."""
+    """Runs the tasks of one stage at a time."""
 
     def __init__(self, client: Any, progress: Progress | None) -> None:
         self._client = client
@@ -64,11 +64,11 @@ class Cluster:
         num_rows: Callable[[Any], int] = lambda _result: 0,
         before: Before = NOTHING,
     ) -> list[Any]:
-        """Call `task` with each of `calls` on the workers; results in the order of the calls.
+        """Call `task` with each of `calls` on the workers; return the results in the order of the calls.
 
-        `subjects` say what each call works on, for the error of a call that fails: a `RecsysDistError` of the task
-        itself, or a `BrokenOffError` where its worker died or its files could not be written. `num_rows` tells of
-        a result how many rows it is of.
+        `subjects` names what each call works on, for error messages. A failed call raises the task's own
+        `RecsysDistError`, or a `BrokenOffError` if its worker died or could not write its files. `num_rows` gives
+        the number of rows in a result.
         """
         total, rows = before.num_tasks + len(calls), before.num_rows
         self._progress(stage, before.num_tasks, total, rows)
@@ -88,11 +88,11 @@ class Cluster:
 
 
 def _guarded(task: Callable[..., Any], *arguments: Any) -> Any:
-    """The task's result, or its error of a kind meant for people; workers log at length what is raised."""
+    """Return the task's result or expected error; workers would log a raised one with a traceback."""
     try:
         return task(*arguments)
     except (RecsysDistError, OSError, MemoryError) as error:
-        # The cause does not travel with the error.
+        # Pickling drops the cause of the error.
         return _Failure(error, isinstance(error, OSError) or isinstance(error.__cause__, OSError))
 
 
@@ -100,7 +100,7 @@ def _guarded(task: Callable[..., Any], *arguments: Any) -> Any:
 class _Failure:
     error: Exception
     is_of_system: bool
-    """Whether the operating system or the storage refused something."""
+    """Whether the operating system or the storage caused the error."""
 
 
 def _result(future: Any, stage: str, subject: str) -> Any:
@@ -108,8 +108,8 @@ def _result(future: Any, stage: str, subject: str) -> Any:
         result = future.result()
     except KilledWorker as error:
         raise BrokenOffError(
-            f"{stage}: every worker that tried {subject} died, most likely out of memory; "
-            "give more cluster.memory_limit, or fewer input.block_bytes"
+            f"{stage}: every worker that ran {subject} died, most likely out of memory; "
+            "raise cluster.memory_limit or lower input.block_bytes"
         ) from error
     if not isinstance(result, _Failure):
         return result
@@ -117,7 +117,7 @@ def _result(future: Any, stage: str, subject: str) -> Any:
         reason = result.error.strerror or result.error
         raise BrokenOffError(f"{stage}: {subject}: {reason}") from result.error
     if isinstance(result.error, MemoryError):
-        raise BrokenOffError(f"{stage}: {subject} does not fit into memory; give more cluster.memory_limit")
+        raise BrokenOffError(f"{stage}: {subject} does not fit into memory; raise cluster.memory_limit")
     raise BrokenOffError(str(result.error)) if result.is_of_system else result.error
 
 
@@ -125,9 +125,9 @@ def _result(future: Any, stage: str, subject: str) -> Any:
 def open_cluster(
     settings: ClusterSettings, num_blocks: int, progress: Progress | None = None
 ) -> Iterator[Cluster]:
-    """Start or join a cluster, and leave it at the end. Raises `ConfigError` where no scheduler answers.
+    """Start or join a cluster, and leave it at the end. Raises `ConfigError` if no scheduler answers.
 
-    More workers than blocks of input would only cost their start.
+    A local cluster has at most `num_blocks` workers by default, as more would only take time to start.
     """
     timeout = {"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s"}
     with dask.config.set(timeout), _opened(settings, num_blocks) as client:
@@ -151,12 +151,12 @@ def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
     options |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in HEAP.items()}
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": start_method(), **options}),
-        # At any time, as those that die are replaced.
+        # Covers the whole run, as workers that die are replaced.
         without_main_program(WORKER),
         tempfile.TemporaryDirectory(prefix="recsys-dist-", ignore_cleanup_errors=True) as folder,
         ExitStack() as starting,
     ):
-        # Dask cannot close a cluster that has half started, and tells so in tracebacks.
+        # Dask cannot close a half-started cluster and prints tracebacks.
         starting.enter_context(ctrl_c_later())
         with (
             LocalCluster(
@@ -167,7 +167,7 @@ def _local(settings: ClusterSettings, num_blocks: int) -> Iterator[Any]:
                 dashboard_address=f"{LOOPBACK}:0",
                 worker_dashboard_address=f"{LOOPBACK}:0",
                 local_directory=folder,
-                # One that is forked has the environment of the process it is forked from, which is older.
+                # A forked worker otherwise has the older environment of the fork server.
                 env=dict(os.environ),
                 silence_logs=SILENCE,
             ) as cluster,
@@ -197,7 +197,7 @@ def _joined(settings: ClusterSettings) -> Iterator[Any]:
 
 
 def _require_scheduler(settings: ClusterSettings, security: Security | None) -> None:
-    """Raise `ConfigError` where no scheduler answers. A `Client` would wait for ever for one who never speaks."""
+    """Raise `ConfigError` if no scheduler answers. A `Client` would wait forever for a silent peer."""
     options = (security or Security()).get_connection_args("client")
 
     async def greet() -> None:
@@ -205,10 +205,10 @@ def _require_scheduler(settings: ClusterSettings, security: Security | None) -> 
         comm.abort()
 
     try:
-        # In a thread of its own: who calls from a notebook has a running loop in this one.
+        # In a separate thread: in a notebook, this thread already runs an event loop.
         with ThreadPoolExecutor(1) as aside:
             aside.submit(lambda: asyncio.run(greet())).result()
-    # Whatever else listens there answers with bytes that fail to be read in ways of their own.
+    # Another service at this address may answer with bytes that cause any kind of error.
     except Exception as error:
         raise ConfigError(
             f"cluster.address: no scheduler answers at {settings.address} within {CONNECT_TIMEOUT_S} s"

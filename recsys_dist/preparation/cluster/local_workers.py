@@ -1,8 +1,8 @@
-"""The process that local workers are forked from.
+"""The fork server of local workers.
 
-It loads what their tasks need while the program that wants them is still importing, and once for all of them. It
-stays until that program ends, so it is for programs of ours: who calls `prepare` from elsewhere gets workers that
-start from nothing, and nothing that stays.
+It imports the modules of the tasks once for all workers, while the main program is still importing. It runs until
+that program ends, so only our own commands start it. Calls of `prepare` from other programs spawn their workers
+and leave no process behind.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from multiprocessing import forkserver, resource_tracker
 
 FORKED, SPAWNED = "forkserver", "spawn"
 LOADED = ["recsys_dist.preparation.tasks.preload"]
-# Arrays of tens of MiB come and go: pages handed back to the system after each would have to be cleared anew.
-# Tasks run in a thread, whose own heap would give its pages back whatever the threshold: all use the main one.
+# Arrays of tens of MiB are freed and allocated often: pages returned to the system would be zeroed each time.
+# Tasks run in a thread, whose own arena would return its pages despite the threshold: use only the main arena.
 HEAP = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
-# A worker has one core. Threads that a library starts on its import would be missing in who is forked afterwards.
+# A worker has one core. Threads that a library starts on import would not survive a fork.
 THREADS = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 def start_loading() -> None:
-    """Let this program's workers be forked, where its system can do that, and start the process to fork from."""
+    """Use a fork server for this program's workers, where the system supports it, and start it."""
     if FORKED not in multiprocessing.get_all_start_methods():
         return
     multiprocessing.set_start_method(FORKED, force=True)
     multiprocessing.set_forkserver_preload(LOADED)
-    # These are read when a process starts, not when it forks.
+    # These variables are read at process start, not after a fork.
     with _environment({**HEAP, **THREADS}), ctrl_c_later():
         forkserver.ensure_running()
 
 
 def start_method() -> str:
-    """How workers start: as `start_loading` has said, else from nothing."""
+    """The start method of workers: forked if `start_loading` was called, else spawned."""
     return FORKED if multiprocessing.get_start_method(allow_none=True) == FORKED else SPAWNED
 
 
 def dask_setup(_worker: object) -> None:
-    """Called by Dask in each local worker: Ctrl-C is for the program that started it, which ends its workers."""
+    """Ignore Ctrl-C in a local worker, as the main program ends its workers; called by Dask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def ctrl_c_later() -> Iterator[None]:
-    """Hold back SIGINT until the end of the block; a process that starts there never gets it."""
-    # It would let SIGINT through again where it is started within the block.
+    """Block SIGINT until the end of the block; processes started in it never receive it."""
+    # Starting the resource tracker within the block would unblock SIGINT.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

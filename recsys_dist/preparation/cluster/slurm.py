@@ -1,8 +1,7 @@
-"""Dask workers as jobs of Slurm, through dask-jobqueue (extra `slurm`).
+"""Dask workers as Slurm jobs, through dask-jobqueue (extra `slurm`).
 
-The scheduler runs in this process and listens where `cluster.slurm.host` says, as the workers are on other nodes:
-only over TLS, with certificates made for this one cluster, which reach the workers through a folder that nobody
-else can read.
+The scheduler runs in this process and listens on `cluster.slurm.host`, since the workers are on other nodes. It
+accepts only TLS, with certificates created for this cluster. Workers read them from a folder private to this user.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ ANSWER_TIMEOUT_S = 10
 
 @contextmanager
 def slurm_client(settings: ClusterSettings, dashboard: str) -> Iterator[Any]:
-    """A client whose workers are jobs; they are cancelled at the end.
+    """A client whose workers are Slurm jobs; they are cancelled at the end.
 
-    Raises `ConfigError` where Slurm or dask-jobqueue is missing, or no controller answers, and `BrokenOffError`
-    where no job starts in time.
+    Raises `ConfigError` if Slurm or dask-jobqueue is missing or no controller answers, and `BrokenOffError` if no
+    job starts in time.
     """
     cluster_type, slurm = _cluster_type(), settings.slurm
-    assert slurm is not None, "the settings of a Slurm cluster hold its part"
+    assert slurm is not None, "kind: slurm implies the section slurm"
     _require_slurm()
-    # Batch systems share the folder that a job is submitted from.
+    # The submission folder is shared with the nodes.
     with tempfile.TemporaryDirectory(prefix=".recsys-dist-", dir=Path.cwd(), ignore_cleanup_errors=True) as folder:
         options = {
             "cores": 1,
@@ -59,23 +58,23 @@ def slurm_client(settings: ClusterSettings, dashboard: str) -> Iterator[Any]:
                 client.wait_for_workers(1, timeout=slurm.start_timeout_s)
             except TimeoutError as error:
                 raise BrokenOffError(
-                    f"cluster.kind: slurm: no worker has started within {slurm.start_timeout_s:g} s "
+                    f"cluster.kind: slurm: no worker started within {slurm.start_timeout_s:g} s "
                     f"(cluster.slurm.start_timeout_s): {_states(cluster)}"
                 ) from error
             yield client
 
 
 def _states(cluster: Any) -> str:
-    """What Slurm says of the jobs of a cluster."""
+    """The states of a cluster's jobs, from squeue."""
     jobs = [str(worker.job_id) for worker in cluster.workers.values() if getattr(worker, "job_id", None)]
     if not jobs:
         return "no job could be submitted"
-    asked = _ask("squeue", "--noheader", "--states=all", f"--jobs={','.join(jobs)}", "--format=job %i is %T (%r)")
-    return "; ".join(asked.stdout.splitlines()) or f"squeue knows nothing of the jobs {', '.join(jobs)}"
+    answer = _ask("squeue", "--noheader", "--states=all", f"--jobs={','.join(jobs)}", "--format=job %i is %T (%r)")
+    return "; ".join(answer.stdout.splitlines()) or f"squeue does not list the jobs {', '.join(jobs)}"
 
 
 def _certificates(folder: Path) -> Security:
-    """Certificates for one cluster, as files in a folder that is private to this user."""
+    """Create certificates for one cluster, as files in `folder`, which is private to this user."""
     made = Security.temporary()
     files = {"ca.pem": made.tls_ca_file, "cert.pem": made.tls_scheduler_cert, "key.pem": made.tls_scheduler_key}
     for name, text in files.items():
@@ -98,10 +97,10 @@ def _cluster_type() -> Any:
 
 def _require_slurm() -> None:
     if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
-        raise ConfigError("cluster.kind: slurm: there is no sbatch here; start this where jobs can be submitted")
-    asked = _ask("sinfo")
-    if asked.returncode:
-        raise ConfigError(f"cluster.kind: slurm: {' '.join(asked.stderr.split())}")
+        raise ConfigError("cluster.kind: slurm: sbatch was not found; run this where jobs can be submitted")
+    answer = _ask("sinfo")
+    if answer.returncode:
+        raise ConfigError(f"cluster.kind: slurm: {' '.join(answer.stderr.split())}")
 
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str]:

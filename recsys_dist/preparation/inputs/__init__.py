@@ -1,1 +1,1 @@
-"""Input files: found, told apart, unpacked."""
+"""Finds, identifies and unpacks input files."""

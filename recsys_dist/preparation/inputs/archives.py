@@ -1,6 +1,6 @@
-"""Zip archives as folders of input files: what is in them, checked beforehand, and the bytes of one member.
+"""Zip archives as folders of input files: lists and checks members, and reads one of them.
 
-Nothing is ever unpacked to disk, so that the names of members lead nowhere.
+Nothing is unpacked to disk, so member names cannot point outside a folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ARCHIVES = (".zip",)
 def list_members(stream: Any, name: str, max_bytes: int | None) -> list[ZipInfo]:
     """The files in the archive `name`.
 
-    Raises `DataError` where the archive is damaged, names two files alike, or unpacks to more than `max_bytes`.
+    Raises `DataError` if the archive is damaged, has duplicate names, or unpacks to more than `max_bytes`.
     """
     members = [member for member in _open(stream, name).infolist() if not member.is_dir()]
     for member_name, count in Counter(member.filename for member in members).items():
@@ -39,24 +39,25 @@ def list_members(stream: Any, name: str, max_bytes: int | None) -> list[ZipInfo]
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a path below a folder or in an archive is left out: `.DS_Store`, `_SUCCESS`, `__MACOSX/a.csv`."""
+    """Whether a path in a folder or archive is skipped: `.DS_Store`, `_SUCCESS`, `__MACOSX/a.csv`."""
     return any(part.startswith((".", "_")) and part != ".." for part in path.split("/"))
 
 
 def check_member(member: ZipInfo, name: str) -> None:
-    """Raise `DataError` with the member's `name` where it is encrypted or packed in a way that cannot be read."""
+    """Raise `DataError` with `name` if the member is encrypted or packed by an unsupported method."""
     if member.flag_bits & ENCRYPTED:
         raise DataError(f"{name} is encrypted; unpack the archive and name its files")
     if member.compress_type not in METHODS:
         raise DataError(
-            f"{name} is packed by method {member.compress_type}; unpack the archive and name its files"
+            f"{name} uses compression method {member.compress_type}, which is not supported; unpack the archive "
+            "and name its files"
         )
     if member.filename.lower().endswith(ARCHIVES):
         raise DataError(f"{name} is an archive within an archive; unpack the outer one and name its files")
 
 
 def open_member(stream: Any, name: str, member: str, max_bytes: int | None) -> Unpacked:
-    """Open the file `member` of an archive; `name` is what people call the member. Its checksum is checked."""
+    """Open the file `member` of an archive, with its checksum verified; `name` is its name in errors."""
     archive = _open(stream, name)
     with _damage(name):
         return Unpacked(archive.open(member), name, "zip", max_bytes)
@@ -67,7 +68,7 @@ def _open(stream: Any, name: str) -> ZipFile:
         archive = ZipFile(stream)
         stream.seek(-END_RECORD_BYTES - len(archive.comment), os.SEEK_END)
         if stream.read(len(END_RECORD)) != END_RECORD:
-            raise BadZipFile("something follows its end")
+            raise BadZipFile("data follows its end")
     return archive
 
 

@@ -1,7 +1,7 @@
-"""Empty parts of an input: set aside and counted. Spark writes one for each task without rows.
+"""Skips and counts empty part files. Spark writes one for each task without rows.
 
-In: the files that the settings stand for. Out: those to read, and the parts that hold nothing. A file that is
-named itself is read even so, to tell its user that it is empty.
+In: the input files. Out: the files to read, and the empty parts. A file that is named explicitly is read even if
+empty, so that the user gets an error.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
 
 SMALL_BYTES = 1 << 10
-"""A larger file is taken to hold something."""
+"""Larger files are assumed not to be empty."""
 logger = logging.getLogger(__name__)
 
 
 def set_aside_empty(key: str, files: Sequence[InputFile]) -> tuple[list[InputFile], list[InputFile]]:
-    """The files to read, and the empty parts.
+    """Separate the files to read from the empty parts.
 
-    Raises `DataError` with the settings' `key` where all are empty parts.
+    Raises `DataError` with the settings' `key` if all files are empty parts.
     """
     kept: list[InputFile] = []
     empty: list[InputFile] = []
@@ -33,7 +33,7 @@ def set_aside_empty(key: str, files: Sequence[InputFile]) -> tuple[list[InputFil
 
 
 def without_empty(key: str, files: Sequence[InputFile]) -> list[InputFile]:
-    """The files without the empty parts, which a line of the log counts."""
+    """Drop the empty parts and log their number."""
     kept, empty = set_aside_empty(key, files)
     if empty:
         logger.warning("%s: %s empty and skipped; the first is %s", key, _count(empty, files), empty[0].name)
@@ -41,7 +41,7 @@ def without_empty(key: str, files: Sequence[InputFile]) -> list[InputFile]:
 
 
 def _is_empty(file: InputFile) -> bool:
-    """Whether a file holds no byte, or as text nothing but line ends, once it is unpacked."""
+    """Whether a file, once unpacked, has no bytes or, as text, only blanks and line ends."""
     if file.num_bytes == 0 or file.num_bytes > SMALL_BYTES or file.format == "parquet":
         return file.num_bytes == 0
     return not first_bytes(file, SMALL_BYTES).removeprefix(codecs.BOM_UTF8).strip()

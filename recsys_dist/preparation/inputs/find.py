@@ -1,7 +1,7 @@
-"""Which files the paths of the settings stand for.
+"""Resolves the paths of the settings to input files.
 
 A path is a file, a folder with all files below it, a zip archive with all files in it, one file of an archive as
-`archive.zip/member`, or a glob over any of these but folders; each may be a URL.
+`archive.zip/member`, or a glob that matches any of these except folders; each may be a URL.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ GLOB_SIGNS = "*?["
 def find_files(
     key: str, patterns: Iterable[str], settings: FileSettings, role: Split = "train"
 ) -> list[InputFile]:
-    """The files that paths stand for, each once, sorted by name.
+    """The files that the paths match, each once, sorted by name.
 
-    Raises `DataError` naming the settings' key where a path stands for no file, or leads into a table of a format
-    that is not read.
+    Raises `DataError` naming the settings' `key` if a path matches no file, or a table of an unsupported format.
     """
     found: dict[tuple[str, str | None], InputFile] = {}
     for pattern in patterns:
         for file in _Search(key, pattern, settings, role).files():
             place = (file.url, file.member)
-            # A file that is named itself is no part, even where a folder that is named holds it too.
+            # A file that is named explicitly is not a part, even if it is also found in a folder.
             is_part = file.is_part and (place not in found or found[place].is_part)
             found[place] = replace(file, is_part=is_part)
     return sorted(found.values(), key=lambda file: file.name)
@@ -53,7 +52,7 @@ def find_files(
 
 @dataclass(frozen=True)
 class _Search:
-    """One path of the settings, and what its files are for."""
+    """One path of the settings, and the role of its files."""
 
     key: str
     pattern: str
@@ -77,7 +76,7 @@ class _Search:
             raise DataError(f"{self.key}: cannot open {self.pattern}: {reason(error)}") from error
 
     def _matching(self, fs: Filesystem) -> Iterator[InputFile]:
-        """What is no path itself: a member of an archive, or a glob."""
+        """The files of a path that does not exist as such: an archive member or a glob."""
         path, wanted = _split_archive(fs.path)
         if wanted is not None and fs.call("isfile", path):
             archive, _ = _split_archive(self.pattern)
@@ -117,7 +116,7 @@ class _Search:
             return
         size, stamp = stamp_of(fs, path)
         if size is None:
-            raise DataError(f"{self.key}: the server does not tell the size of {path}; download it first")
+            raise DataError(f"{self.key}: the server does not report the size of {path}; download the file first")
         yield self._input_file(fs, path, name, size, stamp, None, is_part)
 
     def _members(self, fs: Filesystem, path: str, name: str, wanted: str | None) -> Iterator[InputFile]:
@@ -141,7 +140,7 @@ class _Search:
         self, fs: Filesystem, path: str, name: str, num_bytes: int, stamp: str, member: str | None, is_part: bool
     ) -> InputFile:
         if not is_utf8(name):
-            raise DataError(f"{self.key}: the name of {name} holds bytes that are no UTF-8; rename the file")
+            raise DataError(f"{self.key}: the name of {name} is not valid UTF-8; rename the file")
         url = path if fs.is_local else str(fs.call("unstrip_protocol", path))
         inner_name = member or path
         packing = packing_of(inner_name) if self.settings.format != "parquet" else None
@@ -152,29 +151,29 @@ class _Search:
         return InputFile(name, url, num_bytes, file_format, self.role, packing, member, limit, stamp, is_part)
 
     def _shown(self, fs: Filesystem, path: str) -> str:
-        """A match of a glob, in the way the glob is written."""
+        """A match of a glob, absolute or relative like the glob."""
         if not fs.is_local:
             return str(fs.call("unstrip_protocol", path))
         return path if Path(self.pattern).is_absolute() or "://" in self.pattern else os.path.relpath(path)
 
 
 def _file_above(fs: Filesystem) -> str:
-    """What to say of a path that leads into a file, as into a tar archive; nothing of any other."""
+    """The end of the error for a path that continues below a file, such as a tar archive; else empty."""
     above = next((folder for folder in Path(fs.path).parents if folder.exists()), None) if fs.is_local else None
     if above is None or not above.is_file():
         return ""
-    return f": {above} is a file, and only files within a zip archive can be named"
+    return f": {above} is a file, and paths can only continue into zip archives"
 
 
 def _split_archive(path: str) -> tuple[str, str | None]:
-    """`a/b.zip/c/d.csv` as `a/b.zip` and `c/d.csv`; None for the second where the path leads into no archive."""
+    """Split `a/b.zip/c/d.csv` into `a/b.zip` and `c/d.csv`; the second is None outside archives."""
     if (found := INTO_ARCHIVE.fullmatch(path)) is not None:
         return found["archive"], found["member"]
     return path, None
 
 
 def _is_wanted(member: str, wanted: str | None) -> bool:
-    """Whether a name or a glob within the archive means this member; None means all but the hidden ones."""
+    """Whether a name or glob in the archive matches this member; None matches all that are not hidden."""
     if member == wanted:
         return True
     return not is_hidden(member) and (wanted is None or fnmatchcase(member, wanted))

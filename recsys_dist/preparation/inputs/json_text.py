@@ -1,7 +1,7 @@
-"""Tells JSON, and lines of Python dictionaries, from tables of separated fields.
+"""Distinguishes JSON, and lines of Python dictionaries, from delimited text.
 
-A CSV may begin with a brace or a bracket as well. A text is JSON where a value takes up its whole first line, or
-where a value that was not looked at to its end can be nothing else.
+CSV may also begin with a brace or bracket. A text counts as JSON if a JSON value fills its whole first line, or if
+the sample ends within a value that cannot be anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CONVERT = (
 
 
 def json_kind(name: str, data: bytes) -> str | None:
-    """What kind of JSON the file `name` begins with, and what to do with it; None where it is none."""
+    """The kind of JSON in the file `name`, and how to convert it; None if it is not JSON."""
     text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="replace").lstrip()
     if text[:1] not in {"{", "["}:
         return None
@@ -29,10 +29,10 @@ def json_kind(name: str, data: bytes) -> str | None:
     try:
         value, stop = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        # Cut off in the middle, where the first value is longer than what was looked at.
+        # The first value may be longer than the sample.
         is_rows = ROWS.match(text) and 2 * getattr(error, "pos", len(text)) > len(text)
         return f"JSON, {CONVERT.format(name=name)}" if OBJECT.match(text) or is_rows else None
-    # What follows on the same line is the next field of another kind of table, unless it is more JSON.
+    # Anything but JSON on the rest of the line is the next field of a delimited text.
     if re.match(r"[ \t]*,?[ \t\r]*(\n|$)|[{[]", text[stop:]) is None:
         return None
     rest = text[stop:].lstrip(", \t\r")

@@ -1,6 +1,6 @@
-"""What a file is where it is no table of text: told by how it begins, whatever its name says.
+"""Recognizes files that are not text tables by their first bytes, regardless of their names.
 
-In: the first bytes of an input file, unpacked. Out: what people call such a file and what to do with it.
+In: the first bytes of an input file, unpacked. Out: the name of its format and what to do with it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
 
 UNPACK = "which is not read; unpack it and name the files in it"
 EXPORT = "which is not read; export the table as CSV or Parquet"
-UTF_8 = "which has to be converted to UTF-8 first"
+UTF_8 = "which must be converted to UTF-8 first"
 NAMED = "whose name should end in "
-"""What is read where the name tells of it."""
+"""Advice for formats that are read if the name has the right suffix."""
 KINDS = (
     (rb"\x1f\x8b", "a gzip file", f"{NAMED}.gz"),
     (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "a bzip2 file", f"{NAMED}.bz2"),
     (rb"(\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)", "a Zstandard file", f"{NAMED}.zst"),
-    # A zip archive begins with the name of its first member, which tells what the archive is.
+    # The name of the first member, near the start of a zip archive, reveals what kind of archive it is.
     (rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|docProps/|xl/)", "an Office document such as xlsx", EXPORT),
     (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file such as ods", EXPORT),
     (rb"PK\x03\x04.{26}[^\0/]{1,99}\.npy", "a NumPy archive (npz)", EXPORT),
@@ -34,7 +34,7 @@ KINDS = (
     (rb"\x89LZO\0", "an lzop file", UNPACK),
     (rb"(\x04\x22\x4d|\x02\x21\x4c)\x18", "an lz4 file", UNPACK),
     (rb"\xff\x06\0\0sNaPpY", "a Snappy file", UNPACK),
-    (rb"\x1f[\x9d\xa0]", "a file of compress (.Z)", UNPACK),
+    (rb"\x1f[\x9d\xa0]", "a compress file (.Z)", UNPACK),
     (rb"\x78[\x9c\xda].{0,64}[\0-\x08\x0e-\x1f]", "a zlib file", UNPACK),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     (rb"Rar!\x1a\x07", "a rar archive", UNPACK),
@@ -55,45 +55,43 @@ KINDS = (
     (rb"(ARROW1\0\0|FEA1\0{4}|\xff{4})", "an Arrow or Feather file", EXPORT),
     (rb"(SEQ[\x04-\x06]|RCF\x01)", "a Hadoop sequence file", EXPORT),
     (rb"MATLAB [57]\.[0-9] MAT-file", "a MATLAB file", EXPORT),
-    (rb"RD[XAB][23]\n", "a file of R", EXPORT),
+    (rb"RD[XAB][23]\n", "an R data file", EXPORT),
     (rb"<stata_dta>", "a Stata file", EXPORT),
     (rb"\$FL[23]@\(#\)", "an SPSS file", EXPORT),
     (rb"%PDF-[0-9]", "a PDF document", "which is not read; name the table itself"),
     (
         rb"(\xef\xbb\xbf)?\s{0,64}(?i:<!DOCTYPE html|<html[\s>])",
         "an HTML page",
-        "and no table; download the file again",
+        "not a table; download the file again",
     ),
     (rb"(\xef\xbb\xbf)?\s{0,64}<\?xml", "an XML document", EXPORT),
     (rb"(\xff\xfe\0\0|\0\0\xfe\xff)", "UTF-32 text", UTF_8),
     (rb"(\xff\xfe|\xfe\xff)", "UTF-16 text", UTF_8),
 )
-"""How files begin that are not the text they are taken for, what people call them and what to do with them."""
+"""(pattern of the first bytes, name of the format, advice)."""
 TAR = "a tar archive, which is not read; unpack it and name its folder or the files in it"
 TAR_NAME = re.compile(r"\.(tar(\.\w+)?|t(gz|az|bz|bz2|xz|zst|lz))$", re.IGNORECASE)
 PACKED_NAME = re.compile(r"\.(br|deflate|lzo|lzo_deflate|snappy)$", re.IGNORECASE)
-"""Packings that have no beginning of their own."""
+"""Compression formats without magic bytes."""
 NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a]")
 TAR_BLOCK, TAR_CHECKSUM = 512, slice(148, 156)
 PROBE_BYTES = 1 << 12
 
 
 def check_begins_as_text(file: InputFile, data: bytes) -> None:
-    """Raise `DataError` naming a file whose first bytes, unpacked, are not those of a table of text."""
+    """Raise `DataError` naming the file if its first bytes, unpacked, show that it is not a text table."""
     kind = _kind(file, data) or json_kind(file.name, data)
     if kind is not None:
         raise DataError(f"{file.name} is {kind}")
 
 
 def kind_of(file: InputFile) -> str | None:
-    """What a file named as Parquet is by how it begins, and what to do with it; None where nothing tells."""
+    """The actual format of a file named as Parquet, and what to do with it; None if unknown."""
     data = first_bytes(file, PROBE_BYTES)
     if not data or data.startswith(b"PAR1"):
         return None
     is_text = min(data) >= ord("\t")
-    return (
-        _kind(file, data) or json_kind(file.name, data) or ("text, which needs another name" if is_text else None)
-    )
+    return _kind(file, data) or json_kind(file.name, data) or ("text; change its suffix" if is_text else None)
 
 
 def _kind(file: InputFile, data: bytes) -> str | None:
@@ -113,10 +111,10 @@ def _kind(file: InputFile, data: bytes) -> str | None:
 
 
 def _is_tar(data: bytes) -> bool:
-    """Whether the first block is a header of tar, of any of its dialects: it holds the sum of its bytes."""
+    """Whether the first block is a tar header of any dialect, by its checksum."""
     header = data[:TAR_BLOCK]
-    told = header[TAR_CHECKSUM].strip(b" \0")
-    if len(header) < TAR_BLOCK or not re.fullmatch(rb"[0-7]+", told):
+    checksum = header[TAR_CHECKSUM].strip(b" \0")
+    if len(header) < TAR_BLOCK or not re.fullmatch(rb"[0-7]+", checksum):
         return False
     blank = b" " * len(header[TAR_CHECKSUM])
-    return int(told, 8) == sum(header) - sum(header[TAR_CHECKSUM]) + sum(blank)
+    return int(checksum, 8) == sum(header) - sum(header[TAR_CHECKSUM]) + sum(blank)

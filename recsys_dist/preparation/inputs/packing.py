@@ -1,7 +1,7 @@
-"""Compressed files, unpacked front to back while they are read.
+"""Decompresses files sequentially while they are read.
 
-In: a stream and how the end of its file's name says it is packed. Out: a stream of what was packed. A file that is
-cut off, damaged, followed by anything else or too large unpacked is an error; several members are one file.
+In: a stream and its compression, from the file's suffix. Out: a stream of the decompressed bytes. A file that is
+truncated, damaged, followed by other data or too large when unpacked is an error; several members form one file.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa
 
 
 def packing_of(name: str) -> Packing | None:
-    """How a file of this name is packed; None where it is not."""
+    """The compression of a file by its name; None if it is not compressed."""
     return next((packing for suffix, packing in SUFFIXES.items() if name.lower().endswith(suffix)), None)
 
 
 def without_packing(name: str) -> str:
-    """The name that the file has unpacked."""
+    """The name without the suffix of its compression."""
     suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
     return name[: len(name) - len(suffix)]
 
 
 @dataclass
 class Unpacked:
-    """A stream of unpacked bytes. Reading raises a `DataError` that names a file that is damaged or too large."""
+    """A stream of unpacked bytes. Reading raises `DataError` naming the file if it is damaged or too large."""
 
     stream: Any
     name: str
@@ -46,7 +46,7 @@ class Unpacked:
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end."""
-        # A damaged source is told apart by its own DataError: what comes up here is of the unpacking.
+        # Read errors of the source are DataErrors already, so these errors come from the decompression.
         try:
             data = bytes(self.stream.read(size))
         except _DAMAGE as error:
@@ -60,15 +60,15 @@ class Unpacked:
 
 
 def too_large(max_bytes: int) -> str:
-    """What to say of a file that unpacks to more than is allowed."""
-    return f"unpacks to more than {max_bytes:,} bytes; if it is sound, set max_bytes higher or to null"
+    """The end of the error for a file that unpacks to more than `max_bytes`."""
+    return f"unpacks to more than {max_bytes:,} bytes; if you trust it, set max_bytes higher or to null"
 
 
 def unpacked(stream: Any, name: str, packing: Packing, max_bytes: int | None) -> Unpacked:
-    """Unpack a stream while it is read."""
+    """Unpack a stream as it is read."""
     if packing == "gzip":
         return Unpacked(gzip.GzipFile(fileobj=stream, mode="rb"), name, packing, max_bytes)
-    # Python's own reader of bzip2 takes whatever follows the end in silence; this one does not.
+    # Unlike Python's bzip2 reader, this one refuses data after the end.
     codec = {"bzip2": "bz2", "Zstandard": "zstd"}[packing]
     source = pa.PythonFile(stream, mode="r")
     return Unpacked(pa.CompressedInputStream(source, codec), name, packing, max_bytes)

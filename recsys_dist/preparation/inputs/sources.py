@@ -1,7 +1,6 @@
-"""The input files, and the blocks of whole lines that they are read in.
+"""Input files, and reading them in blocks of whole lines.
 
-In: paths of files, folders and archives, globs and URLs. Out: files sorted by name, and blocks of bytes in which
-every line is whole. A block owns the lines that start in it, so that blocks parsed in parallel see each line once.
+A block owns the lines that start in its byte range, so that blocks parsed in parallel see each line exactly once.
 """
 
 from __future__ import annotations
@@ -18,43 +17,43 @@ from recsys_dist.preparation.inputs.packing import Packing, unpacked
 from recsys_dist.storage.filesystem import Filesystem
 
 MAX_LINE_BYTES = 1 << 16
-"""A longer line is refused; it bounds what has to be read beyond a block."""
+"""Longer lines are rejected; this bounds how far a block reads beyond its end."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of the input. `name` is what people read, `url` what any worker can open."""
+    """One input file. `name` appears in messages; `url` can be opened by any worker."""
 
     name: str
     url: str
     num_bytes: int
     format: Literal["csv", "parquet"]
     role: Split = "train"
-    """What the file is for where the files make the split; `train` where a rule does."""
+    """The file's split with `split.kind: files`, else `train`."""
     packing: Packing | None = None
     member: str | None = None
-    """Where `url` is an archive, the file in it."""
+    """The member, if `url` is an archive."""
     max_bytes: int | None = None
-    """What the file may unpack to at most; None: anything."""
+    """Maximum size when unpacked; None: no limit."""
     stamp: str = ""
-    """What changes when the file, or the archive it is in, is written anew: its size with its time or ETag."""
+    """Size with modification time or ETag of the file or its archive; detects changes."""
     is_part: bool = field(default=False, compare=False)
-    """Whether it was found beside others, in a folder, an archive or by a glob, and was not named itself."""
+    """Whether it was found in a folder, in an archive or by a glob, not named explicitly."""
     content: str = ""
-    """A hash of what it holds, where that is known."""
+    """A hash of the content, if known."""
 
     @property
     def is_packed(self) -> bool:
-        """Whether the file has to be unpacked, front to back."""
+        """Whether the file must be unpacked sequentially."""
         return self.packing is not None or self.member is not None
 
     @property
     def identity(self) -> str:
-        """What is the same as long as the file holds the same: its content, or where and as it was found."""
+        """A text that changes when the content may have changed: its hash, or URL, size and stamp."""
         return self.content or f"{self.url} {self.num_bytes} {self.stamp}"
 
     def blocks(self, block_bytes: int) -> list[tuple[int, int]]:
-        """Byte ranges (start, stop) of text that can be parsed apart; one range for a file that cannot be cut."""
+        """Byte ranges (start, stop) that can be parsed independently; one range for a packed file."""
         if self.is_packed:
             return [(0, self.num_bytes)]
         starts = range(0, self.num_bytes, block_bytes)
@@ -62,24 +61,24 @@ class InputFile:
 
 
 def stamp_of(fs: Filesystem, path: str) -> tuple[int | None, str]:
-    """The size of the file at a path, and its `stamp`."""
+    """The size and the `stamp` of the file at a path."""
     size, mark = fs.stamp(path)
     return size, f"{size} {mark}"
 
 
 def require_unchanged(files: Iterable[InputFile]) -> None:
-    """Raise `DataError` naming the first file that was written to since it was found."""
+    """Raise `DataError` naming the first file that has changed since it was found."""
     for file in files:
         fs = Filesystem(file.url)
         with fs.reading(file.name):
             _, stamp = stamp_of(fs, fs.path)
         if stamp != file.stamp:
-            raise DataError(f"{file.name} was changed while it was read; start again when it is complete")
+            raise DataError(f"{file.name} changed while it was being read; start again when it is complete")
 
 
 @contextmanager
 def open_file(file: InputFile) -> Iterator[IO[bytes]]:
-    """Open an input file. Raises `DataError` naming it where it cannot be read or unpacked."""
+    """Open an input file. Raises `DataError` naming the file if it cannot be read or unpacked."""
     fs = Filesystem(file.url)
     with fs.reader(fs.path, file.name) as source:
         stream: Any = source
@@ -100,7 +99,7 @@ def read_blocks(file: InputFile, start: int, stop: int, block_bytes: int) -> Ite
 
 
 def _range_block(stream: IO[bytes], start: int, stop: int) -> bytes:
-    # From one byte ahead: where that byte is a line end, the first line starts exactly at `start`.
+    # Read one byte before `start`: if it is a line end, the first line starts exactly at `start`.
     ahead = min(start, 1)
     stream.seek(start - ahead)
     data = stream.read(stop - start + ahead)
@@ -109,7 +108,7 @@ def _range_block(stream: IO[bytes], start: int, stop: int) -> bytes:
         data = data[line_end + 1 :] if line_end >= 0 else b""
     if not data or data.endswith(b"\n"):
         return data
-    # Beyond the longest line accepted, the rest of the line does not matter.
+    # Beyond the maximum line length, the rest of the line does not matter.
     rest = stream.read(MAX_LINE_BYTES + 1)
     line_end = rest.find(b"\n")
     return data + (rest if line_end < 0 else rest[: line_end + 1])
@@ -128,6 +127,6 @@ def _stream_blocks(stream: IO[bytes], block_bytes: int) -> Iterator[bytes]:
 
 
 def first_bytes(file: InputFile, num_bytes: int) -> bytes:
-    """The beginning of a text file, unpacked."""
+    """The first bytes of a file, unpacked."""
     with open_file(file) as stream:
         return stream.read(num_bytes)

@@ -1,7 +1,7 @@
-"""Tables of many Parquet files of which only a log says which ones count: Delta Lake, Iceberg, Hudi, Paimon.
+"""Refuses tables of many Parquet files whose log lists the current ones: Delta Lake, Iceberg, Hudi, Paimon.
 
-Deleted and superseded rows stay in files that the log has given up, so that to read all files is to read wrong
-rows. Such a table is refused by name wherever it is met: as a folder, below one, or by a path that leads into it.
+Deleted and superseded rows stay in files that the log has dropped, so reading all files would give wrong rows.
+Such a table is refused as a folder, below a folder, or if a path leads into it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from recsys_dist.errors import DataError, StorageError
 from recsys_dist.storage.filesystem import Filesystem
 
 NO_FOLDERS = ("http://", "https://")
-"""Filesystems that tell of no folder above a file."""
+"""Filesystems that cannot list the folders above a file."""
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A format, where its log lies below the folder of the table, and how its rows become plain files."""
+    """A table format: its name, the folder of its log, and how to export its rows to plain files."""
 
     name: str
     log: str
     files: str
-    """A pattern of the names in it, which other folders of that name do not hold."""
+    """A pattern of file names in the log folder that distinguishes it from other folders of that name."""
     export: str
 
 
@@ -43,20 +43,20 @@ FORMATS = (
 
 @dataclass(frozen=True)
 class TableGuard:
-    """Refuses what lies in such a table; asks the filesystem once for each folder."""
+    """Refuses files of such tables; lists each folder only once."""
 
     key: str
     fs: Filesystem
     _cleared: set[str] = field(default_factory=set)
 
     def check_file(self, path: str, name: str) -> None:
-        """Raise `DataError` where a file, which people call `name`, lies in a table, or is a link into one."""
+        """Raise `DataError` if a file, called `name` in errors, is in a table or a link into one."""
         self.check_above(posixpath.dirname(path), name)
         if self.fs.is_local:
             self.check_above(posixpath.dirname(os.path.realpath(path)), name)
 
     def check_above(self, path: str, name: str) -> None:
-        """Raise `DataError` where the folder `path` is a table or lies below one; people call it `name`."""
+        """Raise `DataError` if the folder `path`, called `name` in errors, is a table or below one."""
         if self.fs.url.startswith(NO_FOLDERS):
             return
         for folder in _folders(path):
@@ -65,11 +65,11 @@ class TableGuard:
             for table in FORMATS:
                 if any(re.fullmatch(table.files, one) for one in self._names(f"{folder}/{table.log}")):
                     url = folder if self.fs.is_local else str(self.fs.call("unstrip_protocol", folder))
-                    self._refuse(table, url, "" if folder == path else f"{name} lies in ")
+                    self._refuse(table, url, "" if folder == path else f"{name} is in ")
         self._cleared.update(_folders(path))
 
     def check_below(self, name: str, paths: Iterable[str]) -> None:
-        """Raise `DataError` where the files below the folder `name`, given relative to it, hold a table's log."""
+        """Raise `DataError` if `paths`, relative to the folder `name`, contain a table's log."""
         for path in sorted(paths, key=lambda path: (path.count("/"), path)):
             *above, log, file = ["", *path.split("/")]
             for table in FORMATS:
@@ -77,7 +77,7 @@ class TableGuard:
                     self._refuse(table, "/".join([name, *above[1:]]), "")
 
     def _names(self, folder: str) -> list[str]:
-        """The names in a folder; none where there is none, or nobody may look."""
+        """The names in a folder; empty if it does not exist or cannot be read."""
         try:
             entries = self.fs.call("ls", folder, detail=False)
         except (OSError, StorageError):
@@ -88,13 +88,13 @@ class TableGuard:
     def _refuse(self, table: TableFormat, folder: str, before: str) -> None:
         where = f"{before}{folder}, which" if before else folder
         raise DataError(
-            f"{self.key}: {where} is {table.name}: its log says which of its files count; export it as plain "
+            f"{self.key}: {where} is {table.name}, whose log lists its current files; export it as plain "
             f"Parquet or CSV, {table.export.format(folder=folder)}"
         )
 
 
 def _folders(path: str) -> Iterator[str]:
-    """The path and all folders above it, the nearest first."""
+    """The path and all folders above it, nearest first."""
     path = path.rstrip("/")
     while path:
         yield path

@@ -1,1 +1,1 @@
-"""What an unknown file seems to hold."""
+"""Guesses the format and columns of an unknown input file."""

@@ -1,4 +1,4 @@
-"""What the values of one column look like: their kind, how many there are, the smallest and the largest."""
+"""Facts about the values of one column: kind, number, smallest and largest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATTERNS: dict[Kind, str] = {
 }
 NUMBERS: tuple[Kind, ...] = ("whole numbers", "decimals", "decimal commas")
 USUAL_SHARE = 0.95
-"""So many of the values that are not empty make a kind: single bad rows do not turn a column into text."""
+"""Fraction of non-empty values that must match a kind, so that a few bad rows do not make a column text."""
 NUM_EXAMPLES = 3
 
 
@@ -34,29 +34,29 @@ class ColumnFacts:
 
     position: int
     name: str | None
-    """None where the file names no columns."""
+    """None if the file has no column names."""
     kind: Kind
     num_values: int
-    """Those that are not empty."""
+    """Number of non-empty values."""
     num_distinct: int
     smallest: str
     largest: str
-    """By value for numbers, else as text; empty where all values are."""
+    """Compared as numbers for kinds of numbers, else as text; empty if all values are empty."""
     examples: tuple[str, ...]
 
     @property
     def reference(self) -> int | str:
-        """How the settings name the column."""
+        """The column's name in the settings, or its position."""
         return self.position if self.name is None else self.name
 
     @property
     def span(self) -> tuple[float, float]:
-        """Smallest and largest number; for a kind of numbers alone."""
+        """Smallest and largest number; only for kinds of numbers."""
         return _number(self.smallest), _number(self.largest)
 
 
 def describe(position: int, name: str | None, texts: pa.StringArray) -> ColumnFacts:
-    """Look at all values of a column, given as text; empty ones count as none."""
+    """Describe a column, given as text; empty values are ignored."""
     counted = texts.filter(pc.greater(pc.binary_length(texts), 0)).value_counts()
     values, counts = counted.field("values"), counted.field("counts").to_numpy()
     kind = _kind(values, counts)

@@ -1,4 +1,4 @@
-"""Which column is the user, the item, the rating and the timestamp: guessed by names, and otherwise by values."""
+"""Guesses which columns are user, item, rating and timestamp, by their names and otherwise by their values."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("ratingdate", "createdat", "created", "ratedat"),
     ),
 }
-"""Names in small letters and without other signs, the likelier first."""
+"""Names in lower case without punctuation, most likely first."""
 NUMBERING = ("", "index", "unnamed0")
-"""What tables call the numbers of their rows."""
+"""Names of row number columns."""
 MAX_RATING, MAX_RATINGS = 100, 201
-"""The largest rating, and the largest number of different ones, that a guess by values believes in."""
+"""The largest rating, and the largest number of distinct ratings, of a guess by values."""
 FEW = 10
-"""So many different ratings are likely although each stands once; more have to repeat."""
+"""Up to this number of distinct values need not repeat to be ratings."""
 COARSE_UNITS = {"seconds", "milliseconds"}
-"""Finer ones since 1970 are as large as the ids that some services draw."""
+"""Times in finer units are as large as the random ids of some services."""
 NUM_FIELDS = 4
-"""Of a rating with its time."""
+"""Number of fields of a rating with its timestamp."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """The column that a field of a rating is taken from."""
+    """The column assigned to a field."""
 
     column: ColumnFacts
     is_guess: bool
-    """By its values, or by one name of several that mean the same; otherwise by its name."""
+    """Whether it was chosen by its values or from several suitable names, not by a unique name."""
 
 
 def is_known_name(name: str) -> bool:
-    """Whether a column of this name has a role."""
+    """Whether the name suggests a role."""
     return any(_bare(name) in names for names in NAMES.values())
 
 
 def guess_roles(columns: Sequence[ColumnFacts], fields: Sequence[str]) -> dict[str, Role]:
-    """The role of each of `fields` that is found."""
+    """The roles of those `fields` for which a column is found."""
     names = [column.name for column in columns]
     usable = [column for column in columns if column.name is None or _can_be_named(column.name, names)]
     roles: dict[str, Role] = {}
@@ -85,9 +85,9 @@ def guess_roles(columns: Sequence[ColumnFacts], fields: Sequence[str]) -> dict[s
 def chosen_roles(
     columns: Sequence[ColumnFacts], fields: Sequence[str], chosen: Mapping[str, Column], file: str
 ) -> dict[str, Role]:
-    """The roles of the columns that somebody has chosen, by name or by position from 0.
+    """The roles of columns that the user has chosen, by name or by position from 0.
 
-    Raises `ConfigError` for a column that the `file` lacks, or has twice, and for a field that no column tells.
+    Raises `ConfigError` for a column that is missing or ambiguous in `file`, and for a field that is not a column.
     """
     return {field: Role(_chosen(columns, fields, field, column, file), False) for field, column in chosen.items()}
 
@@ -97,7 +97,7 @@ def _chosen(
 ) -> ColumnFacts:
     if field not in fields:
         raise ConfigError(
-            f"{field}: no column of {file} can be it, for lines name the {field} of those below them"
+            f"{field}: cannot be a column of {file}, because its item lines name the {field} of the rows below"
         )
     found = [
         column for column in columns if wanted == (column.position if isinstance(wanted, int) else column.name)
@@ -112,7 +112,7 @@ def _chosen(
 def complete_roles(
     columns: Sequence[ColumnFacts], fields: Sequence[str], known: Mapping[str, Role]
 ) -> dict[str, Role]:
-    """The known roles, and those guessed of the other fields from the other columns."""
+    """The known roles, and guesses for the other fields from the other columns."""
     guessed = guess_roles(_rest(columns, known), [field for field in fields if field not in known])
     roles = {**guessed, **known}
     return {field: roles[field] for field in fields if field in roles}
@@ -142,7 +142,7 @@ def _bare(name: str) -> str:
 
 
 def _timestamp(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
-    """The last column of dates or of numbers that are moments of our time."""
+    """The last column of dates, or of numbers in the range of recent times."""
     is_last_of_all = len(columns) >= NUM_FIELDS
     for column in reversed(columns):
         if _is_time(column, is_last_of_all):
@@ -160,7 +160,7 @@ def _is_time(column: ColumnFacts, is_last_of_all: bool) -> bool:
 
 
 def _rating(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
-    """Of the columns with few numbers in a small range: decimals first, not the first two, the fewest."""
+    """The best column of few numbers in a small range: prefers decimals, then later columns, then fewer values."""
     candidates = [(place, column) for place, column in enumerate(columns) if _is_rating(column)]
 
     def likelihood(candidate: tuple[int, ColumnFacts]) -> tuple[bool, int, int]:

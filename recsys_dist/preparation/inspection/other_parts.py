@@ -1,6 +1,6 @@
-"""The other files of an input, compared with the one that the settings were guessed from.
+"""Compares the other files of an input with the one that the proposed settings come from.
 
-In: files and settings. Out: why a file cannot be read by these settings, and how its columns and rows differ.
+In: files and settings. Out: why a file cannot be read with these settings, and how its columns and rows differ.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from recsys_dist.preparation.settings.input import InputSettings
 from recsys_dist.preparation.settings.prepare import RatingRules
 
 MAX_COMPARED = 50
-"""So many files are held against the proposal, evenly among all."""
+"""Maximum number of files compared, spread evenly over all files."""
 HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """What the beginning of another file shows."""
+    """The result of comparing the beginning of another file."""
 
     file: InputFile
     misfit: str | None
-    """Why it cannot be read by the settings."""
+    """Why it cannot be read with the settings."""
     names: tuple[str, ...] = ()
-    """The names of its columns; none where it names none."""
+    """The names of its columns; empty without a header."""
     unlike: str | None = None
-    """What is wrong with its first rows."""
+    """Why its first rows cannot be used."""
 
 
 def compare(files: Sequence[InputFile], sniffed: InputFile, settings: InputSettings) -> Iterator[Part]:
-    """Look at the beginnings of the other files."""
+    """Compare the beginnings of the other files."""
     others = [file for file in files if file != sniffed]
     for file in others[:: -(-len(others) // MAX_COMPARED) or 1]:
         if file.format != sniffed.format:
-            yield Part(file, f"{file.name} is of another format")
+            yield Part(file, f"{file.name} has a different format")
             continue
         try:
             yield _part_of_parquet(file, settings) if file.format == "parquet" else _part_of_text(file, settings)
@@ -48,14 +48,14 @@ def compare(files: Sequence[InputFile], sniffed: InputFile, settings: InputSetti
 
 
 def disagreements(parts: Sequence[Part], sniffed: InputFile, names: tuple[str, ...]) -> Iterator[str]:
-    """How readable files differ from the one looked at, whose columns are `names`."""
+    """Describe how readable files differ from the sampled one, whose columns are `names`."""
     other = [part for part in parts if part.names != names]
     if other:
-        instead = f"{_shown(other[0].names)} in place of {_shown(names)}"
-        yield f"{_files(other)} other columns than {sniffed.name}: {instead}"
+        instead = f"{_shown(other[0].names)} instead of {_shown(names)}"
+        yield f"{_files(other)} different columns from {sniffed.name}: {instead}"
     unlike = [part for part in parts if part.unlike is not None]
     if unlike:
-        yield f"{_files(unlike)} rows at the beginning that cannot be used: {unlike[0].unlike}"
+        yield f"{_files(unlike)} unusable rows at the beginning: {unlike[0].unlike}"
 
 
 def _part_of_parquet(file: InputFile, settings: InputSettings) -> Part:

@@ -1,6 +1,6 @@
-"""The settings that `inspect` proposes, as the text of a configuration for `prepare`.
+"""Formats the settings that `inspect` proposes as a configuration file for `prepare`.
 
-What could not be found is left out with a comment, so that the file is refused until somebody has chosen.
+Columns that were not found are left out with a comment, so that `prepare` refuses the file until they are chosen.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from recsys_dist.preparation.inspection.time_columns import describe_time
 
 COMMENT_COLUMN = 24
 HEAD = """\
-# Proposed by `recsys-dist inspect` from a sample: read it before it is used.
+# Proposed by `recsys-dist inspect` from a sample: check it before use.
 #
 #   recsys-dist prepare --config THIS_FILE output=DATASET
 """
 
 
 def to_yaml(sniffed: Sniffed) -> str:
-    """The whole file."""
+    """The text of the configuration file."""
     return "\n".join([HEAD, *_input(sniffed), "", *_ratings(sniffed), "", *_output()]) + "\n"
 
 
@@ -38,8 +38,8 @@ def _input(sniffed: Sniffed) -> Iterator[str]:
 
 def _columns(sniffed: Sniffed) -> Iterator[str]:
     for field, role in sniffed.roles.items():
-        told = [describe_time(role.column)] if field == "timestamp" else []
-        comment = "; ".join(filter(None, ["a guess" if role.is_guess else "", *told]))
+        facts = [describe_time(role.column)] if field == "timestamp" else []
+        comment = "; ".join(filter(None, ["a guess" if role.is_guess else "", *facts]))
         yield _commented(f"    {field}: {_scalar(role.column.reference)}", comment)
     taken = {role.column.position for role in sniffed.roles.values()}
     references = [column.reference for column in sniffed.columns if column.position not in taken]
@@ -53,22 +53,20 @@ def _ratings(sniffed: Sniffed) -> Iterator[str]:
     yield "ratings:"
     for key, seen in (("min", parsed and parsed.lowest), ("max", parsed and parsed.highest)):
         yield _commented(f"  {key}: null", "" if seen is None else f"seen in the sample: {seen:g}")
-    yield _commented(
-        f"  max_rejected: {MAX_REJECTED:g}", "stop where a greater fraction of the rows cannot be used"
-    )
+    yield _commented(f"  max_rejected: {MAX_REJECTED:g}", "stop if a larger fraction of the rows cannot be used")
 
 
 def _output() -> Iterator[str]:
-    yield "# output: DATASET        # folder or URL; here or on the command line as output=DATASET"
+    yield "# output: DATASET        # folder or URL; set it here or on the command line as output=DATASET"
 
 
 def _commented(line: str, comment: str) -> str:
-    # A comment has to be parted from what it is on, however long that is.
+    # YAML needs a blank before the comment, even after a long line.
     return f"{line:<{COMMENT_COLUMN - 1}} # {comment}" if comment else line
 
 
 def _scalar(value: Any) -> str:
-    """A value as YAML on one line; text always in quotes, so that no name is taken for a number or a word."""
+    """A value as YAML on one line; text is always quoted, so that names are not read as numbers or keywords."""
     style = '"' if isinstance(value, str) else None
     text: str = yaml.safe_dump(value, default_style=style, allow_unicode=True, width=1 << 30)
     return text.removesuffix("...\n").strip()

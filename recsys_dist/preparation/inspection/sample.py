@@ -1,6 +1,6 @@
-"""A bounded sample of a text file, as whole lines: its beginning and, where that is cheap, some of its middle.
+"""Takes a bounded sample of whole lines from a text file: its beginning and, if cheap, a part of its middle.
 
-In: one input file in any packing. Out: pieces of unpacked bytes, or a `DataError` that says why it is no text.
+In: one input file, packed or not. Out: pieces of unpacked bytes, or a `DataError` if it is not text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from recsys_dist.storage.filesystem import Filesystem
 SAMPLE_BYTES = 1 << 20
 CONTROL = bytes(code for code in range(32) if chr(code) not in "\t\n\r")
 FEW_CONTROL, MAX_CONTROL = 4, 0.01
-"""More control characters than a few, and than this fraction, are no text; single ones spoil only their lines."""
+"""A file is not text if control characters exceed both this number and this fraction."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Sample:
 
     pieces: tuple[bytes, ...]
     is_whole: bool
-    """Whether this is the whole file."""
+    """Whether the sample is the whole file."""
 
     @property
     def num_bytes(self) -> int:
-        """Unpacked bytes of all pieces."""
+        """Number of unpacked bytes in all pieces."""
         return sum(map(len, self.pieces))
 
     @property
     def extent(self) -> str:
-        """What was looked at, for people."""
+        """The extent of the sample, for messages."""
         if self.is_whole:
             return f"all {self.num_bytes:,} bytes"
         first, *others = (f"{len(piece):,} bytes" for piece in self.pieces)
@@ -41,7 +41,7 @@ class Sample:
 
 
 def take_sample(file: InputFile) -> Sample:
-    """Read the sample. Raises `DataError` naming a file that is empty, no text, or without lines."""
+    """Read the sample. Raises `DataError` naming a file that is empty, is not text, or has no line end."""
     data = first_bytes(file, SAMPLE_BYTES + 1)
     _require_text(file, data)
     if len(data) <= SAMPLE_BYTES:
@@ -59,11 +59,9 @@ def _require_text(file: InputFile, data: bytes) -> None:
     if not data.strip():
         raise DataError(f"{name} is empty")
     if len(data) - len(data.translate(None, CONTROL)) > max(FEW_CONTROL, MAX_CONTROL * len(data)):
-        raise DataError(
-            f"{name} is no text in an encoding that contains ASCII, such as utf-8: it is binary or UTF-16"
-        )
+        raise DataError(f"{name} is binary or UTF-16, not text in an encoding that contains ASCII, such as UTF-8")
     if b"\n" not in data and b"\r" in data:
-        raise DataError(f"{name} ends its lines with carriage returns alone; convert them to line feeds")
+        raise DataError(f"{name} has only carriage returns as line ends; convert them to line feeds")
 
 
 def _middle(file: InputFile) -> bytes:

@@ -1,8 +1,7 @@
-"""What an unknown input seems to hold, and which settings would read it: proposed from a sample, never decided.
+"""Proposes settings for an unknown input from a sample.
 
-In: a path, a folder, an archive, a glob or a URL. Out: facts about the largest of its files that is a table, a
-guess at the role of each column, what the parser makes of the sample by that guess, and the settings to begin
-with, against which the other files are held.
+In: a path, folder, archive, glob or URL. Out: facts about its largest file that is a table, a guess of each
+column's role, the result of parsing the sample, and proposed settings, with which the other files are compared.
 """
 
 from __future__ import annotations
@@ -30,43 +29,43 @@ from recsys_dist.preparation.parsing.text_checks import readable
 from recsys_dist.preparation.settings.input import Column, FileSettings, InputSettings
 
 MAX_TRIED = 20
-"""So many of the largest files are looked at for one that is a table."""
+"""Maximum number of files tried, largest first, to find a table."""
 MAX_REJECTED = 0.01
-"""The fraction of unusable rows above which the proposed settings stop a preparation."""
+"""The proposed value of ratings.max_rejected."""
 
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What was found, and the proposal."""
+    """The findings and the proposal."""
 
     table: TextTable | ParquetTable
     folder_columns: tuple[ColumnFacts, ...]
-    """What the names of folders tell, with the values of all files."""
+    """Columns from folder names, with the values of all files."""
     num_files: int
     num_empty: int
-    """Parts that hold nothing, beside these files."""
+    """Number of empty parts, in addition to these files."""
     roles: dict[str, Role]
     missing: tuple[str, ...]
-    """Fields that every rating needs and that no column was found for."""
+    """Required fields for which no column was found."""
     tree: dict[str, Any]
-    """The keys of `input`, without the columns that are missing."""
+    """The keys of `input`, without missing columns."""
     parsed: ParsedSample | None
-    """None where a field is missing, or the file cannot be read by the proposal."""
+    """None if a field is missing or the proposal cannot read the file."""
     remarks: tuple[str, ...]
     stranger: str | None = None
-    """Why another file is not read by the proposal, which then names the one looked at alone."""
+    """Why another file cannot be read with the proposal, which then names only the sampled file."""
 
     @property
     def columns(self) -> tuple[ColumnFacts, ...]:
-        """The columns of the file, and those of the folders on its path."""
+        """The columns of the file, then those from folder names."""
         return (*self.table.columns, *self.folder_columns)
 
 
 def sniff(key: str, *patterns: str, chosen: Mapping[str, Column] = {}) -> Sniffed:
-    """Look at the largest file that `patterns` stand for, and at the beginnings of the others.
+    """Sample the largest file that `patterns` match, and compare the beginnings of the others.
 
-    `chosen` are columns whose roles are known, by field. Raises `DataError`, which begins with `key` where there
-    is no such file, and else names what cannot be read; `ConfigError` where there is no such column.
+    `chosen` maps fields to columns that the user has chosen. Raises `DataError` with `key` if no file matches, or
+    naming a file that cannot be read, and `ConfigError` if a chosen column does not exist.
     """
     files, empty = set_aside_empty(key, find_files(key, patterns, FileSettings()))
     table = _largest_table(files)
@@ -84,8 +83,8 @@ def sniff(key: str, *patterns: str, chosen: Mapping[str, Column] = {}) -> Sniffe
     strangers = [part.misfit for part in parts if part.misfit is not None]
     if strangers:
         tree |= {"paths": table.file.name}
-        remarks += (f"only {table.file.name} is proposed, as another file is not like it: {strangers[0]}",)
-        stranger = f"the files are not alike, for one is {table.file.name}, and of another: {strangers[0]}"
+        remarks += (f"only {table.file.name} is proposed, because another file differs from it: {strangers[0]}",)
+        stranger = f"the files differ; settings that fit {table.file.name} do not fit another: {strangers[0]}"
     else:
         stranger = None
         remarks += tuple(disagreements(parts, table.file, _names(table)))
@@ -95,7 +94,7 @@ def sniff(key: str, *patterns: str, chosen: Mapping[str, Column] = {}) -> Sniffe
 
 
 def _largest_table(files: Sequence[InputFile]) -> TextTable | ParquetTable:
-    """The largest file that is a table. Raises the `DataError` of the largest where none is."""
+    """The largest file that is a table. If there is none, raises the `DataError` of the largest file."""
     errors = []
     for file in sorted(files, key=lambda file: -file.num_bytes)[:MAX_TRIED]:
         try:
@@ -106,7 +105,7 @@ def _largest_table(files: Sequence[InputFile]) -> TextTable | ParquetTable:
 
 
 def _folder_columns(files: Sequence[InputFile], table: TextTable | ParquetTable) -> Iterator[ColumnFacts]:
-    """What the folders on the path of the file looked at tell, where it has no such column itself."""
+    """Columns from the folder names of the sampled file, unless the file has a column of that name."""
     values = [folder_values(file) for file in files]
     keys = [key for key in folder_values(table.file) if key not in _names(table)]
     for position, key in enumerate(keys, start=len(table.columns)):
@@ -117,14 +116,14 @@ def _folder_columns(files: Sequence[InputFile], table: TextTable | ParquetTable)
 def _telling(
     folder_columns: Sequence[ColumnFacts], columns: Sequence[ColumnFacts], fields: Sequence[str]
 ) -> list[ColumnFacts]:
-    """The columns of folders whose names tell a role that the name of no column in the file does.
+    """The folder columns whose name suggests a role that no column of the file has by name.
 
-    Guessed by their values they would be taken for ratings, of which folders have few as well. The date of a
-    folder is no timestamp where the file itself has one, which tells more.
+    Folder columns are not guessed by values: they have few distinct ones and would pass for ratings. A folder's
+    date is not used as timestamp if the file has one, which is more precise.
     """
-    told = {_named_role(column, fields) for column in columns} | {None}
-    told |= guess_roles(columns, fields).keys() & {"timestamp"}
-    return [column for column in folder_columns if _named_role(column, fields) not in told]
+    taken = {_named_role(column, fields) for column in columns} | {None}
+    taken |= guess_roles(columns, fields).keys() & {"timestamp"}
+    return [column for column in folder_columns if _named_role(column, fields) not in taken]
 
 
 def _named_role(column: ColumnFacts, fields: Sequence[str]) -> str | None:
@@ -158,15 +157,15 @@ def _tree(patterns: Sequence[str], table: TextTable | ParquetTable, roles: dict[
 def _parse(
     table: TextTable | ParquetTable, settings: InputSettings
 ) -> tuple[ParsedSample | None, tuple[str, ...]]:
-    """What the parser makes of the sample, and what is wrong with that."""
+    """The result of parsing the sample with the proposed settings, and remarks on it."""
     try:
         parsed = table.parse(settings)
     except DataError as error:
-        return None, (f"the file is not readable as proposed: {error}",)
+        return None, (f"the proposed settings cannot read the file: {error}",)
     if parsed.num_read == 0:
-        return parsed, ("the sample holds no rows",)
+        return parsed, ("the sample has no rows",)
     if parsed.num_good == 0:
-        return parsed, ("no row of the sample can be used as proposed",)
+        return parsed, ("no row of the sample can be used with the proposed settings",)
     share = parsed.refused.total() / parsed.num_read
     if share > MAX_REJECTED:
         return parsed, (f"{share:.1%} of the rows cannot be used, more than the proposed ratings.max_rejected",)
@@ -176,22 +175,22 @@ def _parse(
 def _doubts(table: TextTable | ParquetTable, roles: dict[str, Role]) -> Iterator[str]:
     shape = table.shape
     if shape is not None and not shape.is_encoding_sure:
-        yield "the encoding is a guess: the file is not UTF-8, and every file is valid latin-1"
+        yield "the encoding is a guess: the file is not UTF-8, and any file is valid latin-1"
     if shape is not None and shape.share < GOOD_SHARE:
-        yield f"the separator is a guess: {shape.share:.1%} of the lines have {shape.num_fields} fields by it"
+        yield f"the separator is a guess: with it, {shape.share:.1%} of the lines have {shape.num_fields} fields"
     if shape is not None and shape.quote is not None and shape.num_misquoted:
         yield (
-            f"{shape.num_misquoted:,} of the lines looked at have a quote inside a field or text behind a closing "
-            "one, and are refused; set quote to null if quotes are text like any other"
+            f"{shape.num_misquoted:,} lines of the sample have a quote inside a field or text after a closing "
+            "quote, and are rejected; set quote to null if quotes are ordinary text"
         )
     if "rating" in roles and roles["rating"].column.kind == "decimal commas":
-        yield "the ratings do not parse: they have decimal commas, and must be written with a point"
+        yield "the ratings cannot be parsed: they have decimal commas; write them with decimal points"
     for name, count in Counter(_names(table)).items():
         if count > 1 and name:
-            yield f"{count} columns are named {name!r}, so that none of them can be chosen by name: rename them"
+            yield f"{count} columns are named {name!r}, so none of them can be chosen by name; rename them"
     if "timestamp" in roles:
         yield from doubts_of_size(roles["timestamp"].column)
     yield from doubts_of_unused(table.columns, {field: role.column.position for field, role in roles.items()})
     guessed = ", ".join(field for field, role in roles.items() if role.is_guess)
     if guessed:
-        yield f"the roles of columns that their names do not tell are guesses: {guessed}"
+        yield f"column roles that are guesses, not clear from the names: {guessed}"

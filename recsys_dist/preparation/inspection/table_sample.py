@@ -1,4 +1,4 @@
-"""The values of a bounded sample of an input file, column by column, and what the parser makes of its rows."""
+"""Reads a bounded sample of an input file: facts about its columns, and the result of parsing its rows."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from recsys_dist.preparation.settings.input import InputSettings
 from recsys_dist.preparation.settings.prepare import RatingRules
 
 SAMPLE_ROWS = 1 << 16
-"""Rows of Parquet that are looked at."""
+"""Parquet rows in the sample."""
 
 
 @dataclass(frozen=True)
 class ParsedSample:
-    """What the parser makes of the sample."""
+    """The result of parsing the sample."""
 
     num_good: int
     refused: Counter[str]
-    """Rows by the reason why they cannot be used."""
+    """Number of rejected rows by reason."""
     lowest: float | None
     highest: float | None
-    """Of the ratings of the good rows; None where there are none."""
+    """Range of the accepted ratings; None without any."""
 
     @classmethod
     def of(cls, blocks: list[ParsedBlock]) -> ParsedSample:
@@ -52,7 +52,7 @@ class ParsedSample:
 
     @property
     def num_read(self) -> int:
-        """Rows, good or refused."""
+        """Number of rows, accepted and rejected."""
         return self.num_good + self.refused.total()
 
 
@@ -68,7 +68,7 @@ class TextTable:
 
     @classmethod
     def read(cls, file: InputFile) -> TextTable:
-        """Take a sample and guess its shape. Raises `DataError` naming a file that is no text or no table."""
+        """Take a sample and guess its format. Raises `DataError` naming a file that is not a text table."""
         sample = take_sample(file)
         shape = guess_shape(file.name, sample.pieces, len(folder_values(file)))
         if shape.has_item_lines:
@@ -79,7 +79,7 @@ class TextTable:
 
     @property
     def extent(self) -> str:
-        """What was looked at, for people."""
+        """The extent of the sample, for messages."""
         return self.sample.extent
 
     def parse(self, settings: InputSettings) -> ParsedSample:
@@ -94,7 +94,7 @@ class TextTable:
         )
 
     def total_rows(self, num_sampled: int) -> int | None:
-        """Rows of the whole file, from the mean length of a row; None where it is not known how long that is."""
+        """Estimated rows of the file, from the mean row length; None if its unpacked size is unknown."""
         if self.sample.is_whole:
             return num_sampled
         if self.file.packing is not None:
@@ -103,7 +103,7 @@ class TextTable:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the number of rows is counted, not estimated."""
+        """Whether the number of rows is exact, not estimated."""
         return self.sample.is_whole
 
 
@@ -122,7 +122,7 @@ class ParquetTable:
 
     @classmethod
     def read(cls, file: InputFile) -> ParquetTable:
-        """Read the first rows. Raises `DataError` naming a file that is damaged or holds no rows."""
+        """Read the first rows. Raises `DataError` naming a file that is damaged or has no rows."""
         with open_parquet(file) as parquet:
             num_rows = parquet.metadata.num_rows
             batch = next(parquet.iter_batches(SAMPLE_ROWS, use_threads=False), None) if num_rows else None
@@ -136,7 +136,7 @@ class ParquetTable:
 
     @property
     def extent(self) -> str:
-        """What was looked at, for people."""
+        """The extent of the sample, for messages."""
         return f"the first {self.num_lines:,} of {self.num_rows:,} rows"
 
     def parse(self, settings: InputSettings) -> ParsedSample:
@@ -148,13 +148,13 @@ class ParquetTable:
         return ParsedSample.of(list(islice(parsed, 1)))
 
     def total_rows(self, num_sampled: int) -> int:
-        """Rows of the whole file."""
+        """Number of rows of the file."""
         assert num_sampled <= self.num_rows, "the sample is a part of the file"
         return self.num_rows
 
 
 def read_table(file: InputFile) -> TextTable | ParquetTable:
-    """A sample of a file of either format."""
+    """Sample a file of either format."""
     return ParquetTable.read(file) if file.format == "parquet" else TextTable.read(file)
 
 
@@ -166,10 +166,10 @@ def _text_columns(shape: TextShape, pieces: list[Lines]) -> Iterator[ColumnFacts
 
 
 def _as_text(array: pa.Array) -> pa.StringArray:
-    """Any column as text; what no text can be made of is empty, and bytes that are no UTF-8 are spelt out."""
+    """Convert a column to text; empty if the type cannot be cast, with bytes that are not UTF-8 escaped."""
     array = decoded(array)
     if pa.types.is_timestamp(array.type):
-        # Instants as times of UTC, for which no table of time zones is needed.
+        # Drop the time zone, so that casting to text gives UTC and needs no time zone database.
         array = pc.cast(array, pa.timestamp(array.type.unit))
     try:
         texts = pc.fill_null(pc.cast(array, pa.string()), "")

@@ -1,6 +1,6 @@
-"""How a text file seems to be cut: encoding, separator, quote, header, and whether lines name the items.
+"""Guesses the format of a text file: encoding, separator, quote, escape, header and item lines.
 
-A separator is believed that cuts (nearly) all lines of the sample into the same number of fields.
+The separator is one that splits (nearly) all lines of the sample into the same number of fields.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from recsys_dist.preparation.parsing.lines import Lines
 from recsys_dist.preparation.parsing.rows import NUMBER
 
 SEPARATORS = {"::": "::", "\t": "tab", ",": ",", ";": ";", "|": "|", " ": "blank"}
-"""The separators that are tried, and what people call them; of equally good ones the first counts."""
+"""Separators to try, in order of preference, and their names in messages."""
 QUOTE = '"'
 ESCAPE = "\\"
 ITEM_LINE = re.compile(r"[^,;|\s]+:")
 SHAPE_LINES = 4000
-"""So many lines from the beginning of each piece of the sample are cut by every separator."""
+"""Number of lines from the beginning of each piece that are split by every separator."""
 LEAST_SHARE, GOOD_SHARE = 0.5, 0.95
-"""The fraction of lines that a separator must cut alike, and the one that counts as all of them."""
+"""Fraction of lines that must have the same number of fields, and the fraction that counts as all lines."""
 
 
 @dataclass(frozen=True)
 class TextShape:
-    """A guess at the settings of a text file."""
+    """The guessed settings of a text file."""
 
     encoding: str
     has_bom: bool
@@ -37,18 +37,18 @@ class TextShape:
     separator: str
     quote: str | None
     header: tuple[str, ...] | None
-    """The names of the columns; None where the first line is a row."""
+    """The column names; None if the first line is a row."""
     has_item_lines: bool
     num_fields: int
     share: float
-    """The fraction of the lines that have this number of fields."""
+    """Fraction of the lines with this number of fields."""
     escape: str | None = None
     num_misquoted: int = 0
-    """Lines with quotes or escapes in the wrong place."""
+    """Number of lines with misplaced quotes or escapes."""
 
     @property
     def layout(self) -> TextLayout:
-        """The layout in which every column is wanted, by its position."""
+        """A layout that reads every column, by position."""
         positions = {str(position): position for position in range(self.num_fields)}
         has_header = self.header is not None
         return TextLayout(
@@ -60,7 +60,7 @@ class TextShape:
 
 @dataclass(frozen=True)
 class _Cut:
-    """The lines of the sample cut by one separator."""
+    """The lines of the sample, split by one separator."""
 
     separator: str
     rows: list[list[str] | None]
@@ -71,19 +71,19 @@ class _Cut:
 
     @property
     def num_fitting(self) -> int:
-        """Lines with quotes in their places and the usual number of fields."""
+        """Number of lines with valid quotes and the most frequent number of fields."""
         return sum(row is not None and len(row) == self.num_fields for row in self.rows)
 
 
 def guess_shape(name: str, pieces: Sequence[bytes], num_elsewhere: int = 0) -> TextShape:
-    """Guess from the pieces of a sample. Raises `DataError` naming the file where no separator fits.
+    """Guess the format from the pieces of a sample. Raises `DataError` naming the file if no separator fits.
 
-    `num_elsewhere` fields of a rating may be missing in the lines, as the names of folders may tell them.
+    Lines may lack `num_elsewhere` fields of a rating, which folder names may provide.
     """
     encoding = _encoding(pieces)
     lines = _lines(pieces, encoding)
     if not lines:
-        raise DataError(f"{name} begins with nothing but empty lines")
+        raise DataError(f"{name} begins with only empty lines")
     has_item_lines = ITEM_LINE.fullmatch(lines[0]) is not None
     if has_item_lines:
         lines = [line for line in lines if not ITEM_LINE.fullmatch(line)]
@@ -105,13 +105,13 @@ def guess_shape(name: str, pieces: Sequence[bytes], num_elsewhere: int = 0) -> T
 
 
 def from_first_item(data: bytes) -> bytes:
-    """A piece from the middle of a file in which lines name the items, from the first such line on."""
+    """Cut a piece from the middle of a file with item lines so that it begins with its first item line."""
     found = re.search(rb"^[^,;|\s]+:\r?$", data, re.MULTILINE)
     return data[found.start() :] if found is not None else b""
 
 
 def _encoding(pieces: Sequence[bytes]) -> str:
-    """UTF-8, unless most of the lines that are not ASCII are none."""
+    """UTF-8, unless most of the non-ASCII lines are invalid in it."""
     num_bad = sum(len(Lines.of(piece, "utf-8", is_first=False).undecodable) for piece in pieces)
     if num_bad == 0:
         return "utf-8"
@@ -133,23 +133,23 @@ def _best_cut(name: str, lines: Sequence[str], least: int) -> _Cut:
     if not fitting:
         shown = " ".join(SEPARATORS.values())
         raise DataError(
-            f"{name} is no table that can be told: none of the separators {shown} cuts most of its lines into the "
-            f"same number of fields, {least} or more"
+            f"{name} is not a recognizable table: none of the separators {shown} splits most of its lines into "
+            f"the same number of fields, {least} or more"
         )
-    # Words in a text column have blanks between them: a header of known names says more than the number of fields.
+    # Blanks also separate words in a text column, so a header of known names outranks the number of fields.
     return max(
         fitting, key=lambda cut: (_names_ratings(cut, lines[0]), min(cut.share, GOOD_SHARE), cut.num_fields)
     )
 
 
 def _names_ratings(cut: _Cut, line: str) -> bool:
-    """Whether the first line, cut so, names two columns of ratings or more."""
+    """Whether the first line, split in this way, has at least two known column names."""
     names = split_names(line, cut.separator, cut.quote, cut.escape)
     return len(names) == cut.num_fields and sum(map(is_known_name, names)) > 1
 
 
 def _cut(separator: str, lines: Sequence[str]) -> _Cut:
-    """By the separator and, where more lines are cut alike with it, by an escape before quotes and separators."""
+    """Split by the separator, with a backslash escape if more lines fit with it."""
     cut = _cut_by(separator, None, lines)
     marks = (ESCAPE + QUOTE, ESCAPE + separator)
     if len(separator) > 1 or not any(mark in line for line in lines for mark in marks):
@@ -161,7 +161,7 @@ def _cut(separator: str, lines: Sequence[str]) -> _Cut:
 def _cut_by(separator: str, escape: str | None, lines: Sequence[str]) -> _Cut:
     quote = _quote(separator, lines)
     rows = [split_line(line, separator, quote, escape=escape) for line in lines]
-    # Lines that are not quoted as they should be still tell the separator.
+    # Misquoted lines still count for the choice of the separator.
     cut = [line.split(separator) if row is None else row for row, line in zip(rows, lines, strict=True)]
     counts = Counter(map(len, cut))
     num_fields, num_lines = max(counts.items(), key=lambda counted: counted[::-1], default=(0, 0))
@@ -169,7 +169,7 @@ def _cut_by(separator: str, escape: str | None, lines: Sequence[str]) -> _Cut:
 
 
 def _quote(separator: str, lines: Sequence[str]) -> str | None:
-    """The quote where fields are seen in it, and where it is the custom."""
+    """The quote, if it is customary with this separator or encloses a field of the sample."""
     if len(separator) > 1:
         return None
     if separator in ",;":
@@ -180,7 +180,7 @@ def _quote(separator: str, lines: Sequence[str]) -> str | None:
 
 
 def _header(cut: _Cut, line: str) -> tuple[str, ...] | None:
-    """The first line where it holds no number, and a known name or words above a column of numbers."""
+    """The first line, if it has no number, and has a known name or a word above a column of numbers."""
     first = split_names(line, cut.separator, cut.quote, cut.escape)
     rest = [row for row in cut.rows[1:] if row is not None and len(row) == cut.num_fields]
     if len(first) != cut.num_fields or any(map(_is_number, first)):

@@ -1,1 +1,1 @@
-"""Bytes into rows of users, items, ratings and timestamps."""
+"""Parses bytes into rows of users, items, ratings and timestamps."""

@@ -1,8 +1,8 @@
-"""The lines of a block into fields, and which lines cannot be cut into them.
+"""Splits the lines of a block into fields and rejects lines that cannot be split.
 
-Every line of a block is blank, the header, the name of an item, refused with a reason, or a row of the columns
-handed out, so that lines can be counted and named although blocks are parsed apart. Only pyarrow and NumPy work on
-good lines.
+Every line of a block is blank, the header, an item line, rejected with a reason, or a row of the returned columns.
+Line numbers therefore stay exact although blocks are parsed independently. Valid lines are processed only by
+pyarrow and NumPy.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _SPARE_SEPARATORS = "\x1f\x1e\x1d\x1c\x1b\x1a\x01\x02\x03\x04\x05\x06\x07"
 
 @dataclass(frozen=True)
 class Fields:
-    """The wanted fields of the good lines, and what was refused on the way.
+    """The wanted fields of the valid lines, and the rejected lines.
 
-    Timestamps, which rarely repeat, are plain text; all else is dictionary-encoded.
+    Timestamps, which rarely repeat, are plain text; the other columns are dictionary-encoded.
     """
 
     columns: dict[str, pa.Array]
     line: NDArray[np.int64]
-    """The line of each row, from 0 within the block."""
+    """The line of each row in the block, from 0."""
     refused: NDArray[np.int64]
     refused_for: NDArray[np.int8]
     item_below: str | None = None
-    """Where lines name the items, the item of the rows that follow the block; None where that is unknown."""
+    """With item lines, the item of the rows after the block; None if unknown."""
 
 
 def cut_fields(lines: Lines, layout: TextLayout, is_first: bool, item_above: str | None = None) -> Fields:
-    """Cut every line that can be cut into the wanted fields.
+    """Split the lines of a block into the wanted fields.
 
-    `item_above` is the item of the rows that the block begins with, where lines name the items.
+    With item lines, `item_above` is the item of the block's first rows.
     """
     reasons = lines.refusals()
     if is_first and layout.has_header and len(lines):
@@ -71,7 +71,7 @@ def cut_fields(lines: Lines, layout: TextLayout, is_first: bool, item_above: str
         normal, separator = _normalize(lines, is_good, layout, reasons)
         is_good &= reasons == FINE
         table = _read(normal, layout, separator, None, None)
-        assert len(table) == is_good.sum(), "the lines counted as good are the rows read"
+        assert len(table) == is_good.sum(), "the number of valid lines equals the number of rows read"
     columns = {name: _single(table[str(position)]) for name, position in layout.positions.items()}
     rows, refused = np.flatnonzero(is_good), np.flatnonzero(is_row & ~is_good)
     if items is not None:
@@ -83,7 +83,7 @@ def cut_fields(lines: Lines, layout: TextLayout, is_first: bool, item_above: str
 
 
 def _read_plain(data: bytes, layout: TextLayout, num_lines: int) -> pa.Table | None:
-    """Read lines straight away; None where one of them has another number of fields than the layout."""
+    """Read all lines at once; None if one has a different number of fields than the layout."""
     separator = layout.separator
     quote, escape = (sign if sign and sign.encode() in data else None for sign in (layout.quote, layout.escape))
     if len(separator) > 1 or not separator.isascii():
@@ -93,7 +93,7 @@ def _read_plain(data: bytes, layout: TextLayout, num_lines: int) -> pa.Table | N
         table = _read(data, layout, separator, quote, escape)
     except pa.ArrowInvalid:
         return None
-    assert len(table) == num_lines, "no quote is open at the end of a line"
+    assert len(table) == num_lines, "no quote stays open at the end of a line"
     return table
 
 
@@ -101,11 +101,11 @@ def _spare_separator(data: bytes) -> str:
     for sign in _SPARE_SEPARATORS:
         if sign.encode() not in data:
             return sign
-    raise DataError("this is not a text file: it holds every control character")
+    raise DataError("this is not a text file: it contains every control character")
 
 
 def _read(data: bytes, layout: TextLayout, separator: str, quote: str | None, escape: str | None) -> pa.Table:
-    """Raises ArrowInvalid where a line has another number of fields."""
+    """Read lines as CSV. Raises ArrowInvalid if a line has a different number of fields."""
     used = {str(position): _type_of(field) for field, position in layout.positions.items()}
     if not data:
         return pa.table({name: pa.array([], kind) for name, kind in used.items()})
@@ -136,9 +136,9 @@ def _type_of(field: str) -> pa.DataType:
 def _normalize(
     lines: Lines, is_good: NDArray[np.bool_], layout: TextLayout, reasons: NDArray[np.int8]
 ) -> tuple[bytes, str]:
-    """Cut the lines one by one, note those that have other fields than the layout, and join the others anew.
+    """Split lines one by one, mark those with a wrong number of fields, and join the others again.
 
-    Slow, and only for blocks with a line of another number of fields.
+    Slow; used only for blocks with such a line.
     """
     spare = _spare_separator(lines.data)
     rows = []
@@ -153,11 +153,11 @@ def _normalize(
 def _split_lines(lines: Lines, wanted: NDArray[np.bool_], layout: TextLayout) -> Iterator[tuple[int, list[str]]]:
     for number in np.flatnonzero(wanted):
         fields = layout.split(lines.data[lines.starts[number] : lines.stops[number]].decode())
-        assert fields is not None, "quotes are judged before"
+        assert fields is not None, "quotes are checked before"
         yield int(number), fields
 
 
 def _single(column: Any) -> pa.Array:
-    """A column of one chunk."""
+    """Combine a column into one chunk."""
     combined = column.combine_chunks()
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined

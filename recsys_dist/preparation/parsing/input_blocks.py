@@ -1,4 +1,4 @@
-"""The parts of the input that tasks parse: found and laid out before any is read."""
+"""Cuts the input into blocks for the parsing tasks, and determines their layouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recsys_dist.preparation.settings.prepare import PrepareConfig, named_paths
 
 @dataclass(frozen=True)
 class InputBlock:
-    """A part of one input file to parse: bytes of text, row groups of Parquet. `number` tells all parts apart."""
+    """A range of one input file: bytes of text or row groups of Parquet; `number` is unique in the input."""
 
     file: InputFile
     layout: TextLayout | None
@@ -29,17 +29,17 @@ class InputBlock:
     start: int
     stop: int
     item_above: str | None = None
-    """Where lines name the items, the item of the rows that the part begins with; None where that is unknown."""
+    """With item lines, the item of the block's first rows; None if unknown."""
 
     @property
     def subject(self) -> str:
-        """What this is, for people."""
+        """The name of the block in messages."""
         unit = "byte" if self.layout is not None else "row group"
         return f"{self.file.name} from {unit} {self.start} to {self.stop}"
 
 
 def find_rating_files(config: PrepareConfig) -> list[InputFile]:
-    """The files that the settings name, without empty parts."""
+    """The rating files named by the settings, without empty parts."""
     return [
         file
         for key, role, paths in named_paths(config)
@@ -48,9 +48,9 @@ def find_rating_files(config: PrepareConfig) -> list[InputFile]:
 
 
 def find_blocks(config: PrepareConfig, files: Sequence[InputFile] | None = None) -> list[InputBlock]:
-    """The parts of the input to parse, sorted by full name of the file and place. Looks at the head of each.
+    """The blocks of `files`, or else of the files in the settings, sorted by full file name and position.
 
-    Those of `files`, or else of the files that the settings name.
+    Reads the beginning of each file.
     """
     files = find_rating_files(config) if files is None else files
     places = Counter((file.url, file.member) for file in files)
@@ -67,7 +67,7 @@ def find_blocks(config: PrepareConfig, files: Sequence[InputFile] | None = None)
 
 
 def _place(file: InputFile) -> tuple[str, str]:
-    """Orders files the same way however each was named: by the whole path, without detours."""
+    """A sort key that does not depend on how the file was named: the normalized full path."""
     return posixpath.normpath(file.url), file.name
 
 
@@ -86,14 +86,14 @@ def _layout(file: InputFile, config: PrepareConfig) -> TextLayout | None:
 
 
 def continued_blocks(blocks: list[InputBlock]) -> list[InputBlock]:
-    """The blocks that another block of the same file follows. `blocks` are sorted by file and place."""
+    """The blocks followed by another block of the same file; `blocks` are sorted by file and position."""
     return [block for block, after in itertools.pairwise(blocks) if after.start > 0]
 
 
 def place_items(blocks: list[InputBlock], found: Mapping[int, LastItem | None]) -> list[InputBlock]:
-    """The blocks, each with the item that a line above it in the file has named last.
+    """Set the item of each block's first rows: the last item named above it in the file.
 
-    `found` tells by number what `find_last_item` has found in each continued block.
+    `found` holds the result of `find_last_item` for each continued block, by number.
     """
     item, placed = None, []
     for block in blocks:

@@ -1,11 +1,11 @@
-"""Files in which a line names the item of the rows below it, as in those of the Netflix prize.
+"""Files in which a line names the item of the rows below it, as in the Netflix prize.
 
     123:
     1488844,3,2005-09-06
     822109,5,2005-05-13
 
-A line without a separator should be such a name, with a colon at its end. Where it is not, or where a line is so
-damaged that a name may be lost in it, nobody can tell whose rows follow: they are refused up to the next name.
+A line without a separator must be an item line, which ends in a colon. If it is not, or if a damaged line may hide
+an item line, the item of the following rows is unknown; they are rejected up to the next item line.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from recsys_dist.preparation.parsing.rejects import Reason
 
 NAME_END = ":"
 HIDING = (Reason.LINE_LENGTH, Reason.NUL, Reason.CARRIAGE_RETURN)
-"""What is wrong with a line that may hold several."""
+"""Faults of a line that may contain several lines."""
 SCAN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class ItemLines:
-    """The lines of a block that name an item, or should."""
+    """The item lines of a block, and damaged lines that may hide one."""
 
     above: NDArray[np.int64]
-    """For each line the place in `items` of the name that counts for it, which may be its own."""
+    """For each line, the position in `items` of the last item line up to and including it."""
     is_name: NDArray[np.bool_]
-    """Which lines name an item."""
+    """Whether each line is a valid item line."""
     is_damaged: NDArray[np.bool_]
-    """Which lines should name one or may hide one."""
+    """Whether each line is an invalid item line or may hide one."""
     items: list[str | None]
-    """The item of the rows that the block begins with, then those that its lines name; None where unknown."""
+    """The item of the block's first rows, then those of its item lines; None if unknown."""
 
     @classmethod
     def of(cls, lines: Lines, reasons: NDArray[np.int8], separator: str, item_above: str | None) -> ItemLines:
-        """Find them. `reasons` are why lines are refused already."""
+        """Find the item lines; `reasons` holds reasons of lines already rejected."""
         is_single = ~lines.is_blank & ~lines.holding(separator.encode())
         is_suspect = is_single | np.isin(reasons, HIDING)
         places = np.flatnonzero(is_suspect)
@@ -52,33 +52,33 @@ class ItemLines:
         return cls(np.cumsum(is_suspect), is_name, is_suspect & ~is_name, [item_above, *items])
 
     def refuse(self, is_row: NDArray[np.bool_], reasons: NDArray[np.int8]) -> None:
-        """Note in `reasons` the damaged lines and the rows whose item is unknown."""
+        """Reject damaged lines and rows with an unknown item, by setting `reasons`."""
         is_known = np.array([item is not None for item in self.items])[self.above]
         is_fine = is_row & (reasons == FINE)
         reasons[is_fine & self.is_damaged] = Reason.FIELD_COUNT
         reasons[is_fine & ~self.is_damaged & ~is_known] = Reason.ITEM_LINE
 
     def column(self, rows: NDArray[np.int64]) -> pa.DictionaryArray:
-        """The items of rows, given as lines from 0 that were not refused."""
+        """The items of valid rows, given as line numbers from 0."""
         names = pa.array([item or "" for item in self.items], pa.string()).dictionary_encode()
         places = names.indices.take(pa.array(self.above[rows]))
         return pa.DictionaryArray.from_arrays(places, names.dictionary)
 
     @property
     def below(self) -> str | None:
-        """The item of the rows that follow the block; None where that is unknown."""
+        """The item of the rows after the block; None if unknown."""
         return self.items[-1]
 
 
 @dataclass(frozen=True)
 class LastItem:
-    """The last line of a block that names an item; None for the item where it is damaged."""
+    """The last item line of a block; the item is None if the line is damaged."""
 
     item: str | None
 
 
 def find_last_item(file: InputFile, layout: TextLayout, start: int, stop: int) -> LastItem | None:
-    """The last name of an item among the lines that start in a range of bytes, searched from its end."""
+    """The last item line that starts in a byte range, searched from the end."""
     for end in range(stop, start, -SCAN_BYTES):
         begin = max(start, end - SCAN_BYTES)
         for data in read_blocks(file, begin, end, SCAN_BYTES):

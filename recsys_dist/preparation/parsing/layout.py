@@ -1,6 +1,6 @@
-"""How the lines of one file are cut into fields, and which fields matter: settled before any block is parsed.
+"""Determines how the lines of a file are split into fields, before any block is parsed.
 
-With a header the columns are found by name; without one the number of fields is what most of the first lines have.
+With a header, columns are found by name. Without one, the number of fields is the most frequent one in a sample.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UTF8_BOM = codecs.BOM_UTF8
 
 @dataclass(frozen=True)
 class TextLayout:
-    """The shape of a text file's lines. `positions` maps each wanted field to its place from 0."""
+    """The format of a text file's lines. `positions` maps each wanted field to its position from 0."""
 
     separator: str
     quote: str | None
@@ -33,24 +33,24 @@ class TextLayout:
     num_fields: int
     positions: dict[str, int]
     has_item_lines: bool = False
-    """Whether lines of their own name the item of the rows below them."""
+    """Whether separate lines name the item of the rows below them."""
     max_fields: int | None = None
-    """Where the last field keeps further separators, how many fields a line has at most."""
+    """Maximum number of fields, the last of which keeps further separators; None: no maximum."""
     escape: str | None = None
     folder_values: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-    """The fields that the folders on the file's path tell for all lines."""
+    """Fields of all lines from folder names `KEY=VALUE` on the path."""
 
     def split(self, line: str) -> list[str] | None:
-        """The fields of one line; None where its quotes or escapes are wrong."""
+        """The fields of one line; None if its quotes or escapes are invalid."""
         return split_line(line, self.separator, self.quote, self.max_fields, self.escape)
 
 
 def read_layout(
     file: InputFile, settings: FileSettings, columns: Mapping[str, Column | None], key: str
 ) -> TextLayout:
-    """Look at the beginning of `file`. `key` is where the settings stand, for errors.
+    """Determine the layout from the beginning of `file`. `key` is the settings' key, for errors.
 
-    Raises `DataError` where the file is empty or lacks a wanted column.
+    Raises `DataError` if the file is empty or lacks a wanted column.
     """
     lines = _first_lines(file, settings.encoding)
     if settings.has_item_lines:
@@ -58,9 +58,7 @@ def read_layout(
     wanted = {name: column for name, column in columns.items() if column is not None}
     if settings.header:
         if "\r" in lines[0]:
-            raise DataError(
-                f"{file.name} line 1 holds a carriage return; a line must end in a line feed or in both"
-            )
+            raise DataError(f"{file.name} line 1 contains a carriage return; lines must end in LF or CRLF")
         names = split_names(
             lines[0], settings.separator, settings.quote_sign, settings.escape, settings.field_limit
         )
@@ -94,8 +92,8 @@ def read_layout(
 def split_line(
     line: str, separator: str, quote: str | None, max_fields: int | None = None, escape: str | None = None
 ) -> list[str] | None:
-    """The fields of one line; None where its quotes or escapes are wrong. `max_fields` goes with neither."""
-    # Longer lines are refused in any case.
+    """The fields of one line; None if its quotes or escapes are invalid. `max_fields` excludes both."""
+    # Longer lines are rejected in any case.
     line = line[:MAX_LINE_BYTES]
     if any(sign is not None and sign in line for sign in (quote, escape)):
         return split_quoted(line, separator, quote, escape)
@@ -105,7 +103,7 @@ def split_line(
 def split_names(
     line: str, separator: str, quote: str | None, escape: str | None = None, max_fields: int | None = None
 ) -> list[str]:
-    """The names of columns in one line; signs in the wrong place are part of a name, which changes no row."""
+    """The column names in a header line; misplaced quotes become part of a name."""
     fields = split_line(line, separator, quote, max_fields, escape)
     return fields if fields is not None else line.split(separator)
 
@@ -129,11 +127,11 @@ def _first_lines(file: InputFile, encoding: str) -> list[str]:
 
 
 def _usual_fields(lines: list[str], settings: FileSettings) -> int:
-    """The commonest number of fields; of equally common ones the largest."""
+    """The most frequent number of fields; the largest if several are equally frequent."""
     cut = (_split(line, settings) for line in lines if line)
     counts = Counter(len(fields) for fields in cut if fields is not None)
     if not counts:
-        # All lines are going to be refused for their quotes, which says more than that they have no fields.
+        # All lines will be rejected for their quotes, a clearer reason than the number of fields.
         counts = Counter(len(line.split(settings.separator)) for line in lines if line)
     return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
 
@@ -150,13 +148,13 @@ def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: 
 
 
 def _positions(file: InputFile, wanted: Mapping[str, Column], key: str) -> dict[str, int]:
-    """Where columns of lines without a header are, which have no names."""
+    """The positions of columns in lines without a header."""
     positions = {}
     for name, column in wanted.items():
         if isinstance(column, str):
             raise DataError(
-                f"{key}.columns.{name} is {column!r}, but header: false needs positions, and no folder on the "
-                f"path of {file.name} is {column}=..."
+                f"{key}.columns.{name} is {column!r}, but header: false needs positions, and the path of "
+                f"{file.name} has no folder {column}=..."
             )
         positions[name] = column
     return positions

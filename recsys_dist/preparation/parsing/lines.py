@@ -1,4 +1,4 @@
-"""One block of text into lines, as UTF-8, and which of them are refused before they are cut into fields."""
+"""Splits a block of text into UTF-8 lines, and rejects lines before they are split into fields."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from recsys_dist.preparation.parsing.rejects import Reason, shorten
 
 NEWLINE, CARRIAGE_RETURN = 10, 13
 FINE = -1
-"""In place of a reason, for what is not refused."""
+"""The code of a row that is not rejected."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of a block as UTF-8 without carriage returns: line i is bytes starts[i] .. stops[i]."""
+    """The lines of a block as UTF-8, with CRLF replaced by LF: line i is data[starts[i] : stops[i]]."""
 
     data: bytes
     starts: NDArray[np.int64]
@@ -30,7 +30,7 @@ class Lines:
 
     @classmethod
     def of(cls, data: bytes, encoding: str, is_first: bool) -> Lines:
-        """Cut a block that begins with a whole line; `is_first` where it begins the file."""
+        """Split a block that begins at the start of a line; `is_first` if it begins the file."""
         if is_first and encoding == "utf-8":
             data = data.removeprefix(UTF8_BOM)
         data = data.replace(b"\r\n", b"\n") if b"\r\n" in data else data
@@ -47,17 +47,17 @@ class Lines:
         return len(self.starts)
 
     def text(self, line: int) -> str:
-        """A line as people may read it."""
+        """A line for messages: shortened, invalid bytes escaped."""
         data = self.data[self.starts[line] : self.stops[line]]
         return shorten(data[: 4 * MAX_LINE_BYTES].decode("utf-8", errors="backslashreplace"))
 
     @cached_property
     def is_blank(self) -> NDArray[np.bool_]:
-        """Which lines hold nothing at all."""
+        """Whether each line is empty."""
         return np.equal(self.starts, self.stops)
 
     def refusals(self) -> NDArray[np.int8]:
-        """The reason that each line is refused for before it is cut into fields, or FINE."""
+        """The reason to reject each line before it is split into fields, or FINE."""
         reasons = np.full(len(self), FINE, np.int8)
         reasons[self.undecodable] = Reason.ENCODING
         for byte, reason in ((b"\r", Reason.CARRIAGE_RETURN), (b"\0", Reason.NUL)):
@@ -68,7 +68,7 @@ class Lines:
         return reasons
 
     def holding(self, text: bytes) -> NDArray[np.bool_]:
-        """Which lines hold `text`, which is no line end."""
+        """Whether each line contains `text`, which must not be a line end."""
         if len(text) == 1:
             places = np.flatnonzero(np.frombuffer(self.data, np.uint8) == text[0])
         else:
@@ -86,7 +86,7 @@ class Lines:
 
 
 def _to_utf8(data: bytes, encoding: str) -> tuple[bytes, NDArray[np.int64]]:
-    """The same lines in UTF-8, and the numbers of those that cannot be decoded, which stay as they are."""
+    """Convert lines to UTF-8; lines that cannot be decoded stay unchanged and are returned by number."""
     try:
         text = data.decode(encoding)
         return (data if encoding == "utf-8" else text.encode()), np.zeros(0, np.int64)

@@ -1,6 +1,6 @@
-"""Ratings from Parquet files: the same strictness as for text, with the types that the files carry.
+"""Parses ratings from Parquet files as strictly as from text, using the column types.
 
-Ids are whole numbers or text, and become the text that a text file would hold; a null is an empty field.
+Ids are whole numbers or text, and become the text that a text file would contain; a null is an empty field.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from recsys_dist.storage import arrow
 
 BATCH_ROWS = 1 << 20
 PROBE_ROWS = 4096
-"""Looked at to tell whether neighbours often hold the same."""
+"""Sample size for the decision whether a column has long runs of equal values."""
 FIELDS = ("user", "item", "rating", "timestamp")
 
 
 def group_ranges(file: InputFile, block_bytes: int, columns: RatingColumns | None = None) -> list[tuple[int, int]]:
-    """Ranges (start, stop) of row groups that can be parsed apart.
+    """Ranges (start, stop) of row groups that can be parsed independently.
 
-    Each is of about `block_bytes` and one batch of rows at most, unless a single row group is larger. Raises
-    `DataError` where the file lacks one of the `columns`.
+    Each has at most about `block_bytes` and one batch of rows, unless a single row group is larger. Raises
+    `DataError` if the file lacks one of the `columns`.
     """
     with open_parquet(file) as parquet:
         if columns is not None:
@@ -71,7 +71,7 @@ def parse_parquet(
     timestamp_format: TimestampFormat = "number",
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[ParsedBlock]:
-    """Parse row groups of a Parquet file in batches of rows; a row's number stands for its line."""
+    """Parse row groups of a Parquet file in batches of rows; row numbers take the place of line numbers."""
     with open_parquet(file) as parquet:
         names, values = rating_columns(file, parquet, columns)
         batches = parquet.iter_batches(
@@ -87,7 +87,7 @@ def parse_parquet(
 
 @contextmanager
 def open_parquet(file: InputFile) -> Iterator[Any]:
-    """Open a Parquet file for reading. Raises `DataError` naming it where it cannot be read."""
+    """Open a Parquet file for reading. Raises `DataError` naming the file if it cannot be read."""
     with open_file(file) as stream:
         try:
             yield arrow.open_parquet(stream)
@@ -100,9 +100,9 @@ def open_parquet(file: InputFile) -> Iterator[Any]:
 def rating_columns(
     file: InputFile, parquet: pq.ParquetFile, columns: RatingColumns
 ) -> tuple[dict[str, str], dict[str, bytes]]:
-    """By field the name of its column in the file, or the value that the folders on the file's path give.
+    """The column name of each field in the file, and the values of fields from folder names on the path.
 
-    Raises `DataError` where a column is missing, or holds what the field cannot be.
+    Raises `DataError` if a column is missing or has an unsuitable type.
     """
     wanted: dict[str, Column] = {name: column for name, column in dict(columns).items() if column is not None}
     values = wanted_values(file, wanted, parquet.schema_arrow.names)
@@ -123,7 +123,7 @@ def _rating_column(file: InputFile, parquet: pq.ParquetFile, field: str, column:
 
 
 def id_column(file: InputFile, parquet: pq.ParquetFile, key: str, column: Column) -> str:
-    """The name of a column of ids. Raises `DataError` where it holds neither whole numbers nor text."""
+    """The name of an id column. Raises `DataError` if its type is neither whole numbers nor text."""
     name = column_name(file, parquet, key, column)
     kind = value_type(parquet.schema_arrow.field(name).type)
     if not (is_text(kind) or is_whole(kind)):
@@ -133,11 +133,11 @@ def id_column(file: InputFile, parquet: pq.ParquetFile, key: str, column: Column
 
 def _unfit(file: InputFile, key: str, name: str, kind: Any, allowed: str) -> DataError:
     problem = f"{name!r} of {file.name} is {kind}; it must hold {allowed} or text"
-    return DataError(f"{key}: {problem}: cast it when the file is written")
+    return DataError(f"{key}: {problem}; cast it when writing the file")
 
 
 def column_name(file: InputFile, parquet: pq.ParquetFile, key: str, column: Column) -> str:
-    """The name of a column given by name or by position from 0; `key` is where the settings give it."""
+    """The name of a column given by name or by position from 0; `key` is the settings' key, for errors."""
     names = parquet.schema_arrow.names
     if isinstance(column, int) and column < len(names):
         column = names[column]
@@ -169,13 +169,13 @@ def _parse_batch(batch: dict[str, pa.Array], rules: RatingRules, timestamp_forma
 
 
 def _pick(column: pa.Array, rows: NDArray[np.int64]) -> pa.Array:
-    """Some rows of a column, without the values of the others: those may be no text that Arrow can read."""
+    """Select rows and drop the dictionary values of the others, which Arrow may be unable to decode."""
     picked = column.take(pa.array(rows))
     return picked.dictionary_decode().dictionary_encode() if pa.types.is_dictionary(column.type) else picked
 
 
 def _as_text(array: pa.Array) -> pa.DictionaryArray:
-    """Any column as dictionary-encoded text; a null is the empty text, which no field may be."""
+    """Convert any column to dictionary-encoded text; a null becomes empty text, which is always rejected."""
     array = decoded(array)
     encoded = _encode(array)
     texts = pc.cast(encoded.dictionary, pa.string())
@@ -187,7 +187,7 @@ def _as_text(array: pa.Array) -> pa.DictionaryArray:
 
 
 def _encode(array: pa.Array) -> pa.DictionaryArray:
-    """Dictionary-encode; in a file that is in order of users each stretch of one user is looked up once."""
+    """Dictionary-encode a column; long runs of equal values, as in files sorted by user, are looked up once."""
     if array.null_count or len(pc.run_end_encode(array[:PROBE_ROWS]).values) * LONG_STRETCH > PROBE_ROWS:
         return array.dictionary_encode()
     stretches = pc.run_end_encode(array)
@@ -197,7 +197,7 @@ def _encode(array: pa.Array) -> pa.DictionaryArray:
 
 
 def _readable(column: pa.Array) -> list[str]:
-    """Values for people; moments as whole seconds, which Python has no type for in all cases."""
+    """Values as text for messages; timestamps as whole seconds, as Python cannot represent all of them."""
     if not pa.types.is_temporal(column.type):
         return [readable(value) for value in column]
     moments, is_bad = parse_timestamps(column, "number")

@@ -1,7 +1,7 @@
-"""Ids and titles of items from Parquet, with the checks that ratings get.
+"""Reads item ids and titles from Parquet, with the same checks as for ratings.
 
-Each row has a reason, as a rejected rating has, where no line of a text file could hold its id and title. Titles
-may be of any type that has a text.
+A row is rejected if no line of a text file could hold its id and title. Titles may have any type that Arrow can
+cast to text.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ BINARY = (
 
 
 def read_title_rows(file: InputFile, columns: Mapping[str, Column], key: str) -> tuple[pa.Table, NDArray[np.int8]]:
-    """All rows as columns `item` and `title`, and the reason why each tells no title, or FINE.
+    """All rows as columns `item` and `title`, and the reason to reject each, or FINE.
 
-    `key` is where the settings stand. Raises `DataError` for a column that is missing, or holds no ids or titles.
+    `key` is the settings' key, for errors. Raises `DataError` for a missing column or an unsuitable type.
     """
     with open_parquet(file) as parquet:
         item = id_column(file, parquet, f"{key}.columns.item", columns["item"])
@@ -51,12 +51,12 @@ def _no_titles(key: str, title: str, file: InputFile, kind: Any) -> DataError:
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Raises ArrowNotImplementedError for a type that has no text, as of lists."""
+    """Cast a column to text. Raises ArrowNotImplementedError for types without a text form, such as lists."""
     return pa.chunked_array([_text(decoded(chunk)) for chunk in column.chunks], pa.large_string())
 
 
 def _text(array: pa.Array) -> pa.Array:
     if any(test(array.type) for test in BINARY):
-        # As they are: whether they are text is checked row by row.
+        # Reinterpret the bytes; UTF-8 is checked row by row later.
         return pc.cast(array, pa.large_binary()).view(pa.large_string())
     return pc.cast(array, pa.large_string())

@@ -1,7 +1,7 @@
-"""One line of text cut into its fields by separator, quote and escape.
+"""Splits one line into fields by separator, quote and escape.
 
-A quote opens at the beginning of a field and closes at its end; one inside the field is doubled or escaped. An
-escape makes plain text of the character that follows it, inside quotes and outside of them.
+A quote opens at the beginning of a field and closes at its end; inside the field it is doubled or escaped. An
+escape makes the next character literal, inside and outside quotes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 
 
 def split_quoted(line: str, separator: str, quote: str | None, escape: str | None) -> list[str] | None:
-    """The fields of one line; None where `misquoted` refuses it."""
+    """The fields of one line; None if `misquoted` rejects it."""
     pattern, mark = _grammar(separator, quote, escape)
     fields, place = [], 0
     while (field := pattern.match(line, place)) is not None:
@@ -25,7 +25,7 @@ def split_quoted(line: str, separator: str, quote: str | None, escape: str | Non
 
 @cache
 def _grammar(separator: str, quote: str | None, escape: str | None) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Patterns of a field with the separator behind it, and of a doubled or escaped character in its text."""
+    """Patterns of a field with the following separator, and of a doubled or escaped character in its text."""
     end, sign, mark = re.escape(separator), re.escape(quote or ""), re.escape(escape or "")
     escaped = rf"{mark}." if escape else r"(?!)"
     doubled = sign * 2 if quote else r"(?!)"

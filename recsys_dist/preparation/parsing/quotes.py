@@ -1,4 +1,4 @@
-"""Quote and escape errors in a block of lines: the grammar of quoted_line.py, vectorised over all lines."""
+"""Finds quote and escape errors in a block: the grammar of quoted_line.py, vectorized over all lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Selection = slice | NDArray[np.bool_]
 
 
 def misquoted(lines: Lines, separator: str, quote: str | None, escape: str | None) -> NDArray[np.int8]:
-    """The reason that the quotes and escapes of each line are refused for, or FINE.
+    """The reason to reject each line for its quotes or escapes, or FINE.
 
-    Each sign is one ASCII character. A block that holds neither quote nor escape costs a search for each.
+    Separator, quote and escape are single ASCII characters. A block without quotes and escapes costs only a search
+    for each.
     """
     reasons = np.full(len(lines), FINE, np.int8)
     data = np.frombuffer(lines.data, np.uint8)
@@ -35,7 +36,7 @@ def misquoted(lines: Lines, separator: str, quote: str | None, escape: str | Non
 
 
 def _escapes(places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The escapes that act: in a run of several, every second one is text."""
+    """The active escapes: in a run of escapes, every second one is literal."""
     number = np.arange(len(places))
     is_first = np.diff(places, prepend=-2) != 1
     first = np.maximum.accumulate(np.where(is_first, number, 0))
@@ -50,7 +51,7 @@ def _misplaced(
     lines: Lines,
     separator: str,
 ) -> NDArray[np.int8]:
-    """Judge each quote by its neighbours: the first of a line opens, the next closes, and so in turn."""
+    """Check each quote by its neighbours: quotes of a line open and close in turn."""
     num_above = np.searchsorted(places, lines.starts)
     num_quotes = np.diff(num_above, append=len(places))
     is_open = num_quotes % 2 == 1
@@ -68,7 +69,7 @@ def _misplaced(
         before &= ~is_text[opens - 1]
     before[:1] |= opens[:1] == 0
     after[-1:] |= closes[-1:] == len(data) - 1
-    # Two side by side are one that is doubled: the field closes and opens again.
+    # Two adjacent quotes are a doubled one: the field closes and opens again.
     is_doubled = np.diff(places, prepend=-2, append=-2) == 1
     before |= is_doubled[:-1][opening]
     after |= is_doubled[1:][closing]

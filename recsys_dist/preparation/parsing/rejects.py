@@ -1,4 +1,4 @@
-"""Rows that were refused: why, where they stand, and what they say."""
+"""Rejected rows: line, reason and text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SHOWN_CHARACTERS = 200
 
 
 class Reason(IntEnum):
-    """Why a row was refused. The first that applies is given, in the order in which they are checked.
+    """Why a row is rejected. If several reasons apply, the one checked first is recorded.
 
-    The numbers stand in intermediate files only; new reasons go to the end.
+    The numbers are used only in intermediate files; new reasons go to the end.
     """
 
     LINE_LENGTH = 0
@@ -46,7 +46,7 @@ class Reason(IntEnum):
 
     @property
     def label(self) -> str:
-        """The reason as the manifest and the rejects spell it."""
+        """The text of the reason in the manifest and in rejects."""
         return _LABELS[self]
 
 
@@ -76,13 +76,13 @@ _LABELS = {
 
 
 def shorten(text: str) -> str:
-    """The beginning of a text that may be very long."""
+    """Cut a long text to its first characters."""
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
 @dataclass(frozen=True)
 class Rejects:
-    """Refused rows of one block or shard; `line` counts from 1 within it, or as the holder says."""
+    """Rejected rows of one block or shard; `line` counts from 1 in a block, but is `Rows.origin` in a shard."""
 
     line: NDArray[np.int64]
     reason: NDArray[np.int8]
@@ -90,7 +90,7 @@ class Rejects:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int, str]]) -> Rejects:
-        """From (line, reason, text)."""
+        """Build from tuples (line, reason, text), sorted."""
         ordered = sorted(rows)
         return cls(
             np.array([line for line, _, _ in ordered], np.int64),
@@ -102,21 +102,21 @@ class Rejects:
         return len(self.line)
 
     def counts(self) -> Counter[str]:
-        """Rows by the label of their reason."""
+        """Number of rows by label of the reason."""
         codes, numbers = np.unique(self.reason, return_counts=True)
         return Counter({Reason(code).label: int(number) for code, number in zip(codes, numbers, strict=True)})
 
     def first(self) -> tuple[int, str, str] | None:
-        """(line, label of the reason, text) of the first refused row."""
+        """(line, label of the reason, text) of the first rejected row."""
         if len(self) == 0:
             return None
         return int(self.line[0]), Reason(int(self.reason[0])).label, self.text[0].as_py()
 
     def arrays(self) -> Arrays:
-        """As arrays to save."""
+        """Encode as arrays to save."""
         return {"reject.line": self.line, "reject.reason": self.reason, **pack_texts("reject.text", self.text)}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Rejects:
-        """The opposite of `arrays`."""
+        """Decode the arrays of `arrays`."""
         return cls(arrays["reject.line"], arrays["reject.reason"], unpack_texts("reject.text", arrays))

@@ -1,7 +1,7 @@
-"""Strict parsing of ratings: text in, columns of ids, numbers and lines out, and each refused row with its reason.
+"""Parses ratings strictly. In: text. Out: columns of ids, numbers and lines, and rejected rows with their reasons.
 
-All fields are read as text first. Ids stay text, exactly as they stand in the file; ratings and timestamps must be
-numbers in plain notation. Ids are dictionary-encoded, so that the work per row is on integers.
+All fields are read as text first. Ids stay text, exactly as in the file; ratings must be numbers in plain
+notation. Ids are dictionary-encoded, so that the work per row is on integers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 
 @dataclass(frozen=True)
 class Rows:
-    """Accepted rows of one block, in the order of its lines."""
+    """Accepted rows of one block, in line order."""
 
     user: pa.DictionaryArray
     item: pa.DictionaryArray
@@ -36,9 +36,9 @@ class Rows:
     timestamp: NDArray[np.int64] | None
     """Whole units."""
     line: NDArray[np.int64]
-    """From 1 within the block."""
+    """Line in the block, from 1."""
     nanos: NDArray[np.int32] | None = None
-    """The billionths of a unit that the timestamps are later; None where all are zero."""
+    """Fraction of the timestamps in billionths of a unit; None if all are zero."""
 
     def __len__(self) -> int:
         return len(self.rating)
@@ -46,17 +46,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class ParsedBlock:
-    """What one block of the input holds. `num_lines` counts all, also blank ones and those that are no rows."""
+    """The content of one input block. `num_lines` counts all lines, including blank ones and header."""
 
     rows: Rows
     rejects: Rejects
     num_lines: int
     item_below: str | None = None
-    """Where lines name the items, the item of the rows that follow the block; None where that is unknown."""
+    """With item lines, the item of the rows after the block; None if unknown."""
 
     @property
     def num_read(self) -> int:
-        """Rows read: kept for now, or refused."""
+        """Number of rows read: accepted and rejected."""
         return len(self.rows) + len(self.rejects)
 
 
@@ -68,9 +68,9 @@ def parse_text(
     item_above: str | None = None,
     timestamp_format: TimestampFormat = "number",
 ) -> ParsedBlock:
-    """Parse a block of whole lines; `is_first` where it begins the file.
+    """Parse a block of whole lines; `is_first` if it begins the file.
 
-    `item_above` is the item of the rows that the block begins with, where lines name the items.
+    With item lines, `item_above` is the item of the block's first rows.
     """
     lines = Lines.of(data, layout.encoding, is_first)
     fields = cut_fields(lines, layout, is_first, item_above)
@@ -89,9 +89,9 @@ def check_rows(
     rules: RatingRules,
     timestamp_format: TimestampFormat = "number",
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int8]]:
-    """Accepted rows, and the lines (from 0) and reasons of the others."""
+    """Return the accepted rows, and the lines (from 0) and reasons of the others."""
     reasons = np.full(len(line), FINE, np.int8)
-    # The later a check, the weaker: where several apply, the first one's reason stands.
+    # Later checks overwrite earlier ones, so they run in order of increasing priority.
     moments = None
     if "timestamp" in columns:
         moments, is_bad = parse_timestamps(columns["timestamp"], timestamp_format)
@@ -121,14 +121,14 @@ def _rows(
     moments: Moments | None,
     line: NDArray[np.int64],
 ) -> Rows:
-    """From columns whose `line` counts from 0."""
+    """Build rows from columns whose `line` counts from 0."""
     if moments is None:
         return Rows(user, item, rating, None, line + 1)
     return Rows(user, item, rating, moments.whole, line + 1, moments.nanos)
 
 
 def _per_row(column: pa.DictionaryArray, judge: Callable[[pa.Array], NDArray[Any]]) -> NDArray[Any]:
-    """Judge each distinct value once, and hand the verdicts out to the rows."""
+    """Apply `judge` once to each distinct value, and expand the results to rows."""
     rows: NDArray[Any] = judge(column.dictionary)[column.indices.to_numpy()]
     return rows
 
@@ -138,7 +138,7 @@ def _is_empty(texts: pa.Array) -> NDArray[np.bool_]:
 
 
 def _numbers(texts: pa.Array) -> NDArray[np.float32]:
-    """The numbers that texts spell in plain notation; NaN for all others and for what float32 cannot hold."""
+    """Parse texts in plain notation; NaN for all others, infinite if too large for float32."""
     is_number = pc.match_substring_regex(texts, NUMBER)
     values = pc.cast(pc.if_else(is_number, texts, "nan"), pa.float64()).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):

@@ -1,7 +1,7 @@
-"""The checks of a text file for texts from elsewhere: columns of Parquet, names of folders.
+"""Applies the checks of text files to Parquet columns and folder names.
 
-What no line of a text file could hold is refused here for the reason that the line would be. In: columns of texts,
-plain or dictionary-encoded, of any bytes. Out: a reason for each row, or FINE.
+A value that no line of a text file could hold is rejected for the same reason as that line. In: text columns,
+plain or dictionary-encoded, of arbitrary bytes. Out: a reason for each row, or FINE.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from recsys_dist.preparation.parsing.lines import FINE
 from recsys_dist.preparation.parsing.rejects import Reason
 
 SIGNS = {b"\0": Reason.NUL, b"\r": Reason.CARRIAGE_RETURN, b"\n": Reason.LINE_FEED}
-"""What no field may hold."""
+"""Bytes that no field may contain."""
 NONE = np.iinfo(np.int8).max
-"""Above all reasons, while the first of several is looked for."""
+"""Larger than all reasons, for taking the minimum of several."""
 
 
 def refusals(columns: Sequence[pa.Array]) -> NDArray[np.int8]:
-    """The reason that each row of several columns is refused for; a null passes as an empty text."""
+    """The reason to reject each row of the columns, or FINE; a null counts as empty text."""
     verdicts = [_reasons(_values(column)) for column in columns]
     longest = sum(int(_lengths(_values(column)).max(initial=0)) for column in columns)
     is_short = longest + len(columns) <= MAX_LINE_BYTES
     if is_short and all((verdict == NONE).all() for verdict in verdicts):
         return np.full(len(columns[0]), FINE, np.int8)
-    # The lower a reason, the earlier it is checked in a line: the first that applies to any field stands.
-    reasons = np.min([_per_row(column, told) for column, told in zip(columns, verdicts, strict=True)], axis=0)
+    # Lower reasons are checked earlier in a line, so the minimum over the fields applies.
+    reasons = np.min([_per_row(column, codes) for column, codes in zip(columns, verdicts, strict=True)], axis=0)
     if not is_short:
-        # As long as the line of these fields and their separators would be.
+        # The length of a line with these fields and their separators.
         lengths = [_per_row(column, _lengths(_values(column))) for column in columns]
         reasons[np.sum(lengths, axis=0) + len(columns) - 1 > MAX_LINE_BYTES] = Reason.LINE_LENGTH
     return np.where(reasons == NONE, FINE, reasons).astype(np.int8)
 
 
 def readable(text: Any) -> str:
-    """An Arrow scalar of texts or numbers as people may read it, whatever bytes it holds; a null is None."""
+    """An Arrow scalar as text for messages, with invalid bytes escaped; a null becomes "None"."""
     if isinstance(text, pa.DictionaryScalar):
         text = text.value
     if pa.types.is_string(text.type) or pa.types.is_large_string(text.type):
@@ -51,7 +51,7 @@ def readable(text: Any) -> str:
 
 
 def is_utf8(texts: pa.Array) -> NDArray[np.bool_]:
-    """Which texts are UTF-8."""
+    """Whether each text is valid UTF-8."""
     data = pc.cast(texts, pa.large_binary())
     try:
         pc.cast(data, pa.large_string())
@@ -73,7 +73,7 @@ def _reasons(texts: pa.Array) -> NDArray[np.int8]:
     data = pc.fill_null(pc.cast(texts, pa.large_binary()), b"")
     reasons = np.full(len(data), NONE, np.int8)
     reasons[~is_utf8(data)] = Reason.ENCODING
-    # One pass over the bytes tells of nearly all columns that no search is needed.
+    # For nearly all columns, one pass over the bytes shows that no search is needed.
     if _smallest_byte(data) <= max(map(max, SIGNS)):
         for sign, reason in SIGNS.items():
             reasons[_holding(data, sign) & (reasons > reason)] = reason
@@ -99,5 +99,5 @@ def _values(column: pa.Array) -> pa.Array:
 
 
 def _per_row(column: pa.Array, verdicts: NDArray[Any]) -> NDArray[Any]:
-    """The verdict on each row, from those on the distinct values where these are told apart."""
+    """Expand verdicts on the values of a dictionary-encoded column to its rows."""
     return verdicts[column.indices.to_numpy()] if pa.types.is_dictionary(column.type) else verdicts

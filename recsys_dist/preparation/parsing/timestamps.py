@@ -1,7 +1,7 @@
-"""Timestamps into whole units and billionths: numbers as they are, dates and times as seconds since 1970.
+"""Parses timestamps into whole units and billionths: numbers unchanged, dates and times as seconds since 1970.
 
-In: text, or a column of Parquet of any type that can tell a moment. Out: `Moments`. The unit of dates and times is
-a second; numbers count whatever their file counts, by convention seconds too. Digits past a billionth are cut off.
+In: text, or a Parquet column of a suitable type. Out: `Moments`. The unit of dates and times is a second; the unit
+of numbers is that of their file, by convention also seconds. Digits below a billionth are truncated.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ WHOLE_NUMBER = r"^[+-]?[0-9]+$"
 DECIMAL_NUMBER = r"^(?P<sign>[+-]?)(?P<whole>[0-9]{1,18})(?:[.](?P<digits>[0-9]*))?$"
 ANY_NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]{1,3})?")
 SAFE_DIGITS = 18
-"""So many digits always fit an int64."""
+"""Numbers of this many digits always fit into int64."""
 LONGEST_NUMBER = 64
 DATE = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 OFFSET = r"(?:Z|UTC|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)"
 ISO = rf"^{DATE}(?:[T ]{TIME}(?:[.,][0-9]+)?(?: ?{OFFSET})?)?$"
 DATE_AND_TIME = 19
-"""Signs of a date and time up to its seconds."""
+"""Characters of a date and time up to the seconds."""
 BELOW = r"^(?:[.,](?P<digits>[0-9]+))? ?(?:Z|UTC|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?)?$"
-"""What may follow them."""
+"""The part after the seconds: fraction and offset."""
 SECONDS = pa.timestamp("s")
 NANO_DIGITS = 9
 BILLION = 10**NANO_DIGITS
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": BILLION}
-"""How many of a unit make a second."""
+"""Ticks per second of each unit."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """N moments: whole units, rounded down, and the billionths of a unit that each is later."""
+    """N timestamps: whole units, rounded down, and the rest in billionths of a unit."""
 
     whole: NDArray[np.int64]
     nanos: NDArray[np.int32] | None = None
-    """None where all are zero."""
+    """None if all are zero."""
 
     @classmethod
     def of(cls, whole: NDArray[np.int64], nanos: NDArray[np.integer]) -> Moments:
-        """From both parts, which may be zero."""
+        """Build from both parts; `nanos` may be all zero."""
         return cls(whole, nanos.astype(np.int32) if nanos.any() else None)
 
     def take(self, places: NDArray[np.int64]) -> Moments:
-        """Some of them."""
+        """Select timestamps by position."""
         if self.nanos is None:
             return Moments(self.whole[places])
         return Moments.of(self.whole[places], self.nanos[places])
 
     @property
     def ticks(self) -> int:
-        """The coarsest parts of a unit that hold all of them exactly: 1, 1,000, a million or a billion."""
+        """The fewest ticks per unit that represent all of them exactly: 1, 1,000, a million or a billion."""
         if self.nanos is None:
             return 1
         nanos = self.nanos
@@ -70,18 +70,18 @@ class Moments:
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """The smallest and the largest in whole units; None of no moments."""
+        """The smallest and the largest in whole units; None if empty."""
         return (int(self.whole.min()), int(self.whole.max())) if len(self.whole) else None
 
     def fits(self, ticks: int) -> NDArray[np.bool_]:
-        """Whether each fits 64 bits as a whole number of such parts."""
+        """Whether each fits into 64 bits at `ticks` per unit."""
         limit = 2**63 // ticks - 1
         is_fit: NDArray[np.bool_] = (self.whole >= -limit) & (self.whole < limit)
         return is_fit if ticks > 1 else np.ones(len(self.whole), bool)
 
     @property
     def is_out_of_range(self) -> NDArray[np.bool_]:
-        """Whether each needs parts of a unit in which it does not fit 64 bits."""
+        """Whether each needs ticks at which it does not fit into 64 bits."""
         is_out = np.zeros(len(self.whole), bool)
         if self.nanos is not None:
             for coarser, ticks in itertools.pairwise(TICKS.values()):
@@ -89,9 +89,9 @@ class Moments:
         return is_out
 
     def in_ticks(self, ticks: int) -> NDArray[np.int64]:
-        """Each as a whole number of such parts. Raises `OverflowError` with the place of one that is too large."""
+        """Convert to `ticks` per unit. Raises `OverflowError` with the position of the first that is too large."""
         if ticks == 1:
-            assert self.nanos is None, "parts of a unit are whole"
+            assert self.nanos is None, "fractions need more than one tick per unit"
             return self.whole
         too_large = np.flatnonzero(~self.fits(ticks))
         if len(too_large):
@@ -101,14 +101,14 @@ class Moments:
 
 
 def tells_moments(kind: pa.DataType) -> bool:
-    """Whether timestamps are read from a column of Parquet of this type."""
+    """Whether timestamps can be read from a Parquet column of this type."""
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     return bool(is_number or is_text or pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def parse_timestamps(column: pa.Array, text_format: TimestampFormat) -> tuple[Moments, NDArray[np.bool_]]:
-    """The moments of a column, and which rows hold none; `text_format` says how texts are written."""
+    """The timestamps of a column, and whether each row is invalid; `text_format` is the format of text."""
     kind = column.type
     if pa.types.is_integer(kind) and kind != pa.uint64():
         return Moments(pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy()), column.is_null().to_numpy(False)
@@ -122,7 +122,7 @@ def parse_timestamps(column: pa.Array, text_format: TimestampFormat) -> tuple[Mo
 
 
 def _instants(column: pa.Array) -> Moments:
-    """Dates and times of Parquet: with a zone they are instants whatever the zone, without one they are of UTC."""
+    """Convert Parquet dates and times, which are stored in UTC; those without a zone are taken as UTC."""
     if pa.types.is_date(column.type):
         column = pc.cast(column, SECONDS, safe=False)
     count = pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy()
@@ -134,7 +134,7 @@ def _instants(column: pa.Array) -> Moments:
 
 
 def _floats(column: pa.Array) -> tuple[Moments, NDArray[np.bool_]]:
-    """Whole numbers exactly; others by the fewest digits that tell them from their neighbours."""
+    """Convert whole numbers exactly, others by their shortest decimal representation."""
     values = pc.fill_null(pc.cast(column, pa.float64()), np.nan).to_numpy(zero_copy_only=False)
     is_whole = (np.floor(values) == values) & (np.abs(values) < 2.0**63)
     whole, nanos, is_bad = np.zeros(len(values), np.int64), np.zeros(len(values), np.int32), ~is_whole
@@ -156,13 +156,13 @@ def _numbers(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
 
 
 def _decimals(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
-    """Numbers with a sign or a fraction at once, and each other text, with an exponent or none, once."""
+    """Parse plain decimals vectorized, and each distinct other text, such as with an exponent, in Python."""
     parts = pc.extract_regex(column, DECIMAL_NUMBER)
     is_plain = parts.is_valid().to_numpy(zero_copy_only=False)
     size = pc.cast(pc.if_else(pa.array(is_plain), parts.field("whole"), "0"), pa.int64()).to_numpy()
     below = _nanos(parts.field("digits"))
     is_negative = pc.equal(parts.field("sign"), "-").to_numpy(zero_copy_only=False)
-    # -1.25 is -2 and .75 after it.
+    # -1.25 is stored as -2 + 0.75.
     whole = np.where(is_negative, -size - (below > 0), size)
     nanos = np.where(is_negative & (below > 0), BILLION - below, below)
     odd = column.filter(pa.array(~is_plain)).dictionary_encode()
@@ -176,7 +176,7 @@ def _decimals(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
 
 
 def _any_number(text: str) -> tuple[int, int] | None:
-    """The whole units and billionths that a text spells; None where it is no number, or past 64 bits."""
+    """Parse a number to whole units and billionths; None if it is invalid or does not fit into 64 bits."""
     if len(text) > LONGEST_NUMBER or ANY_NUMBER.fullmatch(text) is None:
         return None
     value = Fraction(text)
@@ -185,14 +185,14 @@ def _any_number(text: str) -> tuple[int, int] | None:
 
 
 def _nanos(digits: pa.StringArray) -> NDArray[np.int64]:
-    """Billionths from the digits behind the point, of which there may be none."""
+    """Billionths from the digits after the point, if any."""
     first = pc.utf8_slice_codeunits(digits, 0, NANO_DIGITS)
     count: NDArray[np.int64] = pc.cast(pc.utf8_rpad(first, NANO_DIGITS, "0"), pa.int64()).to_numpy()
     return count
 
 
 def _dates(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
-    """Dates and times, those without an offset of UTC; each distinct text is looked at once."""
+    """Parse dates and times, in UTC unless they have an offset; each distinct text is parsed once."""
     encoded = column.dictionary_encode()
     texts, place = encoded.dictionary, encoded.indices.to_numpy()
     is_good = pc.match_substring_regex(texts, ISO).to_numpy(zero_copy_only=False)
@@ -206,7 +206,7 @@ def _dates(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
 
 
 def _is_on_calendar(dates: pa.StringArray) -> NDArray[np.bool_]:
-    """Whether the month of each date has so many days."""
+    """Whether each date exists, given its month's number of days."""
     year, month, day = (
         pc.cast(pc.utf8_slice_codeunits(dates, start, stop), pa.int32()).to_numpy()
         for start, stop in ((0, 4), (5, 7), (8, 10))
@@ -218,7 +218,7 @@ def _is_on_calendar(dates: pa.StringArray) -> NDArray[np.bool_]:
 
 
 def _below_seconds(tails: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The offset from UTC in seconds and the nanoseconds that the ends of dates and times tell."""
+    """The UTC offset in seconds and the nanoseconds, from the parts after the seconds."""
     encoded = tails.dictionary_encode()
     parts = pc.extract_regex(encoded.dictionary, BELOW)
     hours, minutes = (

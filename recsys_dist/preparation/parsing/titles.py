@@ -1,4 +1,4 @@
-"""The titles of items, from files beside the ratings. Lines that cannot be read are counted and tell no title."""
+"""Reads item titles from separate files. Lines that cannot be read are counted and skipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCK_BYTES = 32 << 20
 
 
 def find_titles_files(settings: ItemsSettings | None) -> list[InputFile]:
-    """The files with titles, none where none are named."""
+    """The files with titles; empty if none are named."""
     if settings is None:
         return []
     return without_empty("items.paths", find_files("items.paths", settings.paths, settings))
@@ -31,25 +31,25 @@ def find_titles_files(settings: ItemsSettings | None) -> list[InputFile]:
 
 @dataclass(frozen=True)
 class Titles:
-    """What the files tell."""
+    """The content of the titles files."""
 
     table: pa.Table
     """Columns `item` and `title`, in the order of the files."""
     num_unusable: int
-    """Lines that cannot be read, or rows of Parquet."""
+    """Number of lines or Parquet rows that cannot be read."""
     first_unusable: str | None
-    """Where the first of them is, and why."""
+    """Location and reason of the first of them."""
 
     @classmethod
     def joined(cls, parts: Sequence[Titles]) -> Titles:
-        """Those of several files, or parts of one, in order."""
+        """Concatenate the titles of several files or blocks."""
         tables = pa.concat_tables([part.table for part in parts]).combine_chunks()
         first = next((part.first_unusable for part in parts if part.first_unusable is not None), None)
         return cls(tables, sum(part.num_unusable for part in parts), first)
 
 
 def read_titles(files: Sequence[InputFile], settings: ItemsSettings | None) -> Titles | None:
-    """All titles that the files tell; None where there is no file.
+    """All titles in the files; None if there is no file.
 
     Raises `DataError` naming a file that is empty or lacks a column.
     """
@@ -59,10 +59,10 @@ def read_titles(files: Sequence[InputFile], settings: ItemsSettings | None) -> T
 
 
 def find_titles(known: pa.Table | None, item_ids: pa.LargeStringArray) -> pa.Array:
-    """The title of each item id, null where none is known. Of several titles of one id the first counts."""
+    """The title of each item id, null if unknown. If an id has several titles, the first is used."""
     if known is None:
         return pa.nulls(len(item_ids), pa.string())
-    # index_in gives the first place of each id.
+    # index_in returns the first position of each id.
     return known["title"].combine_chunks().take(pc.index_in(item_ids, value_set=known["item"].combine_chunks()))
 
 

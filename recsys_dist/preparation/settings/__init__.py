@@ -1,1 +1,1 @@
-"""What preparation is told: inputs, splits, the cluster."""
+"""The settings of preparation: input, split, cluster."""

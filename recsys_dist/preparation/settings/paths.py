@@ -1,4 +1,4 @@
-"""How settings name files."""
+"""The type of paths in settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 
 def _as_tuple(value: Any) -> Any:
-    """One path may be written without the brackets of a list."""
+    """Accept a single path without list brackets."""
     return (value,) if isinstance(value, str) else value
 
 

@@ -1,4 +1,4 @@
-"""The settings that say which ratings train, validate and test."""
+"""The settings of the split into train, validation and test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Timestamp = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 
 
 class RandomSplit(Settings):
-    """Each pair is drawn by a hash of seed, user and item: it falls the same way whatever else is there."""
+    """Random split by a hash of seed, user and item; the split of a pair does not depend on other ratings."""
 
     kind: Literal["random"]
     test: Fraction = 0.1
@@ -25,31 +25,32 @@ class RandomSplit(Settings):
     @model_validator(mode="after")
     def _leaves_train(self) -> RandomSplit:
         if self.test + self.valid >= 1:
-            raise ValueError("test + valid must be below 1, or no rating is left to train on")
+            raise ValueError("test + valid must be below 1 to leave ratings to train on")
         return self
 
 
 class LeaveNOutSplit(Settings):
-    """Of each user some ratings are for testing, some others for validation, and the rest trains.
+    """Holds out a number of ratings of each user for test and validation.
 
-    A user with too few for all of it keeps `min_train` to train on; what is left goes to testing first.
+    At least `min_train` ratings of each user stay in train; of the others, test takes precedence.
     """
 
     kind: Literal["leave_n_out"]
     test: int = Field(default=1, ge=0)
     valid: int = Field(default=1, ge=0)
     by: Literal["time", "hash"] = "time"
-    """`time`: the latest of the user are for testing, those before them for validation, equally late ones in the
-    order of `hash`. `hash`: any, drawn by a hash of seed, user and item."""
+    """`time`: the user's latest ratings are test, those before them validation; equal timestamps are ordered by
+    hash. `hash`: drawn by a hash of seed, user and item."""
     min_train: int = Field(default=1, ge=0)
     seed: Seed = 0
 
 
 class TimeSplit(Settings):
-    """The latest of all ratings are for testing, those before them for validation.
+    """Global split by time: the latest ratings are test, those before them validation.
 
-    Equally late ones stay together. `test` and `valid` are fractions of all ratings that are never exceeded; for
-    each the first timestamp may be given instead, in units of the input, which are seconds since 1970 for dates.
+    Equal timestamps stay together. `test` and `valid` are fractions of all ratings that are never exceeded.
+    Instead, `test_from` and `valid_from` give the first timestamp, in units of the input (for dates, seconds since
+    1970).
     """
 
     kind: Literal["time"]
@@ -66,18 +67,18 @@ class TimeSplit(Settings):
         if self.test_from is not None and self.valid_from is not None and self.valid_from >= self.test_from:
             raise ValueError(f"valid_from {self.valid_from} is not before test_from {self.test_from}")
         if self.test_from is None and self.valid_from is None and self.test + self.valid >= 1:
-            raise ValueError("test + valid must be below 1, or no rating is left to train on")
+            raise ValueError("test + valid must be below 1 to leave ratings to train on")
         return self
 
 
 class FilesSplit(Settings):
-    """The files say which ratings are for training and which for testing."""
+    """Fixed split: separate files for train and test."""
 
     kind: Literal["files"]
     train: Paths = Field(min_length=1)
     test: Paths = Field(min_length=1)
     valid: Fraction | Paths = 0.0
-    """A fraction to draw from the train files, or files of their own."""
+    """A fraction drawn from the train files, or separate files."""
     seed: Seed = 0
 
 
@@ -85,20 +86,20 @@ SplitRule = RandomSplit | LeaveNOutSplit | TimeSplit | FilesSplit
 
 
 def with_kind(tree: Any) -> Any:
-    """The settings of a split, with the kind that fractions alone imply.
+    """Add `kind: random` to the settings of a split if only fractions and a seed are given.
 
-    Raises `ValueError` where the kind is missing and they do not.
+    Raises `ValueError` if the kind is missing and cannot be implied.
     """
     if not isinstance(tree, dict) or "kind" in tree:
         return tree
     shares = [tree[name] for name in ("test", "valid") if name in tree]
-    # A key of no kind at all is refused by its name.
+    # Unknown keys are refused by name later.
     others = {name for kind in (LeaveNOutSplit, TimeSplit, FilesSplit) for name in kind.model_fields}
     if not tree.keys() & (others - RandomSplit.model_fields.keys()) and all(map(_is_share, shares)):
         return {"kind": "random", **tree}
     raise ValueError(
-        "key 'split.kind' is required here, as one of random, leave_n_out, time and files; it is random where "
-        "nothing but fractions test and valid, from 0 to below 1, and a seed are given"
+        "key 'split.kind' is required, one of random, leave_n_out, time and files; it defaults to random if only "
+        "test and valid, fractions from 0 to below 1, and seed are given"
     )
 
 
@@ -107,5 +108,5 @@ def _is_share(value: Any) -> bool:
 
 
 def needs_timestamps(rule: SplitRule) -> bool:
-    """Whether the rule asks when a rating was given."""
+    """Whether the rule depends on timestamps."""
     return rule.kind == "time" or (rule.kind == "leave_n_out" and rule.by == "time")

@@ -1,1 +1,1 @@
-"""Rows into the shards of a dataset."""
+"""Turns parsed rows into the shards of a dataset."""

@@ -1,4 +1,4 @@
-"""Which of several ratings of one item by one user counts."""
+"""Chooses which of several ratings of one item by one user to keep."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What becomes of rows that share a pair; places are positions in the arrays given to `settle_repeats`."""
+    """The outcome for rows with equal pairs; rows are positions in the arrays passed to `resolve_duplicates`."""
 
     kept: NDArray[np.int64]
     dropped: NDArray[np.int64]
     is_held_out: NDArray[np.bool_]
-    """For each dropped row, whether its pair is kept by a file for testing or validation."""
+    """For each dropped row, whether it lost to a row of a test or validation file."""
     mean: NDArray[np.float64]
-    """For each kept row, the mean rating of the rows it was chosen from."""
+    """For each kept row, the mean rating of its pair."""
 
 
 def resolve_duplicates(
@@ -29,11 +29,11 @@ def resolve_duplicates(
     origin: NDArray[np.int64],
     keep: Literal["first", "last"],
 ) -> Duplicates:
-    """Choose one row of each pair: held out before train, then by timestamp, then by place in the input.
+    """Choose one row of each pair: held-out before train, then by timestamp, then by position in the input.
 
-    `origin` is that place, different for all rows.
+    `origin` is the position in the input, unique for each row.
     """
-    # ~ turns the order of integers around and, unlike a minus, overflows nowhere.
+    # ~ reverses the order of integers and, unlike negation, never overflows.
     place = (origin, timestamp) if keep == "first" else (~origin, ~timestamp)
     order = np.lexsort((*place, ~role, pair))
     is_first = np.diff(pair[order], prepend=pair[order[0]] - 1) != 0

@@ -1,6 +1,6 @@
-"""One user shard collected: the split of each rating drawn, and what the other shards have to know of it.
+"""Writes one user shard to scratch: its rows, their splits, and its counts.
 
-What is left to do afterwards needs the other shards: items are ranked by the train ratings of all of them.
+The remaining work needs all shards, as items are ranked by the train ratings of all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recsys_dist.preparation.shards.user_rows import Run, Settled
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What the coordinator has to know of a collected shard."""
+    """Summary of a user shard for the coordinating process."""
 
     num_users: int
     num_ratings: dict[str, int]
@@ -34,12 +34,12 @@ class ShardInfo:
     train_min: float
     train_max: float
     fingerprint: tuple[int, ...]
-    """For each split the sum modulo 2^64 of a hash of its pairs, which no order changes."""
+    """For each split, the sum modulo 2^64 of its pairs' hashes; independent of their order."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The split of each row, as a place in SPLITS, and the hash of each pair."""
+    """The split of each row, as an index into SPLITS, and the hash of its pair."""
 
     split: NDArray[np.int8]
     pair_hash: NDArray[np.uint64]
@@ -55,7 +55,7 @@ def write_collected(
     rule: SplitRule,
     cutoffs: Cutoffs | None = None,
 ) -> ShardInfo:
-    """Draw the split of settled rows, and write them and the rows refused meanwhile as one collected shard."""
+    """Draw the split of deduplicated rows and write rows and rejects as one user shard."""
     drawn = draw(settled, item_ids, runs, rule, cutoffs)
     save_rows(scratch, shard, settled, drawn.split)
     return finish_shard(scratch, shard, settled, drawn, rejects, len(item_ids))
@@ -68,7 +68,7 @@ def draw(
     rule: SplitRule,
     cutoffs: Cutoffs | None = None,
 ) -> Drawn:
-    """Draw the split of settled rows."""
+    """Draw the split of deduplicated rows."""
     rows = settled.rows
     pair_hash = pair_hashes(hash_seed(rule), settled.hashes[rows.user], text_hashes(item_ids)[rows.item])
     role = np.array([run.role for run in runs], np.int8)[rows.run]
@@ -78,7 +78,7 @@ def draw(
 def finish_shard(
     scratch: Scratch, shard: int, settled: Settled, drawn: Drawn, rejects: Rejects, num_items: int
 ) -> ShardInfo:
-    """Write the rows refused and the counts of a shard, and describe it."""
+    """Write the rejects and the counts of a shard, and return its summary."""
     if len(rejects):
         scratch.save(f"shard-{shard}.rejects", rejects.arrays())
     train = settled.rows.item[drawn.split == TRAIN]
@@ -87,9 +87,9 @@ def finish_shard(
 
 
 def save_rows(scratch: Scratch, shard: int, settled: Settled, split: NDArray[np.int8]) -> None:
-    """Write the users of a shard, and apart from them, so that they can go first, the rows with their splits."""
+    """Write the users of a shard, and the rows with their splits to a second file that can be removed earlier."""
     rows, num_rows = settled.rows, settled.num_rows
-    # Rows are in order of users: all train rows up to the end of each, less those up to the user before.
+    # Rows are sorted by user: differences of the cumulative train count at the end of each user.
     num_before = np.concatenate([[0], np.cumsum(split == TRAIN)])
     num_train = np.diff(num_before[np.cumsum(num_rows)], prepend=0)
     scratch.save(f"shard-{shard}.users", {**pack_texts("user", settled.ids), "user.num_train": num_train})
@@ -110,7 +110,7 @@ def _describe(
 ) -> ShardInfo:
     train = settled.rows.rating[split == TRAIN].astype(np.float64)
     fingerprint = [_sum(pair_hash[split == code]) for code in range(len(SPLITS)) if code != TRAIN]
-    # Sums modulo 2^64: what train has is all but the others, which are few.
+    # Modulo 2^64, the sum of train is the total minus the other splits, which are smaller.
     fingerprint.insert(TRAIN, (_sum(pair_hash) - sum(fingerprint)) % 2**64)
     num_ratings = np.bincount(split, minlength=len(SPLITS)).tolist()
     return ShardInfo(
@@ -125,12 +125,12 @@ def _describe(
 
 
 def _sum(pair_hash: NDArray[np.uint64]) -> int:
-    """The sum modulo 2^64 of a hash of each."""
+    """The sum modulo 2^64 of the mixed hashes."""
     return int(mix(pair_hash + np.uint64(GOLDEN)).sum(dtype=np.uint64))
 
 
 def split_fingerprint(shards: Sequence[ShardInfo]) -> str:
-    """A hash of which pairs train, validate and test; the same split of the same pairs gives the same one."""
+    """A hash of the pairs in each split; equal splits of equal pairs give equal hashes."""
     sums = [sum(shard.fingerprint[code] for shard in shards) % 2**64 for code in range(len(SPLITS))]
     counts = [sum(shard.num_ratings[split] for shard in shards) for split in SPLITS]
     return hashlib.sha256(repr((sums, counts)).encode()).hexdigest()

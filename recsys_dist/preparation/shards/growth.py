@@ -1,12 +1,12 @@
-"""The users of a dataset with the ratings that are added to them, shard by shard.
+"""Merges appended ratings into the user shards of a dataset.
 
-    run.known    for each user of a run of new ratings its user_index, or NEW
-    settled-N    the users of shard N, old ratings and new ones settled; missing where a shard gets no new ones
-    shard-N.*    the collected shard (gathered.py), its rows only where they differ from those of the dataset
+    run.known    the user_index of each user of a run, or NEW
+    settled-N    shard N with old and new ratings deduplicated; missing for a shard without new ratings
+    shard-N.*    the user shard (gathered.py); its rows only if they differ from the dataset's
 
-Ratings of the dataset count as rows of runs of their own, three for each user shard, which come before those of
-the input: of equally late ratings of a pair the added one is the later. Where such a row is refused, it is told by
-the ratings file of the earlier dataset, by its digest, and by the row in that file as the line.
+Ratings of the dataset are treated as rows of base runs, three for each user shard. Base runs come before the
+input, so that of ratings with equal timestamps the appended one is the later. A rejected row of a base run is
+identified by the ratings file, the digest of the earlier dataset, and the row number in the file.
 """
 
 from __future__ import annotations
@@ -45,34 +45,34 @@ from recsys_dist.preparation.shards.user_rows import Buckets, Rows, Run, Settled
 
 NEW = -1
 DIGEST_DIGITS = 12
-"""So many tell a dataset from its like."""
+"""Enough digits to distinguish datasets."""
 ALL_BUCKETS = (0, NUM_BUCKETS)
 
 
 @dataclass(frozen=True)
 class KnownInfo:
-    """Whom a run is of."""
+    """The users of a run."""
 
     shards: NDArray[np.int64]
-    """The user shards of the dataset that its known users stand in."""
+    """The dataset's user shards that contain its known users."""
     new: Buckets
     """The rows of its new users."""
 
 
 @dataclass(frozen=True)
 class GrownInfo:
-    """What the coordinator has to know of a user shard with what was added to it."""
+    """Summary of a user shard after an append, for the coordinating process."""
 
     shard: ShardInfo
     is_touched: bool
-    """Whether its files differ from those of the dataset."""
+    """Whether its files differ from the dataset's."""
     num_held_out: int
-    """Train ratings of the dataset that are for validation or testing now."""
+    """Number of the dataset's train ratings that have moved to validation or test."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The users of one user shard: those of the dataset, those whose hashes are in a range of buckets, or both."""
+    """The users of one user shard: those of the dataset, new users in a range of buckets, or both."""
 
     shard: int
     is_old: bool
@@ -80,7 +80,7 @@ class Part:
 
 
 def base_runs(dataset: Dataset, roles: Sequence[int], ticks: int) -> list[Run]:
-    """The runs that ratings of the dataset count for; `roles` are those of the splits, `ticks` as in `Run`."""
+    """The base runs of a dataset; `roles` holds the role of each split, `ticks` is as in `Run`."""
     return [
         Run("", f"{ratings_name(split, shard)} of {dataset.digest[:DIGEST_DIGITS]}", 1, role, ticks)
         for shard in range(len(dataset.shards("users")))
@@ -89,7 +89,7 @@ def base_runs(dataset: Dataset, roles: Sequence[int], ticks: int) -> list[Run]:
 
 
 def find_known(scratch: Scratch, dataset: Dataset, run: str) -> KnownInfo:
-    """Look up the users of a run."""
+    """Look up the users of a run in the dataset."""
     arrays = scratch.load(f"{run}.run")
     ids = unpack_texts("user", arrays)
     index = np.full(len(ids), NEW, np.int64)
@@ -104,9 +104,9 @@ def find_known(scratch: Scratch, dataset: Dataset, run: str) -> KnownInfo:
 
 
 def deduplicate_grown(scratch: Scratch, dataset: Dataset, part: Part, config: PrepareConfig) -> DeduplicatedInfo:
-    """Settle the old and new ratings of the users of a shard.
+    """Deduplicate the old and new ratings of the users of a shard.
 
-    Raises `DataError` where a pair duplicates and the rules forbid it.
+    Raises `DataError` for a duplicate that the rules forbid.
     """
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
     groups = []
@@ -129,7 +129,7 @@ def finish_grown(
     cutoffs: Cutoffs | None,
     config: PrepareConfig,
 ) -> GrownInfo:
-    """Draw the splits of a shard and write it as a collected one, its rows where they are not those of before."""
+    """Split a user shard and write it; its rows only if they differ from the dataset's."""
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
     old = _old_users(dataset, part.shard, runs) if part.is_old else None
     if is_settled or old is None:
@@ -152,7 +152,7 @@ def finish_grown(
 
 
 def _old_users(dataset: Dataset, shard: int, runs: Sequence[Run]) -> Settled:
-    """The users of a shard of the dataset, with their ratings of all splits."""
+    """The users of a shard of the dataset, with their ratings from all splits."""
     rows = dataset.shards("users")[shard]
     ids = pc.cast(dataset.id_slice("users", rows.start, rows.stop), pa.large_string())
     first = shard * len(SPLITS)
@@ -163,7 +163,7 @@ def _old_users(dataset: Dataset, shard: int, runs: Sequence[Run]) -> Settled:
 
 
 def _old_rows(dataset: Dataset, shard: int, number: int, run: Run) -> Rows:
-    """The ratings that a base run, of this number, stands for."""
+    """The ratings of base run `number`."""
     ratings, timestamp = dataset.timed_ratings(SPLITS[number % len(SPLITS)], shard)
     line = np.arange(1, len(ratings) + 1)
     finer = replace(run, ticks=run.ticks // dataset.manifest.timestamp_ticks)
@@ -178,7 +178,7 @@ def _old_rows(dataset: Dataset, shard: int, number: int, run: Run) -> Rows:
 
 
 def _added(scratch: Scratch, runs: list[Run], old: Settled, dataset: Dataset, shard: int) -> Settled:
-    """Users of the dataset with the rows that the input has of them behind their own."""
+    """Append the input rows of the users `old` to their rows."""
     rows = dataset.shards("users")[shard]
     parts = [old.rows]
     for number, run in enumerate(runs):
@@ -194,7 +194,7 @@ def _added(scratch: Scratch, runs: list[Run], old: Settled, dataset: Dataset, sh
 
 
 def _new_users(scratch: Scratch, runs: list[Run], span: tuple[int, int]) -> Settled:
-    """The new users whose hashes fall into a range of buckets, in order."""
+    """The new users in a range of buckets, in order."""
     parts = []
     for number, run in enumerate(runs):
         if not run.is_base:
@@ -206,11 +206,11 @@ def _new_users(scratch: Scratch, runs: list[Run], span: tuple[int, int]) -> Sett
 
 
 def _take_users(scratch: Scratch, number: int, run: Run, chosen: NDArray[np.int64]) -> RunSlice:
-    """Some users of a run, by their places in it."""
+    """The users at the given positions of a run."""
     arrays = scratch.load(f"{run.name}.run")
     starts = arrays["user.start"]
     num_rows = np.diff(starts)[chosen]
-    # Row r of a chosen user lies at its start in the run + (r - the rows of the users chosen before it).
+    # The r-th row of the result is at (start of its user in the run) + (r - rows of the users chosen before it).
     rows = np.arange(num_rows.sum()) + np.repeat(starts[chosen] - (np.cumsum(num_rows) - num_rows), num_rows)
     columns = run_rows(scratch, number, run, arrays, rows)
     columns["num_rows"] = num_rows
@@ -218,7 +218,7 @@ def _take_users(scratch: Scratch, number: int, run: Run, chosen: NDArray[np.int6
 
 
 def _require_new_pairs(joined: Settled, runs: list[Run], item_ids: pa.LargeStringArray) -> None:
-    """Raise `DataError` where the input rates a pair of the dataset again: its mean is of unknown many."""
+    """Raise `DataError` if the input rates a pair of the dataset again: the count behind its mean is unknown."""
     rows = joined.rows
     key = rows.user * len(item_ids) + rows.item
     is_base = np.array([run.is_base for run in runs])[rows.run]
@@ -228,13 +228,13 @@ def _require_new_pairs(joined: Settled, runs: list[Run], item_ids: pa.LargeStrin
         run = runs[rows.run[row]]
         user, item = joined.ids[rows.user[row]].as_py(), item_ids[rows.item[row]].as_py()
         raise DataError(
-            f"{run.file} line {run.first_line - 1 + rows.line[row]}: user {user!r} has rated item {item!r} "
-            "before, and ratings.duplicates: mean would need those ratings; prepare all files anew"
+            f"{run.file} line {run.first_line - 1 + rows.line[row]}: user {user!r} has already rated item "
+            f"{item!r}, and ratings.duplicates: mean needs all ratings of a pair; prepare all files again"
         )
 
 
 def _keys(settled: Settled, chosen: NDArray[np.bool_], num_items: int) -> NDArray[np.int64]:
-    """One number for each pair of the chosen rows, ascending."""
+    """One integer per pair of the chosen rows, ascending."""
     keys: NDArray[np.int64] = settled.rows.user[chosen] * num_items + settled.rows.item[chosen]
     return keys
 
@@ -247,7 +247,7 @@ def _was_train(old: Settled) -> NDArray[np.bool_]:
 def _changed_items(
     old: Settled | None, settled: Settled, split: NDArray[np.int8], num_items: int
 ) -> NDArray[np.int64]:
-    """The items whose train ratings by these users are not what they were."""
+    """The items whose train ratings by these users have changed."""
     is_train = split == TRAIN
     keys, ratings = _keys(settled, is_train, num_items), settled.rows.rating[is_train]
     if old is None:

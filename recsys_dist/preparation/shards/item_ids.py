@@ -1,7 +1,7 @@
-"""The items: all ids of all runs merged, numbered for the work in between, and ranked by popularity at the end.
+"""Merges the item ids of all runs, numbers them, and finally ranks them by popularity.
 
-In between an item is known by its `item_code`, its place among all ids in the order of their UTF-8 bytes. The
-dataset's `item_index` is its place by falling number of train ratings, ties by id.
+Intermediate stages use the `item_code`, the position among all ids sorted by UTF-8 bytes. The dataset's
+`item_index` is the position by decreasing number of train ratings, ties by id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ITEM_IDS = "items.ids"
 
 
 def merge_items(scratch: Scratch, sources: Sequence[str], target: str) -> int:
-    """Merge the item ids of several files into one sorted file without duplicates; returns their number."""
+    """Merge the item ids of several files into one sorted file without duplicates; return their number."""
     parts = [unpack_texts("item", scratch.load(source)) for source in sources]
     ids = pc.unique(join_texts(parts))
     ids = ids.take(pc.array_sort_indices(ids))
@@ -29,7 +29,7 @@ def merge_items(scratch: Scratch, sources: Sequence[str], target: str) -> int:
 
 
 def merge_levels(runs: Sequence[str], whole: str) -> list[list[tuple[list[str], str]]]:
-    """The merges of a tree over the runs: levels of (sources, target), the last level's one target `whole`."""
+    """A merge tree over the runs: levels of (sources, target); the last level has the one target `whole`."""
     names = list(runs)
     levels: list[list[tuple[list[str], str]]] = []
     while not levels or len(names) > 1:
@@ -43,11 +43,11 @@ def merge_levels(runs: Sequence[str], whole: str) -> list[list[tuple[list[str], 
 
 
 def translate_items(scratch: Scratch, runs: Sequence[str]) -> None:
-    """Write for each item of the own dictionaries of some runs its `item_code`."""
+    """Write the `item_code` of each item in the dictionaries of some runs."""
     own_ids = [unpack_texts("item", scratch.load(f"{run}.run")) for run in runs]
-    # All ids are hashed for each call, so that one for all runs is cheaper.
+    # Each call hashes all ids, so one call for all runs is cheaper.
     codes = pc.index_in(join_texts(own_ids), value_set=all_item_ids(scratch))
-    assert codes.null_count == 0, "the merged items hold those of every run"
+    assert codes.null_count == 0, "the merged items include those of every run"
     stops = np.cumsum([len(ids) for ids in own_ids])
     for run, item_code in zip(runs, np.split(codes.to_numpy(), stops[:-1]), strict=True):
         scratch.save(f"{run}.items", {"item_code": narrow(item_code)})
@@ -56,9 +56,9 @@ def translate_items(scratch: Scratch, runs: Sequence[str]) -> None:
 def rank_items(
     num_train: NDArray[np.int64], is_kept: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """From the train ratings of each `item_code`: the codes in order of `item_index`, and each code's index.
+    """From the number of train ratings of each `item_code`: codes in order of `item_index`, and each code's index.
 
-    Codes that are not kept are not among the former, and have the index -1.
+    Codes that are not kept are missing from the first array and have the index -1.
     """
     by_popularity = np.argsort(-num_train, kind="stable")
     if is_kept is not None:

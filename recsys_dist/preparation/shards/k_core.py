@@ -1,15 +1,14 @@
-"""Users and items with few ratings left out, with all of them, until all that stay have enough of what stays.
+"""k-core filtering: drops users and items with too few ratings, repeatedly, until all others have enough.
 
-In rounds over the shards of settled rows. In each, first the users with too few ratings lose the rest of them,
-then, when all shards are counted, the items. What stays, the largest set in which all have enough, depends on no
-order, and the reasons on the rounds alone, whatever the shards.
+Each round goes over the shards of deduplicated rows. It drops users with too few ratings in each shard and then,
+from the counts of all shards, items. The result, the largest set in which all have enough, does not depend on the
+order; drop reasons depend only on the rounds, not on the shards.
 
     core-N-R     shard N after round R: the drop reason of each row
-    left-N-R     the items that are left in it, and how many ratings of each
-    dropped-R    whether each item is left out after round R
+    left-N-R     the remaining items of the shard, and their numbers of ratings
+    dropped-R    whether each item is dropped after round R
 
-A shard in which none of the items stands that were left out last would be the same after the next round, and sits
-it out.
+A round skips shards that contain no item dropped in the round before, as they would not change.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from recsys_dist.preparation.settings.prepare import RatingRules
 from recsys_dist.preparation.shards.user_rows import KEPT, Buckets, Source, count_buckets, row_users
 
 RunTrims = Callable[[Sequence[tuple[Any, ...]], Sequence[int]], list[Buckets]]
-"""Runs `trim` with the arguments that follow the scratch folder, for so many shards."""
+"""Runs `trim` for the given shards, with the arguments after `scratch`."""
 
 
 def trim(scratch: Scratch, source: Source, target: str, dropped: str | None, min_user: int) -> Buckets:
-    """One round of one shard: from the drop reasons that `source` names, if any, to those of `target`.
+    """Run one round on one shard: from the drop reasons of `source`, if any, to those of `target`.
 
-    `target` names the shard and the round, `dropped` the items that were left out after the round before.
-    Returns where rows are left.
+    `target` names shard and round, `dropped` is the file of items dropped after the previous round. Returns the
+    buckets of the remaining rows.
     """
     arrays = scratch.load(source.name)
     user, item = row_users(arrays), arrays["row.item"]
@@ -59,19 +58,19 @@ def trim(scratch: Scratch, source: Source, target: str, dropped: str | None, min
 
 @dataclass(frozen=True)
 class Core:
-    """What is left in the end."""
+    """The users and items that remain."""
 
     sources: list[Source]
-    """Of each shard the settled rows with their drop reasons."""
+    """Deduplicated rows of each shard, with their drop reasons."""
     buckets: list[Buckets]
     is_kept: NDArray[np.bool_]
-    """Whether each `item_code` is left."""
+    """Whether each `item_code` remains."""
 
 
 def find_core(scratch: Scratch, names: Sequence[str], num_items: int, rules: RatingRules, run: RunTrims) -> Core:
-    """Leave out what has too few ratings, in the files `names` of settled rows.
+    """Filter the files `names` of deduplicated rows.
 
-    Holds counts by item only. Raises `DataError` where nothing is left.
+    Only counts by item are held in memory. Raises `DataError` if no rating remains.
     """
     sources, num_left = [Source(name) for name in names], np.zeros(num_items, np.int64)
     buckets: dict[int, Buckets] = {}
@@ -93,16 +92,16 @@ def find_core(scratch: Scratch, names: Sequence[str], num_items: int, rules: Rat
         touched = [shard for shard in range(len(names)) if _holds_any(scratch, left[shard], is_dropped)]
     if not num_left.any():
         raise DataError(
-            f"no rating is left: ratings.min_user_ratings {rules.min_user_ratings} with "
-            f"ratings.min_item_ratings {rules.min_item_ratings} is more than these have; lower them"
+            f"no rating remains with ratings.min_user_ratings {rules.min_user_ratings} and "
+            f"ratings.min_item_ratings {rules.min_item_ratings}; lower them"
         )
     return Core(sources, [buckets[shard] for shard in range(len(names))], num_left > 0)
 
 
 def _recount(scratch: Scratch, num_left: NDArray[np.int64], old: str | None, new: str) -> None:
-    """Put the counts of a shard's new round in the place of those of its old one, and remove the old drop reasons.
+    """Replace a shard's counts by those of the new round, and remove the old drop reasons.
 
-    The old counts stay: a preparation that goes on after a break counts all rounds again.
+    The old counts stay on scratch: a resumed preparation counts all rounds again.
     """
     if old is not None:
         arrays = scratch.load(_left(old))

@@ -1,7 +1,7 @@
-"""One user shard put together: its slices of all runs merged, repeated pairs settled.
+"""Builds one user shard: merges its slices of all runs and resolves duplicates.
 
-Where nothing has to be known of the other shards before the split is drawn, it is drawn at once (gathered.py);
-otherwise the settled rows wait on scratch until it is (user_rows.py).
+If the split does not depend on other shards, it is drawn at once (gathered.py). Otherwise the deduplicated rows
+stay on scratch until it can be drawn (user_rows.py).
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ RUNS = "runs"
 
 @dataclass(frozen=True)
 class DeduplicatedInfo:
-    """What the coordinator has to know of settled rows that wait."""
+    """Summary of deduplicated rows for the coordinating process."""
 
     rejected: Counter[str]
     buckets: Buckets
 
 
 def gather_shard(scratch: Scratch, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
-    """Merge the users whose hashes fall into the range of buckets, and write them as one collected shard.
+    """Merge the users in a range of buckets, and write them as one user shard.
 
-    Raises `DataError` where a pair duplicates and the rules forbid it.
+    Raises `DataError` for a duplicate that the rules forbid.
     """
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
     settled, rejects = _settle(scratch, runs, item_ids, buckets, config)
@@ -63,13 +63,13 @@ def gather_shard(scratch: Scratch, shard: int, buckets: tuple[int, int], config:
 def deduplicate_shard(
     scratch: Scratch, name: str, buckets: tuple[int, int], config: PrepareConfig
 ) -> DeduplicatedInfo:
-    """Merge those users likewise, and let their settled rows wait as the file `name`."""
+    """Merge the users in a range of buckets, and save their deduplicated rows as the file `name`."""
     settled, rejects = _settle(scratch, load_runs(scratch), all_item_ids(scratch), buckets, config)
     return save_settled(scratch, name, settled, rejects)
 
 
 def save_settled(scratch: Scratch, name: str, settled: Settled, rejects: Rejects) -> DeduplicatedInfo:
-    """Let settled rows wait as the file `name`, and what was dropped beside it."""
+    """Save deduplicated rows as the file `name`, and the dropped rows beside it."""
     settled.save(scratch, name)
     if len(rejects):
         scratch.save(f"{name}.rejects", rejects.arrays())
@@ -84,7 +84,7 @@ def split_shard(
     cutoffs: Cutoffs | None,
     config: PrepareConfig,
 ) -> ShardInfo:
-    """Write the waiting users whose hashes fall into the range of buckets as one collected shard."""
+    """Write the saved users in a range of buckets as one user shard."""
     runs, item_ids = load_runs(scratch), all_item_ids(scratch)
     parts, drop_reasons = [], []
     for source in sources:
@@ -105,7 +105,7 @@ def split_shard(
 
 
 def load_runs(scratch: Scratch) -> list[Run]:
-    """All runs in the order of the input."""
+    """All runs in input order."""
     return [Run(**run) for run in scratch.load_json(RUNS)]
 
 
@@ -116,16 +116,16 @@ def _settle(
     buckets: tuple[int, int],
     config: PrepareConfig,
 ) -> tuple[Settled, Rejects]:
-    """The users of the range of buckets with one row of each pair, and the rows dropped."""
+    """The users in the range of buckets with one row per pair, and the dropped rows."""
     return deduplicate_rows(_merge(scratch, runs, buckets), runs, item_ids, config)
 
 
 def deduplicate_rows(
     settled: Settled, runs: list[Run], item_ids: pa.LargeStringArray, config: PrepareConfig
 ) -> tuple[Settled, Rejects]:
-    """Users with rows in any order, to one row of each pair in order, and the rows dropped.
+    """Reduce unsorted rows to one row per pair, sorted; return them and the dropped rows.
 
-    Raises `DataError` where a pair duplicates and the rules forbid it.
+    Raises `DataError` for a duplicate that the rules forbid.
     """
     pair, rows = _sort_rows(settled.rows, len(settled.ids), len(item_ids))
     settled = Settled(settled.ids, settled.hashes, rows)
@@ -138,19 +138,19 @@ def deduplicate_rows(
 
 
 def _sort_rows(rows: Rows, num_users: int, num_items: int) -> tuple[NDArray[np.int64], Rows]:
-    """The rows in order of (user, item_code), equal ones as they come, and a number for the pair of each."""
+    """The pair key of each row, and the rows in stable order of (user, item_code)."""
     pairs = sort_pairs(rows.user, rows.item, num_users, num_items)
     others = {name: column[pairs.order_N] for name, column in vars(rows).items() if name not in ("user", "item")}
     return pairs.key_N, Rows(user=pairs.first_N, item=narrow(pairs.second_N), **others)
 
 
 def _merge(scratch: Scratch, runs: list[Run], buckets: tuple[int, int]) -> Settled:
-    """The shard's users in order, and their rows of all runs, one run after the other."""
+    """The users in the range of buckets in order, with their rows from all runs, run by run."""
     return merge_slices([_slice_run(scratch, number, run, buckets) for number, run in enumerate(runs)])
 
 
 def merge_slices(parts: Sequence[RunSlice]) -> Settled:
-    """Users in order, and their rows of all runs, one run after the other."""
+    """Users in order, with their rows from all runs, run by run."""
     ids = join_texts([part[0] for part in parts])
     hashes = np.concatenate([part[1] for part in parts])
     order = user_order(ids, hashes)
@@ -165,13 +165,13 @@ def merge_slices(parts: Sequence[RunSlice]) -> Settled:
 
 
 RunSlice = tuple[pa.LargeStringArray, NDArray[np.uint64], Arrays]
-"""Users of one run: ids, hashes, and their rows with the number of rows of each."""
+"""Users of one run: ids, hashes, and their rows with the number of rows per user."""
 
 
 def _slice_run(scratch: Scratch, number: int, run: Run, buckets: tuple[int, int]) -> RunSlice:
-    """Users of the range of buckets in one run.
+    """The users of one run in the range of buckets.
 
-    All of it copies: views would keep the whole run in memory, and there may be thousands of runs.
+    Everything is copied: views would keep the whole run in memory, and there may be thousands of runs.
     """
     arrays = scratch.load(f"{run.name}.run")
     first, last = (int(edge) for edge in np.searchsorted(bucket_of(arrays["user.hash"]), buckets))
@@ -184,7 +184,7 @@ def _slice_run(scratch: Scratch, number: int, run: Run, buckets: tuple[int, int]
 def run_rows(
     scratch: Scratch, number: int, run: Run, arrays: Arrays, rows: slice | NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """The columns of some rows of a run, but for their users; copies."""
+    """The columns of some rows of a run, except `user`; copies."""
     item_code = scratch.load(f"{run.name}.items")["item_code"]
     line = arrays["row.line"][rows].copy()
     timestamp = np.zeros_like(line)
@@ -201,9 +201,9 @@ def run_rows(
 
 
 def timestamps_of(run: Run, moments: Moments, line: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The timestamps of some rows of a run, as the dataset keeps them.
+    """The timestamps of some rows of a run in the dataset's ticks.
 
-    Raises `DataError` where one is too large for that, as only one of the dataset that is added to can be.
+    Raises `DataError` if one overflows; this can happen only for rows of the dataset that is appended to.
     """
     try:
         return moments.in_ticks(run.ticks)
@@ -211,7 +211,7 @@ def timestamps_of(run: Run, moments: Moments, line: NDArray[np.integer]) -> NDAr
         place = error.args[0]
         raise DataError(
             f"{run.file} line {run.first_line - 1 + line[place]}: timestamp {moments.whole[place]} is too large "
-            f"to be kept in parts of 1/{run.ticks:,}, which others need; correct it or leave out digits of those"
+            f"for the resolution of 1/{run.ticks:,} that other timestamps need; correct it or round the others"
         ) from None
 
 
@@ -222,7 +222,7 @@ def _drop_repeats(
     item_ids: pa.LargeStringArray,
     config: PrepareConfig,
 ) -> tuple[Settled, Rejects]:
-    """Leave one row of each pair; rows are sorted by pair and stay so."""
+    """Keep one row per pair; rows are sorted by pair and stay sorted."""
     is_shared = is_repeat.copy()
     is_shared[:-1] |= is_repeat[1:]
     shared = np.flatnonzero(is_shared)
@@ -256,5 +256,5 @@ def _describe_repeat(
     user, item = user_ids[rows.user[row]].as_py(), item_ids[rows.item[row]].as_py()
     return (
         f"user {user!r} rates item {item!r} twice: {places[0]} and {places[1]}; "
-        "ratings.duplicates: last, first or mean would accept that"
+        "set ratings.duplicates to last, first or mean to accept this"
     )

@@ -1,8 +1,8 @@
-"""From a parsed block to a run: its rows sorted by user on disk, so that a user shard is a slice of each run.
+"""Writes parsed blocks as runs: rows sorted by user on disk, so that a user shard is a slice of each run.
 
-Users are ordered by (hash of the id, id). A run is CSR in that order: user ids and their hashes, where each user's
-rows begin, and the rows themselves with items by the run's own dictionary. The order is the same in all runs and
-does not depend on how many there are; a user shard is a range of hashes.
+Users are ordered by (hash of the id, id). A run is CSR in that order: user ids and hashes, the first row of each
+user, and the rows, with items coded by the run's own dictionary. The order is the same in all runs and does not
+depend on their number; a user shard is a range of hashes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from recsys_dist.preparation.parsing.timestamps import Moments
 
 BUCKET_BITS = 16
 NUM_BUCKETS = 1 << BUCKET_BITS
-"""Hash ranges in which rows are counted; user shards are cut between them."""
+"""Hash ranges in which rows are counted; user shards are cut at their boundaries."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What the coordinator has to know of a run."""
+    """Summary of a run for the coordinating process."""
 
     name: str
     num_lines: int
@@ -38,20 +38,20 @@ class RunInfo:
     first_reject: tuple[int, str, str] | None
     """(line within the block, reason, text)"""
     buckets: NDArray[np.int64]
-    """The hash ranges that have rows, and in the next field how many."""
+    """The non-empty hash ranges; the next field holds their numbers of rows."""
     bucket_rows: NDArray[np.int64]
     ticks: int = 1
-    """The parts of a unit that hold all timestamps as whole numbers."""
+    """Ticks per unit that represent all timestamps exactly."""
     times: tuple[int, int] | None = None
-    """The smallest and the largest timestamp in whole units; None without any."""
+    """The smallest and largest timestamp in whole units; None without timestamps."""
 
     def fits(self, ticks: int) -> bool:
-        """Whether all timestamps can be kept in such parts of a unit."""
+        """Whether no timestamp overflows at `ticks` per unit."""
         return self.times is None or bool(Moments(np.array(self.times)).fits(ticks).all())
 
 
 def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
-    """Sort a block's rows by user and write them as the run `name`, its rejects with them."""
+    """Sort a block's rows by user and write them, with the rejects, as the run `name`."""
     arrays, hashes, rows_per_user = _sorted_run(block.rows)
     scratch.save(f"{name}.run", arrays)
     if len(block.rejects):
@@ -73,7 +73,7 @@ def write_run(scratch: Scratch, name: str, block: ParsedBlock) -> RunInfo:
 
 
 def bucket_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The hash range that each hash falls in: its highest bits."""
+    """The hash range of each hash: its highest bits."""
     return (hashes >> np.uint64(64 - BUCKET_BITS)).astype(np.int64)
 
 
@@ -100,7 +100,7 @@ def _sorted_run(rows: Rows) -> tuple[Arrays, NDArray[np.uint64], NDArray[np.int6
 
 
 def _ordered_users(users: pa.DictionaryArray) -> tuple[pa.LargeStringArray, NDArray[np.uint64], NDArray[np.int32]]:
-    """Distinct ids in the order of users, their hashes, and each row's place in them."""
+    """Distinct user ids in order, their hashes, and each row's position among them."""
     ids, code = _used_values(users)
     hashes = text_hashes(ids)
     order = user_order(ids, hashes)
@@ -110,7 +110,7 @@ def _ordered_users(users: pa.DictionaryArray) -> tuple[pa.LargeStringArray, NDAr
 
 
 def user_order(ids: pa.LargeStringArray, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The permutation that puts ids into the order of users."""
+    """The permutation that sorts ids in the order of users."""
     table = pa.table({"hash": hashes, "id": ids})
     order: NDArray[np.int64] = pc.sort_indices(
         table, sort_keys=[("hash", "ascending"), ("id", "ascending")]
@@ -119,7 +119,7 @@ def user_order(ids: pa.LargeStringArray, hashes: NDArray[np.uint64]) -> NDArray[
 
 
 def _used_values(column: pa.DictionaryArray) -> tuple[pa.LargeStringArray, NDArray[np.int32]]:
-    """The values that occur in the rows, and each row's place in them: refused rows leave unused values behind."""
+    """The values in use, and each row's position among them; rejected rows leave unused values."""
     codes = column.indices.to_numpy()
     is_used = np.bincount(codes, minlength=len(column.dictionary)) > 0
     values = pc.cast(column.dictionary, pa.large_string())
@@ -130,9 +130,9 @@ def _used_values(column: pa.DictionaryArray) -> tuple[pa.LargeStringArray, NDArr
 
 
 def cut_evenly(weights: NDArray[np.int64], num_parts: int) -> NDArray[np.int64]:
-    """Bounds [parts + 1] of consecutive ranges of about equal weight, none of them empty.
+    """Bounds [parts + 1] of consecutive non-empty ranges of about equal weight.
 
-    With fewer entries than parts, each entry is a part. Exact in integers, so the same everywhere.
+    With fewer entries than parts, each entry is a part. Uses exact integers, so the result is the same everywhere.
     """
     num_parts = max(1, min(num_parts, len(weights)))
     edges = np.concatenate([[0], np.cumsum(weights)])

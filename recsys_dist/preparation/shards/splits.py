@@ -1,7 +1,7 @@
-"""Which ratings train, validate and test. Codes are places in `SPLITS`.
+"""Assigns ratings to train, validation and test. Codes are indices into `SPLITS`.
 
-Whether a pair trains, validates or tests follows from its ids and the seed, from the file it stands in, from the
-user's other ratings, or from two timestamps that hold for all: never from how the rows are dealt to shards.
+The split of a pair depends on its ids and the seed, on its file, on the user's other ratings, or on two global
+timestamps; it never depends on the shards.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, R
 
 TRAIN, VALID, TEST = (SPLITS.index(split) for split in SPLITS)
 LAST = 2**63 - 1
-"""No timestamp is later."""
+"""The largest timestamp."""
 
 
 @dataclass(frozen=True)
 class SplitKeys:
-    """The pairs of some users, all of each, one entry a pair."""
+    """All pairs of some users, one entry per pair."""
 
     user: NDArray[np.int64]
-    """From 0, ascending."""
+    """Users from 0, ascending."""
     hash: NDArray[np.uint64]
-    """Of seed, user and item."""
+    """Hashes of seed, user and item."""
     timestamp: NDArray[np.integer]
     role: NDArray[np.int8]
-    """The split that the pair's file is for."""
+    """The split of the pair's file."""
 
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Where time is cut: what is later than the one is for testing, else later than the other for validation."""
+    """Cutoffs of a split by time: later than `test_after` is test, else later than `valid_after` is valid."""
 
     test_after: int
     valid_after: int
 
 
 def draw_split(rule: SplitRule, pairs: SplitKeys, cutoffs: Cutoffs | None = None) -> NDArray[np.int8]:
-    """The split of each pair; `cutoffs` are those of a `TimeSplit`."""
+    """The split of each pair; a `TimeSplit` needs `cutoffs`."""
     match rule:
         case RandomSplit():
             return _by_hash(pairs.hash, rule.test, rule.valid)
@@ -52,17 +52,17 @@ def draw_split(rule: SplitRule, pairs: SplitKeys, cutoffs: Cutoffs | None = None
         case LeaveNOutSplit():
             return _by_user(rule, pairs)
         case _:
-            assert cutoffs is not None, "a split by time is drawn when its cutoffs are known"
+            assert cutoffs is not None, "a split by time needs cutoffs"
             return _by_time(pairs.timestamp, cutoffs)
 
 
 def _by_hash(hashes: NDArray[np.uint64], test: float, valid: float) -> NDArray[np.int8]:
-    # Below both is TEST, below the higher one alone VALID, below none TRAIN: 2, 1 and 0 as their codes.
+    # Below both thresholds: TEST (2); below the higher one only: VALID (1); else TRAIN (0).
     return _below(hashes, test + valid).astype(np.int8) + _below(hashes, test)
 
 
 def _below(hashes: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
-    """Whether a hash, as a fraction of 2^64, is below `fraction`."""
+    """Whether each hash, as a fraction of 2^64, is below `fraction`."""
     is_below: NDArray[np.bool_] = hashes < np.uint64(int(fraction * 2**64))
     return is_below
 
@@ -74,7 +74,7 @@ def _by_user(rule: LeaveNOutSplit, pairs: SplitKeys) -> NDArray[np.int8]:
     free = np.maximum(num_rows - rule.min_train, 0)
     test = np.minimum(rule.test, free)
     valid = np.minimum(rule.valid, free - test)
-    # How many ratings of the same user come after each in this order, which `pairs.user` shares.
+    # The number of later ratings of the same user; `order` is grouped by user as `pairs.user` is.
     after = np.cumsum(num_rows)[pairs.user] - 1 - np.arange(len(order))
     drawn = np.full(len(order), TRAIN, np.int8)
     drawn[order[after < (test + valid)[pairs.user]]] = VALID
@@ -90,12 +90,12 @@ def _by_time(timestamp: NDArray[np.integer], cutoffs: Cutoffs) -> NDArray[np.int
 
 
 def hash_seed(rule: SplitRule) -> int:
-    """The seed of the hash of each pair, for rules with and without one."""
+    """The seed of the pair hashes; 0 for rules without a seed."""
     return 0 if rule.kind == "time" else rule.seed
 
 
 def describe(rule: SplitRule, cutoffs: Cutoffs | None = None) -> dict[str, Any]:
-    """The rule as the manifest keeps it: what decided, not where the files stood."""
+    """The rule as stored in the manifest, without paths."""
     if rule.kind == "files":
         valid = "files" if isinstance(rule.valid, tuple) else rule.valid
         return {"kind": rule.kind, "valid": valid, "seed": rule.seed}

@@ -1,7 +1,7 @@
-"""Where a split by time cuts: exact ranks among the timestamps of all shards, in bounded memory.
+"""Finds the cutoffs of a split by time: exact ranks among the timestamps of all shards, in bounded memory.
 
-Each shard sorts its timestamps once. A rank is then found by counting, in all shards at a time, how many are later
-than each of a few thousand candidates, and looking closer between the two that enclose it.
+Each shard sorts its timestamps once. A rank is found by a search with thousands of candidates per step: all shards
+count the later timestamps of each candidate, and the search continues between the two that enclose the rank.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CountLater = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """The timestamps of one shard: their number, the first and the last."""
+    """Number, first and last of the timestamps of one shard."""
 
     count: int
     first: int
@@ -33,7 +33,7 @@ class TimeSpan:
 
 
 def sort_times(scratch: Scratch, source: Source, target: str) -> TimeSpan:
-    """Write the timestamps of the rows that are kept, in order, as the file `target`."""
+    """Write the sorted timestamps of the kept rows as the file `target`."""
     times = scratch.load(source.name)["row.timestamp"]
     if source.drop_reasons is not None:
         times = times[scratch.load(source.drop_reasons)["drop_reason"] == KEPT]
@@ -43,14 +43,14 @@ def sort_times(scratch: Scratch, source: Source, target: str) -> TimeSpan:
 
 
 def count_later(scratch: Scratch, name: str, timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of the timestamps in the file `name` are later than each of others."""
+    """For each of `timestamps`, the number of later ones in the file `name`."""
     times = scratch.load(name)["time"]
     return (len(times) - np.searchsorted(times, timestamps, side="right")).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Times:
-    """The timestamps of all ratings: their number, the first and the last, and how many are later than others."""
+    """The timestamps of all ratings: number, first, last, and a function that counts later ones."""
 
     count: int
     first: int
@@ -58,15 +58,15 @@ class Times:
     count_later: CountLater
 
     def later(self, timestamp: int) -> int:
-        """How many ratings are later."""
+        """The number of ratings later than `timestamp`."""
         return int(self.count_later(np.array([timestamp], np.int64))[0])
 
     def cut(self, at_most: int) -> tuple[int, int]:
-        """The earliest timestamp that no more than `at_most` ratings are later than, and how many are."""
+        """The earliest timestamp with at most `at_most` later ratings, and their number."""
         if at_most >= self.count:
             return self.first - 1, self.count
         low, high, above = self.first - 1, self.last, 0
-        # Invariant: more than at_most ratings are later than low; `above` of them, and not too many, than high.
+        # Invariant: more than at_most ratings are later than low; `above` <= at_most are later than high.
         while high - low > 1:
             step = -(-(high - low) // CANDIDATES)
             candidates = [*range(low + step, high, step)]
@@ -80,41 +80,43 @@ class Times:
 
 
 def find_cutoffs(rule: TimeSplit, times: Times, ticks: int = 1) -> Cutoffs:
-    """The cutoffs of a split by time; `ticks` of the timestamps make one of the unit that the rule counts in.
+    """The cutoffs of a split by time; timestamps have `ticks` per unit of the rule.
 
-    Raises `DataError` where the rule leaves nothing to train on, or asks for test or validation ratings and gets
-    none.
+    Raises `DataError` if the train split would be empty, or a requested test or validation split.
     """
     test_from, valid_from = _in_ticks(rule.test_from, ticks), _in_ticks(rule.valid_from, ticks)
     test_after, num_test = _cut(times, "test", rule.test, test_from, LAST, 0)
     valid_after, num_later = _cut(times, "valid", rule.valid, valid_from, test_after, num_test)
     if num_later >= times.count:
         raise DataError(
-            f"the split leaves no rating to train on: the first is of {times.first}, the last of {times.last}"
+            f"the split leaves no ratings to train on: timestamps range from {times.first} to {times.last}"
         )
     return Cutoffs(test_after, valid_after)
 
 
 def _in_ticks(start: int | None, ticks: int) -> int | None:
-    """A timestamp of the rule as those of the dataset; none of these is later than `LAST`."""
+    """Convert a timestamp of the rule to ticks, at most `LAST`."""
     return None if start is None else min(max(start * ticks, -LAST), LAST)
 
 
 def _cut(times: Times, name: str, fraction: float, start: int | None, end: int, num_later: int) -> tuple[int, int]:
-    """(timestamp, ratings later than it): of them those up to `end`, all but `num_later`, are for `name`."""
+    """The cutoff of the split `name`, whose ratings end at `end`, and the number of ratings later than the cutoff.
+
+    `num_later` is the number of ratings later than `end`.
+    """
     if start is None and fraction == 0:
         return end, num_later
     if start is not None:
         after = min(start - 1, end)
         count = times.later(after)
-        problem = f"from split.{name}_from {start} on there is none, or none that is not for testing"
+        problem = f"no rating, or only test ratings, from split.{name}_from {start} on"
     else:
         wanted = int(fraction * times.count)
         after, count = times.cut(num_later + wanted)
         problem = (
-            f"{fraction:g} of {times.count:,} ratings are {wanted:,}, and more have the timestamp {after}, "
-            "which is not parted"
+            f"{fraction:g} of {times.count:,} ratings are {wanted:,}, but more share the timestamp {after}, "
+            "and equal timestamps stay together"
         )
     if count == num_later:
-        raise DataError(f"split.{name} gets no rating: {problem}; the last timestamp is {times.last}")
+        raise DataError(f"split.{name} gets no ratings: {problem}; the last timestamp is {times.last}")
     return after, count

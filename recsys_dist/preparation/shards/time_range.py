@@ -1,6 +1,6 @@
-"""Rows whose timestamps do not fit the parts of a unit that others need: set aside, before rows of runs meet.
+"""Rejects rows whose timestamps overflow at the resolution that other rows need, before runs are merged.
 
-A date of the year 9999 fits seconds and microseconds; billionths of a second end in the year 2262.
+The year 9999 fits into 64-bit microseconds, but nanoseconds end in the year 2262.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from recsys_dist.preparation.shards.runs import RunInfo, write_run
 
 
 def fit_run(scratch: Scratch, info: RunInfo, ticks: int, separator: str) -> RunInfo:
-    """Write a run anew, under a name of its own, without the rows that do not fit, which join its rejects."""
+    """Write a copy of a run in which rows that overflow are moved to the rejects."""
     rows = _load_rows(scratch, info.name)
-    assert rows.timestamp is not None, "a run without timestamps fits"
+    assert rows.timestamp is not None, "a run without timestamps cannot overflow"
     is_fit = Moments(rows.timestamp).fits(ticks)
     far = _take(rows, np.flatnonzero(~is_fit))
     parts = zip(far.line.tolist(), far.user.to_pylist(), far.item.to_pylist(), far.rating.tolist(), strict=True)
@@ -35,7 +35,7 @@ def fit_run(scratch: Scratch, info: RunInfo, ticks: int, separator: str) -> RunI
 
 
 def _load_rows(scratch: Scratch, run: str) -> Rows:
-    """The rows of a run in the order of their lines."""
+    """The rows of a run, sorted by line."""
     arrays = scratch.load(f"{run}.run")
     user = np.repeat(np.arange(len(arrays["user.hash"])), np.diff(arrays["user.start"]))
     rows = Rows(

@@ -1,7 +1,7 @@
-"""The ratings of some users while they are prepared: users in order, and their rows with where each one stood.
+"""Intermediate form of ratings: users in order, and their rows with file and line of origin.
 
-Kept on scratch as `settled-N` where more has to be known of all shards before their splits are drawn. What falls
-out meanwhile is marked beside it, in a drop reason for each row, and is left out when the rows are read back.
+Rows are saved on scratch as `settled-N` if the split depends on all shards. Later stages do not rewrite them:
+dropped rows get a drop reason in a second file and are skipped when the rows are loaded.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from recsys_dist.preparation.parsing.rejects import Rejects
 from recsys_dist.preparation.shards.runs import bucket_of
 
 RUN_LINES = 1 << 40
-"""More lines than one run can have."""
+"""An upper bound on the lines of a run."""
 KEPT = -1
-"""The drop reason of a row that stays; others are reasons."""
+"""The code of a row that is kept; other codes are drop reasons."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run as the shards have to know it."""
+    """One run of the input, or of the dataset that is appended to."""
 
     name: str
     file: str
     first_line: int
-    """Line of the file, from 1, at which the run's block begins."""
+    """The first line of the run's block in the file, from 1."""
     role: int
-    """The split that the file is for, as a place in SPLITS."""
+    """The split of the file, as an index into SPLITS."""
     ticks: int = 1
-    """The parts of a unit in which the dataset keeps timestamps, the same for all runs."""
+    """Ticks per unit of the dataset's timestamps, the same for all runs."""
 
     @property
     def is_base(self) -> bool:
-        """Whether these are no rows of the input but of the dataset that it is added to."""
+        """Whether the rows come from the dataset that is appended to, not from the input."""
         return self.name == ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of settled rows, and the one that tells the drop reason of each; None where all are kept."""
+    """A file of deduplicated rows, and the file of their drop reasons; None if all are kept."""
 
     name: str
     drop_reasons: str | None = None
@@ -54,21 +54,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Buckets:
-    """Hash ranges in which rows stand, and how many in each."""
+    """Non-empty hash ranges, and the number of rows in each."""
 
     number: NDArray[np.int64]
     num_rows: NDArray[np.int64]
 
 
 def count_buckets(hashes: NDArray[np.uint64], num_rows: NDArray[np.int64]) -> Buckets:
-    """The hash ranges of users, from the hash of each and its number of rows."""
+    """Count rows per hash range, from the hash and number of rows of each user."""
     number, place = np.unique(bucket_of(hashes), return_inverse=True)
     return Buckets(number, np.bincount(place, num_rows, len(number)).astype(np.int64))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in parallel arrays; `user` counts within the users at hand, `line` within the run."""
+    """Rows as parallel arrays; `user` is relative to the users at hand, `line` to the run."""
 
     user: NDArray[np.int64]
     item: NDArray[np.integer]
@@ -79,17 +79,17 @@ class Rows:
 
     @property
     def origin(self) -> NDArray[np.int64]:
-        """One number for run and line, in their order."""
+        """Run and line as one integer, in input order."""
         return self.run.astype(np.int64) * RUN_LINES + self.line
 
     def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Rows:
-        """Some of them, by place or by mask."""
+        """Select rows by position or mask."""
         return Rows(**{name: column[places] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Users in order, and one row of each of their pairs, sorted by (user, item_code)."""
+    """Users in order, with one row per pair, sorted by (user, item_code)."""
 
     ids: pa.LargeStringArray
     hashes: NDArray[np.uint64]
@@ -97,18 +97,18 @@ class Settled:
 
     @property
     def num_rows(self) -> NDArray[np.int64]:
-        """Rows of each user."""
+        """Number of rows of each user."""
         return np.bincount(self.rows.user, minlength=len(self.ids))
 
     def save(self, scratch: Scratch, name: str) -> None:
-        """Write them as the file `name`."""
+        """Write users and rows as the file `name`."""
         columns = {f"row.{column}": values for column, values in vars(self.rows).items() if column != "user"}
         users = {"user.hash": self.hashes, "user.start": np.concatenate([[0], np.cumsum(self.num_rows)])}
         scratch.save(name, {**pack_texts("user", self.ids), **users, **columns})
 
     @classmethod
     def load(cls, scratch: Scratch, name: str, buckets: tuple[int, int]) -> tuple[Settled, slice]:
-        """Those whose hashes fall into the range of buckets, and the places of their rows in the file."""
+        """Load the users in a range of buckets; also return the slice of their rows in the file."""
         arrays = scratch.load(name)
         first, last = (int(edge) for edge in np.searchsorted(bucket_of(arrays["user.hash"]), buckets))
         starts = arrays["user.start"][first : last + 1]
@@ -118,7 +118,7 @@ class Settled:
         return cls(copy_texts("user", arrays, first, last), arrays["user.hash"][first:last].copy(), rows), span
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Settled:
-        """Only the rows of the mask, and the users who have any of them."""
+        """Select rows by mask, and drop users without rows."""
         rows = self.rows.take(is_kept)
         has_any = np.bincount(rows.user, minlength=len(self.ids)) > 0
         user = (np.cumsum(has_any) - 1)[rows.user]
@@ -127,7 +127,7 @@ class Settled:
 
 
 def join_settled(parts: Sequence[Settled]) -> Settled:
-    """Consecutive users as one."""
+    """Concatenate consecutive users."""
     starts = np.cumsum([0, *(len(part.ids) for part in parts)])
     columns: dict[str, Any] = {
         name: np.concatenate([vars(part.rows)[name] for part in parts]) for name in vars(parts[0].rows)
@@ -140,7 +140,7 @@ def join_settled(parts: Sequence[Settled]) -> Settled:
 
 
 def row_users(arrays: Arrays) -> NDArray[np.int64]:
-    """The user of each row of a file of settled rows, from 0."""
+    """The user of each row in a file of deduplicated rows, from 0."""
     starts = arrays["user.start"]
     return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
 
@@ -153,7 +153,7 @@ def refuse_rows(
     runs: Sequence[Run],
     separator: str,
 ) -> Rejects:
-    """Rows as rejects, their lines by run; the text is put together anew from the fields kept."""
+    """Convert rows to rejects, with `origin` as the line and a text rebuilt from the parsed fields."""
     first_line = np.array([run.first_line for run in runs])
     origin = rows.origin + first_line[rows.run] - 1
     order = np.argsort(origin)

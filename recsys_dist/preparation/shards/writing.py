@@ -1,4 +1,4 @@
-"""The files of a dataset from collected shards: user shards first, then item shards from the pieces they leave."""
+"""Writes the files of a dataset: first the user shards, then the item shards from pieces of all user shards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ITEM_INDEX = "items.index"
 
 @dataclass(frozen=True)
 class Extent:
-    """Rows of one shard, and of the whole dataset."""
+    """Rows start .. stop of one shard, and the size of the dataset."""
 
     start: int
     stop: int
@@ -35,7 +35,7 @@ class Extent:
 
 
 def user_shards_of(collected: Sequence[ShardInfo]) -> list[Shard]:
-    """Collected shards, one after the other."""
+    """The row ranges of consecutive user shards."""
     stops = np.cumsum([shard.num_users for shard in collected]).tolist()
     return [
         Shard(start=start, stop=stop, num_ratings=shard.num_ratings["train"])
@@ -44,13 +44,13 @@ def user_shards_of(collected: Sequence[ShardInfo]) -> list[Shard]:
 
 
 def count_items(scratch: Scratch, num_shards: int) -> NDArray[np.int64]:
-    """Train ratings of each `item_code`, over all user shards."""
+    """Number of train ratings of each `item_code`, over all user shards."""
     counts = (scratch.load(f"shard-{shard}.counts")["num_train"] for shard in range(num_shards))
     return functools.reduce(np.add, counts)
 
 
 def extents(user_shards: Sequence[Shard], item_shards: Sequence[Shard]) -> tuple[list[Extent], list[Extent]]:
-    """Those of all user shards, and of all item shards."""
+    """The extents of all user shards, and of all item shards."""
     sizes = (user_shards[-1].stop, item_shards[-1].stop)
     users, items = (
         [Extent(one.start, one.stop, *sizes) for one in shards] for shards in (user_shards, item_shards)
@@ -61,13 +61,13 @@ def extents(user_shards: Sequence[Shard], item_shards: Sequence[Shard]) -> tuple
 def write_user_shard(
     scratch: Scratch, output: Folder, shard: int, extent: Extent, has_timestamps: bool
 ) -> list[FileRecord]:
-    """Write the ratings files and the block of one user shard, and leave its train ratings by item for later."""
+    """Write the ratings files and the block of one user shard, and save its transposed block for item shards."""
     ratings = _ranked(scratch, shard, extent, has_timestamps)
     num_train = scratch.load(f"shard-{shard}.users")["user.num_train"]
     parts = [ratings.of_split(code) for code in range(len(SPLITS))]
     _, item, rating, _ = parts[TRAIN]
     block = Block(extent.start, np.concatenate([[0], np.cumsum(num_train)]), item, rating)
-    # While the disk takes one file, the next one is encoded and hashed, and what is left for later put together.
+    # Overlap writing one file with encoding and hashing the next, and with transposing the block.
     with ThreadPoolExecutor(2) as aside:
         written = [aside.submit(write_block, output, block_name("users", shard), block)]
         for name, part in zip(SPLITS, parts, strict=True):
@@ -95,7 +95,7 @@ class _Ranked:
 
 
 def _ranked(scratch: Scratch, shard: int, extent: Extent, has_timestamps: bool) -> _Ranked:
-    """The rows of one shard, sorted by (user, item_code) before: popularity orders the items of a user anew."""
+    """The rows of one shard, sorted by (user, item_code), sorted again by (user_index, item_index)."""
     arrays = scratch.load(f"shard-{shard}.rows")
     num_rows, item = arrays["user.num_rows"], scratch.load(ITEM_INDEX)["item_index"][arrays["row.item"]]
     row = np.repeat(np.arange(len(num_rows)), num_rows)
@@ -110,7 +110,7 @@ def _ranked(scratch: Scratch, shard: int, extent: Extent, has_timestamps: bool) 
 
 
 def _save_by_item(scratch: Scratch, shard: int, block: Block, num_items: int) -> None:
-    """The block transposed: items that occur in it, where each one's entries begin, and rows of it and ratings."""
+    """Save the transposed block: its items, their first entries, and the rows and ratings of all entries."""
     order = stable_order(block.indices, num_items)
     counts = np.bincount(block.indices, minlength=num_items)
     items = np.flatnonzero(counts)
@@ -133,7 +133,7 @@ def write_item_shard(
     """Write the block of one item shard from the pieces of all user shards."""
     counts, users, ratings = _gather(scratch, extent, range(num_user_shards))
     item = np.concatenate([np.repeat(items, numbers) for items, numbers in counts])
-    # Pieces come in order of users, so a stable sort by item leaves the users of each item ascending.
+    # Pieces come in order of users, so a stable sort by item keeps the users of each item ascending.
     order = stable_order(item - extent.start, extent.stop - extent.start)
     per_item = np.bincount(item - extent.start, minlength=extent.stop - extent.start)
     indptr = np.concatenate([[0], np.cumsum(per_item)])
@@ -146,7 +146,7 @@ def write_item_shard(
 def write_grown_item_shard(
     scratch: Scratch, base: Dataset, output: Folder, shard: int, extent: Extent, touched: Sequence[int]
 ) -> FileRecord:
-    """Write the block of one item shard from that of the dataset and the pieces of the user shards that differ."""
+    """Write the block of one item shard from the dataset's block and the pieces of changed user shards."""
     counts, users, ratings = _gather(scratch, extent, touched)
     items = [np.repeat(items, numbers) for items, numbers in counts]
     if shard < len(base.shards("items")):
@@ -168,7 +168,7 @@ def write_grown_item_shard(
 def _gather(
     scratch: Scratch, extent: Extent, user_shards: Iterable[int]
 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], list[NDArray[np.int64]], list[NDArray[np.float32]]]:
-    """From each piece its items of the extent with their numbers of entries, and these entries; all copies."""
+    """The items of the extent in each piece with their numbers of entries, and the entries; all copied."""
     counts, users, ratings = [], [], []
     for shard in user_shards:
         piece = scratch.load(f"shard-{shard}.pieces")

@@ -1,1 +1,1 @@
-"""What a Dask worker is sent, and the journal of what is done."""
+"""The Dask tasks of a preparation, and the journal of finished tasks."""

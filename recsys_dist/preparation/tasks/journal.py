@@ -1,10 +1,9 @@
-"""The tasks of a preparation, each run once: what one has returned is noted beside its files on scratch.
+"""Runs each task of a preparation once: results are recorded beside the task's scratch files.
 
     scratch/003-00017.done    the result of task 17 of the fourth call of `run`, written when the task is done
 
-The calls of a preparation follow from its input and settings alone (see preparation/attempt.py), so that their
-numbers mean the same whenever it is started. One that goes on after a break gets the noted results and runs what
-is left.
+The calls of a preparation depend only on its input and settings (preparation/attempt.py), so their numbers are the
+same in every run. A resumed preparation reads the recorded results and runs the remaining tasks.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ class Journal:
         subjects: Sequence[str],
         num_rows: Callable[[Any], int] = lambda _result: 0,
     ) -> list[Any]:
-        """The results of `task` for each of `calls`, in their order; see `Cluster.run`.
+        """The results of `task` for each of `calls`, in order; see `Cluster.run`.
 
-        `num_rows` tells from a result how many rows it is of, for the display.
+        `num_rows` gives the number of rows in a result, for the progress display.
         """
         names = [f"{self._num_stages:03d}-{place:05d}{DONE}" for place in range(len(calls))]
         self._num_stages += 1
@@ -62,5 +61,5 @@ def _noted(scratch_url: str, name: str, task: Callable[..., Any], *arguments: An
 
 
 def done_tasks(scratch: Scratch) -> set[str]:
-    """The notes of the tasks that are done."""
+    """The names of the recorded results."""
     return {name for name in scratch.folder.names() if name.endswith(DONE) and not name.startswith(".")}

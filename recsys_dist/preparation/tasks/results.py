@@ -1,6 +1,6 @@
-"""What tasks return, as JSON: kept beside their files, so that a preparation that goes on need not call them anew.
+"""Task results as JSON, recorded so that a resumed preparation does not run the tasks again.
 
-Read back nothing but the types below can come out, which pickle could not promise.
+Only the types below can be decoded, a guarantee that pickle does not give.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ PLAIN = (type(None), bool, int, float, str)
 
 @dataclass(frozen=True)
 class _Form:
-    """How values of one type are written, and made again from that."""
+    """Encoder and decoder of one type."""
 
     write: Callable[[Any], JsonValue]
     read: Callable[[Any], Any]
 
 
 def to_json(result: Any) -> JsonValue:
-    """A result as plain values, exactly."""
+    """Encode a result losslessly."""
     if isinstance(result, list):
         return [to_json(part) for part in result]
     if type(result) in PLAIN:
@@ -46,7 +46,7 @@ def to_json(result: Any) -> JsonValue:
 
 
 def from_json(tree: Any) -> Any:
-    """The result that `to_json` made plain values of."""
+    """Decode a result of `to_json`."""
     if isinstance(tree, list):
         return [from_json(part) for part in tree]
     return FORMS[tree["kind"]].read(tree["value"]) if isinstance(tree, dict) else tree

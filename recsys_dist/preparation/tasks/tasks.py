@@ -1,4 +1,4 @@
-"""The tasks that workers run. Each writes under names fixed by its arguments, so running twice does no harm."""
+"""The tasks that workers run. Output names depend only on the arguments, so a task may run twice."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from recsys_dist.storage.folder import FileRecord, Folder
 
 
 def parse(scratch_url: str, block: InputBlock, config: PrepareConfig) -> list[RunInfo]:
-    """Parse a part of a file into one run, or into several where it has to be read front to back."""
+    """Parse a block into one run, or into several if the file must be read sequentially."""
     scratch = Scratch(scratch_url)
     parsed = enumerate(parse_block(block, config))
     return [write_run(scratch, f"block-{block.number}-{part}", rows) for part, rows in parsed]
 
 
 def parse_block(block: InputBlock, config: PrepareConfig) -> Iterator[ParsedBlock]:
-    """Parse a part of a file: at once, or piece by piece where it has to be read front to back."""
+    """Parse a block at once, or piece by piece if the file must be read sequentially."""
     timestamp_format, item = config.input.timestamp_format, block.item_above
     if block.layout is None:
         groups = range(block.start, block.stop)
@@ -58,13 +58,13 @@ def parse_block(block: InputBlock, config: PrepareConfig) -> Iterator[ParsedBloc
 
 
 def fit_times(scratch_url: str, info: RunInfo, ticks: int, separator: str) -> RunInfo:
-    """Set rows of a run aside whose timestamps do not fit; see `fit_run`."""
+    """Reject rows of a run whose timestamps overflow; see `fit_run`."""
     return fit_run(Scratch(scratch_url), info, ticks, separator)
 
 
 def find_last(block: InputBlock) -> LastItem | None:
-    """The last name of an item in a part of a file; see `find_last_item`."""
-    assert block.layout is not None, "no line of Parquet names an item"
+    """The last item named in a block; see `find_last_item`."""
+    assert block.layout is not None, "Parquet has no item lines"
     return find_last_item(block.file, block.layout, block.start, block.stop)
 
 
@@ -79,27 +79,27 @@ def translate(scratch_url: str, runs: list[str]) -> None:
 
 
 def collect(scratch_url: str, shard: int, buckets: tuple[int, int], config: PrepareConfig) -> ShardInfo:
-    """Collect one user shard; see `collect_shard`."""
+    """Build one user shard from the runs; see `gather_shard`."""
     return gather_shard(Scratch(scratch_url), shard, buckets, config)
 
 
 def settle(scratch_url: str, name: str, buckets: tuple[int, int], config: PrepareConfig) -> DeduplicatedInfo:
-    """Let the rows of some users wait for the others; see `settle_shard`."""
+    """Deduplicate the rows of some users for later stages; see `deduplicate_shard`."""
     return deduplicate_shard(Scratch(scratch_url), name, buckets, config)
 
 
 def trim(scratch_url: str, source: Source, target: str, dropped: str | None, min_user: int) -> Buckets:
-    """Leave out what has too few ratings; see `k_core.trim`."""
+    """Drop users and items with too few ratings; see `k_core.trim`."""
     return k_core.trim(Scratch(scratch_url), source, target, dropped, min_user)
 
 
 def sort_times(scratch_url: str, source: Source, target: str) -> TimeSpan:
-    """Sort the timestamps of settled rows; see `time_cutoffs.sort_times`."""
+    """Sort the timestamps of deduplicated rows; see `time_cutoffs.sort_times`."""
     return time_cutoffs.sort_times(Scratch(scratch_url), source, target)
 
 
 def count_later(scratch_url: str, name: str, timestamps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count sorted timestamps; see `time_cutoffs.count_later`."""
+    """Count timestamps from given ones on; see `time_cutoffs.count_later`."""
     return time_cutoffs.count_later(Scratch(scratch_url), name, timestamps)
 
 
@@ -111,7 +111,7 @@ def split(
     cut: Cutoffs | None,
     config: PrepareConfig,
 ) -> ShardInfo:
-    """Collect one user shard from rows that waited; see `split_shard`."""
+    """Build one user shard from deduplicated rows; see `split_shard`."""
     return split_shard(Scratch(scratch_url), shard, buckets, sources, cut, config)
 
 
@@ -123,7 +123,7 @@ def write_users(
 
 
 def num_written(files: list[FileRecord]) -> int:
-    """How many ratings the files of a user shard hold."""
+    """The number of ratings in the files of a user shard."""
     return sum(file.rows for file in files if file.name.startswith(RATINGS))
 
 
@@ -133,21 +133,21 @@ def find_known(scratch_url: str, base_url: str, run: str) -> KnownInfo:
 
 
 def deduplicate_grown(scratch_url: str, base_url: str, part: Part, config: PrepareConfig) -> DeduplicatedInfo:
-    """Settle old and new ratings of one user shard; see `growth.settle_grown`."""
+    """Deduplicate old and new ratings of one user shard; see `growth.deduplicate_grown`."""
     return growth.deduplicate_grown(Scratch(scratch_url), Dataset.open(base_url), part, config)
 
 
 def finish_grown(
     scratch_url: str, base_url: str, part: Part, is_settled: bool, cut: Cutoffs | None, config: PrepareConfig
 ) -> GrownInfo:
-    """Draw the splits of one user shard that may have grown; see `growth.finish_grown`."""
+    """Split one user shard, changed or not; see `growth.finish_grown`."""
     return growth.finish_grown(Scratch(scratch_url), Dataset.open(base_url), part, is_settled, cut, config)
 
 
 def write_grown_items(
     scratch_url: str, base_url: str, shard: int, output_url: str, extent: Extent, touched: list[int]
 ) -> FileRecord:
-    """Write the block of one item shard that has grown; see `write_grown_item_shard`."""
+    """Write the block of one changed item shard; see `write_grown_item_shard`."""
     output, base = Folder(output_url).expect(), Dataset.open(base_url)
     return write_grown_item_shard(Scratch(scratch_url), base, output, shard, extent, touched)
 

@@ -207,7 +207,7 @@ SEPARATORS = [
     Case(
         "old_mac_line_ends.csv",
         GOOD.replace(b"\n", b"\r"),
-        error="FILE line 1 holds a carriage return; a line must end in a line feed or in both",
+        error="FILE line 1 contains a carriage return; lines must end in LF or CRLF",
     ),
     Case(
         "mixed_line_ends.csv",
@@ -281,7 +281,7 @@ ENCODINGS = [
     Case(
         "utf_16.csv",
         GOOD.decode().encode("utf-16"),
-        error="FILE is UTF-16 text, which has to be converted to UTF-8 first",
+        error="FILE is UTF-16 text, which must be converted to UTF-8 first",
     ),
     Case("nul_byte.csv", HEADER + b"u\0,i,3\nv,j,4\n", [(3, "v", "j", 4.0)], [(2, "NUL byte")]),
     Case(
@@ -306,7 +306,7 @@ PACKED = [
     Case(
         "bomb.csv.zst",
         zstd_of(GOOD) + zstd_run(b"\n", LINE_BYTES),
-        error="FILE unpacks to more than 1,000,000 bytes; if it is sound, set max_bytes higher or to null",
+        error="FILE unpacks to more than 1,000,000 bytes; if you trust it, set max_bytes higher or to null",
         input={"max_bytes": 1_000_000},
         is_large=True,
     ),
@@ -322,7 +322,7 @@ PACKED = [
     Case(
         "more_after.zip",
         zip_of({"1.csv": GOOD}) + b"w",
-        error="FILE is a damaged or truncated zip file: something follows its end",
+        error="FILE is a damaged or truncated zip file: data follows its end",
     ),
     Case(
         "checksum.zip",
@@ -337,7 +337,8 @@ PACKED = [
     Case(
         "unknown_method.zip",
         flagged(zip_of({"1.csv": GOOD}), 8, 98),
-        error="FILE/1.csv is packed by method 98; unpack the archive and name its files",
+        error="FILE/1.csv uses compression method 98, which is not supported; unpack the archive and name its "
+        "files",
     ),
     Case("text.parquet", GOOD, error="FILE is not a usable Parquet file: ..."),
 ]
@@ -363,14 +364,13 @@ LIMITS = [
     Case(
         "none_valid.csv",
         HEADER + b"u,i,x\nu,j\nu,k,y\n",
-        error=f"none of 3 rows is a valid rating; {NUMBER} 2, {SEVERAL} 1; "
-        f"the first: FILE line 2: {NUMBER}: 'u,i,x'",
+        error=f"none of 3 rows is a valid rating; {NUMBER} 2, {SEVERAL} 1; first: FILE line 2: {NUMBER}: 'u,i,x'",
     ),
     Case(
         "too_many_refused.csv",
         GOOD + b"u,k\nu,l,x\n",
-        error="2 of 4 rows are no valid rating, more than ratings.max_rejected 0.4 allows; "
-        f"{NUMBER} 1, {SEVERAL} 1; the first: FILE line 4: {SEVERAL}: 'u,k'",
+        error="2 of 4 rows are not valid ratings, more than ratings.max_rejected 0.4 allows; "
+        f"{NUMBER} 1, {SEVERAL} 1; first: FILE line 4: {SEVERAL}: 'u,k'",
         ratings={"max_rejected": 0.4},
     ),
 ]

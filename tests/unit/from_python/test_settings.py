@@ -62,10 +62,10 @@ def test_a_configuration_for_text_goes_with_a_table_too():
         ({"settings": "mine.yaml"}, "settings must be a mapping of keys to values, not a str"),
         ({"settings": {"input": 5}}, "settings: input must be a mapping of keys to values, not 5"),
         ({"settings": {"input": {"columns": {"usr": 1}}}}, "settings: input.columns has the keys user, item"),
-        ({"settings": {"input": {"paths": "a.csv"}}}, "settings: input.paths has no place beside a table"),
+        ({"settings": {"input": {"paths": "a.csv"}}}, "settings: input.paths cannot be combined with a table"),
         ({"split": "tomorrow"}, "split.kind: 'tomorrow' is not one of"),
-        ({"split": {"kind": "files", "train": "a", "test": "b"}}, "split.kind files is for files"),
-        ({"split": "time"}, "split.kind time goes by time: name the column"),
+        ({"split": {"kind": "files", "train": "a", "test": "b"}}, "split.kind: files needs input files"),
+        ({"split": "time"}, "split.kind time needs timestamps: set"),
         ({"user": "member"}, "user: no column 'member' in the table"),
         ({"user_ids": ["a"]}, "user_ids and item_ids name the rows and columns of a sparse matrix"),
         ({"table": 5}, "table must be a DataFrame of pandas, .* not a int"),
@@ -85,16 +85,16 @@ def test_an_output_that_cannot_be_is_told(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
 
-    for output, reason in [("file/out", "output: cannot use .*Not a directory"), ("full", "holds other things")]:
+    for output, reason in [("file/out", "output: cannot use .*Not a directory"), ("full", "holds other files")]:
         with pytest.raises(ConfigError, match=reason):
             recsys_dist.prepare(TABLE, tmp_path / output)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]
 
 
 def test_a_table_without_rows_leaves_nothing_behind(tmp_path):
-    with pytest.raises(DataError, match=r"^there are no rows in the table$"):
+    with pytest.raises(DataError, match=r"^no rows in the table$"):
         recsys_dist.prepare(TABLE.slice(0, 0), tmp_path / "out")
-    with pytest.raises(DataError, match=r"^there are no rows in the titles$"):
+    with pytest.raises(DataError, match=r"^no rows in the titles$"):
         recsys_dist.prepare(TABLE, tmp_path / "out", titles={})
     assert not (tmp_path / "out").exists()
 
@@ -114,7 +114,7 @@ def test_what_is_not_given_of_files_is_proposed(tmp_path):
     assert (tree["input"]["separator"], tree["input"]["header"]) == (";", True)
     assert tree["input"]["columns"] == {"user": "who", "item": "what", "rating": "how"}
     assert tree["ratings"] == {"max_rejected": 0.01, "max": 5}
-    assert told == [f"{path}: the roles of columns that their names do not tell are guesses: rating"]
+    assert told == [f"{path}: column roles that are guesses, not clear from the names: rating"]
 
 
 def test_times_of_files_are_read_as_what_they_are(tmp_path):
@@ -138,7 +138,7 @@ def test_settings_with_columns_are_complete():
     ("columns", "error", "reason"),
     [
         ({"user": "member"}, ConfigError, "user: .*a.csv has no column 'member'; it has: user, item, text"),
-        ({}, ConfigError, "rating: no column of .*a.csv seems to be it; give rating=, one of 'text'"),
+        ({}, ConfigError, "rating: not found among the columns of .*a.csv; set rating=, one of 'text'"),
     ],
 )
 def test_columns_of_files_that_are_not_there_are_told(tmp_path, columns, error, reason):
@@ -154,7 +154,7 @@ def test_no_file_is_left_out_in_silence(tmp_path):
     second = write(tmp_path / "b.csv", "user;product;rating\nu;i;3\n")
 
     with pytest.raises(
-        DataError, match=r"table: the files are not alike, for one is .*a\.csv, and of another: .*b\.csv"
+        DataError, match=r"table: the files differ; settings that fit .*a\.csv do not fit another: .*b\.csv"
     ):
         file_settings([first, second], {}, {}, lambda _: None)
     with pytest.raises(DataError, match=r"table: there is no file nowhere\.csv"):

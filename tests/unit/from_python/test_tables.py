@@ -103,7 +103,7 @@ def test_a_column_of_another_type_is_refused_in_one_line(columns, reason):
     ("chosen", "reason"),
     [
         ({"user": "member"}, "user: no column 'member' in the table; its columns: user, item, rating"),
-        ({"user": "item"}, "user and item are one column of the table, 'item'"),
+        ({"user": "item"}, "user and item name the same column of the table, 'item'"),
         ({"rating": 3}, "rating: no column 3 in the table"),
         ({"rating": True}, "rating must be the name of a column, not True"),
         ({"rating": ["rating"]}, r"rating must be the name of a column, not \['rating'\]"),
@@ -155,12 +155,12 @@ def test_a_matrix_may_have_ids():
 @pytest.mark.parametrize(
     ("matrix", "ids", "error", "reason"),
     [
-        (sparse.bsr_array(np.eye(2)), (None, None), ConfigError, "format bsr stores zeros that nobody has given"),
-        (sparse.csr_array(np.eye(2)), (["a"], None), DataError, "each of the 2 rows of the matrix; there are 1"),
-        (sparse.csr_array(np.eye(2)), (None, ["a", "a"]), DataError, "item_ids must differ, but 'a' stands"),
+        (sparse.bsr_array(np.eye(2)), (None, None), ConfigError, "format bsr is padded with zeros"),
+        (sparse.csr_array(np.eye(2)), (["a"], None), DataError, "each of the 2 rows of the matrix, but has 1"),
+        (sparse.csr_array(np.eye(2)), (None, ["a", "a"]), DataError, "item_ids must be unique, but 'a' occurs"),
         (sparse.csr_array(np.eye(2)), (None, ["a", None]), DataError, r"item_ids\[1\] is missing"),
         (sparse.csr_array(np.eye(2)), (None, [1.5, 2]), DataError, r"item_ids\[0\] is 1.5"),
-        (sparse.coo_array(np.ones(2)), (None, None), DataError, "not 1 dimensions"),
+        (sparse.coo_array(np.ones(2)), (None, None), DataError, "this one has 1"),
         (sparse.csr_array(np.eye(2) > 0), (None, None), DataError, "must be numbers, not NumPy's bool"),
         (sparse.csr_array(np.eye(2) * 1j), (None, None), DataError, "^the table cannot be read: "),
     ],
@@ -184,7 +184,7 @@ def test_titles_are_a_mapping_or_a_table():
     [
         ({"1": 5}, DataError, r"titles\['title'\] must be text, but titles\['title'\]\[0\] is 5, of type int"),
         ({1.5: "x"}, DataError, r"titles\['item'\]\[0\] is 1.5"),
-        ("movies.csv", ConfigError, "not a str; files are named by `items` of settings"),
+        ("movies.csv", ConfigError, "not a str; name files by `items` in settings"),
         (pa.table({"name": ["x"]}), ConfigError, "item: no column 'item' in the titles; its columns: name"),
         (pa.table({"item": ["x"], "title": [b"x"]}), DataError, "not the binary of Arrow; decode them"),
     ],
@@ -230,7 +230,9 @@ def test_dates_and_times_of_all_types_become_instants():
     billionth = Column("timestamp", "column").array([np.datetime64("1969-12-31T23:59:59.999999999"), noon], 0)
     assert billionth.cast(pa.int64())[0].as_py() == -1
     assert objects("timestamp", [5, "6", None]) == ["5", "6", None]
-    with pytest.raises(DataError, match=r"column\[1\] is 5, of type int; others of the column are dates or times"):
+    with pytest.raises(
+        DataError, match=r"column\[1\] is 5, of type int; other values of the column are dates or times"
+    ):
         objects("timestamp", [noon, 5])
     with pytest.raises(DataError, match="column cannot be read"):
         objects("timestamp", [datetime.datetime(9999, 1, 1), np.datetime64("2020-01-01T00:00:00.000000001")])

@@ -80,5 +80,5 @@ def test_a_long_chain_falls_link_by_link_and_shards_far_from_it_are_left_alone(t
 
 def test_nothing_left_is_one_line(tmp_path):
     user, item = np.arange(10), np.zeros(10, np.int64)
-    with pytest.raises(DataError, match=r"no rating is left: ratings\.min_user_ratings 2 .* lower them"):
+    with pytest.raises(DataError, match=r"no rating remains with ratings\.min_user_ratings 2 .* lower them"):
         find(Scratch(str(tmp_path)), user, item, 2, 2, 3)

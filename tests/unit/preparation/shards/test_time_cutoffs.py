@@ -63,7 +63,7 @@ def test_as_many_as_fit_the_fraction_and_no_timestamp_is_parted(spread, test, va
 def test_a_timestamp_of_more_ratings_than_the_fraction_leaves_the_split_empty_and_is_refused():
     spread, test, valid = SHARED_BY_MANY
     with pytest.raises(
-        DataError, match=r"split\.valid gets no rating: 0\.05 of 910 ratings are 45, and more have"
+        DataError, match=r"split\.valid gets no ratings: 0\.05 of 910 ratings are 45, but more share"
     ):
         find_cutoffs(TimeSplit(kind="time", test=test, valid=valid), values_of(spread)[0])
 
@@ -83,13 +83,16 @@ def test_named_timestamps_begin_their_splits():
     [
         (
             {"test": 0.1, "valid": 0.5},
-            r"split\.test gets no rating: 0\.1 of 7 ratings are 0, and more .* timestamp 9",
+            r"split\.test gets no ratings: 0\.1 of 7 ratings are 0, but more .* timestamp 9",
         ),
-        ({"test": 0.2, "valid": 0.2}, r"split\.valid gets no rating: 0\.2 of 7 ratings are 1, .* timestamp 3,"),
-        ({"test_from": 10, "valid": 0}, r"split\.test gets no rating: from split\.test_from 10 on .* is 9"),
-        ({"test": 0.2, "valid_from": 9}, r"split\.valid gets no rating: from split\.valid_from 9 on"),
-        ({"test_from": 1, "valid": 0}, r"leaves no rating to train on"),
-        ({"test_from": 2, "valid": 0.9}, r"leaves no rating to train on"),
+        ({"test": 0.2, "valid": 0.2}, r"split\.valid gets no ratings: 0\.2 of 7 ratings are 1, .* timestamp 3,"),
+        (
+            {"test_from": 10, "valid": 0},
+            r"split\.test gets no ratings: no rating, .* from split\.test_from 10 on; .* is 9",
+        ),
+        ({"test": 0.2, "valid_from": 9}, r"split\.valid gets no ratings: .* from split\.valid_from 9 on"),
+        ({"test_from": 1, "valid": 0}, r"leaves no ratings to train on"),
+        ({"test_from": 2, "valid": 0.9}, r"leaves no ratings to train on"),
     ],
 )
 def test_a_split_that_gets_nothing_is_refused(rule, message):

@@ -38,5 +38,5 @@ class MfSettings(ModelSettings):
         if self.prior == "fixed" and self.constrained in {"users", "items", "both"}:
             raise ValueError("constrained: needs prior: adaptive; with prior: fixed use constrained: none")
         if self.prior == "fixed" and self.noise in {"users", "both"}:
-            raise ValueError("noise: users and both need prior: adaptive; with prior: fixed use noise: shared")
+            raise ValueError("noise: users or both needs prior: adaptive; with prior: fixed use noise: shared")
         return self

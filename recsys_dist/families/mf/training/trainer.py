@@ -127,7 +127,7 @@ class EmTrainer:
             return None
         if self._epochs - self.epochs_done <= LEAST_POLISHING:
             search = self._search.polish()
-            note: str | None = f"ending the search for the last epochs, with all ratings: {search.form}"
+            note: str | None = f"the last epochs are for all ratings; keeping {search.form}"
         else:
             withheld = self._shards.withheld_pairs
             errors = self._model.errors(withheld) if self._shards.withheld else self.validate()

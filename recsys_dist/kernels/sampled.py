@@ -156,11 +156,11 @@ class ColumnProduct:
 
     pattern: Pattern
     weights_N: torch.Tensor
-    """Column by column."""
+    """Weights column by column."""
     table_BH: torch.Tensor
 
     def blocks(self, num_columns: int) -> Iterator[torch.Tensor]:
-        """Rows of the product, so many at a time and the rest at last; the same bits as all at once."""
+        """The product in pieces of `num_columns` rows, with the same bits as in one piece."""
         pattern, weights_N = self.pattern, self.weights_N
         edges = [*range(0, max(1, pattern.num_columns), num_columns), pattern.num_columns]
         # A single transfer from the device.

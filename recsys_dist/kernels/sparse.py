@@ -21,7 +21,7 @@ from scipy import sparse
 
 @dataclass(frozen=True)
 class Tables:
-    """Dense tables with the same number of rows: inputs with a row per matrix column, or sums with a row per row."""
+    """Dense tables with equal numbers of rows: inputs (a row per matrix column) or sums (a row per matrix row)."""
 
     plain: Sequence[torch.Tensor]
     """Summed with weight 1: each [C, X]."""

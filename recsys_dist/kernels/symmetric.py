@@ -37,8 +37,7 @@ def spd_solve(bordered_nmB: torch.Tensor) -> torch.Tensor:
 
 
 def sweep(bordered_nmB: torch.Tensor) -> torch.Tensor:
-    """Replace [A | r] by [-A^-1 | A^-1 r], pivot by pivot; return log det A, non-finite if a pivot is not
-    positive.
+    """Replace [A | r] by [-A^-1 | A^-1 r], pivot by pivot; return log det A, NaN or inf without positive pivots.
 
     The sweep operator (Goodnight 1979) keeps a matrix symmetric, so each step computes only the upper triangle, in
     bands of rows from the diagonal on.

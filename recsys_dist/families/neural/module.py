@@ -118,7 +118,7 @@ def _check_tables(
             if parameters[name].shape[:1] != (count + 1,):
                 raise ConfigError(
                     f"{where}: {name} has the shape {list(parameters[name].shape)}, but {count} {side}s need "
-                    f"{count + 1} rows, the last one for unknown {side}s"
+                    f"{count + 1} rows, the last one for unknown ids"
                 )
 
 

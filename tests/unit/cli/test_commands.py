@@ -151,7 +151,7 @@ def _texts(texts: list[str]):
         (["evaluate", "MODEL", "--dataset", "DATASET", "--device", "meta"], "device 'meta' is not available"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--output", "no/r.json"], "there is no folder no"),
         (["evaluate", "MODEL", "--dataset", "nowhere", "--output", "MODEL"], "this is not a file"),
-        (["merge", "nowhere", "--output", "out"], "nowhere holds no complete checkpoint"),
+        (["merge", "nowhere", "--output", "out"], "nowhere has no complete checkpoint"),
         (["merge", "nowhere", "--output", "MODEL"], "exists already"),
         (["report", "nowhere", "--output", "r.html"], "nowhere holds no config.yaml"),
         (["report", "nowhere", "--output", "no/r.html"], "there is no folder no"),

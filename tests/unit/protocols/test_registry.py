@@ -94,7 +94,7 @@ WRONG = {
     "needs arguments": (
         FAMILY + "\n    def __init__(self, size):\n        self.size = size\n",
         "{}:Own",
-        r"cannot be made without arguments: TypeError",
+        r"cannot be constructed without arguments: TypeError",
     ),
 }
 

@@ -28,8 +28,8 @@ BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 class Difference:
     """One tensor (`table.tensor`) or replicated value (`values.name`) that differs between two checkpoints.
 
-    `relative` is |a - b| / max(|a|, |b|) in the Euclidean norm of whole tensors, since rounding may move an entry
-    far whose gradients nearly cancel. Infinite for non-numeric differences: shapes, integers, missing parts.
+    `relative` is |a - b| / max(|a|, |b|) in the Euclidean norm of whole tensors: rounding may move a single entry
+    far if its gradients nearly cancel. Infinite for non-numeric differences: shapes, integers, missing parts.
     """
 
     name: str

@@ -48,7 +48,7 @@ class MatrixFactorization(ModelFamily[MfSettings]):
     def export(
         self, run: SavedRun, settings: MfSettings, dataset: Dataset, out: ModelWriter, progress: Progress
     ) -> Mapping[str, JsonValue]:
-        """Write users and items: means and, if the model has them, covariances, precisions and constraints."""
+        """Write users and items: means, and covariances, precisions and constraints if the model has them."""
         from recsys_dist.families.mf.serving.export import write_mf
 
         return write_mf(run, settings, dataset, out, progress).model_dump(mode="json")

@@ -137,7 +137,7 @@ def test_storage_that_does_not_answer_is_no_damage(tmp_path, monkeypatch):
     store = open_store(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "record", _too_many_open_files)
-        with pytest.raises(CheckpointError, match=r"step-00000002.*Too many open files.*start again later"):
+        with pytest.raises(CheckpointError, match=r"step-00000002.*Too many open files.*try again later"):
             store.latest()
 
     assert open_store(tmp_path).latest().step == 2

@@ -145,7 +145,7 @@ def _texts(texts: list[str]):
         (["recommend", "MODEL", "--all-users"], "needs --output FILE.parquet"),
         (["recommend", "MODEL", "--all-users", "--output", "lists.csv"], "must end in .parquet"),
         (["recommend", "MODEL", "--user", "u1", "--dataset", "nowhere"], "nowhere holds no manifest.json"),
-        (["recommend", "nowhere", "--user", "u1"], "nowhere holds no model.json"),
+        (["recommend", "nowhere", "--user", "u1"], "nowhere has no model.json"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--split", "train"], "use test or valid"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--device", "warp"], "device 'warp' is not available"),
         (["evaluate", "MODEL", "--dataset", "DATASET", "--device", "meta"], "device 'meta' is not available"),

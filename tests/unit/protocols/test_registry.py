@@ -81,7 +81,7 @@ WRONG = {
     "another kind": (
         FAMILY.replace('name, settings = "own"', 'name, settings = "other"'),
         "{}:Own",
-        r"'own' by default",
+        r"default `kind` 'own'",
     ),
     "a taken name": (
         FAMILY.replace('"own", OwnSettings', '"mf", OwnSettings').replace(

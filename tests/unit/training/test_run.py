@@ -334,7 +334,7 @@ def test_how_ranks_share_the_work_may_change(dataset, tmp_path):
 @pytest.mark.usefixtures("trained")
 def test_tensorboard_on_object_storage_is_refused_before_any_work(dataset, tmp_path):
     run_dir = f"memory://run-{tmp_path.name}"
-    with pytest.raises(ConfigError, match=r"training\.tensorboard writes to a local run_dir only"):
+    with pytest.raises(ConfigError, match=r"training\.tensorboard needs a local run_dir"):
         train(run_dir, dataset, training={"tensorboard": True})
     assert Folder(run_dir).names() == []
 

@@ -40,8 +40,7 @@ INITIAL_STD = 0.1
 INITIAL_VARIANCE = 0.2
 """Of the factors and of their priors before the first epoch, in units of the ratings."""
 LEAST_NOISE = 1e-6
-"""Least noise variance, as a fraction of the variance of the ratings: float32 moments resolve no smaller error,
-and no data is that exact."""
+"""Least noise variance, as a share of the variance of the ratings; float32 moments resolve no smaller error."""
 LEAST_RANGE = 1e-15
 """Least range of ratings that differ: float32 nearly rounds smaller squares to 0."""
 LEAST_VARIANCE = 1e-7

@@ -1,4 +1,4 @@
-"""Neural matrix factorization (He et al. 2017) as a family of one's own: this file is all of it.
+"""Neural matrix factorization (He et al. 2017) as a custom model family, complete in this file.
 
 recsys-dist train --config examples/neumf.yaml dataset=DATASET run_dir=RUN_DIR
 """

@@ -1,1 +1,1 @@
-"""Sharded checkpoints, and their merge into one model folder."""
+"""Sharded checkpoints."""

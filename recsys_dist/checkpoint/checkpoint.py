@@ -1,7 +1,7 @@
-"""One committed checkpoint, read-only: needs neither a process group nor a GPU, and opens nothing by pickle.
+"""One committed checkpoint, read-only. Needs no process group and no GPU, and never unpickles.
 
-In: RUN_DIR/checkpoints/step-.../ as the store writes it. Out: the rows of any range of any table, whatever the
-number of ranks that wrote them or that read them.
+In: RUN_DIR/checkpoints/step-.../ as the store writes it. Out: any range of rows of any table, for any number of
+ranks, writing or reading.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoint:
-    """A saved state (a `StateReader`) and what was noted beside it."""
+    """A saved state (a `StateReader`) with its details."""
 
     def __init__(self, folder: Folder, manifest: CheckpointManifest) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Checkpoint:
     def open(cls, folder: Folder, verify: bool = True) -> Checkpoint:
         """Open the checkpoint in `folder`; with `verify`, check the hash of every file first.
 
-        Raises `CheckpointError` naming the file that is missing or damaged.
+        Raises `CheckpointError` that names a missing or damaged file.
         """
         try:
             checkpoint = cls(folder, read_manifest(folder))
@@ -53,17 +53,17 @@ class Checkpoint:
 
     @property
     def name(self) -> CheckpointName:
-        """Its place among the checkpoints of the run."""
+        """Step and part, which order the checkpoints of the run."""
         return CheckpointName(self.manifest.step, self.manifest.part)
 
     @property
     def step(self) -> int:
-        """Whole epochs trained."""
+        """Completed epochs."""
         return self.manifest.step
 
     @property
     def tables(self) -> Mapping[str, TableSpec]:
-        """What each table holds: `num_rows`, and `dtype` and global `shape` of each tensor."""
+        """The spec of each table: `num_rows`, and `dtype` and global `shape` of each tensor."""
         return self.manifest.tables
 
     @property
@@ -73,18 +73,18 @@ class Checkpoint:
 
     @property
     def details(self) -> Mapping[str, JsonValue]:
-        """What the training loop noted: configuration, dataset, versions, validation."""
+        """Details from the training loop: configuration, dataset, versions, validation."""
         return self.manifest.details
 
     @property
     def config(self) -> dict[str, JsonValue]:
-        """The resolved configuration of the run; empty where none was noted."""
+        """The resolved configuration of the run; empty if not recorded."""
         config = self.details.get("config")
         return config if isinstance(config, dict) else {}
 
     @property
     def valid_rmse(self) -> float | None:
-        """Validation RMSE at this point; None where there was no validation."""
+        """Validation RMSE at this point; None without validation."""
         rmse = self.details.get("valid_rmse")
         return float(rmse) if isinstance(rmse, int | float) else None
 
@@ -99,12 +99,12 @@ class Checkpoint:
     def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
         """Rows start .. stop of a table, each tensor [stop - start, ...], on the CPU.
 
-        Reads no more than these rows from a local disk, and the files that hold them from elsewhere.
+        On a local disk, reads only these rows; elsewhere, the whole files that contain them.
         """
         spec = self._table(table)
         if not 0 <= start <= stop <= spec.num_rows:
             raise CheckpointError(
-                f"{self.folder.url} has the rows 0 .. {spec.num_rows} of table {table!r}, not {start} .. {stop}"
+                f"{self.folder.url} has rows 0 .. {spec.num_rows} of table {table!r}, not {start} .. {stop}"
             )
         rows = {
             name: torch.empty((stop - start, *tensor.shape[1:]), dtype=tensor.torch_dtype, device="cpu")
@@ -123,13 +123,13 @@ class Checkpoint:
         except KeyError:
             has = ", ".join(self.tables) or "none"
             raise CheckpointError(
-                f"{self.folder.url} has no table {table!r} (it has: {has}); it is of another model"
+                f"{self.folder.url} has no table {table!r} (it has: {has}); it belongs to another model"
             ) from None
 
     def _read_file(self, file: TableFile, spec: TableSpec, first: int, last: int) -> dict[str, torch.Tensor]:
         try:
             self.folder.check_size(file)
-            # safetensors makes its tensors on torch's default device, which is the caller's to set.
+            # safetensors creates tensors on torch's default device, which the caller may have changed.
             with torch.device("cpu"):
                 rows = self._slices(file, spec, first, last)
         except (SafetensorError, DataError, KeyError) as error:
@@ -137,7 +137,7 @@ class Checkpoint:
         for name, part in rows.items():
             tensor = spec.tensors[name]
             if part.dtype != tensor.torch_dtype or part.shape != (last - first, *tensor.shape[1:]):
-                raise CheckpointError(f"{self.folder.url}/{file.name}: {name} differs from what the manifest says")
+                raise CheckpointError(f"{self.folder.url}/{file.name}: {name} does not match the manifest")
         return rows
 
     def _slices(self, file: TableFile, spec: TableSpec, first: int, last: int) -> dict[str, torch.Tensor]:
@@ -149,7 +149,7 @@ class Checkpoint:
 
 
 def committed_names(checkpoints: Folder) -> list[CheckpointName]:
-    """The names of the committed checkpoints in RUN_DIR/checkpoints, oldest first; damaged ones included."""
+    """Names of the committed checkpoints in RUN_DIR/checkpoints, oldest first, including damaged ones."""
     names = (CheckpointName.parse(text) for text in checkpoints.names())
     return sorted(name for name in names if name is not None and checkpoints.exists(f"{name}/{COMMITTED}"))
 
@@ -157,8 +157,8 @@ def committed_names(checkpoints: Folder) -> list[CheckpointName]:
 def find_checkpoint(run_dir: Folder, step: int | None = None) -> Checkpoint:
     """The checkpoint of a run after `step` epochs; without a step the best (best.py), else the latest.
 
-    Verified in full. A damaged one is an error where it was asked for by its step, otherwise it is passed over
-    with a warning. Raises `CheckpointError` where none can be used.
+    Verified in full. A damaged checkpoint is an error if requested by its step, otherwise it is skipped with a
+    warning. Raises `CheckpointError` if no checkpoint can be used.
     """
     checkpoints = run_dir.child(CHECKPOINTS)
     names = committed_names(checkpoints)
@@ -169,13 +169,13 @@ def find_checkpoint(run_dir: Folder, step: int | None = None) -> Checkpoint:
         if open_sound(checkpoints, [checkpoint.name], verify=True):
             return checkpoint
     what = "only damaged checkpoints" if names else "no complete checkpoint"
-    raise CheckpointError(f"{run_dir.url} holds {what}; train first, or name another run folder")
+    raise CheckpointError(f"{run_dir.url} has {what}; train first, or name another run folder")
 
 
 def best_checkpoint(run_dir: Folder) -> tuple[CheckpointName, float] | None:
-    """The checkpoint that `find_checkpoint` takes by its validation RMSE, and that; None where none has one.
+    """The checkpoint that `find_checkpoint` selects, with its validation RMSE; None if none has one.
 
-    By the manifests alone: files are not checked. Raises `CheckpointError` where the storage does not answer.
+    Reads only manifests and does not check files. Raises `CheckpointError` if the storage does not answer.
     """
     checkpoints = run_dir.child(CHECKPOINTS)
     found = open_sound(checkpoints, committed_names(checkpoints), verify=False)
@@ -183,9 +183,9 @@ def best_checkpoint(run_dir: Folder) -> tuple[CheckpointName, float] | None:
 
 
 def open_sound(checkpoints: Folder, names: Iterable[CheckpointName], verify: bool) -> list[Checkpoint]:
-    """Open the checkpoints of these names and pass over the damaged ones with a warning.
+    """Open the checkpoints of these names and skip damaged ones with a warning.
 
-    Raises `CheckpointError` where the storage does not answer, as what it holds may be sound.
+    Raises `CheckpointError` if the storage does not answer, since its checkpoints may be sound.
     """
     sound = []
     for name in names:
@@ -194,12 +194,12 @@ def open_sound(checkpoints: Folder, names: Iterable[CheckpointName], verify: boo
         except CheckpointError as error:
             if storage_failed(error):
                 raise
-            logger.warning("passed over a damaged checkpoint: %s", error)
+            logger.warning("skipped a damaged checkpoint: %s", error)
     return sound
 
 
 def storage_failed(error: BaseException | None) -> bool:
-    """Whether the storage refused to answer (as against answering with a damaged or missing file)."""
+    """Whether the storage did not answer, as opposed to a damaged or missing file."""
     while error is not None:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             return True
@@ -211,6 +211,6 @@ def _open_step(checkpoints: Folder, names: list[CheckpointName], step: int) -> C
     of_step = [name for name in names if name.step == step]
     if not of_step:
         there = ", ".join(sorted({str(name.step) for name in names}, key=int)) or "none"
-        raise CheckpointError(f"{checkpoints.url} holds no checkpoint of step {step}; there are: {there}")
+        raise CheckpointError(f"{checkpoints.url} has no checkpoint of step {step}; available steps: {there}")
     whole = CheckpointName(step)
     return Checkpoint.open(checkpoints.child(str(whole if whole in of_step else of_step[-1])))

@@ -1,8 +1,8 @@
-"""Whether two checkpoints hold the same state, bit for bit, and where they part.
+"""Bitwise comparison of checkpoints.
 
-In: checkpoints, written by any number of ranks. Out: a digest of every tensor over all its rows, and of every
-replicated value; where two differ, the row, the number of entries and the size of the difference. Tables are read
-in ranges of rows, so that memory stays bounded whatever their size.
+In: checkpoints, written by any number of ranks. Out: a digest of every tensor over all its rows and of every
+replicated value; for differences, the first row, the number of entries and the size. Tables are read in ranges of
+rows, so memory stays bounded.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from recsys_dist.checkpoint.manifest import TableSpec, TensorSpec
 
 RANGE_BYTES = 64 << 20
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By the bytes of an entry: what shows its bits, so that 0.0 and -0.0 are two."""
+"""Integer types by the bytes of an entry, to compare bits: 0.0 and -0.0 differ."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One tensor (`table.tensor`) or replicated value (`values.name`) that two checkpoints do not share.
+    """One tensor (`table.tensor`) or replicated value (`values.name`) that differs between two checkpoints.
 
-    `relative` is |a - b| / max(|a|, |b|) by the Euclidean norm of whole tensors: an entry whose gradients all but
-    cancel is moved by their rounding, and is no other model. It is infinite where the difference is none of
-    rounding: shapes, integers, missing parts.
+    `relative` is |a - b| / max(|a|, |b|) in the Euclidean norm of whole tensors: rounding may move a single entry
+    far if its gradients nearly cancel. Infinite for non-numeric differences: shapes, integers, missing parts.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Difference:
 
 
 def content_digests(checkpoint: Checkpoint) -> dict[str, str]:
-    """sha256 of each tensor and value by its name: the same content gives the same, however it lies in files."""
+    """sha256 of each tensor and value by name; depends only on the content, not on its distribution over files."""
     digests: dict[str, str] = {}
     for table, spec in sorted(checkpoint.tables.items()):
         digests.update(_table_digests(checkpoint, table, spec))
@@ -53,13 +52,13 @@ def content_digests(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def joint_digest(digests: Mapping[str, str]) -> str:
-    """One sha256 of all of them."""
+    """One sha256 over all digests."""
     lines = (f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def find_differences(left: Checkpoint, right: Checkpoint, names: list[str]) -> list[Difference]:
-    """What differs in the tensors and values `names` (as in `content_digests`), in their order."""
+    """Differences in the tensors and values `names` (as in `content_digests`), in their order."""
     found: dict[str, Difference] = {}
     for table in {name.partition(".")[0] for name in names} & (left.tables.keys() | right.tables.keys()):
         tensors = [name.partition(".")[2] for name in names if name.partition(".")[0] == table]
@@ -114,7 +113,7 @@ def _form(tensor: TensorSpec | None) -> str:
 
 
 class _Tally:
-    """What differs in one tensor, range of rows by range of rows."""
+    """Accumulates the differences of one tensor over ranges of rows."""
 
     def __init__(self) -> None:
         self.num_differing = 0
@@ -125,7 +124,7 @@ class _Tally:
         """Sums of squares."""
 
     def add(self, start: int, left: torch.Tensor, right: torch.Tensor) -> None:
-        """Count the rows from `start` on; both tensors are of one shape and dtype."""
+        """Compare the rows from `start` on; both tensors have the same shape and dtype."""
         differs = left.view(BITS[left.itemsize]) != right.view(BITS[right.itemsize])
         self._num_entries += differs.numel()
         if left.is_floating_point():
@@ -138,14 +137,14 @@ class _Tally:
             self._gap += _gap(left, right)
 
     def difference(self, name: str) -> Difference:
-        """The tensor's account, where anything was counted."""
+        """The difference of the whole tensor, if any entry differs."""
         told = f"first at row {self._first_row}, {self.num_differing:,} of {self._num_entries:,} entries differ"
         norm = math.sqrt(max(self._left, self._right))
         return Difference(name, told, _relative(math.sqrt(self._gap), norm))
 
 
 def _gap(left: torch.Tensor, right: torch.Tensor) -> float:
-    """Sum of squares of the differences."""
+    """Sum of squared differences; infinite for integers."""
     return float((left.double() - right.double()).square().sum()) if left.is_floating_point() else math.inf
 
 
@@ -165,7 +164,7 @@ def _value_difference(name: str, left: JsonValue, right: JsonValue) -> Differenc
 
 
 def _collect_floats(left: JsonValue, right: JsonValue, ours: list[float], theirs: list[float]) -> bool:
-    """Add the floats of two trees to `ours` and `theirs`; returns whether the rest of both is the same."""
+    """Append the floats of two trees to `ours` and `theirs`; returns whether the rest of both is equal."""
     if isinstance(left, float) and isinstance(right, float):
         ours.append(left)
         theirs.append(right)

@@ -1,7 +1,7 @@
-"""checkpoint.json: what one checkpoint holds. It is checked whole before any file that it lists is opened.
+"""checkpoint.json: the manifest of one checkpoint, validated before any listed file is opened.
 
     step-00000010/                                 after 10 whole epochs
-    step-00000010-part-0001/                       saved within the epoch that follows, the first such save
+    step-00000010-part-0001/                       first save within the epoch after that
       {table}-{start:08d}-{stop:08d}.safetensors   rows start .. stop of one table, all its tensors
       checkpoint.json                              this manifest
       COMMITTED                                    sha256 of checkpoint.json; written last
@@ -36,7 +36,7 @@ TableName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class CheckpointName(NamedTuple):
-    """The place of a checkpoint among those of its run; `part` 0 is the end of an epoch."""
+    """Name and order of a checkpoint within its run; `part` 0 is the end of an epoch."""
 
     step: int
     part: int = 0
@@ -46,7 +46,7 @@ class CheckpointName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> CheckpointName | None:
-        """The name that a folder bears; None where it is not a checkpoint's."""
+        """Parse the name of a folder; None if it is not a checkpoint."""
         match = re.fullmatch(r"step-(\d{8,})(?:-part-(\d{4,}))?", text)
         name = cls(int(match[1]), int(match[2] or 0)) if match else None
         return name if str(name) == text else None
@@ -64,7 +64,7 @@ class TensorSpec(_Part):
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The dtype as torch names it."""
+        """The dtype as a torch dtype."""
         dtype = getattr(torch, self.dtype)
         assert isinstance(dtype, torch.dtype)
         return dtype
@@ -101,12 +101,12 @@ class TableSpec(_Part):
             raise ValueError(f"the files do not cover the rows 0 .. {self.num_rows} exactly once")
         for name, tensor in self.tensors.items():
             if tensor.shape[0] != self.num_rows:
-                raise ValueError(f"tensor {name} has {tensor.shape[0]} rows where the table has {self.num_rows}")
+                raise ValueError(f"tensor {name} has {tensor.shape[0]} rows, but the table has {self.num_rows}")
         for file in self.files:
             if file.rows != file.stop - file.start or file.rows == 0:
                 raise ValueError(f"{file.name} does not hold the rows {file.start} .. {file.stop}")
             if not 8 <= file.bytes - file.rows * self.row_bytes <= MAX_HEADER_BYTES:
-                raise ValueError(f"{file.name} has {file.bytes} bytes, which its rows and shapes do not explain")
+                raise ValueError(f"{file.name} has {file.bytes} bytes, which does not match its rows and shapes")
         return self
 
 
@@ -135,7 +135,7 @@ class CheckpointManifest(_Part):
         return [file for table in self.tables.values() for file in table.files]
 
     def to_bytes(self) -> bytes:
-        """The manifest as it stands on disk; the same content gives the same bytes."""
+        """The manifest as written to disk; equal content gives equal bytes."""
         tree = self.model_dump(mode="python")
         return (json.dumps(tree, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
@@ -146,12 +146,12 @@ def table_file_name(table: str, start: int, stop: int) -> str:
 
 
 def committed_bytes(manifest: bytes) -> bytes:
-    """The content of COMMITTED that belongs to the content of checkpoint.json."""
+    """The content of COMMITTED for a given content of checkpoint.json."""
     return hashlib.sha256(manifest).hexdigest().encode() + b"\n"
 
 
 def build_manifest(tree: Mapping[str, Any], source: str) -> CheckpointManifest:
-    """Validate plain values as a manifest; raises `CheckpointError` naming `source` and what is wrong."""
+    """Validate plain values as a manifest. Raises `CheckpointError` that names `source` and the problem."""
     try:
         return CheckpointManifest.model_validate(tree)
     except ValidationError as error:
@@ -162,11 +162,11 @@ def build_manifest(tree: Mapping[str, Any], source: str) -> CheckpointManifest:
 
 
 def read_manifest(folder: Folder) -> CheckpointManifest:
-    """Read the manifest of a committed checkpoint and check it against COMMITTED and itself."""
+    """Read the manifest of a committed checkpoint; check it against COMMITTED and for consistency."""
     source = f"{folder.url}/{MANIFEST}"
     if not folder.exists(COMMITTED):
         raise CheckpointError(
-            f"{folder.url} holds no {COMMITTED}: it is not a checkpoint, or its save did not end"
+            f"{folder.url} has no {COMMITTED}: it is not a checkpoint, or its save was interrupted"
         )
     data = folder.read_bytes(MANIFEST)
     if folder.read_bytes(COMMITTED) != committed_bytes(data):

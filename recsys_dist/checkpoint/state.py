@@ -1,8 +1,8 @@
-"""What a trainer hands to the checkpoint store and gets back: tables of rows, and a few plain values.
+"""State exchanged between a trainer and the checkpoint store: tables of rows, and a few plain values.
 
-A table is a set of tensors that share their rows (users, items, columns of an AutoRec). Each rank hands over the
-rows it answers for; together the ranks cover all rows exactly once. A replicated table is handed over the same
-way, each rank a range of its rows, so that all ranks write in parallel and any number of ranks can read back.
+A table is a set of tensors with the same rows (users, items, columns of an AutoRec). Each rank passes the rows it
+owns; together the ranks cover all rows exactly once. Of a replicated table, too, each rank passes only a range of
+rows, so that all ranks write in parallel and any number of ranks can read.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class TableRows:
 
 @dataclass(frozen=True)
 class TrainerState:
-    """Everything that a trainer needs to go on as if it had never stopped.
+    """Everything that a trainer needs to resume exactly.
 
-    `tables` are written row range by row range; `values` are small, replicated and JSON-able. Floats in `values`
-    keep every bit (JSON writes the shortest text that reads back the same).
+    `tables` are written in ranges of rows; `values` are small, replicated and JSON-able. Floats in `values` keep
+    every bit (JSON writes the shortest text that reads back as the same number).
     """
 
     tables: Mapping[str, TableRows]
@@ -42,7 +42,7 @@ class TrainerState:
 
 
 class StateReader(Protocol):
-    """A saved state, read back piece by piece on any number of ranks."""
+    """A saved state, read in pieces on any number of ranks."""
 
     @property
     def values(self) -> Mapping[str, JsonValue]:
@@ -53,11 +53,11 @@ class StateReader(Protocol):
 
 
 class SavedRun(StateReader, Protocol):
-    """A checkpoint and what was noted beside it."""
+    """A saved state with its details."""
 
     @property
     def step(self) -> int:
-        """Epochs trained."""
+        """Completed epochs."""
 
     @property
     def config(self) -> dict[str, JsonValue]:
@@ -65,4 +65,4 @@ class SavedRun(StateReader, Protocol):
 
     @property
     def details(self) -> Mapping[str, JsonValue]:
-        """What the training loop noted, the digest of the dataset among it."""
+        """Details from the training loop, including the digest of the dataset."""

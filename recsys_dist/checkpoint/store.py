@@ -1,8 +1,8 @@
-"""The checkpoints of one run: saved by all ranks together, found again, and purged.
+"""The checkpoints of one run: saved by all ranks together, found, and purged.
 
-In: each rank's rows of a `TrainerState`. Out: RUN_DIR/checkpoints/step-.../ (see manifest.py), which a later run
-trusts only where COMMITTED stands in it. That file is written last and removed first, so that a kill at any moment
-leaves either a whole checkpoint or one that nobody trusts.
+In: each rank's rows of a `TrainerState`. Out: RUN_DIR/checkpoints/step-.../ (see manifest.py). A later run trusts
+a checkpoint only if it contains COMMITTED. That file is written last and removed first, so a kill at any moment
+leaves either a complete checkpoint or one without it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from recsys_dist.errors import CheckpointError, RecsysDistError, StorageError, T
 from recsys_dist.storage.folder import Folder, sync_folder
 
 FILE_BYTES = 64 << 20
-"""What a save holds thrice at a time, beside the rows themselves."""
+"""Approximate size of a file. A save holds three copies of it at a time, besides the rows themselves."""
 HEADER_BYTES = 1 << 16
-"""More than the names and shapes in a file take."""
+"""Upper bound for the names and shapes in a file."""
 logger = logging.getLogger(__name__)
 
 
 class CheckpointStore:
-    """Saves, finds and purges the checkpoints below `folder` (RUN_DIR). Its methods are collectives."""
+    """Saves, finds and purges the checkpoints below `folder` (RUN_DIR). Its methods are collective."""
 
     def __init__(self, folder: Folder, collectives: Collectives, keep: int) -> None:
         self._run_dir = folder
@@ -59,16 +59,16 @@ class CheckpointStore:
         self._keep = keep
         self._damaged: set[CheckpointName] = set()
         self._has_folder = False
-        """Whether RUN_DIR/checkpoints was made or found: from then on it must stay."""
+        """Whether RUN_DIR/checkpoints was created or found; from then on it must exist."""
 
     def save(
         self, state: TrainerState, step: int, details: Mapping[str, JsonValue], whole_epoch: bool = True
     ) -> CheckpointName:
         """Write a new checkpoint after `step` whole epochs, commit it, then purge old ones.
 
-        `whole_epoch` False saves in the middle of the epoch that follows. `details` are the same on all ranks: the
+        `whole_epoch` False: the save is within the epoch after `step`. `details` are the same on all ranks: the
         configuration under `config`, the validation RMSE under `valid_rmse`. Raises `TrainingError` on every rank
-        where it fails on any; then no trace is left that a later run would trust.
+        if it fails on any; a later run then ignores the incomplete checkpoint.
         """
         doing = f"saving the checkpoint of step {step}"
         name = self._begin(doing, step, whole_epoch)
@@ -85,9 +85,9 @@ class CheckpointStore:
         return name
 
     def latest(self) -> Checkpoint | None:
-        """The newest committed checkpoint that verifies, the files shared out among the ranks; None without any.
+        """The newest committed checkpoint that verifies; None if there is no checkpoint. Ranks share the files.
 
-        A damaged one is passed over with a warning and removed by the next save. Raises `CheckpointError` where
+        A damaged checkpoint is skipped with a warning and removed by the next save. Raises `CheckpointError` if
         all are damaged.
         """
         names = self._on_first("looking for checkpoints", lambda: committed_names(self._checkpoints))
@@ -104,12 +104,12 @@ class CheckpointStore:
         return None
 
     def best(self) -> tuple[int, float] | None:
-        """The epochs and the validation RMSE of the checkpoint that `merge` takes; None where none has one."""
+        """Epochs and validation RMSE of the checkpoint that `merge` takes; None if none has one."""
         found = self._on_first("looking for the best checkpoint", lambda: best_checkpoint(self._run_dir))
         return None if found is None else (found[0][0], found[1])
 
     def _on_first(self, doing: str, work: Callable[[], Any]) -> Any:
-        """Run `work` on rank 0 and hand its JSON-able result to all; its failure is an error on all."""
+        """Run `work` on rank 0 and broadcast its JSON-able result; a failure raises on all ranks."""
         is_first = self._collectives.world.is_first
         result = self._collectives.together(doing, lambda: work() if is_first else None)
         return self._collectives.gather_json(result)[0]
@@ -127,17 +127,18 @@ class CheckpointStore:
             return checkpoint, ""
         for rank_problem, is_unreadable in problems:
             if is_unreadable:
-                # It may be sound: passing over it would train anew what it holds, and the next save remove it.
+                # It may be sound: if skipped, its epochs would be trained again, and the next save would remove
+                # it.
                 raise CheckpointError(
-                    f"cannot read {self._checkpoints.url}/{name}: {rank_problem}; start again later"
+                    f"cannot read {self._checkpoints.url}/{name}: {rank_problem}; try again later"
                 )
         problems = [theirs for theirs, _ in problems]
         if world.is_first:
-            logger.warning("passed over a damaged checkpoint: %s", problems[0])
+            logger.warning("skipped a damaged checkpoint: %s", problems[0])
         return None, problems[0]
 
     def _begin(self, doing: str, step: int, whole_epoch: bool) -> CheckpointName:
-        """Clear away what is not to be trusted, choose a name and make its folder; the same name on all ranks."""
+        """Remove incomplete and damaged checkpoints, and create the new folder; the same name on all ranks."""
         return CheckpointName(*self._on_first(doing, lambda: self._make_folder(step, whole_epoch)))
 
     def _make_folder(self, step: int, whole_epoch: bool) -> CheckpointName:
@@ -149,7 +150,7 @@ class CheckpointStore:
         name = CheckpointName(step, 0 if whole_epoch else last_part + 1)
         if name in there:
             raise CheckpointError(
-                f"{self._checkpoints.url}/{name} is there already; resume from it, or use another run_dir"
+                f"{self._checkpoints.url}/{name} exists already; resume from it, or use another run_dir"
             )
         if not self._has_folder:
             self._run_dir.make_child(CHECKPOINTS)
@@ -168,7 +169,7 @@ class CheckpointStore:
         state: TrainerState,
         details: Mapping[str, JsonValue],
     ) -> CheckpointManifest:
-        """Write this rank's rows and gather what all ranks wrote into the manifest, the same on every rank."""
+        """Write this rank's rows, and build the manifest of all ranks' files, the same on every rank."""
         values = self._collectives.together(doing, lambda: _plain(state.values, "the state"))
         self._collectives.require_same({"the values of the trainer state": _digest(values)})
         local = self._collectives.together(doing, lambda: _write_tables(folder, state.tables))
@@ -185,7 +186,7 @@ class CheckpointStore:
             raise TrainingError(f"{doing} failed: {error}") from error
 
     def _purge(self) -> None:
-        """Remove all but the newest `keep` and the best; what cannot be removed is only warned of."""
+        """Remove all but the newest `keep` and the best; failures only give a warning."""
         try:
             names = committed_names(self._checkpoints)
             best = best_of({name: self._valid_rmse(name) for name in names})
@@ -223,7 +224,7 @@ def _write_tables(folder: Folder, tables: Mapping[str, TableRows]) -> dict[str, 
 
 
 def _file_ranges(rows: TableRows) -> Iterator[tuple[int, int]]:
-    """Consecutive ranges of global rows, each of at most about `FILE_BYTES`."""
+    """Consecutive ranges of global rows, each of about `FILE_BYTES` at most."""
     row_bytes = sum(tensor[:1].nbytes for tensor in rows.tensors.values())
     step = max(1, FILE_BYTES // max(1, row_bytes))
     for start in range(rows.start, rows.stop, step):
@@ -231,7 +232,7 @@ def _file_ranges(rows: TableRows) -> Iterator[tuple[int, int]]:
 
 
 def _write_file(folder: Folder, table: str, rows: TableRows, start: int, stop: int) -> TableFile:
-    # Copied, because safetensors refuses views that share their memory.
+    # Copied, since safetensors refuses views that share memory.
     tensors = {
         name: tensor.detach()[start - rows.start : stop - rows.start].to("cpu", copy=True).contiguous()
         for name, tensor in rows.tensors.items()
@@ -243,9 +244,9 @@ def _write_file(folder: Folder, table: str, rows: TableRows, start: int, stop: i
 
 
 def _serialized(tensors: dict[str, torch.Tensor]) -> bytes:
-    """The bytes of a file. Raises an error of memory where there is no room for them."""
+    """The bytes of a file. Raises an out-of-memory error if they do not fit."""
     size = sum(tensor.nbytes for tensor in tensors.values())
-    # safetensors holds the bytes twice, and ends the process where it finds no room: ask for it first.
+    # safetensors holds the bytes twice and aborts the process if memory runs out, so test the allocation first.
     room = [torch.empty(size + HEADER_BYTES, dtype=torch.uint8, device="cpu") for _ in range(2)]
     del room
     return to_safetensors(tensors)
@@ -255,9 +256,7 @@ def _require_finite(tensor: torch.Tensor, table: str, name: str, start: int) -> 
     finite = torch.isfinite(tensor)
     if not finite.all():
         row = start + int((~finite).nonzero()[0, 0])
-        raise TrainingError(
-            f"{name} of {table} is not finite at row {row}: the training diverged; nothing is saved"
-        )
+        raise TrainingError(f"{name} of {table} is not finite at row {row}: training diverged; nothing is saved")
 
 
 def _join_tables(per_rank: list[dict[str, Any]]) -> dict[str, Any]:
@@ -268,7 +267,7 @@ def _join_tables(per_rank: list[dict[str, Any]]) -> dict[str, Any]:
     ]
     for rank, theirs in enumerate(shapes):
         if theirs != shapes[0]:
-            raise TrainingError(f"rank {rank} hands over other tables, dtypes or shapes than rank 0")
+            raise TrainingError(f"rank {rank} has other tables, dtypes or shapes than rank 0")
     files = {table: itertools.chain(*(tables[table]["files"] for tables in per_rank)) for table in shapes[0]}
     return {
         table: {**spec, "files": sorted(files[table], key=lambda file: int(file["start"]))}
@@ -277,7 +276,7 @@ def _join_tables(per_rank: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _plain(values: Mapping[str, JsonValue], whose: str) -> dict[str, Any]:
-    """The values as JSON reads them back; raises where one is not finite, for JSON has no NaN."""
+    """The values as JSON reads them back. Raises if one is not finite, since JSON has no NaN."""
     try:
         tree: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
     except ValueError as error:
@@ -291,21 +290,21 @@ def _digest(values: dict[str, Any]) -> str:
 
 def _commit(folder: Folder, manifest: CheckpointManifest) -> None:
     for file in manifest.files:
-        folder.check_size(file)  # fails where the ranks do not share one storage
+        folder.check_size(file)  # fails if the ranks do not share one storage
     data = manifest.to_bytes()
     folder.write_bytes(MANIFEST, data)
     folder.write_bytes(COMMITTED, committed_bytes(data))
 
 
 def _discard_failed(folder: Folder) -> None:
-    """Free the space of a save that failed, unless it was a peer that failed once this rank had committed."""
+    """Free the space of a failed save, unless this rank had already committed when a peer failed."""
     with contextlib.suppress(OSError):
         if not folder.exists(COMMITTED):
             folder.remove()
 
 
 def _discard(folder: Folder) -> None:
-    """Remove a checkpoint: first what makes it trusted, then the rest."""
+    """Remove a checkpoint: first COMMITTED, then the rest."""
     folder.remove(COMMITTED)
     if folder.is_local and folder.exists():
         sync_folder(folder.local_path(""))

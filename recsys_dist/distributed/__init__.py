@@ -1,1 +1,1 @@
-"""Ranks, devices and the collectives between them."""
+"""Ranks, devices and collectives."""

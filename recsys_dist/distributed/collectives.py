@@ -1,7 +1,7 @@
-"""Every collective of the program. At world size 1 each is the identity, so that nothing else branches.
+"""All collectives of the program. At world size 1 each is the identity, so callers need no special case.
 
-Rows of a table are owned by ranks as consecutive ranges, `row_ranges[rank] = (start, stop)`; a range may be empty.
-Only sums are asked of the backend. Order-sensitive sums are gathered and added in the order of canonical blocks.
+Ranks own consecutive ranges of a table's rows, `row_ranges[rank] = (start, stop)`; a range may be empty. The
+backend computes only sums. Order-sensitive sums are gathered and added in the order of canonical blocks.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from recsys_dist.distributed.shared_memory import SharedMemory
 from recsys_dist.distributed.world import World
 
 PIECE_BYTES = 1 << 26
-"""What a rank receives at a time when rows are summed at their owners."""
+"""Bytes that a rank receives at a time in a reduce-scatter."""
 
 
 @contextmanager
 def open_collectives(
     world: World, timeout_s: float = 600.0, init_method: str | None = None
 ) -> Iterator[Collectives]:
-    """Join the process group of `world` and leave it at the end; a world of one joins nothing.
+    """Join the process group of `world` and leave it at the end; a single process joins nothing.
 
-    `init_method` is torch's rendezvous URL; None means the variables that torchrun sets.
+    `init_method` is torch's rendezvous URL; None reads the variables that torchrun sets.
     """
     if world.size == 1:
         yield Collectives(world)
@@ -51,35 +51,35 @@ class Collectives(Group):
         self._shared: SharedMemory | None = None
 
     def share_memory(self) -> None:
-        """From here on keep large tables in memory that ranks share, if all are on one machine that has room."""
+        """Keep large tables in shared memory from now on, if all ranks are on one machine with enough of it."""
         self._shared = SharedMemory.open(self)
 
     def sum_table(self, table: torch.Tensor) -> torch.Tensor:
-        """`sum_` of something large, which counts as a table."""
+        """`sum_` of a table, counted in `received_bytes`."""
         self.count_all_reduce(table.nbytes)
         return self._all_reduce(table)
 
     def count_all_reduce(self, num_bytes: int) -> None:
-        """Count a table of so many bytes that is summed over all ranks elsewhere."""
+        """Count the traffic of an all-reduce of `num_bytes` bytes that runs elsewhere."""
         self.received_bytes += self._all_reduce_bytes(num_bytes)
 
     def sum_blocks(self, local_BX: torch.Tensor) -> torch.Tensor:
         """Sum partials [blocks of this rank, ...] over all blocks of all ranks, in block order.
 
-        Blocks belong to ranks as consecutive ranges, so rank order is block order, and the result [...] has the
-        same bits on any number of ranks. Summed in float64.
+        Ranks own consecutive ranges of blocks, so rank order is block order, and the result [...] has the same
+        bits on any number of ranks. Summed in float64.
         """
         all_BX = self._gather_beside(local_BX.double(), self._row_counts(len(local_BX)))
         total = torch.zeros_like(all_BX[:1].sum(0))
-        # One after the other: sum() pairs its terms by the shape it meets, and a scan on CUDA by its blocks.
+        # One by one: the order of additions in sum() depends on the shape, and in a CUDA scan on its blocks.
         for block in all_BX:
             total += block
         return total
 
     def gather_rows(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
-        """Concatenate each rank's rows: [local rows, ...] sharded -> [all rows, ...] on every rank.
+        """All-gather rows: [local rows, ...] sharded -> [all rows, ...] replicated.
 
-        To be read only: ranks on one machine may have but one table between them.
+        Read-only: ranks on one machine may share a single copy.
         """
         num_rows = max(stop for _, stop in row_ranges) - min(start for start, _ in row_ranges)
         self._count(local_RX, num_rows - len(local_RX))
@@ -90,9 +90,9 @@ class Collectives(Group):
         return self._gather(local_RX, row_ranges)
 
     def sum_scatter_rows(self, partial_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
-        """Sum [all rows, ...] over ranks and keep this rank's rows: reduce-scatter by row ranges.
+        """Reduce-scatter by row ranges: sum [all rows, ...] over ranks and keep this rank's rows.
 
-        Each owner receives one partial per rank and adds them in rank order, by pieces of a bounded size.
+        Each owner receives one partial per rank and adds them in rank order, in pieces of bounded size.
         """
         if self.world.size == 1:
             return partial_RX
@@ -105,7 +105,7 @@ class Collectives(Group):
         total = partial_RX.new_empty((own, *partial_RX.shape[1:]))
         step = max(1, PIECE_BYTES // max(1, row_bytes(partial_RX) * self.world.size))
         if step >= max(counts):
-            # All at once, and as it lies there.
+            # In one piece, without a copy.
             self._sum_at_owners(partial_RX.contiguous(), counts, total)
             return total
         for start in range(0, max(counts), step):
@@ -114,7 +114,7 @@ class Collectives(Group):
         return total
 
     def _sum_at_owners(self, sent: torch.Tensor, counts: list[int], total: torch.Tensor) -> None:
-        """This rank's partial of `counts` rows of each owner -> `total`, the sum of its own over all ranks."""
+        """Send this rank's partial, with `counts` rows per owner; write the sum of its own rows to `total`."""
         own = len(total)
         received = sent.new_empty((self.world.size * own, *sent.shape[1:]))
         self._run("all_to_all", lambda: dist.all_to_all_single(received, sent, [own] * self.world.size, counts))
@@ -124,7 +124,7 @@ class Collectives(Group):
             total += part
 
     def exchange_rows(self, sent_RX: torch.Tensor, sent: list[int], received: list[int]) -> torch.Tensor:
-        """Send rows, in the order of the ranks they go to; returns those that come, in the order of ranks."""
+        """All-to-all: send rows, sorted by destination rank; returns the received rows, sorted by source rank."""
         if self.world.size == 1:
             return sent_RX
         come_RX = sent_RX.new_empty((sum(received), *sent_RX.shape[1:]))

@@ -1,8 +1,8 @@
-"""Sums over ranks in the middle of a computation that is differentiated, for parameters split by columns.
+"""Differentiable all-reduces for parameters sharded by columns.
 
-A product over split columns is summed going forward, and its gradient is the same on every rank; what every rank
-holds alike and multiplies with its own columns is summed going backward. Source: Shoeybi et al. 2019, Megatron-LM,
-section 3, where the two are called g and f.
+A product over sharded columns is all-reduced in the forward pass; its gradient is the same on every rank. For a
+replicated tensor that each rank multiplies by its own columns, gradients are all-reduced in the backward pass.
+Source: Shoeybi et al. 2019, Megatron-LM, section 3, where the two are called g and f.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from recsys_dist.distributed.collectives import Collectives
 
 
 def sum_forward(partial: torch.Tensor, collectives: Collectives) -> torch.Tensor:
-    """The sum over ranks of `partial`, of any shape; entered by all ranks together, forward only."""
+    """The sum of `partial` over ranks, of any shape. Collective in the forward pass."""
     total: torch.Tensor = _SumForward.apply(partial, collectives)
     return total
 
 
 def sum_backward(same: torch.Tensor, collectives: Collectives) -> torch.Tensor:
-    """`same`, which is equal on every rank; its gradients are summed by all ranks together."""
+    """`same` unchanged; it must be equal on every rank. Sums its gradients: collective in the backward pass."""
     unchanged: torch.Tensor = _SumBackward.apply(same, collectives)
     return unchanged
 

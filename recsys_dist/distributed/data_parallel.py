@@ -21,8 +21,8 @@ from recsys_dist.distributed.roll_call import explained
 def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
     """Average the gradients of `module` over all ranks in each backward pass.
 
-    Every rank must run forward and backward the same number of times and use every parameter each time. A rank's
-    loss should be its share of the whole times the world size, because the backend averages.
+    Every rank must run forward and backward equally often and use every parameter each time. Since the backend
+    averages, a rank's loss should be its part of the global loss times the world size.
     """
     world = collectives.world
     if world.size == 1:
@@ -39,14 +39,16 @@ def replicate(module: nn.Module, collectives: Collectives) -> nn.Module:
 
 
 def backward(loss: torch.Tensor, collectives: Collectives) -> None:
-    """Add the gradients of `loss` to the parameters' own, those of a module that `replicate` returned averaged."""
+    """Backward pass of `loss`; gradients of a module from `replicate` are averaged over ranks."""
     with explained("averaging gradients", collectives.world):
         loss.backward()
 
 
 def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
-    """Within it, backward passes of a module that `replicate` returned only add to this rank's own gradients; the
-    next one outside averages the sums. Its forward pass has to be within as well."""
+    """Accumulate gradients locally within the block; the next backward pass outside averages the sums.
+
+    The forward pass must be within the block, too. `replica` is a module from `replicate`.
+    """
     if isinstance(replica, DistributedDataParallel):
         context: AbstractContextManager[None] = replica.no_sync()
         return context
@@ -54,10 +56,10 @@ def without_averaging(replica: nn.Module) -> AbstractContextManager[None]:
 
 
 def _group_for_gradients(collectives: Collectives) -> dist.ProcessGroup | None:
-    """The group that averages gradients; None is the default group.
+    """The group for averaging gradients; None is the default group.
 
-    TORCH_DISTRIBUTED_DEBUG=DETAIL wraps each new group in one that compares all collectives, and torch 2.13's
-    DistributedDataParallel ends with a segmentation fault on such a group. It gets a plain one of its own then.
+    TORCH_DISTRIBUTED_DEBUG=DETAIL wraps each group to compare all collectives, and DistributedDataParallel of
+    torch 2.13 crashes with a segmentation fault on such a group. It then gets a plain group of its own.
     """
     level = get_debug_level()
     if level != DebugLevel.DETAIL:

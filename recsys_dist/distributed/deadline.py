@@ -1,8 +1,8 @@
-"""Calls that may never come back, under a deadline of the caller's own.
+"""A deadline for calls that may never return.
 
-torch's store client waits for its server's answer without a limit. A call that has a timeout tells the server when
-it is over, and waits without a limit for the server to take note. Where the server's host has lost its network or
-is stopped, no answer ever comes.
+torch's store client waits for an answer of its server without a limit. Even a call with a timeout only tells the
+server that the time is over, and then waits for the acknowledgement. If the server's host is stopped or has lost
+its network, no answer ever comes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ ResultT = TypeVar("ResultT")
 
 
 def within(limit_s: float, call: Callable[[], ResultT]) -> ResultT:
-    """What `call` returns or raises; `TimeoutError` where it has not ended after `limit_s` seconds.
+    """Run `call` and return its result; raise `TimeoutError` if it takes more than `limit_s` seconds.
 
-    It runs on a thread of its own. One that does not end keeps that thread, which does not keep the process.
+    The call runs in a daemon thread. If it never ends, the thread stays, but does not keep the process alive.
     """
     outcome: Future[ResultT] = Future()
 

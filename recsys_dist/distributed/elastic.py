@@ -1,4 +1,4 @@
-"""What a rank tells the torchrun agent that started it."""
+"""Error reports to the torchrun agent that started this rank."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Where the body fails under torchrun, leave the error where the agent's summary finds it; then go on failing.
+    """If the body fails under torchrun, write the error to the file that the agent reads, and raise it again.
 
-    Without it the summary of a failed run says `error_file: <N/A>` and names no reason. An error meant for people
-    is left as its one line, without the calls that led to it.
+    Without this, the summary of a failed run says `error_file: <N/A>` and gives no reason. Errors for people are
+    written as one line, without a traceback.
     """
     try:
         yield

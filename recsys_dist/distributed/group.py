@@ -1,4 +1,4 @@
-"""What all ranks of a run agree on: sums, flags, small values, failures. At world size 1 each is the identity."""
+"""Collectives for small values: sums, flags, JSON, failures. At world size 1 each is the identity."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Group:
         self.timeout_s = timeout_s
         """How long ranks wait for each other."""
         self.received_bytes = 0
-        """What this rank has received from others of tables, so far: what formulas of the models tell."""
+        """Bytes of tables that this rank has received from others; predicted by the formulas of the models."""
         self._received_beside = 0
 
     @property
     def received_in_all_bytes(self) -> int:
-        """What this rank has received from others in all collectives so far, small ones too.
+        """Bytes that this rank has received from others in all collectives, including small ones.
 
-        It is their payload, whether it came by network or through memory that ranks share: no headers.
+        Payload without headers, over the network or through shared memory.
         """
         return self.received_bytes + self._received_beside
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Replace `tensor` by its sum over all ranks, in place; returns it."""
+        """All-reduce `tensor` in place, and return it."""
         self._received_beside += self._all_reduce_bytes(tensor.nbytes)
         return self._all_reduce(tensor)
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether `flag` is set on any rank; the same answer everywhere."""
+        """Whether `flag` is set on any rank; the same result on every rank."""
         count = torch.tensor(int(flag), dtype=torch.int64, device=self.world.device)
         return bool(self.sum_(count).item())
 
@@ -59,9 +59,9 @@ class Group:
         return [json.loads(joined[start:stop]) for start, stop in ranges]
 
     def together(self, doing: str, work: Callable[[], ResultT]) -> ResultT:
-        """Run `work` on this rank; where it fails on any rank, raise on all, naming the rank and its reason.
+        """Run `work` on this rank; if it fails on any rank, raise on all, with the rank and its reason.
 
-        For work that only some ranks may fail at (a full disk, a damaged file) before a collective that all enter.
+        For work that may fail on some ranks only (a full disk, a damaged file) before a collective.
         """
         failure: str | None = None
         try:
@@ -70,8 +70,8 @@ class Group:
             lack = lack_of_memory(error)
             if lack is None and isinstance(error, RuntimeError):
                 raise
-            told = refusal(error) if isinstance(error, OSError) else str(error)
-            failure = lack or told or error.__class__.__name__
+            message = refusal(error) if isinstance(error, OSError) else str(error)
+            failure = lack or message or error.__class__.__name__
             if self.world.size == 1 and isinstance(error, RecsysDistError):
                 raise
         failures: dict[str, list[str]] = {}
@@ -83,17 +83,17 @@ class Group:
         return result
 
     def _told(self, reason: str, ranks: list[str]) -> str:
-        """What all have met is no matter of ranks."""
+        """The reason with its ranks; without ranks if it is the same on all."""
         return reason if len(ranks) == self.world.size else f"{', '.join(ranks)}: {reason}"
 
     def require_same(self, facts: Mapping[str, str]) -> None:
-        """Raise on every rank where any of `facts` differs between ranks, naming what and who."""
+        """Raise on every rank if any of `facts` differs between ranks; the message names the fact and ranks."""
         everyone = self.gather_json(dict(facts))
         for name in sorted({name for theirs in everyone for name in theirs}):
             values = [theirs.get(name) for theirs in everyone]
             if len(set(values)) > 1:
-                told = ", ".join(f"rank {rank} has {value}" for rank, value in enumerate(values))
-                raise TrainingError(f"the ranks differ in {name}: {told}; start all of them from the same")
+                listed = ", ".join(f"rank {rank} has {value}" for rank, value in enumerate(values))
+                raise TrainingError(f"the ranks differ in {name}: {listed}; start all ranks with the same")
 
     def _all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.world.size > 1:
@@ -101,12 +101,12 @@ class Group:
         return tensor
 
     def _all_reduce_bytes(self, num_bytes: int) -> int:
-        """What a rank receives where so many bytes are summed in a ring."""
-        # Once around for the sums of each share, and once more to tell them.
+        """Bytes that a rank receives in a ring all-reduce of `num_bytes` bytes."""
+        # One round of reduce-scatter, one of all-gather.
         return 2 * (self.world.size - 1) * num_bytes // self.world.size
 
     def _gather_beside(self, local_RX: torch.Tensor, row_ranges: RowRanges) -> torch.Tensor:
-        """`_gather` of something small."""
+        """`_gather` of small values, not counted as a table."""
         self._received_beside += (row_ranges[-1][1] - len(local_RX)) * row_bytes(local_RX)
         return self._gather(local_RX, row_ranges)
 
@@ -117,14 +117,14 @@ class Group:
         assert len(local_RX) == counts[self.world.rank], "a rank must bring exactly its own rows"
         share, num_rows = counts[0], sum(counts)
         if len(set(counts[:-1])) == 1 and 0 <= share - counts[-1] <= share // 8:
-            # Equal shares, but that the last one may lack a few rows, which come to lie behind all others.
+            # Equal shares, except that the last one may lack a few rows; the padding comes last.
             gathered = local_RX.new_empty((self.world.size * share, *local_RX.shape[1:]))
             own = gathered[self.world.rank * share :][:share]
             own[: len(local_RX)] = local_RX
             self._run("all_gather", lambda: dist.all_gather_single(gathered, own))
             return gathered[:num_rows]
         gathered = local_RX.new_empty((num_rows, *local_RX.shape[1:]))
-        # Each owner tells the others straight into their place: no rank holds more than the result.
+        # Each owner broadcasts directly into the result, so that no rank needs more memory than that.
         for owner, part in enumerate(gathered.split(counts)):
             if owner == self.world.rank:
                 part.copy_(local_RX)
@@ -133,7 +133,7 @@ class Group:
         return gathered
 
     def _row_counts(self, count: int) -> list[tuple[int, int]]:
-        """Row ranges when each rank brings `count` rows."""
+        """Row ranges of all ranks, if each rank has `count` rows of its own."""
         counts = torch.zeros(self.world.size, dtype=torch.int64, device=self.world.device)
         counts[self.world.rank] = count
         stops = self.sum_(counts).cumsum(0).tolist()

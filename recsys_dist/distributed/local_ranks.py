@@ -1,7 +1,7 @@
-"""Ranks on this machine without a launcher: spawned CPU processes that meet through a file and end together.
+"""Ranks on this machine without a launcher: spawned CPU processes with a file rendezvous, which end together.
 
-In: a function of `Collectives` and the number of ranks. Out: its effects alone, or one error that names the rank
-that failed first and its reason. No rank outlives the call, nor this process, however it ends.
+In: a function of `Collectives`, and the number of ranks. Out: only its effects, or one error with the rank that
+failed first and its reason. No rank outlives the call or this process, however it ends.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import RecsysDistError, TrainingError
 
 GRACE_S = 10.0
-"""For the others to end by themselves when one has failed."""
+"""Time for the other ranks to end by themselves after one has failed."""
 LOOPBACK = ("lo", "lo0")
 LONGEST_REASON = 2000
 RANK = "rank "
-"""How the names of the processes begin."""
+"""Prefix of the process names."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What every rank does, how many there are, where they meet and how."""
+    """The work of every rank, the number of ranks, their rendezvous, timeout and threads."""
 
     work: Callable[[Collectives], object]
     num_ranks: int
@@ -49,22 +49,22 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Rank:
-    """One spawned process, and the pipe by which it tells why it failed."""
+    """One spawned process, and the pipe for the reason of its failure."""
 
     number: int
     process: SpawnProcess
     told: Connection
 
     def failure(self) -> str:
-        """Why it ended otherwise than well."""
+        """The reason of its failure."""
         code = self.process.exitcode
         if self.told.poll():
             try:
                 return f": {self.told.recv()}"
-            except EOFError:  # it ended without a word
+            except EOFError:  # it ended without a message
                 pass
         if code is not None and code < 0:
-            hint = ", as a machine out of memory does" if -code == signal.SIGKILL else ""
+            hint = ", perhaps because the machine ran out of memory" if -code == signal.SIGKILL else ""
             return f" was killed by {signal.Signals(-code).name}{hint}"
         return f" ended with exit code {code}"
 
@@ -72,11 +72,11 @@ class _Rank:
 def run_local_ranks(
     work: Callable[[Collectives], object], num_ranks: int, timeout_s: float, num_threads: int | None = None
 ) -> None:
-    """Call `work(collectives)` on each of `num_ranks` CPU ranks of this machine and wait for their end.
+    """Call `work(collectives)` on each of `num_ranks` CPU ranks of this machine and wait for all of them.
 
-    `work` must pickle: a function at the top level of a module, or a `partial` of one. What it prints is dropped.
-    Each rank computes with `num_threads` threads; None is torch's default. `timeout_s` is how long ranks wait for
-    each other. Raises `TrainingError` with the rank that failed first; the others are ended then.
+    `work` must be picklable: a function at the top level of a module, or a `partial` of one. Its standard output
+    is discarded. Each rank computes with `num_threads` threads; None is torch's default. `timeout_s` is how long
+    ranks wait for each other. Raises `TrainingError` with the rank that failed first, after ending the others.
     """
     with tempfile.TemporaryDirectory(prefix="recsys_dist-ranks-") as folder:
         plan = _Plan(work, num_ranks, (Path(folder) / "meeting").as_uri(), timeout_s, num_threads)
@@ -104,7 +104,7 @@ def _start(plan: _Plan, number: int) -> _Rank:
 
 
 def _first_failure(ranks: list[_Rank], timeout_s: float) -> _Rank | None:
-    """Wait until all have ended or those that are left are overdue; returns who failed before the others."""
+    """Wait until all ranks have ended or the remaining ones are overdue; returns the first rank that failed."""
     running, first, deadline = list(ranks), None, math.inf
     while running:
         left_s = None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
@@ -125,17 +125,17 @@ def _first_failure(ranks: list[_Rank], timeout_s: float) -> _Rank | None:
 def _explain(failed: _Rank, num_ranks: int) -> str:
     who = f"rank {failed.number} of {num_ranks}"
     if failed.process.is_alive():
-        return f"{who} did not end when the others had"
+        return f"{who} did not end after the others had ended"
     reason = failed.failure()
-    # Many errors of ranks say who it was, which may be another one.
+    # Many errors of ranks already name the rank at fault, which may be another one.
     return reason.removeprefix(": ") if reason.startswith(": rank ") or num_ranks == 1 else who + reason
 
 
 def _one_rank(plan: _Plan, number: int, tell: Connection) -> None:
-    """The life of one spawned process. It ends with its work, without the interpreter's own end.
+    """Entry point of a spawned process. Exits without the interpreter's shutdown.
 
-    That one ends threads of C++ which are just letting go of their tensors, and with them aborts the process (seen
-    with torch 2.13 after some of a hundred trainings): a rank that has done its work would count as failed.
+    The shutdown ends C++ threads while they release tensors, which may abort the process (a few times in a hundred
+    trainings with torch 2.13). A rank that has done its work would then count as failed.
     """
     exit_code = _work(plan, number, tell)
     sys.stderr.flush()
@@ -143,7 +143,7 @@ def _one_rank(plan: _Plan, number: int, tell: Connection) -> None:
 
 
 def _work(plan: _Plan, number: int, tell: Connection) -> int:
-    """Do it; returns the exit code."""
+    """Run the work; returns the exit code."""
     _prepare_process(plan.num_threads)
     world = World(rank=number, size=plan.num_ranks, device=torch.device("cpu"))
     try:
@@ -163,7 +163,7 @@ def _work(plan: _Plan, number: int, tell: Connection) -> int:
 
 
 def _prepare_process(num_threads: int | None) -> None:
-    # Ctrl-C reaches the whole process group: the process that started the ranks ends them.
+    # Ctrl-C reaches the whole process group; the parent process ends the ranks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     loopback = [name for _, name in socket.if_nameindex() if name in LOOPBACK]
@@ -174,7 +174,7 @@ def _prepare_process(num_threads: int | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A process that was killed cannot end its children."""
+    """Exit when the parent process ends, since a killed parent cannot end its children."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""The process group of a run: joined, added to and left, each in a bounded time.
+"""The process group of a run: join, add a group, leave, each in bounded time.
 
 torch's own timeouts do not suffice: see deadline.py.
 """
@@ -21,13 +21,13 @@ from recsys_dist.errors import PeerError
 
 ResultT = TypeVar("ResultT")
 SLACK_S = 5.0
-"""For the backend's own timeout, which tells more, to come first."""
+"""Extra time, so that the backend's own timeout comes first: its message is more informative."""
 
 
 def join(world: World, timeout_s: float, init_method: str | None) -> None:
-    """Meet the others. Raises `PeerError` where they do not come, or their store does not answer.
+    """Join the process group. Raises `PeerError` if other ranks are missing or the store does not answer.
 
-    `init_method` is torch's rendezvous URL; None means the variables that torchrun sets.
+    `init_method` is torch's rendezvous URL; None reads the variables that torchrun sets.
     """
     on_cuda = world.device.type == "cuda"
     meet = partial(
@@ -43,28 +43,28 @@ def join(world: World, timeout_s: float, init_method: str | None) -> None:
         _in_time(world, timeout_s, meet)
     except (RuntimeError, ValueError, TimeoutError) as error:
         who = f"rank {world.rank} of {world.size}"
-        raise PeerError(f"{who} could not meet the others within {timeout_s:g} s: {one_line(error)}") from error
+        raise PeerError(f"{who} could not reach the others within {timeout_s:g} s: {one_line(error)}") from error
 
 
 def new_group(world: World, timeout_s: float) -> dist.ProcessGroup:
-    """One more group of all ranks, which wait for each other as long as in the first."""
+    """Another group of all ranks, with the same timeout."""
     make = partial(dist.new_group, timeout=datetime.timedelta(seconds=timeout_s))
     group: dist.ProcessGroup = _in_time(world, timeout_s, make)
     return group
 
 
 def leave(world: World, timeout_s: float) -> None:
-    """Leave the group; what is under way in it, and where peers are gone never ends, is left behind."""
+    """Leave the group, and abandon pending collectives, which never end if peers are gone."""
     with suppress(TimeoutError):
         _in_time(world, timeout_s, dist.destroy_process_group)
 
 
 def _in_time(world: World, timeout_s: float, call: Callable[[], ResultT]) -> ResultT:
-    """What `call`, which has a timeout of its own but may miss it, returns; `TimeoutError` a little after that."""
+    """Run `call` and return its result; raise `TimeoutError` shortly after its own timeout, which it may miss."""
 
     def on_device() -> ResultT:
         if world.device.type == "cuda":
-            torch.cuda.set_device(world.device)  # every thread begins on the first GPU
+            torch.cuda.set_device(world.device)  # a new thread starts on the first GPU
         return call()
 
     return within(timeout_s + SLACK_S, on_device)

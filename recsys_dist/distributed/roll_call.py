@@ -1,7 +1,7 @@
-"""What a rank says of a collective that failed: the backend's error names an address or nothing at all.
+"""Names the missing ranks after a failed collective; the backend's error names an address at best.
 
-Each rank that meets the failure signs in at the store where the ranks met; one that was killed, stopped or cut off
-does not. Where the store itself gives no answer, its host is the one that is missing, or this one is cut off.
+Each rank that sees the failure signs in at the rendezvous store; a rank that was killed, stopped or cut off does
+not. If the store itself does not answer, its host is missing, or this rank is cut off.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import PeerError, lack_of_memory
 
 WAIT_S = 2.0
-"""For the others to sign in."""
+"""Time for the others to sign in."""
 ANSWER_S = 6.0
-"""For the store to tell who has, the wait for the others included."""
+"""Time for the store to answer, including `WAIT_S`."""
 NO_NEWS = (r"^\[/\S+:\d+\] ", r" This is typically caused by a remote worker.*")
-"""Where in gloo's sources the error arose, and where it suggests to look."""
+"""Parts of gloo's messages without information: source locations and generic advice."""
 
 
 @contextmanager
 def explained(doing: str, world: World) -> Iterator[None]:
-    """Where a collective of the body fails, raise a `PeerError` that names this rank and those missing."""
+    """If a collective in the body fails, raise a `PeerError` that names this rank and the missing ones."""
     try:
         yield
     except (RuntimeError, TimeoutError) as error:
@@ -43,7 +43,7 @@ def explained(doing: str, world: World) -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """What the backend says, in one line and without what helps nobody."""
+    """The backend's message in one line, without uninformative parts."""
     text = " ".join(str(error).split())
     for pattern in NO_NEWS:
         text = re.sub(pattern, "", text)
@@ -55,15 +55,15 @@ def _missing(world: World) -> str:
         store = distributed_c10d._get_default_store()
         silent = within(ANSWER_S, partial(_silent_ranks, store, world))
     except TimeoutError:
-        return f"no answer from {_meeting_place()}, where the ranks met: "
+        return f"no answer from the rendezvous at {_meeting_place()}: "
     except (RuntimeError, ValueError):
-        # The store went with its process, whose end is the news.
+        # The store is gone with its process; the error message already reports that.
         return ""
-    return f"no word from rank {', '.join(map(str, silent))}: " if silent else ""
+    return f"no response from rank {', '.join(map(str, silent))}: " if silent else ""
 
 
 def _silent_ranks(store: Store, world: World) -> list[int]:
-    """The ranks that did not sign in within `WAIT_S` of this one."""
+    """The ranks that did not sign in within `WAIT_S` seconds of this one."""
     names = [f"recsys_dist/failed/{number}" for number in range(world.size)]
     store.set(names[world.rank], "")
     try:
@@ -74,6 +74,6 @@ def _silent_ranks(store: Store, world: World) -> list[int]:
 
 
 def _meeting_place() -> str:
-    """As torchrun tells it to its ranks."""
+    """The address that torchrun passes to its ranks."""
     address = os.environ.get("MASTER_ADDR")
     return f"{address}:{os.environ.get('MASTER_PORT', '')}" if address else "the store"

@@ -1,6 +1,6 @@
-"""Tables whose rows lie with their owners: each rank has a range, and asks the others for what a step needs.
+"""Tables sharded by rows: each rank owns a range and fetches the rows that a step needs.
 
-M rows that this rank asks for, R rows of its own, X the shape of a row
+M rows that this rank requests, R rows of its own, X the shape of a row
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ RowRanges = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class AskedRows:
-    """Which rows each rank wants of each other: made once for all tables with these rows; all ranks enter."""
+    """The rows that ranks request from each other, for all tables with these rows. All methods are collective."""
 
     collectives: Collectives
     wanted: list[int]
-    """How many rows this rank wants of each owner."""
+    """Number of rows that this rank requests from each owner."""
     asked: list[int]
-    """How many rows of its own each rank wants."""
+    """Number of own rows that each rank requests."""
     own_row_N: torch.Tensor
-    """Those of its own that are wanted, counted from its first, by the rank that wants them."""
+    """Requested own rows, relative to the first own row, sorted by the requesting rank."""
 
     @classmethod
     def of(cls, row_M: torch.Tensor, row_ranges: RowRanges, collectives: Collectives) -> AskedRows:
-        """`row_M` are distinct and rise."""
+        """Exchange requests; `row_M` must be distinct and ascending."""
         stops = torch.tensor([stop for _, stop in row_ranges], device=row_M.device)
         owner_M = torch.bucketize(row_M, stops, right=True)
         wanted_R = torch.bincount(owner_M, minlength=len(row_ranges))
@@ -40,11 +40,11 @@ class AskedRows:
         return cls(collectives, wanted, asked, own_row_N)
 
     def fetch(self, own_RX: torch.Tensor) -> torch.Tensor:
-        """The wanted rows of a table, of which each rank gives its own: [M, X]"""
+        """Fetch the requested rows of a table; each rank passes its own rows: [R, X] -> [M, X]"""
         return self.collectives.exchange_rows(own_RX[self.own_row_N], self.asked, self.wanted)
 
     def add(self, change_MX: torch.Tensor, total_RX: torch.Tensor) -> None:
-        """Add what each rank has for the rows that it wanted to those of their owners, in the order of ranks."""
+        """Send changes of the requested rows to their owners, which add them to `total_RX` in rank order."""
         come_NX = self.collectives.exchange_rows(change_MX, self.wanted, self.asked)
         for row_n, part_nX in zip(self.own_row_N.split(self.asked), come_NX.split(self.asked), strict=True):
             total_RX.index_add_(0, row_n, part_nX)

@@ -1,11 +1,10 @@
-"""Tables of the ranks of one machine in memory that they share: gathered once for all, summed without sockets.
+"""Collectives through shared memory for ranks on one machine, without sockets.
 
-Gathered rows: each rank writes its own into a block that all see, and the table is read where it lies, so that a
-machine holds it once. A block is filled anew when no rank has a tensor in it any more.
+All-gather: each rank writes its rows into a shared block, and all ranks read the table there, so that a machine
+holds it once. A block is reused when no rank has a tensor in it.
 
-Sums at owners go piece by piece: each rank puts what it has for others into its slot, all wait for all, and each
-adds up what is meant for it. Two sets of slots take turns, so that one wait a piece is enough: whoever fills a set
-again has waited for all since they emptied it.
+Reduce-scatter, piece by piece: each rank writes its partials for other ranks into its slot; after a barrier, each
+rank adds up the partials for its own rows. Two sets of slots alternate, so one barrier per piece is enough.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from recsys_dist.distributed.group import Group, row_bytes
 
 FOLDER = Path("/dev/shm")
 SLOT_BYTES = 1 << 25
-"""Of all slots: half of what a container has of this memory by default, and pieces that stay in the cache."""
+"""Size of all slots: half of a container's default shared memory, with pieces that fit the cache."""
 LINE_BYTES = 64
-"""Places in a slot begin at cache lines."""
+"""Places in a slot are aligned to cache lines."""
 LEAST_BYTES = 1 << 20
-"""Of a table: a smaller one is told at once through sockets."""
+"""Least size of a table; smaller ones are faster through sockets."""
 MOST_RANKS = 16
-"""With more, the pieces are so small that the waits cost more than sockets."""
+"""With more ranks, pieces become so small that barriers cost more than sockets."""
 
 
 class Segment:
-    """Memory that all ranks see, and whether a tensor of this one lies in it."""
+    """Shared memory of all ranks, and whether a tensor of this rank uses it."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
@@ -43,7 +42,7 @@ class Segment:
 
     @classmethod
     def create(cls, num_bytes: int, ranks: Group) -> Segment | None:
-        """One more, on all ranks; None on all where they are not on one machine, or it has no room."""
+        """Create a segment on all ranks; None on all if they are not on one machine or memory is short."""
         with _new_file(num_bytes) if ranks.world.is_first else nullcontext() as created:
             path = ranks.gather_json(created)[0]
             memory = None if path is None else _mapped(path, num_bytes)
@@ -55,12 +54,12 @@ class Segment:
         return self._user() is not None
 
     def fits(self, num_bytes: int) -> bool:
-        """Whether so much has room here, and does not waste most of it."""
+        """Whether `num_bytes` bytes fit and use at least half of the segment."""
         return num_bytes <= len(self._memory) <= 2 * num_bytes
 
     def data(self, num_bytes: int) -> torch.Tensor:
-        """The beginning of it as bytes."""
-        # The tensor's storage keeps the view alive, and nothing else does.
+        """The first `num_bytes` bytes as a uint8 tensor."""
+        # Only the tensor's storage keeps the view alive.
         view = memoryview(self._memory)[:num_bytes]
         self._user = weakref.ref(view)
         return torch.frombuffer(view, dtype=torch.uint8)
@@ -71,7 +70,7 @@ class SharedMemory:
 
     def __init__(self, ranks: Group, slots: Segment) -> None:
         self._ranks, self._rank, size = ranks, ranks.world.rank, ranks.world.size
-        # A slot has a place for each rank that its rows may be meant for.
+        # A slot has one place per destination rank.
         self._place_bytes = SLOT_BYTES // (2 * size * size * LINE_BYTES) * LINE_BYTES
         data = slots.data(2 * size * size * self._place_bytes)
         self._slot_sets: Iterator[torch.Tensor] = cycle(data.view(2, size, size, self._place_bytes))
@@ -80,18 +79,18 @@ class SharedMemory:
 
     @classmethod
     def open(cls, ranks: Group) -> SharedMemory | None:
-        """Entered by all ranks; None on all where they are not on one machine, or it has no room."""
+        """Collective. None on all ranks if they are not on one machine or memory is short."""
         if ranks.world.device.type != "cpu" or ranks.world.size > MOST_RANKS:
             return None
         slots = Segment.create(SLOT_BYTES, ranks)
         return None if slots is None else cls(ranks, slots)
 
     def gathers(self, table: torch.Tensor, num_rows: int) -> bool:
-        """Whether a table of so many rows of all ranks is gathered here; the same answer on every rank."""
+        """Whether to gather a table of `num_rows` rows through shared memory; the same result on every rank."""
         return self._has_room and num_rows * row_bytes(table) >= LEAST_BYTES
 
     def gather(self, local_RX: torch.Tensor, counts: list[int]) -> torch.Tensor | None:
-        """Concatenate each rank's rows, `counts[rank]` of them, to be read only; None where memory has no room."""
+        """All-gather `counts[rank]` rows of each rank, read-only; None if memory is short."""
         num_bytes = sum(counts) * row_bytes(local_RX)
         block = self._free_block(num_bytes)
         if block is None:
@@ -103,7 +102,7 @@ class SharedMemory:
         return gathered
 
     def _free_block(self, num_bytes: int) -> Segment | None:
-        """A block that no rank uses, which is the same on all of them."""
+        """A block that no rank uses, the same on all ranks; None if memory is short."""
         users = self._ranks.sum_(torch.tensor([0, *(block.in_use for block in self._blocks)])).tolist()[1:]
         for block, in_use in zip(self._blocks, users, strict=True):
             if not in_use and block.fits(num_bytes):
@@ -114,12 +113,12 @@ class SharedMemory:
         return created
 
     def sums(self, table: torch.Tensor, num_rows: int) -> bool:
-        """Whether a table of so many rows of each rank is summed here; the same answer on every rank."""
+        """Whether to sum tables of `num_rows` rows through shared memory; the same result on every rank."""
         width = row_bytes(table)
         return num_rows * width >= LEAST_BYTES and width <= self._place_bytes
 
     def sum_at_owners(self, partial_RX: torch.Tensor, counts: list[int]) -> torch.Tensor:
-        """Sum over ranks the rows of this one, `counts[rank]` of each rank's partial, in rank order."""
+        """Reduce-scatter: sum this rank's rows over ranks in rank order; `counts` are the rows of each owner."""
         owned = partial_RX.split(counts)
         total = torch.empty_like(owned[self._rank])
         step = self._place_bytes // row_bytes(partial_RX)
@@ -141,15 +140,15 @@ class SharedMemory:
             total += part
 
     def _wait(self) -> None:
-        """For all ranks."""
+        """Barrier of all ranks."""
         self._ranks.sum_(torch.zeros(1))
 
 
 @contextmanager
 def _new_file(num_bytes: int) -> Iterator[str | None]:
-    """The path of a file in memory; None where there is no such memory or no room.
+    """The path of a file in shared memory; None if there is no shared memory or not enough.
 
-    The file loses its name at the end, and lives on for those who opened it.
+    The file is unlinked at the end, and stays available to the ranks that have opened it.
     """
     try:
         file, path = tempfile.mkstemp(prefix="recsys-dist-", dir=FOLDER)
@@ -165,7 +164,7 @@ def _new_file(num_bytes: int) -> Iterator[str | None]:
 
 def _allocated(file: int, num_bytes: int) -> bool:
     try:
-        # Pages that are only promised would end the program when they are touched.
+        # Allocate now: touching pages that were only reserved would kill the process when memory is short.
         os.posix_fallocate(file, 0, num_bytes)
     except OSError:
         return False
@@ -186,5 +185,5 @@ def _mapped(path: str, num_bytes: int) -> mmap.mmap | None:
 
 
 def _like(rows: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """The beginning of a place as rows of the same shape and type."""
+    """The beginning of a place, viewed as rows of the same shape and dtype."""
     return place[: rows.numel() * rows.element_size()].view(rows.dtype).view(rows.shape)

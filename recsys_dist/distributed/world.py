@@ -1,4 +1,4 @@
-"""Who this process is: rank, world size and device, read once from the environment that torchrun sets."""
+"""Rank, world size and device of this process, read once from the environment that torchrun sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys_dist.errors import ConfigError
 
 @dataclass(frozen=True)
 class World:
-    """One process of a run. `size` 1 is the plain single-process program."""
+    """One process of a run. `size` 1 is a single-process run."""
 
     rank: int
     size: int
@@ -20,17 +20,17 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank shows progress and writes what is written once."""
+        """Whether this is rank 0, which shows progress and writes files that exist once per run."""
         return self.rank == 0
 
     @classmethod
     def single(cls, device: str = "cpu") -> World:
-        """A world of one process, whatever the environment says."""
+        """A world of one process, regardless of the environment."""
         return cls(rank=0, size=1, device=resolve_device(device, local_rank=0))
 
     @classmethod
     def from_environment(cls, device: str = "auto") -> World:
-        """Read RANK, WORLD_SIZE and LOCAL_RANK; all absent means a single process.
+        """Read RANK, WORLD_SIZE and LOCAL_RANK; without them, a single process.
 
         `device` is `auto`, `cpu`, `cuda` or `cuda:N`.
         """
@@ -40,7 +40,7 @@ class World:
 
 
 def resolve_device(name: str, local_rank: int) -> torch.device:
-    """The device that `name` means for the process number `local_rank` of this machine."""
+    """The device `name` for process `local_rank` of this machine. Raises `ConfigError` if it does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -54,13 +54,13 @@ def resolve_device(name: str, local_rank: int) -> torch.device:
     ranks_here = _environment_int("LOCAL_WORLD_SIZE", 1)
     if device.index is not None and ranks_here > 1:
         raise ConfigError(
-            f"device: {name!r} is one GPU for {ranks_here} processes; use cuda, and each takes its own"
+            f"device: {name!r} is one GPU for {ranks_here} processes; use cuda, so that each takes its own"
         )
     available = torch.cuda.device_count()
     index = local_rank if device.index is None else device.index
     if index >= available:
         raise ConfigError(
-            f"device: {name!r} needs GPU number {index} but this machine shows {available}; "
+            f"device: {name!r} needs GPU number {index}, but this machine has {available} GPUs; "
             "start fewer processes per node, or use device=cpu"
         )
     return torch.device("cuda", index)

@@ -1,1 +1,1 @@
-"""Kinds of models. Nothing outside imports them; they are found by name."""
+"""Model families. Nothing outside imports them; the registry finds them by name."""

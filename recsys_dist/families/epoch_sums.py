@@ -1,4 +1,4 @@
-"""The errors of an epoch in gradient descent, as one rank adds them up and a saved state keeps them."""
+"""Error sums of an epoch of gradient descent, accumulated per rank and saved in checkpoints."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class EpochSums:
         self.reset()
 
     def reset(self) -> None:
-        """An epoch begins."""
+        """Start a new epoch."""
         self._sums_3 = torch.zeros(3, dtype=torch.float64, device=self._collectives.world.device)
 
     def add(self, error_N: torch.Tensor) -> None:
-        """Errors of predictions, of any floating type."""
+        """Add errors of predictions, of any floating type."""
         error_N = error_N.detach().double()
         self._sums_3[0] += error_N.square().sum()
         self._sums_3[1] += error_N.abs().sum()
@@ -30,22 +30,22 @@ class EpochSums:
 
     @property
     def squared(self) -> torch.Tensor:
-        """Of this rank: [1]"""
+        """Squared errors of this rank: [1]"""
         return self._sums_3[:1].clone()
 
     def total(self) -> ErrorSums:
-        """Over all ranks, which enter together."""
+        """Sums over all ranks. Collective: all ranks must call it."""
         squared, absolute, count = self._collectives.sum_(self._sums_3.clone()).tolist()
         return ErrorSums(squared, absolute, int(count))
 
     def saved(self, within_epoch: bool) -> list[list[float]]:
-        """Those of each rank; between epochs one row of zeros, the same on any number of ranks."""
+        """The sums of each rank; between epochs one row of zeros, on any number of ranks."""
         if within_epoch:
             return self._collectives.gather_json(self._sums_3.tolist())
         return [[0.0, 0.0, 0.0]]
 
     def load(self, saved: Sequence[Sequence[float]]) -> None:
-        """What `saved` returned on any number of ranks; on another number the first rank takes all."""
+        """Restore the result of `saved`. If the number of ranks has changed, the first rank takes all sums."""
         world = self._collectives.world
         sums = torch.tensor(saved, dtype=torch.float64, device=world.device)
         is_same_world = len(sums) == world.size

@@ -1,4 +1,4 @@
-"""How the rate of gradient descent changes while a training goes on."""
+"""Learning rate schedule of gradient descent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ WARM_UP = 0.1
 
 
 def warm_cosine(rate: float, done: float) -> float:
-    """A straight rise over the first `WARM_UP` of a training, times half a cosine that falls to 0 over all of it.
+    """Linear warm-up over the first `WARM_UP` of the training, times a cosine decay to 0 over the whole training.
 
-    `done` is the share of the steps that are done.
+    `done` is the fraction of steps done.
     """
     return rate * min(1.0, done / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -1,1 +1,1 @@
-"""Sparse products and batched symmetric solves: where the time goes."""
+"""Performance-critical kernels: sparse products and batched symmetric solves."""

@@ -1,4 +1,4 @@
-"""Row and column biases whose variances are learnt from the ratings, in passes over sparse blocks.
+"""Row and column biases with learnt variances, fitted in passes over sparse blocks.
 
     R rows, C columns, N ratings, B rows of a block
 
@@ -9,9 +9,9 @@ With the shrinkage lambda_a = sigma^2 / tau_a^2, a row of n_r ratings has the po
 
     E[a_r] = sum over c of (r_rc - mean - b_c) / (n_r + lambda_a)     Var[a_r] = sigma^2 / (n_r + lambda_a)
 
-and a column likewise. Row biases follow from those of the columns, so only the columns are kept and rows stream:
-each sweep adds up `sums` over the blocks, wherever they lie, and `after` makes the next biases of them. A row or
-column without ratings has the bias 0: `mean` is learnt as the rating of an unknown row and an unknown column.
+and a column likewise. Row biases follow from the column biases, so only column biases are stored while rows
+stream: each sweep adds up `sums` over the blocks of all ranks, and `after` computes the next biases from them. A
+row or column without ratings has bias 0: the learnt `mean` is the rating of an unknown row and column.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from recsys_dist.dataset.blocks import Block
 Floats = NDArray[np.float64]
 
 SWEEPS = 12
-"""Passes over the ratings; the held-out error then stands to 1e-5, also where most rows have few ratings."""
+"""Passes over the ratings. The held-out error then converges to 1e-5, even if most rows have few ratings."""
 
 FIRST_SHRINKAGE = 10.0
-"""Where the sweeps start from; the last ones do not remember it."""
+"""Initial shrinkage; the fit does not depend on it."""
 
 SMALLEST_SHARE = 1e-12
-"""Of what the ratings vary around their mean, which is noise: where it is less, biases explain all of them."""
+"""Least noise variance, as a share of the variance of the ratings. Below it, biases explain all ratings."""
 
 RESOLUTION = 1e-8
-"""Of ratings, against their mean, below what float32 can tell apart."""
+"""Relative difference of ratings that float32 cannot resolve."""
 
 SMALLEST_RATIO = 1e-6
-"""Variance of biases over that of the noise, where the ratings show no bias."""
+"""Least ratio of bias variance to noise variance, used if the ratings show no bias."""
 
 
 @dataclass(frozen=True)
 class Biases:
-    """The state between two sweeps; after SWEEPS of them, the fit."""
+    """The state between two sweeps; the fit after SWEEPS sweeps."""
 
     mean: float
     column_bias_C: Floats
@@ -54,22 +54,22 @@ class Biases:
     column_shrinkage: float = FIRST_SHRINKAGE
     noise_variance: float = 0.0
     smallest_variance: float | None = None
-    """What counts as no noise at all, in the scale of the ratings, which the first sweep finds."""
+    """Least noise variance on the scale of the ratings, set by the first sweep."""
 
     @property
     def noise_std(self) -> float:
-        """sigma; 1 where biases explain the ratings wholly, which leaves no unit to measure in."""
+        """sigma; 1 if the biases explain all ratings."""
         is_explained = self.noise_variance <= (self.smallest_variance or 0.0)
         return 1.0 if is_explained else math.sqrt(self.noise_variance)
 
     def of_rows(self, block: Block) -> Floats:
-        """The biases of the rows of a block, given those of the columns: [B]."""
+        """Biases of the rows of a block, given the column biases: [B]."""
         return self._of_rows(block)[0]
 
     def sums(self, blocks: Iterable[Block]) -> Floats:
-        """What `after` asks of `blocks`, to be added up over all blocks and ranks: [2C + 4].
+        """The input of `after`, to be summed over all blocks and ranks: [2C + 4].
 
-        For each column the sum of its ratings less mean and row biases, and their number; over all, the squared
+        For each column, the sum of its ratings minus mean and row biases, and their number; in total, the squared
         errors, the row biases, their squares, and the shares w_r = n_r / (n_r + lambda_a).
         """
         num_columns = len(self.column_bias_C)
@@ -85,8 +85,8 @@ class Biases:
     def after(self, sums: Floats) -> Biases:
         """The next biases, from the sums over all blocks: columns given rows, then mean and variances.
 
-        One step of EM, but for the mean and the variances of the biases, which take steps with the same fixed
-        points that need fewer sweeps (Schall 1991, Estimation in generalized linear models with random effects).
+        One step of EM, except for the mean and the variances of the biases. These take steps with the same fixed
+        points but faster convergence (Schall 1991, Estimation in generalized linear models with random effects).
         """
         left_C, count_C, over_all = np.split(sums, [len(self.column_bias_C), 2 * len(self.column_bias_C)])
         squared_error, row_sum, row_squares, row_shares = over_all.tolist()
@@ -95,7 +95,7 @@ class Biases:
         # b_c = sum over r of (r_rc - mean - a_r) / (n_c + lambda_b)          w_c = n_c / (n_c + lambda_b)
         bias_C, share_C = left_C / (count_C + self.column_shrinkage), count_C / (count_C + self.column_shrinkage)
         column_shares = float(share_C.sum())
-        # The generalised least squares mean of the rows is sum of a_r / sum of w_r, that of the columns alike.
+        # The generalised least squares mean of the rows is sum of a_r / sum of w_r; likewise for the columns.
         column_mean = float(bias_C.sum()) / column_shares
         bias_C = bias_C - column_mean * share_C
         # sigma^2 = (squared errors + sum of n_r Var[a_r] + sum of n_c Var[b_c]) / N,   n_r Var[a_r] = sigma^2 w_r
@@ -115,7 +115,7 @@ class Biases:
         )
 
     def _of_rows(self, block: Block) -> tuple[Floats, Floats, Floats]:
-        """Biases [B] and shares [B] of the rows, and the errors that the biases leave [N]."""
+        """Biases [B] and shares [B] of the rows, and residual errors [N]."""
         count_B = np.diff(block.indptr)
         row_N = np.repeat(np.arange(block.num_rows), count_B)
         # a_r = sum over c of (r_rc - mean - b_c) / (n_r + lambda_a)

@@ -1,6 +1,6 @@
-"""Random bits that belong to a place instead of a sequence: the same for it on any number of ranks, in any order.
+"""Counter-based random bits: a function of key and place, independent of the number of ranks and of the order.
 
-splitmix64 (Steele, Lea & Flood 2014), whose n-th number can be had without those before it.
+splitmix64 (Steele, Lea & Flood 2014), which computes its n-th number directly.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ GAMMA = np.uint64(GOLDEN)
 
 
 def keyed_uniform(key: Sequence[int], place_N: NDArray[np.integer]) -> NDArray[np.float64]:
-    """A number in [0, 1) for each place, independent of each other; `key` as in `keyed_mask`: [N]"""
+    """Independent uniform numbers in [0, 1), one per place; `key` as in `keyed_mask`: [N]"""
     # 53 bits, which a float64 holds exactly
     numbers: NDArray[np.float64] = (_keyed_bits(key, place_N) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return numbers
 
 
 def keyed_mask(key: Sequence[int], place_N: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
-    """Which places are drawn, each with probability `share` (0 to 1) and independently: bool [N].
+    """Draw each place independently with probability `share` (0 to 1): bool [N].
 
-    `key` holds what tells this draw from others, such as seed and epoch.
+    `key` distinguishes this draw from others, such as by seed and epoch.
     """
     bits_N = _keyed_bits(key, place_N)
     # 53 bits, which a float64 holds exactly

@@ -1,4 +1,4 @@
-"""Products and factorizations whose bits depend on the number of threads, computed by one."""
+"""Single-threaded products and factorizations, where the bits would depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within the block torch computes on one CPU thread.
+    """Run torch on one CPU thread within the block.
 
-    MKL splits the inner dimension of a product, and the steps of a factorization, by its threads, and torch so
-    splits sums of more than 32768 numbers to one.
+    MKL splits the inner dimension of a product and the steps of a factorization by threads; torch splits sums of
+    more than 32768 numbers in the same way.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

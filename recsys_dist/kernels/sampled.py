@@ -1,11 +1,11 @@
-"""Both products of an autoencoder over sparse rows, forward and backward, at the cost of the observed entries.
+"""The two products of an autoencoder over sparse rows, forward and backward, at the cost of the observed entries.
 
     B rows of a batch, C columns, N observed entries of the batch, H hidden units
 
-No tensor of B x C is ever made. Forward, `weighted_rows` is values x table and `sampled_product` the entries of
-h W^T + b that are observed; backward, each gradient is one more product of the first kind, with the pattern or
-with its transpose, which is computed once a batch. Entries that meet in one row are added in a fixed order, so the
-result has the same bits each time.
+No dense tensor of B x C is ever made. Forward, `weighted_rows` is values x table, and `sampled_product` gives the
+observed entries of h W^T + b. Backward, each gradient is another product of the first kind, with the pattern or
+its transpose, which is computed once per batch. The entries of a row are added in a fixed order, so results are
+bitwise reproducible.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 TILE_COLUMNS, TILE_ENTRIES, LEAST_TILES = 8192, 8, 3
-"""Columns of a tile and entries of a row in it, at least: with fewer of these, or fewer tiles, to add them up
-takes as long as they save (measured with 500 hidden units)."""
+"""Least columns per tile, entries per row of a tile, and tiles. With fewer, adding up the tiles costs as much as
+they save (measured with 500 hidden units)."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """The entries of a batch in T ranges of columns, those of each range row by row.
+    """The entries of a batch in T ranges of columns (tiles), row by row within a tile.
 
-    A row of a batch meets rows of a table from one end to the other, and the next row of the batch the same again.
-    Range by range those lie in caches still, and in pages that the processor still knows the place of.
+    Each row of a batch reads rows all over a table. Tile by tile, these rows are still in the cache, and their
+    pages in the TLB, when the next row of the batch reads them.
     """
 
     indptr_TB: torch.Tensor
-    """[T, B + 1], each from 0"""
+    """[T, B + 1], each starting at 0"""
     columns_N: torch.Tensor
     order_N: torch.Tensor
-    """Where the order by row has each entry."""
+    """Position of each entry in the order by row."""
     lengths: Sequence[int]
-    """Entries of each tile."""
+    """Number of entries in each tile."""
 
     @classmethod
     def of(cls, indptr: NDArray[np.integer], indices: NDArray[np.integer], num_columns: int) -> Tiles | None:
-        """Those of a CSR pattern, on the CPU; None where they save nothing."""
+        """Tiles of a CSR pattern, on the CPU; None if they save nothing."""
         num_rows = len(indptr) - 1
         num_tiles = min(num_columns // TILE_COLUMNS, len(indices) // max(1, TILE_ENTRIES * num_rows))
         if num_tiles < LEAST_TILES:
             return None
         tile_N = indices // -(-num_columns // num_tiles)
-        # Numbers of 16 bits NumPy sorts by radix.
+        # NumPy sorts 16-bit numbers by radix sort.
         order_N = np.argsort(tile_N.astype(np.uint16), kind="stable")
         row_N = np.repeat(np.arange(num_rows), np.diff(indptr))
         entries_TB = np.bincount(tile_N * num_rows + row_N, minlength=num_tiles * num_rows).reshape(-1, num_rows)
@@ -73,10 +73,11 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Where the entries of a batch [B, C] lie, by row and by column, on one device.
+    """Sparsity pattern of a batch [B, C] by row and by column, on one device.
 
     indptr [B + 1], indices [N]: the column of each entry, row by row. columns_indptr [C + 1], columns_rows [N],
-    columns_order [N]: the transpose: the row of each entry, column by column, and where the order by row has it.
+    columns_order [N]: the transpose, with the row of each entry, column by column, and its position in the order
+    by row.
     """
 
     indptr: torch.Tensor
@@ -85,7 +86,7 @@ class Pattern:
     columns_rows: torch.Tensor
     columns_order: torch.Tensor
     tiles: Tiles | None = None
-    """In which wide tables are read."""
+    """Tiles for gathers from large tables."""
 
     @classmethod
     def from_numpy(
@@ -95,7 +96,7 @@ class Pattern:
         num_columns: int,
         device: torch.device,
     ) -> Pattern:
-        """Transpose a CSR pattern on the host and copy both to `device`, int32 wherever the sizes allow it."""
+        """Transpose a CSR pattern on the host and copy both to `device`, as int32 if the sizes allow it."""
         wide = max(len(indices), num_columns) >= 2**31
         dtype = np.int64 if wide else np.int32
         shape = (len(indptr) - 1, num_columns)
@@ -136,13 +137,13 @@ class Pattern:
         return _bag(self.columns_indptr, self.columns_rows, weights_N, table_BX)
 
     def by_column(self, weights_N: torch.Tensor) -> torch.Tensor:
-        """Weights at the pattern row by row, column by column: [N]."""
+        """Reorder weights from row by row to column by column: [N]."""
         return weights_N.index_select(0, self.columns_order)
 
     def products(self, rows_BX: torch.Tensor, columns_CX: torch.Tensor) -> torch.Tensor:
-        """The product of its row and its column at each entry: [B, X], [C, X] -> [N], without a gradient.
+        """Dot product of row and column at each entry: [B, X], [C, X] -> [N], without a gradient.
 
-        Column by column, so that the larger table is read once from end to end; the other one stays in the cache.
+        Column by column, so that the larger table is read once in order while the other one stays in the cache.
         """
         product_N = rows_BX.new_empty(len(self.indices))
         by_column_N = sampled_entries(self.columns_indptr, self.columns_rows, columns_CX, rows_BX)
@@ -151,18 +152,18 @@ class Pattern:
 
 @dataclass(frozen=True)
 class ColumnProduct:
-    """X^T Y with X the weights at a pattern [B, C] and Y a table [B, H]: [C, H], a few of its rows at a time."""
+    """X^T Y: [C, H], computed a few rows at a time. X: the weights at a pattern [B, C]; Y: a table [B, H]."""
 
     pattern: Pattern
     weights_N: torch.Tensor
-    """Column by column."""
+    """Weights column by column."""
     table_BH: torch.Tensor
 
     def blocks(self, num_columns: int) -> Iterator[torch.Tensor]:
-        """Rows of the product, so many at a time and the rest at last; the same bits as all at once."""
+        """The product in pieces of `num_columns` rows, with the same bits as in one piece."""
         pattern, weights_N = self.pattern, self.weights_N
         edges = [*range(0, max(1, pattern.num_columns), num_columns), pattern.num_columns]
-        # One transfer from the device for all of them.
+        # A single transfer from the device.
         firsts = pattern.columns_indptr[edges].tolist()
         for (start, stop), (first, last) in zip(
             itertools.pairwise(edges), itertools.pairwise(firsts), strict=True
@@ -174,9 +175,9 @@ class ColumnProduct:
 def weighted_rows(
     pattern: Pattern, values_N: torch.Tensor, table_CH: torch.Tensor, later: list[ColumnProduct] | None = None
 ) -> torch.Tensor:
-    """X V with X the values at the pattern: [C, H] -> [B, H]. Differentiable in the table only.
+    """X V, where X has the values at the pattern: [C, H] -> [B, H]. Differentiable in the table only.
 
-    Its gradient goes to the end of `later`, where that is given, and not to the table.
+    If `later` is given, the gradient is appended to it instead of going to the table.
     """
     product: torch.Tensor = _WeightedRows.apply(table_CH, values_N, pattern, later)
     return product
@@ -191,7 +192,7 @@ def sampled_product(
 ) -> torch.Tensor:
     """h_b . W_c + b_c at each entry (b, c) of the pattern: [B, H], [C, H], [C] -> [N]. Differentiable in all.
 
-    The gradient of W goes to the end of `later`, where that is given, and not to W.
+    If `later` is given, the gradient of W is appended to it instead of going to W.
     """
     product: torch.Tensor = _SampledProduct.apply(hidden_BH, decoder_CH, bias_C, pattern, later)
     return product
@@ -206,7 +207,7 @@ def sampled_entries(
     zeros = torch.zeros(len(indices), dtype=hidden_BH.dtype, device=hidden_BH.device)
     size = (len(indptr) - 1, len(decoder_CH))
     with warnings.catch_warnings():
-        # torch announces once a process that its CSR tensors are in beta.
+        # torch warns once per process that its CSR tensors are in beta.
         warnings.simplefilter("ignore", UserWarning)
         empty = torch.sparse_csr_tensor(
             indptr, indices, zeros, size=size, device=hidden_BH.device, check_invariants=False
@@ -216,7 +217,7 @@ def sampled_entries(
 
 
 class _WeightedRows(torch.autograd.Function):
-    """X V and its gradient X^T dY."""
+    """X V, with the gradient X^T dY."""
 
     @staticmethod
     def forward(
@@ -239,7 +240,7 @@ class _WeightedRows(torch.autograd.Function):
 
 
 class _SampledProduct(torch.autograd.Function):
-    """(h W^T + b) at the pattern and its gradients; D is the gradient at the entries, a sparse [B, C]."""
+    """(h W^T + b) at the pattern, with its gradients; D is the gradient at the entries, a sparse [B, C]."""
 
     @staticmethod
     def forward(
@@ -282,7 +283,7 @@ def _bag(
 ) -> torch.Tensor:
     if len(indices) == 0:
         return table.new_zeros((len(indptr) - 1, table.shape[1]))
-    # Detached: for a table that wants a gradient torch would note down what its own backward pass needs.
+    # Detached: torch would otherwise save tensors for its own backward pass.
     return F.embedding_bag(
         indices,
         table.detach(),

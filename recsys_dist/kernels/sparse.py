@@ -2,8 +2,8 @@
 
     R rows, C columns, N entries, X width of a dense table
 
-A gather is `torch.nn.functional.embedding_bag`, which runs at memory speed on the CPU and on CUDA. Every tensor
-stays on the device of its matrix.
+Gathers use `torch.nn.functional.embedding_bag`, which runs at memory speed on the CPU and on CUDA. All tensors of
+a product are on one device.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from scipy import sparse
 
 @dataclass(frozen=True)
 class Tables:
-    """Dense tables that share their rows: one for each column of a matrix, or the sums over its entries by row."""
+    """Dense tables with equal numbers of rows: inputs (a row per matrix column) or sums (a row per matrix row)."""
 
     plain: Sequence[torch.Tensor]
-    """Summed as they are: each [C, X]."""
+    """Summed with weight 1: each [C, X]."""
     by_value: torch.Tensor | None = None
-    """Summed times the value of the entry: [C, X]."""
+    """Summed with the entry's value as weight: [C, X]."""
     by_square: torch.Tensor | None = None
-    """Summed times the square of the value: [C, X]."""
+    """Summed with the squared value as weight: [C, X]."""
 
     def __len__(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(self.members[0])
 
     @property
@@ -40,7 +40,7 @@ class Tables:
         return [*self.plain, *(table for table in (self.by_value, self.by_square) if table is not None)]
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Tables:
-        """The same with `change` done to each table."""
+        """Apply `change` to each table."""
         plain = [change(table) for table in self.plain]
         by_value, by_square = (
             None if table is None else change(table) for table in (self.by_value, self.by_square)
@@ -54,7 +54,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Csr:
-    """A CSR matrix of ratings [R, C] on one device. `indptr` and `indices` share their dtype, int32 or int64."""
+    """A CSR matrix of ratings [R, C] on one device. `indptr` and `indices` have the same dtype, int32 or int64."""
 
     indptr: torch.Tensor
     indices: torch.Tensor
@@ -70,7 +70,7 @@ class Csr:
         num_columns: int,
         device: torch.device,
     ) -> Csr:
-        """Copy a CSR matrix to `device`; indices narrow to int32 wherever entries and columns allow it."""
+        """Copy a CSR matrix to `device`; indices become int32 if the numbers of entries and columns allow it."""
         wide = max(len(values), num_columns) >= 2**31
         dtype = np.int64 if wide else np.int32
         return cls(
@@ -97,15 +97,15 @@ class Csr:
         return self._rows(start, stop, int(self.indptr[start]), int(self.indptr[stop]))
 
     def pieces(self, num_rows: int) -> list[Csr]:
-        """Cut into pieces of so many rows, the last with what is left; entries are views."""
+        """Cut into pieces of `num_rows` rows, the last with the rest; entries are views."""
         edges = [*range(0, max(1, self.num_rows), num_rows), self.num_rows]
-        # One transfer from the device for all of them.
+        # A single transfer from the device.
         firsts = self.indptr[edges].tolist()
         cuts = zip(itertools.pairwise(edges), itertools.pairwise(firsts), strict=True)
         return [self._rows(start, stop, first, last) for (start, stop), (first, last) in cuts]
 
     def _rows(self, start: int, stop: int, first: int, last: int) -> Csr:
-        """The rows start .. stop, which have the entries first .. last."""
+        """The rows start .. stop, whose entries are first .. last."""
         indptr = self.indptr[start : stop + 1] - first
         return Csr(indptr, self.indices[first:last], self.values[first:last], self.num_columns)
 
@@ -114,17 +114,17 @@ class Csr:
         if (start, stop) == (0, self.num_columns):
             return self
         inside = (self.indices >= start) & (self.indices < stop)
-        # Entries kept before each one: a prefix sum with a leading 0.
+        # Number of kept entries before each entry: a prefix sum with a leading 0.
         kept = F.pad(inside.cumsum(0, dtype=self.indptr.dtype), (1, 0))
         return Csr(kept[self.indptr], self.indices[inside] - start, self.values[inside], stop - start)
 
     def sums(self, tables: Tables) -> Tables:
-        """Row r is the sum over its entries of the row of each table that belongs to the entry's column."""
+        """Sum the table rows of the entries' columns over each row, for each table: [C, X] -> [R, X]."""
         parts = (self.sum_of_member(tables, number) for number in range(len(tables.members)))
         return tables.map(lambda _: next(parts))
 
     def sum_of_member(self, tables: Tables, number: int) -> torch.Tensor:
-        """The same of one table: that with this number in `Tables.members`."""
+        """The same for one table, given its index in `Tables.members`."""
         table, first_weighted = tables.members[number], len(tables.plain)
         if number < first_weighted:
             return self.plain_sum(table)
@@ -133,15 +133,15 @@ class Csr:
         return self._sum(table, self.values.square().to(table.dtype))
 
     def weighted_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
-        """Values times table: row r is the sum over its entries of value * table[column]. [C, X] -> [R, X]"""
+        """Values times table: row r sums value * table[column] over its entries. [C, X] -> [R, X]"""
         return self.sum_of(self.values.to(table_CX.dtype), table_CX)
 
     def plain_sum(self, table_CX: torch.Tensor) -> torch.Tensor:
-        """Indicator times table: row r is the sum over its entries of table[column]. [C, X] -> [R, X]"""
+        """Indicator times table: row r sums table[column] over its entries. [C, X] -> [R, X]"""
         return self._sum(table_CX, None)
 
     def sum_of(self, weight_N: torch.Tensor, table_CX: torch.Tensor) -> torch.Tensor:
-        """Weights [N] in place of the values, times table: [C, X] -> [R, X]"""
+        """Weights [N] instead of values, times table: [C, X] -> [R, X]"""
         return self._sum(table_CX, weight_N)
 
     def _sum(self, table_CX: torch.Tensor, weight_N: torch.Tensor | None) -> torch.Tensor:

@@ -1,10 +1,10 @@
-"""Systems of symmetric positive definite matrices by the batch: solutions, inverses and determinants.
+"""Batched systems of symmetric positive definite matrices: solutions, inverses and determinants.
 
     n order of a matrix, m = n + 1, B matrices of a batch, a and b orders of blocks
 
-LAPACK's batched routines pay a call per matrix, which for small n costs more than the arithmetic. Here each step
-runs over the whole batch: the batch comes LAST (`matrix_nnB`) where a step is scalar, and FIRST (`block_Bab`)
-where it is a product of blocks. Positive definite matrices need no pivoting (Higham 2002, 10.1).
+LAPACK's batched routines make a call per matrix, which for small n costs more than the arithmetic. Here each step
+runs over the whole batch. The batch is the LAST dimension (`matrix_nnB`) for scalar steps and the FIRST
+(`block_Bab`) for products of blocks. Positive definite matrices need no pivoting (Higham 2002, 10.1).
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from __future__ import annotations
 import torch
 
 LARGEST_SWEEP = 48
-"""Order up to which scalar steps are faster than blocks (measured on x86-64, as the orders of blocks)."""
+"""Order up to which scalar steps are faster than blocks (measured on x86-64, like the orders of blocks)."""
 BAND_ROWS = 8
-"""Of a step of the sweep at a time: fewer rows leave out more of the lower triangle, more rows save calls."""
+"""Rows per band in a step of the sweep: fewer rows skip more of the lower triangle, more rows save calls."""
 SMALL_BLOCK, LARGE_BLOCK, LEAST_ORDER_OF_LARGE = 16, 32, 96
 
 Blocks = dict[tuple[int, int], torch.Tensor]
 
 
 def spd_solve(bordered_nmB: torch.Tensor) -> torch.Tensor:
-    """[A | r] becomes [-A^-1 | A^-1 r] in place; returns the log-determinants of A, [B].
+    """Replace [A | r] by [-A^-1 | A^-1 r] in place; return the log determinants of A, [B].
 
-    `bordered_nmB` [n, n + 1, B] holds symmetric positive definite matrices A and right-hand sides r. Of -A^-1 only
-    the upper triangle counts. A matrix that is not positive definite gives NaN in its solution and its
-    log-determinant, never an exception: the caller checks those once. What a matrix gives does not depend on its
-    neighbours in the batch.
+    `bordered_nmB` [n, n + 1, B] holds symmetric positive definite matrices A and right-hand sides r. Only the
+    upper triangle of -A^-1 is valid. A matrix that is not positive definite gives NaN in its solution and its log
+    determinant, never an exception: the caller checks them once. The result of a matrix does not depend on the
+    other matrices of the batch.
     """
     solve = sweep if len(bordered_nmB) <= LARGEST_SWEEP else solve_blocks
     log_determinant_B = solve(bordered_nmB)
-    # A pivot that is not positive made its logarithm infinite or NaN. Adding is cheaper than a masked fill.
+    # A non-positive pivot has made the logarithm infinite or NaN. Adding NaN is cheaper than a masked fill.
     poison_B = torch.zeros_like(log_determinant_B).masked_fill_(~log_determinant_B.isfinite(), torch.nan)
     bordered_nmB[:, -1].add_(poison_B)
     return log_determinant_B.add_(poison_B)
 
 
 def sweep(bordered_nmB: torch.Tensor) -> torch.Tensor:
-    """[A | r] becomes [-A^-1 | A^-1 r], pivot by pivot; returns log det A, not finite without positive pivots.
+    """Replace [A | r] by [-A^-1 | A^-1 r], pivot by pivot; return log det A, NaN or inf without positive pivots.
 
-    The sweep operator (Goodnight 1979), which keeps a matrix symmetric throughout: of each step only the upper
-    triangle is computed, by bands of rows from the diagonal on.
+    The sweep operator (Goodnight 1979) keeps a matrix symmetric, so each step computes only the upper triangle, in
+    bands of rows from the diagonal on.
     """
     n, root_nB, scaled_mB = (
         len(bordered_nmB),
@@ -53,7 +53,7 @@ def sweep(bordered_nmB: torch.Tensor) -> torch.Tensor:
     ]
     for k in range(n):
         above_kB, row_mB = bordered_nmB[:k, k], bordered_nmB[k, k:]
-        # With c the row of the pivot d:   A_ij <- A_ij - c_i c_j / d     A_kj, A_jk <- c_j / d     A_kk <- -1 / d
+        # For pivot d with row c:   A_ij <- A_ij - c_i c_j / d     A_kj, A_jk <- c_j / d     A_kk <- -1 / d
         root_B = torch.rsqrt(row_mB[0], out=root_nB[k])
         torch.mul(above_kB, root_B, out=scaled_mB[:k])
         torch.mul(row_mB, root_B, out=scaled_mB[k:])
@@ -66,9 +66,9 @@ def sweep(bordered_nmB: torch.Tensor) -> torch.Tensor:
 
 
 def solve_blocks(bordered_nmB: torch.Tensor) -> torch.Tensor:
-    """What `sweep` does, mostly by products of blocks: A = L L^T, then A^-1 = L^-T L^-1."""
-    # A sweep by blocks takes a third fewer products, but a pivot block inverted as a whole costs digits: at a
-    # condition of 1e5 its error is up to 40 times LAPACK's.
+    """The same as `sweep`, mostly by products of blocks: A = L L^T, then A^-1 = L^-T L^-1."""
+    # A blocked sweep needs a third fewer products, but inverting whole pivot blocks loses digits: at a condition
+    # number of 1e5 its error is up to 40 times LAPACK's.
     matrix_nnB, cuts = bordered_nmB[:, :-1], block_cuts(len(bordered_nmB))
     upper = [(i, j) for i in range(len(cuts)) for j in range(i, len(cuts))]
     blocks = {(i, j): _batch_first(matrix_nnB[cuts[i], cuts[j]]) for i, j in upper}
@@ -88,7 +88,7 @@ def solve_blocks(bordered_nmB: torch.Tensor) -> torch.Tensor:
 
 
 def _negated_product(matrix_nnB: torch.Tensor, right_nB: torch.Tensor) -> torch.Tensor:
-    """-A r, column by column, since torch.sum orders its additions by the size of the batch."""
+    """-A r, column by column: the order of additions in torch.sum depends on the size of the batch."""
     product_nB = torch.zeros_like(right_nB)
     for k, right_B in enumerate(right_nB):
         product_nB.addcmul_(matrix_nnB[:, k], right_B, value=-1)
@@ -96,7 +96,7 @@ def _negated_product(matrix_nnB: torch.Tensor, right_nB: torch.Tensor) -> torch.
 
 
 def block_cuts(n: int) -> list[slice]:
-    """Rows 0 .. n cut into blocks of nearly equal order."""
+    """Cut rows 0 .. n into blocks of nearly equal order."""
     return _cuts(n, max(1, n // (LARGE_BLOCK if n >= LEAST_ORDER_OF_LARGE else SMALL_BLOCK)))
 
 
@@ -110,7 +110,7 @@ def inverse_factor(matrix_nnB: torch.Tensor) -> torch.Tensor:
     both_nmB = torch.cat([matrix_nnB, torch.zeros_like(matrix_nnB)], dim=1)
     both_nmB[:, n:].diagonal().fill_(1)
     for k in range(n):
-        # Left of A_kk all is eliminated, right of I_kk all is zero still.
+        # Entries left of A_kk are eliminated, entries right of I_kk are still zero.
         row_mB = both_nmB[k, k : n + k + 1]
         # A_kj <- A_kj / sqrt(A_kk)          A_ij <- A_ij - A_ki A_kj   for i > k
         row_mB.mul_(row_mB[0].rsqrt())
@@ -121,7 +121,7 @@ def inverse_factor(matrix_nnB: torch.Tensor) -> torch.Tensor:
 
 def _log_determinant(root_nB: torch.Tensor) -> torch.Tensor:
     """log det A = -2 sum over pivots of log(1 / sqrt(pivot))."""
-    # One by one, for the same reason as in `_negated_product`.
+    # Added one by one, for the same reason as in `_negated_product`.
     log_determinant_B = torch.zeros_like(root_nB[0])
     for log_B in root_nB.log():
         log_determinant_B.add_(log_B, alpha=-2)
@@ -129,9 +129,9 @@ def _log_determinant(root_nB: torch.Tensor) -> torch.Tensor:
 
 
 def _eliminate(blocks: Blocks, k: int, count: int) -> None:
-    """One step of `inverse_factor` by blocks; the block (k, k) is its own inverse factor already.
+    """One step of `inverse_factor` by blocks; block (k, k) already holds its inverse factor.
 
-    A block (i, j) is of A where i <= j and of L^-1 where i > j.
+    Block (i, j) belongs to A if i <= j, and to L^-1 if i > j.
     """
     row = {j: blocks[k, k] if j == k else torch.bmm(blocks[k, k], blocks[k, j]) for j in range(count)}
     for i in range(k + 1, count):
@@ -150,7 +150,7 @@ def _factor_product(blocks: Blocks, i: int, j: int, count: int) -> torch.Tensor:
 
 
 def _batch_first(block_abB: torch.Tensor) -> torch.Tensor:
-    # A transpose of two dimensions is copied tile by tile, one of three is not.
+    # torch copies a transpose of two dimensions tile by tile, but not of three.
     a, b, size = block_abB.shape
     return block_abB.reshape(a * b, size).T.contiguous().view(size, a, b)
 

@@ -1,1 +1,1 @@
-"""The model folder: what prediction needs, on disk."""
+"""The model folder: everything that prediction needs, on disk."""

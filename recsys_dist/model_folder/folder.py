@@ -1,14 +1,13 @@
-"""The model folder: all that prediction needs, in a form that does not depend on how many ranks trained.
+"""The model folder: everything that prediction needs, independent of the number of ranks in training.
 
     MODEL_DIR/
-      model.json          what the model is, and every file with its sha256; written last: no model.json, no model
+      model.json          manifest with the sha256 of every file; written last: without it there is no model
       users.parquet       copied from the dataset: user_id, num_train; row number = user_index
       items.parquet       copied from the dataset: item_id, title, num_train; row number = item_index
-      ratings/00000.safetensors ...            the train ratings by user, copied: what a user has seen
+      ratings/00000.safetensors ...            the train ratings by user, copied: the items a user has seen
       TABLE/00000.safetensors ...              rows of a table in chunks of CHUNK_ROWS
 
-Which tables there are, and what `facts` in model.json says, is up to the family of the model: see its `facts`
-module.
+The tables and the `facts` in model.json depend on the model family: see its `facts` module.
 """
 
 from __future__ import annotations
@@ -44,13 +43,12 @@ class ModelFolder:
     def open(cls, url: str, verify: bool = False) -> ModelFolder:
         """Open the model at `url`; with `verify`, check the hash of every file first.
 
-        The tables of ids are checked whenever they are read. Raises `CheckpointError` where there is no complete
-        model.
+        Id tables are checked whenever they are read. Raises `CheckpointError` if there is no complete model.
         """
         folder = Folder(url)
         if not folder.exists(MODEL_FILE):
             raise CheckpointError(
-                f"{url} holds no {MODEL_FILE}: it is not a model folder; make one with `recsys-dist merge`"
+                f"{url} has no {MODEL_FILE}: it is not a model folder; make one with `recsys-dist merge`"
             )
         try:
             manifest = ModelManifest.model_validate_json(folder.read_bytes(MODEL_FILE))
@@ -63,12 +61,12 @@ class ModelFolder:
         return cls(folder, manifest)
 
     def facts(self, kind: type[StrictT]) -> StrictT:
-        """What its family noted for its scorer. Raises `CheckpointError` where it is something else."""
+        """The facts that the family recorded for its scorer. Raises `CheckpointError` if they are not a `kind`."""
         cannot = f"{self.folder.url}/{MODEL_FILE} cannot be used: facts."
         return validated(kind, self.manifest.facts, lambda problem: CheckpointError(cannot + problem))
 
     def num_rows(self, side: Side) -> int:
-        """Users or items."""
+        """Number of users or items."""
         return self.manifest.num_users if side == "users" else self.manifest.num_items
 
     def has_table(self, name: str) -> bool:
@@ -123,7 +121,7 @@ class ModelFolder:
         record = self._record(f"{side}.parquet")
         try:
             content = self.folder.local_copy(record).read_bytes()
-            # Always checked, as a wrong id or title looks as good as a right one, and these files are small.
+            # Always checked: a wrong id or title cannot be recognised, and these files are small.
             if hashlib.sha256(content).hexdigest() != record.sha256:
                 raise DataError("it is damaged: its sha256 differs from the recorded one")
             table = read_parquet(content)
@@ -132,6 +130,6 @@ class ModelFolder:
         num_rows = self.num_rows(side)
         if len(table) != num_rows:
             raise CheckpointError(
-                f"{self.folder.url}/{record.name} has {len(table)} rows where {MODEL_FILE} says {num_rows}"
+                f"{self.folder.url}/{record.name} has {len(table)} rows, but {MODEL_FILE} says {num_rows}"
             )
         return table

@@ -1,4 +1,4 @@
-"""model.json: what a model is, and every file of it with its sha256."""
+"""model.json: the manifest of a model, with the sha256 of every file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MODEL_FILE = "model.json"
 
 
 class Provenance(StrictModel):
-    """Where the model comes from."""
+    """Origin of the model."""
 
     dataset_digest: str
     split_fingerprint: str
-    """Which pairs were for training and which not."""
+    """Digest of the split into train, validation and test pairs."""
     recsys_dist: str
 
 
@@ -30,13 +30,13 @@ class ModelManifest(StrictModel):
     format: Literal["recsys_dist.model"] = "recsys_dist.model"
     format_version: Literal[2] = 2
     kind: str
-    """The name of its family."""
+    """Name of the model family."""
     step: int = Field(ge=0)
     num_users: int = Field(ge=1)
     num_items: int = Field(ge=1)
     rating: RatingStats
     facts: dict[str, JsonValue]
-    """What the scorer of its family needs beside the tables."""
+    """What the family's scorer needs besides the tables."""
     user_shards: tuple[Shard, ...]
     config: dict[str, JsonValue]
     provenance: Provenance
@@ -46,20 +46,20 @@ class ModelManifest(StrictModel):
     def _shards_cover_the_users(self) -> ModelManifest:
         stops = [shard.stop for shard in self.user_shards]
         if [shard.start for shard in self.user_shards] != [0, *stops[:-1]] or stops[-1:] != [self.num_users]:
-            raise ValueError(f"user_shards do not cover the users 0 .. {self.num_users} one after the other")
+            raise ValueError(f"user_shards do not cover the users 0 .. {self.num_users} in order")
         return self
 
     def to_bytes(self) -> bytes:
-        """The manifest as it stands on disk; the same content gives the same bytes."""
+        """The manifest as written to disk; equal content gives equal bytes."""
         return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
 
     @property
     def contents_digest(self) -> str:
-        """sha256 over the hashes of all files: the identity of the model, wherever and however it was trained."""
+        """sha256 over the hashes of all files: identifies the model independently of where it was trained."""
         listing = "".join(f"{file.sha256} {file.name}\n" for file in sorted(self.files, key=lambda f: f.name))
         return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def ratings_name(shard: int) -> str:
-    """Name of the train ratings of one user shard."""
+    """File name of the train ratings of one user shard."""
     return f"ratings/{shard:05d}.safetensors"

@@ -1,6 +1,6 @@
-"""Tables of rows in safetensors files of a fixed number of rows each: `TABLE/00000.safetensors`, `TABLE/00001...`.
+"""Tables in safetensors files with a fixed number of rows each: `TABLE/00000.safetensors`, `TABLE/00001...`.
 
-The chunks depend on the number of rows alone, so the same rows give the same files.
+Chunks depend only on the number of rows, so the same rows give the same files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNK_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Table:
-    """A table on storage. Chunks are memory-mapped."""
+    """A stored table. Chunks are memory-mapped."""
 
     folder: Folder
     name: str
@@ -35,7 +35,7 @@ class Table:
 
     @property
     def num_rows(self) -> int:
-        """Rows of all chunks."""
+        """Number of rows in all chunks."""
         return sum(record.rows for record in self.records)
 
     def chunks(self) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
@@ -70,7 +70,7 @@ def _read_chunk(folder: Folder, record: FileRecord) -> dict[str, torch.Tensor]:
     except (SafetensorError, DataError, OSError) as error:
         raise CheckpointError(f"{folder.url}/{record.name} cannot be read: {error}") from None
     if not tensors or any(tensor.ndim == 0 or len(tensor) != record.rows for tensor in tensors.values()):
-        raise CheckpointError(f"{folder.url}/{record.name} holds other rows than recorded; write it again")
+        raise CheckpointError(f"{folder.url}/{record.name} has other rows than recorded; write it again")
     return tensors
 
 
@@ -86,7 +86,7 @@ class TableWriter:
         self._records: list[FileRecord] = []
 
     def append(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Add rows at the end: each tensor [n, ...]. Raises `CheckpointError` for a number that is not finite."""
+        """Append rows: each tensor [n, ...]. Raises `CheckpointError` if a number is not finite."""
         for name, tensor in tensors.items():
             self._require_finite(name, tensor)
         rows = len(next(iter(tensors.values())))
@@ -97,7 +97,7 @@ class TableWriter:
             self._flush(CHUNK_ROWS)
 
     def close(self) -> list[FileRecord]:
-        """Write what is left; returns the records of all chunks."""
+        """Write the remaining rows; returns the records of all chunks."""
         if self._num_pending:
             self._flush(self._num_pending)
         return self._records

@@ -1,4 +1,4 @@
-"""A new model folder: complete, or not there at all."""
+"""Atomic creation of a model folder: complete, or not there at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys_dist.storage.folder import FileRecord, Folder, sync_folder
 
 
 class ModelWriter:
-    """Writes the files of a model folder and remembers their records."""
+    """Writes the files of a model folder and collects their records."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -31,7 +31,7 @@ class ModelWriter:
         self.files += writer.close()
 
     def copy(self, source: Folder, record: FileRecord, name: str) -> None:
-        """Copy a file under another name, checking on the way that it is the one recorded."""
+        """Copy a file under another name and check its sha256 on the way."""
         digest = hashlib.sha256()
         with source.local_copy(record).open("rb") as stream, self.folder.writer(name) as target:
             while chunk := stream.read(1 << 22):
@@ -51,14 +51,14 @@ class ModelWriter:
 
 @contextmanager
 def new_folder(url: str) -> Iterator[Folder]:
-    """A folder that is there at the end of the block, or not at all where the block fails.
+    """A folder that exists at the end of the block, or not at all if the block fails.
 
-    On a local disk it is written beside its final place and renamed; elsewhere it is removed on failure.
-    Raises `CheckpointError` where `url` exists already.
+    On a local disk it is written next to its final place and renamed; elsewhere it is removed on failure.
+    Raises `CheckpointError` if `url` exists already.
     """
     target = Folder(url)
     if target.exists():
-        raise CheckpointError(f"{url} exists already; remove it or give another output")
+        raise CheckpointError(f"{url} exists already; remove it or choose another output")
     if not target.is_local:
         try:
             yield target
@@ -76,7 +76,7 @@ def new_folder(url: str) -> Iterator[Folder]:
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError) and _is_below(error.filename, temporary):
-            # Under the name that was asked for, not the one that is gone.
+            # Report the requested path, not the temporary one.
             place = final / Path(error.filename).relative_to(temporary)
             raise OSError(error.errno, error.strerror, str(place)) from error
         raise

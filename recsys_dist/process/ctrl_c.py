@@ -1,6 +1,6 @@
-"""Ctrl-C ends a program quietly, also while its modules load.
+"""Ctrl-C ends a program quietly, even while its modules load.
 
-Imports next to nothing, since it protects nothing before it is loaded itself.
+Imports almost nothing, since protection starts only once this module is loaded.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ IMPORT_SYSTEM = "<frozen importlib"
 class QuietCtrlC:
     """A block in which Ctrl-C ends the program with `INTERRUPTED_STATUS` and without a traceback.
 
-    It raises `KeyboardInterrupt`, which becomes `SystemExit` at the end of the block. In the midst of an import it
-    ends the process at once instead: code there may take the exception for an error of its own, and go on or fail
-    otherwise (numpy ends in a `RecursionError`). A program with child processes is past its loading, and has these
-    to clear away.
+    Ctrl-C raises `KeyboardInterrupt`, which becomes `SystemExit` at the end of the block. During an import it ends
+    the process at once instead: importing code may take the exception for its own error and continue, or fail in
+    another way (numpy ends in a `RecursionError`). The exception is a program with child processes, which is past
+    its loading and must clean them up.
 
-    A SIGINT that is ignored, as for programs in the background of a shell, stays ignored. Only the main thread
-    gets signals; elsewhere nothing is caught.
+    An ignored SIGINT, as for background programs of a shell, stays ignored. Only the main thread receives signals;
+    in other threads nothing is caught.
     """
 
     def __enter__(self) -> None:
-        """Catch SIGINT, where nobody else does."""
+        """Catch SIGINT, unless another handler is installed."""
         self._is_caught = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._is_caught:
             try:
@@ -36,7 +36,7 @@ class QuietCtrlC:
                 self._is_caught = False
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Put the handler back as it was. Raises `SystemExit` in place of `KeyboardInterrupt`."""
+        """Restore the handler. Raises `SystemExit` instead of `KeyboardInterrupt`."""
         if self._is_caught:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if kind is KeyboardInterrupt:
@@ -56,6 +56,6 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _has_children() -> bool:
-    # Where its own import has not come to its end there are none.
+    # Without the attribute, multiprocessing is still being imported, so there are no children.
     active_children = getattr(sys.modules.get("multiprocessing"), "active_children", list)
     return bool(active_children())

@@ -1,4 +1,4 @@
-"""What a rank may still take: of its GPU, or its share of what this machine and its limits leave; Linux alone."""
+"""Free memory of a rank: on its GPU, or its share of the machine's memory within the limits. Linux only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_bytes(device: torch.device, memory_limit: int | None) -> int | None:
-    """What this rank may still take on `device`, at most `memory_limit`; None: not known and not limited."""
+    """Free bytes of this rank on `device`, at most `memory_limit`; None if unknown and unlimited."""
     if device.type == "cuda":
         bounds = [torch.cuda.mem_get_info(device)[0]]
     else:
@@ -31,7 +31,7 @@ def _free_of_machine() -> list[int]:
 
 
 def _free_of_cgroups() -> list[int]:
-    """Of each group of processes (version 2) that this one belongs to and that has a limit, as in a container."""
+    """Free bytes of each cgroup (version 2) of this process that has a limit, as in a container."""
     try:
         own = Path("/proc/self/cgroup").read_text().splitlines()[-1].split("::")[1].lstrip("/")
     except (OSError, IndexError):
@@ -45,14 +45,14 @@ def _free_of_cgroup(folder: Path) -> list[int]:
         limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
-        # "max" is no limit, and the outermost group has none.
+        # "max" means no limit; the outermost group has none.
         return []
-    # Files that were read lie in memory only as long as nobody needs it.
+    # Cached files count as free, since the kernel drops them when memory is needed.
     return [max(0, limit - used + int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0)))]
 
 
 def _free_addresses() -> list[int]:
-    """Below the limit that `ulimit -v` sets, as some schedulers do."""
+    """Free address space within `ulimit -v`, which some schedulers set."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return []

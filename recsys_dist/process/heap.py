@@ -1,4 +1,4 @@
-"""How the heap of the C library keeps memory that is freed."""
+"""Reuse of freed memory by the heap of the C library."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep large freed buffers for the next step, which asks for them again; elsewhere nothing changes.
+    """Let glibc keep large freed buffers for reuse; has no effect with other C libraries.
 
-    By default it returns them to the kernel, which hands out zeroed pages for the next step one fault at a time:
-    most of a step's time where gradients are hundreds of megabytes. Call it before anything large is allocated.
+    By default glibc returns them to the kernel, which then provides zeroed pages one page fault at a time. With
+    gradients of hundreds of megabytes this takes most of a step. Call it before large allocations.
     """
     if not sys.platform.startswith("linux"):
         return

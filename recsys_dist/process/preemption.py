@@ -1,14 +1,14 @@
-"""A polite stop: a signal sets a flag that the training loop asks for, and all ranks save and leave.
+"""Graceful stop: a signal sets a flag that the training loop checks; all ranks then save and leave.
 
 Batch systems send SIGTERM before they kill; Slurm can send SIGUSR1 earlier (`--signal`); Ctrl-C sends SIGINT. The
-first signal asks. A second one goes to the handler that stood before, which after Ctrl-C ends the program.
+first signal requests a stop. A second one goes to the previous handler, which after Ctrl-C ends the program.
 
-One stop may arrive twice, where a scheduler or a terminal signals the launcher and its processes alike and the
-launcher passes the signal on: a repetition within `SAME_STOP_S`, or `SAME_PRESS_S` after Ctrl-C, is the same stop.
-torchrun passes the first Ctrl-C on as SIGINT and a second one as SIGTERM.
+One stop may arrive twice: a scheduler or a terminal may signal both the launcher and its processes, and the
+launcher forwards the signal. A repetition within `SAME_STOP_S`, or `SAME_PRESS_S` after Ctrl-C, counts as the same
+stop. torchrun forwards the first Ctrl-C as SIGINT and a second one as SIGTERM.
 
-Python calls handlers between two of its own instructions, and a call of native code may take long. So a thread
-hears of the signals as well, by the wakeup descriptor to which C writes each signal at once.
+Python calls handlers between bytecode instructions, and a native call may take long. Therefore a thread receives
+the signals, too, through the wakeup descriptor, to which C writes each signal immediately.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_STOP_S = 10.0
 SAME_PRESS_S = 1.0
 GRACE_S = 2.0
-"""For the main thread to end the program after a second Ctrl-C."""
+"""Time for the main thread to end the program after a second Ctrl-C."""
 NO_SIGNAL = b"\0"
 MOST_SIGNALS = 1 << 12
-"""Taken at a time."""
+"""Signals read at a time."""
 logger = logging.getLogger(__name__)
 _is_command: ContextVar[bool] = ContextVar("is_command", default=False)
 
 
 class Preemption:
-    """Whether this process was asked to stop; call it to know."""
+    """Callable that tells whether a stop of this process was requested."""
 
     def __init__(self, is_command: bool = False) -> None:
         self._is_command = is_command
         self._previous = {number: signal.getsignal(number) for number in SIGNALS}
         if self._previous[signal.SIGINT] is signal.SIG_IGN:
-            # A shell ignores it for programs in its background, at which no Ctrl-C is aimed.
+            # A shell ignores SIGINT for background programs, since Ctrl-C is not meant for them.
             del self._previous[signal.SIGINT]
         self._asked_at: float | None = None
         self._is_by_hand = False
@@ -55,7 +55,7 @@ class Preemption:
         self._lock = threading.RLock()
 
     def __call__(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self._asked_at is not None
 
     def install(self) -> None:
@@ -70,7 +70,7 @@ class Preemption:
         self._thread.start()
 
     def close(self) -> None:
-        """Put everything back as it was."""
+        """Restore all handlers and end the thread."""
         self._restore()
         signal.set_wakeup_fd(self._previous_wakeup)
         self._is_over.set()
@@ -84,14 +84,14 @@ class Preemption:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Called in the main thread: perhaps long after the signal, or once for two of them."""
+        """Called in the main thread, perhaps long after the signal, or once for two signals."""
         self._take_arrivals()
         if self._must_end:
             self._restore()
             signal.raise_signal(signal.SIGINT if self._is_by_hand else number)
 
     def _watch(self) -> None:
-        """Hear of each signal as it comes, and end a command whose main thread does not."""
+        """Receive each signal as it arrives; end a command whose main thread does not react."""
         arrivals = select.poll()
         arrivals.register(self._arrivals, select.POLLIN)
         while not self._is_over.is_set():
@@ -101,18 +101,18 @@ class Preemption:
                 os._exit(INTERRUPTED_STATUS)
 
     def _take_arrivals(self) -> None:
-        """Count the signals that have come; each is met by one of the two threads."""
+        """Handle the signals that have arrived; one of the two threads handles each signal."""
         asking: list[int] = []
         with self._lock, contextlib.suppress(BlockingIOError):
-            came = os.read(self._arrivals, MOST_SIGNALS)
-            asking += [number for number in came if number in self._previous and self._asks(number)]
-        # Not under the lock: the main thread may be interrupted in the midst of a log message of its own.
+            arrived = os.read(self._arrivals, MOST_SIGNALS)
+            asking += [number for number in arrived if number in self._previous and self._asks(number)]
+        # Not under the lock: the signal may have interrupted the main thread while it writes a log message.
         for number in asking:
             end = "; press Ctrl-C again to end at once" if number == signal.SIGINT else " and leaving"
             logger.warning("received %s: saving%s", signal.Signals(number).name, end)
 
     def _asks(self, number: int) -> bool:
-        """Count one signal; whether it is the first."""
+        """Record one signal; returns whether it is the first."""
         now = time.monotonic()
         self._is_by_hand |= number == signal.SIGINT
         if self._asked_at is None:
@@ -124,7 +124,7 @@ class Preemption:
 
 @contextmanager
 def as_command() -> Iterator[None]:
-    """Within the block the process is nothing but a training: a second Ctrl-C ends it even in native code."""
+    """Mark the process as a training command: a second Ctrl-C then ends it even in native code."""
     token = _is_command.set(True)
     try:
         yield
@@ -134,7 +134,7 @@ def as_command() -> Iterator[None]:
 
 @contextmanager
 def watch_for_preemption() -> Iterator[Preemption]:
-    """Catch the signals within the block. Off the main thread, where Python allows no handlers, never set."""
+    """Catch the signals within the block; without effect off the main thread, where Python allows no handlers."""
     preemption = Preemption(_is_command.get())
     if threading.current_thread() is not threading.main_thread():
         yield preemption

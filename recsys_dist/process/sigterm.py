@@ -1,4 +1,4 @@
-"""SIGTERM, as batch systems send it, for work that has nothing to save but something to clear away."""
+"""SIGTERM from batch systems, for work that has nothing to save but must clean up."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SIGTERM_STATUS = 128 + signal.SIGTERM
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM raises SystemExit, so that what is open is closed and removed.
+    """Raise SystemExit on SIGTERM within the block, so that open resources are closed and removed.
 
-    Only the main thread gets signals; elsewhere nothing changes.
+    Only the main thread receives signals; in other threads nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(_number: int, _frame: FrameType | None) -> NoReturn:
-        # A second one must not break off the clean-up.
+        # A second SIGTERM must not interrupt the clean-up.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(SIGTERM_STATUS)
 

@@ -1,8 +1,8 @@
-"""Processes of our own that do not run the program which called us.
+"""Child processes that do not import the caller's main program.
 
-multiprocessing runs the file of the main program in each process that it starts, so that what is defined there
-can be found. Our workers and ranks need nothing of it: a program without `if __name__ == "__main__"` would begin
-anew in each of them, and one that came through stdin has no file to run.
+multiprocessing runs the file of the main program in each child, so that its definitions can be unpickled. Workers
+and ranks do not need them. Without this, a program without `if __name__ == "__main__"` would start again in each
+child, and a program from stdin has no file to run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 @contextmanager
 def without_main_program(prefix: str) -> Iterator[None]:
-    """Processes named `prefix` and more that any thread starts in the block run nothing but their work."""
+    """Within the block, new processes whose names start with `prefix` do not import the main program."""
     before = spawn.get_preparation_data
 
     def preparation_data(name: str) -> dict[str, Any]:

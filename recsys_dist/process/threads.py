@@ -1,9 +1,9 @@
-"""How the threads of torch wait for one another, and how many there are, on a machine that others use as well.
+"""Wait policy and number of torch's threads on a shared machine.
 
-OpenMP threads spin for milliseconds while they wait for work. Beside other programs they take the cores from the
-very threads that they wait for, and a training takes ten times as long. Asleep at once they leave the cores to
-others, but a quiet machine then pays for waking them: mf of 100,000 ratings takes twice as long. So they sleep at
-once where the machine is busy when the program starts, and after some microseconds elsewhere.
+OpenMP threads spin for milliseconds while they wait for work. On a busy machine they take cores from the very
+threads they wait for, and training takes ten times as long. Threads that sleep immediately leave the cores to
+others, but waking them costs time: on an idle machine, mf on 100,000 ratings takes twice as long. So threads sleep
+immediately if the machine is busy at program start, and after a few microseconds otherwise.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from pathlib import Path
 
 WAIT_POLICY, SPIN_COUNT = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 SHORT_SPIN = "1000"
-"""Rounds of libgomp, a few microseconds: as fast as its 300,000 to within a fifth."""
+"""Spins of libgomp, a few microseconds; within 20% of the speed of its default, 300,000."""
 NUM_THREADS = "OMP_NUM_THREADS"
 LOAD = Path("/proc/loadavg")
 LOOKS, PAUSE_S = 3, 0.002
 LONG_PAUSE_S = 0.05
-"""Before a training, which lives with what is seen for long."""
+"""Pause before a training, for which the result matters longer."""
 
 
 def settle_waiting() -> None:
-    """Say how OpenMP threads wait. Call it before torch is loaded: the variables are read only then.
+    """Set the wait policy of OpenMP threads. Call it before torch is loaded, which reads the variables.
 
-    A policy that the environment has stays. Child processes inherit it.
+    Keeps a policy from the environment. Child processes inherit it.
     """
     if "torch" not in sys.modules and not {WAIT_POLICY, SPIN_COUNT} & os.environ.keys():
         os.environ.update(_waiting(busy_cores(), os.cpu_count() or 1))
 
 
 def busy_cores(pause_s: float = PAUSE_S) -> int:
-    """How many threads of other programs run, or wait for a core; 0 where the system does not tell."""
-    # What is in one look and not in the next was the work of a moment.
+    """Number of threads of other programs that run or wait for a core; 0 if unknown."""
+    # The minimum over several samples ignores short bursts.
     looks = []
     for _ in range(LOOKS):
         looks.append(_running() - 1)
@@ -43,7 +43,7 @@ def busy_cores(pause_s: float = PAUSE_S) -> int:
 
 
 def free_cores() -> int:
-    """The cores that no other program uses at the moment, one at least."""
+    """Number of cores that no other program uses at the moment, at least one."""
     return max(1, (os.cpu_count() or 1) - busy_cores(LONG_PAUSE_S))
 
 
@@ -52,9 +52,9 @@ def _waiting(num_busy: int, num_cores: int) -> dict[str, str]:
 
 
 def _running() -> int:
-    """Threads of all programs that run or wait for a core, this one included."""
+    """Number of threads of all programs, including this one, that run or wait for a core."""
     try:
-        # Three averages of the load, then RUNNING/ALL.
+        # The file has three load averages, then RUNNING/ALL.
         return int(LOAD.read_text().split()[3].partition("/")[0])
     except (OSError, ValueError, IndexError):
         return 1

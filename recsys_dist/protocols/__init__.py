@@ -1,1 +1,1 @@
-"""What the rest of the program knows of a model."""
+"""Interfaces between model families and the rest of the program."""

@@ -1,8 +1,9 @@
-"""A family of models, from its settings to its predictions: all that the rest of the program knows of it.
+"""The interface of a model family, from settings to predictions.
 
-Imports no torch: commands that only read settings start at once. What is heavy, a family imports in its methods.
+Imports no torch, so that commands that only read settings start fast. A family imports heavy modules in its
+methods.
 """
-# ruff: noqa: ARG002 - defaults look at nothing
+# ruff: noqa: ARG002 - defaults ignore their arguments
 
 from __future__ import annotations
 
@@ -42,69 +43,69 @@ SettingsT = TypeVar("SettingsT", bound=ModelSettings)
 
 @dataclass(frozen=True)
 class TrainingSetup(Generic[SettingsT]):
-    """All that a trainer is made of."""
+    """The inputs of a trainer."""
 
     dataset: Dataset
     settings: SettingsT
     epochs: int
     seed: int
     memory_limit: int | None
-    """Bytes that one rank may take, see `training.memory_limit`; None: no limit."""
+    """Memory limit of one rank in bytes, see `training.memory_limit`; None: no limit."""
     collectives: Collectives
 
 
 class ModelFamily(ABC, Generic[SettingsT]):
-    """One kind of model. What is not abstract has a default that is right for a plain model."""
+    """One kind of model. Methods that are not abstract have defaults that suit a plain model."""
 
     name: ClassVar[str]
-    """What settings, checkpoints and model folders call it."""
+    """Its name in settings, checkpoints and model folders."""
     settings: ClassVar[type[ModelSettings]]
     """The keys below `model:`."""
     training_only: ClassVar[frozenset[str]] = frozenset()
-    """Settings of how a model is trained, not of what it is: they may differ from those of `start_from`."""
+    """Settings that affect training, not the model itself; they may differ from those of `start_from`."""
     rounding_only: ClassVar[frozenset[str]] = frozenset()
-    """Settings that change rounding alone, as the number of ranks does: they may change when a run goes on."""
+    """Settings that change only rounding, like the number of ranks; they may change when a run is resumed."""
     state_beside_model: ClassVar[tuple[str, ...]] = ()
-    """Names in a state of what is kept beside the model, such as what an optimizer remembers. Tables of the name
-    and an underscore, and values of the name, are left out where models are compared within a tolerance."""
+    """Names of non-model state, such as `optimizer`. Comparisons within a tolerance ignore values of that name and
+    tables whose names start with it and an underscore."""
     parity_tolerance: ClassVar[float] = 0.0
-    """By how much models trained on other numbers of ranks may differ; 0: not by a bit."""
+    """Relative tolerance between models trained on different numbers of ranks; 0: bitwise equal."""
     has_same_bits_on_any_threads: ClassVar[bool] = False
-    """Whether a training may take fewer threads where other programs keep cores busy, and be the same."""
+    """Whether results do not depend on the number of threads, so that training may leave busy cores alone."""
 
     @abstractmethod
     def trainer(self, setup: TrainingSetup[SettingsT]) -> Trainer:
-        """The trainer of one rank. All ranks enter together."""
+        """The trainer of one rank. Collective: all ranks must call it."""
 
     @abstractmethod
     def export(
         self, run: SavedRun, settings: SettingsT, dataset: Dataset, out: ModelWriter, progress: Progress
     ) -> Mapping[str, JsonValue]:
-        """Write the tables of a trained model; returns the facts that its scorer needs beside them."""
+        """Write the tables of a trained model; returns the facts that its scorer needs besides the tables."""
 
     @abstractmethod
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
-        """What a model folder of this family predicts."""
+        """The scorer of a model folder of this family."""
 
     def title(self, settings: SettingsT) -> str:
-        """What people call such a model, as "matrix factorization, 64 factors"."""
+        """A title for people, such as "matrix factorization, 64 factors"."""
         return self.name
 
     def shipped_configuration(self, settings: SettingsT) -> str | None:
-        """The name of the configuration that `train` in Python takes for what is left open; None: defaults."""
+        """Name of the shipped configuration with the defaults of `train` in Python; None: defaults of settings."""
         return None
 
     def check(self, setup: TrainingSetup[SettingsT]) -> None:
-        """Raise `ConfigError` where this machine cannot train it; all ranks enter, before anything is written."""
+        """Raise `ConfigError` if this machine cannot train the model. Collective, before anything is written."""
 
     def warm_start(self, checkpoint: Checkpoint, settings: SettingsT) -> WarmStart:
-        """The state of a new run that begins with what another has learnt. Raises `ConfigError` without one."""
-        raise ConfigError(f"start_from: a model of kind {self.name} cannot begin from another run")
+        """The initial state of a new run, taken from another run. Raises `ConfigError` if not supported."""
+        raise ConfigError(f"start_from: a model of kind {self.name} cannot start from another run; set it to null")
 
     def out_of_memory_advice(self, settings: SettingsT, memory_limit: int | None) -> str:
-        """What to do, for the line that says that memory ran out; `memory_limit` is that of the run."""
+        """Advice for the out-of-memory error; `memory_limit` is the limit of the run."""
         return "a smaller model needs less"
 
     def reuses_large_buffers(self, settings: SettingsT) -> bool:
-        """Whether large pieces of memory come and go in training, so that the process should keep them."""
+        """Whether training allocates and frees large buffers repeatedly, so that the process should keep them."""
         return False

@@ -1,8 +1,8 @@
-"""Families of models, by name.
+"""Model families by name.
 
-A name comes from this package, from an entry point `recsys_dist.families` of an installed one, or from a class
-that a person named as MODULE:CLASS: in a configuration, by `--family`, or handed over in Python. Checkpoints and
-model folders hold a name alone, and a name never imports what was not installed or named by a person.
+A name comes from this package, from an entry point `recsys_dist.families` of an installed package, or from a class
+that the user named: as MODULE:CLASS in a configuration or by `--family`, or directly in Python. Checkpoints and
+model folders contain only a name. A name never imports code that was neither installed nor named by the user.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ OWN = {
     "mf": "recsys_dist.families.mf.family:MatrixFactorization",
     "autorec": "recsys_dist.families.autorec.family:AutoRec",
 }
-HOW_TO_NAME = "give --family MODULE:CLASS, or install the package that has it"
+HOW_TO_NAME = "give --family MODULE:CLASS, or install the package that provides it"
 _added: dict[str, ModelFamily[Any]] = {}
 
 
 def names() -> list[str]:
-    """All names that are known, in order."""
+    """All known names, sorted."""
     return sorted({*OWN, *_installed(), *_added})
 
 
 def family_named(name: str) -> ModelFamily[Any]:
-    """The family of that name. Raises `ConfigError` where none is known."""
+    """The family of that name. Raises `ConfigError` if the name is unknown."""
     if name in _added:
         return _added[name]
     spec = OWN.get(name) or _installed().get(name)
@@ -42,16 +42,16 @@ def family_named(name: str) -> ModelFamily[Any]:
 
 
 def known_family(name: str, of: str) -> ModelFamily[Any]:
-    """The family of a run or model `of` that place. Raises `ConfigError` that says how to name one of your own."""
+    """The family of the run or model at `of`. Raises `ConfigError` that says how to name a custom family."""
     if name not in names():
         raise ConfigError(f"{of} is of the family {name!r}, which is not installed; {HOW_TO_NAME}")
     return family_named(name)
 
 
 def family_of(settings: ModelSettings) -> ModelFamily[Any]:
-    """The family that these settings are of. Raises `ConfigError` where none is known by their kind."""
+    """The family of these settings. Raises `ConfigError` if no family has their kind."""
     if not isinstance(settings, ModelSettings):
-        raise ConfigError(f"model: {settings!r} is no settings of a model, such as recsys_dist.MF(factors=32)")
+        raise ConfigError(f"model: {settings!r} is not a settings object such as recsys_dist.MF(factors=32)")
     family = family_named(settings.kind) if settings.kind in names() else None
     if family is None or not isinstance(settings, family.settings):
         raise ConfigError(f"model: no family of kind {settings.kind!r} is known; give it as family=...")
@@ -59,13 +59,13 @@ def family_of(settings: ModelSettings) -> ModelFamily[Any]:
 
 
 def add_family(spec: str) -> ModelFamily[Any]:
-    """Make the family MODULE:CLASS known by its name. Raises `ConfigError`, one line, where it cannot be used."""
+    """Register the family MODULE:CLASS by its name. Raises `ConfigError` if it cannot be used."""
     family = _load(spec)
     return add(family)
 
 
 def add(family: ModelFamily[Any]) -> ModelFamily[Any]:
-    """Make a family known by its name. Raises `ConfigError` where another one has it."""
+    """Register a family by its name. Raises `ConfigError` if another family has the name."""
     spec = f"{type(family).__module__}:{type(family).__qualname__}"
     taken_by = OWN.get(family.name) or _installed().get(family.name)
     known = _added.get(family.name)
@@ -98,11 +98,11 @@ def _load(spec: str) -> ModelFamily[Any]:
     try:
         return found()
     except Exception as error:
-        raise ConfigError(f"{spec}: cannot be made without arguments: {_told(error)}") from error
+        raise ConfigError(f"{spec}: cannot be constructed without arguments: {_told(error)}") from error
 
 
 def _module(name: str, spec: str) -> Any:
-    # As `python -m` has it: a person's own file lies where the command is given, as a rule.
+    # As with `python -m`: a custom family is usually in the current folder.
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
@@ -118,14 +118,12 @@ def _check_declared(kind: type[ModelFamily[Any]], spec: str) -> None:
         raise ConfigError(f"{spec}: does not implement {', '.join(missing)}")
     name, settings = getattr(kind, "name", None), getattr(kind, "settings", None)
     if not isinstance(name, str) or not name.isidentifier():
-        raise ConfigError(
-            f"{spec}: has no `name` of letters, digits and underscores, by which its models are known"
-        )
+        raise ConfigError(f"{spec}: has no class attribute `name` of letters, digits and underscores")
     if not isinstance(settings, type) or not issubclass(settings, ModelSettings):
         raise ConfigError(f"{spec}: `settings` is not a subclass of recsys_dist.ModelSettings")
     default = settings.model_fields["kind"].default
     if default != name:
-        raise ConfigError(f"{spec}: `kind` of its settings is {default!r} by default, but its name is {name!r}")
+        raise ConfigError(f"{spec}: its settings have the default `kind` {default!r}, but its name is {name!r}")
 
 
 def _told(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What the training loop asks of a trainer. EM has no optimizer and AutoRec no M step: they share an epoch."""
+"""The interface between the training loop and a trainer: EM and gradient descent have only epochs in common."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from recsys_dist.metrics import ErrorSums
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch hands to the log. Sums are over all ranks already.
+    """Results of one epoch, summed over all ranks.
 
-    `train`: errors over the train ratings; for a posterior with covariances the squared error that it expects, its
-    own uncertainty included; NaN for a sum that the model does not know. `extra`: named figures of the model.
-    `finished` is False where the epoch was left early because the run is asked to stop; the trainer's state is
-    then one that can be saved and goes on from the same place. `note`: a decision that the model took, in words.
+    `train`: errors over the train ratings. A posterior with covariances reports the expected squared error, which
+    includes its own uncertainty; unknown sums are NaN. `extra`: named figures of the model. `finished` is False if
+    the epoch was interrupted by a stop request; the trainer's state can then be saved and resumed from this point.
+    `note`: a decision of the model, as a message.
     """
 
     train: ErrorSums
@@ -27,28 +27,28 @@ class EpochResult:
 
 
 class Trainer(Protocol):
-    """One model in training on one rank. Every method is entered by all ranks together."""
+    """One model in training on one rank. Every method is collective: all ranks must call it."""
 
     epochs_done: int
     """Completed epochs."""
 
     @property
     def has_converged(self) -> bool:
-        """Whether the model says of itself that further epochs would change next to nothing."""
+        """Whether further epochs would change almost nothing."""
 
     @property
     def is_searching(self) -> bool:
-        """Whether the model is trying something out, so that an error which rises for a while says nothing."""
+        """Whether the trainer is tuning settings; the validation error may then rise for a while."""
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
-        """Run one epoch. `should_stop` is a collective with the same answer on all ranks; a trainer whose epochs
-        are long asks it between steps, the same number of times on every rank."""
+        """Run one epoch. `should_stop` is a collective with the same answer on all ranks; trainers with long
+        epochs call it between steps, equally often on every rank."""
 
     def validate(self) -> ErrorSums:
-        """Errors over the valid split, summed over all ranks; predictions clipped to the rating range."""
+        """Errors on the validation split, summed over all ranks; predictions are clipped to the rating range."""
 
     def state(self) -> TrainerState:
-        """This rank's part of the state, to be saved."""
+        """This rank's part of the state to save."""
 
     def load_state(self, reader: StateReader) -> None:
-        """Continue from a saved state, written by any number of ranks."""
+        """Continue from a saved state of any number of ranks."""

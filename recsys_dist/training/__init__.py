@@ -1,1 +1,1 @@
-"""The training loop and the two trainers that it drives."""
+"""The training loop, for any model family."""

@@ -1,4 +1,4 @@
-"""When validation no longer gets better: a small state that travels with the checkpoints."""
+"""Early stopping: a small state that checkpoints include."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recsys_dist.strict_model import StrictModel, validated
 
 
 class EarlyStopping(StrictModel):
-    """The best validation RMSE so far, and the epochs in a row since that were worse."""
+    """The best validation RMSE so far, and the number of worse epochs since."""
 
     best_rmse: float | None = None
     epochs_without_gain: int = Field(default=0, ge=0)
@@ -29,7 +29,7 @@ class EarlyStopping(StrictModel):
 
     @classmethod
     def of(cls, value: JsonValue) -> EarlyStopping:
-        """From a checkpoint; raises `CheckpointError` where it holds something else."""
+        """Parse from a checkpoint. Raises `CheckpointError` if it is something else."""
         return validated(
             cls, value, lambda problem: CheckpointError(f"the checkpoint holds no early stopping: {problem}")
         )

@@ -1,4 +1,4 @@
-"""A training on several ranks of this machine, without a launcher."""
+"""Training on several ranks of this machine, without a launcher."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ LOOK_S = 0.2
 
 
 def train_on_local_ranks(config: TrainConfig, num_ranks: int) -> Outcome:
-    """Train as `config` says on so many CPU ranks, each with its share of the cores.
+    """Train on `num_ranks` CPU ranks, each with its share of the cores.
 
-    A first Ctrl-C or SIGTERM lets the ranks save and return. Raises `TrainingError` with the rank that failed
-    first.
+    On a first Ctrl-C or SIGTERM the ranks save and return. Raises `TrainingError` with the rank that failed first.
     """
     num_threads = max(1, (os.cpu_count() or 1) // num_ranks)
     with (
@@ -54,7 +53,7 @@ def _train_on_rank(config: TrainConfig, family: ModelFamily[Any], stop: Path, co
 
 @contextmanager
 def _passed_on(stop: Path) -> Iterator[Path]:
-    """Tell the ranks of a signal to this process by a file: not every Ctrl-C reaches them, and they ignore it."""
+    """Forward signals to the ranks through a file: not every Ctrl-C reaches them, and they ignore SIGINT."""
     is_over = threading.Event()
     with watch_for_preemption() as preempted:
         watcher = threading.Thread(target=_pass_on, args=(preempted, stop, is_over), daemon=True)

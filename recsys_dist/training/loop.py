@@ -1,7 +1,7 @@
-"""The training loop, the same for every model: train an epoch, validate, tell, save when due, stop when asked.
+"""The training loop for any model: train an epoch, validate, log, save when due, stop on request.
 
-Each decision that leads into a collective (save, stop) is made from figures that are the same on all ranks: counts
-of epochs, sums over all ranks, or flags that were reduced first.
+Each decision that leads to a collective (save, stop) depends only on values that are equal on all ranks: epoch
+counts, sums over all ranks, or all-reduced flags.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from recsys_dist.training.tracking import EpochRecord, Tracker
 
 
 class Outcome(enum.Enum):
-    """How a run ended; in each case its state is saved."""
+    """How a run ended; its state is saved in each case."""
 
     FINISHED = "finished"
     CONVERGED = "converged"
@@ -46,10 +46,10 @@ def fit(
     start: Checkpoint | WarmStart | None = None,
     facts: Mapping[str, JsonValue] | None = None,
 ) -> Outcome:
-    """Train until the last epoch, until the model or its validation stands still, or any rank is asked to stop.
+    """Train until the last epoch, convergence, early stopping, or a stop request on any rank.
 
-    `start` is the checkpoint to go on from, or the state to begin with; `facts` are noted in every checkpoint
-    beside the configuration.
+    `start` is a checkpoint to resume from, or a warm start; every checkpoint records `facts` and the
+    configuration.
     """
     stopping = collectives.together("reading the checkpoint", lambda: _resume(trainer, start))
     collectives.together("opening the metrics", lambda: tracker.start(trainer.epochs_done))
@@ -67,7 +67,7 @@ def fit(
             return Outcome.PREEMPTED
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
-        # What a search tries out is judged by it, and is not what the run comes to.
+        # Validation during a search judges trials, which are not candidates for the best state.
         judged = None if trainer.is_searching else valid_rmse
         stopping = stopping.after(judged)
         received_before, received = received, collectives.received_in_all_bytes
@@ -94,7 +94,7 @@ def _resume(trainer: Trainer, start: Checkpoint | WarmStart | None) -> EarlyStop
     if start is None:
         return EarlyStopping()
     trainer.load_state(start)
-    # In a new run that begins with what another has learnt nothing has happened yet.
+    # A warm start is a new run, so early stopping starts afresh.
     return (
         EarlyStopping() if isinstance(start, WarmStart) else EarlyStopping.of(start.details.get("early_stopping"))
     )
@@ -107,13 +107,13 @@ def _is_over(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> 
 
 def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig, is_best: bool) -> bool:
     is_regular = trainer.epochs_done % config.checkpoint.every == 0
-    # Patience ends a run long after its best epoch, which it is to come back to.
+    # With patience, a run ends long after its best epoch, so that epoch must be saved.
     is_awaited = config.training.patience is not None and is_best
     return is_regular or is_awaited or _is_over(trainer, stopping, config)
 
 
 def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
-    """The validation RMSE as rank 0 has it, so that all ranks stop in the same epoch; None without ratings."""
+    """The validation RMSE of rank 0, so that all ranks stop in the same epoch; None without ratings."""
     sums = trainer.validate()
     _require_finite(sums, f"validation after epoch {trainer.epochs_done}")
     rmse: float | None = collectives.gather_json(sums.rmse if sums.count else None)[0]
@@ -140,7 +140,7 @@ def _log(
 
 def _require_finite(sums: ErrorSums, when: str) -> None:
     if not math.isfinite(sums.squared):
-        raise TrainingError(f"{when}: the sum of squared errors is {sums.squared}: the training diverged")
+        raise TrainingError(f"{when}: the sum of squared errors is {sums.squared}: training diverged")
 
 
 def _details(

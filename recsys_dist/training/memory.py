@@ -1,4 +1,4 @@
-"""What is said where memory does not suffice in training."""
+"""Errors for insufficient memory in training, with advice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys_dist.training.config import TrainConfig
 
 @contextmanager
 def explained_lack_of_memory(world: World, config: TrainConfig) -> Iterator[None]:
-    """Where an allocation of the body fails, raise a `TrainingError` that names the rank and what would help."""
+    """If an allocation in the body fails, raise a `TrainingError` that names the rank and a remedy."""
     try:
         yield
     except (MemoryError, OSError, RuntimeError) as error:

@@ -1,8 +1,8 @@
-"""Whether a model is the same on any number of ranks: train it anew on each and compare the final checkpoints.
+"""Parity between numbers of ranks: train from scratch on each and compare the final checkpoints.
 
-In: the configuration of a run, and world sizes. Out: one `ParityRun` for each, compared with the first. Each run
-has a temporary folder and CPU processes of its own: a single rank with all cores, as `recsys-dist train` has them,
-several with one thread each, as torchrun starts them.
+In: the configuration of a run, and world sizes. Out: one `ParityRun` per world size, compared with the first. Each
+run has its own temporary folder and CPU processes: a single rank uses all cores, like `recsys-dist train`; several
+ranks use one thread each, like under torchrun.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ MAX_RANKS = 64
 
 @dataclass(frozen=True)
 class ParityRun:
-    """One training: `seconds` of wall clock, start of the processes included; `digest` of all tensors and values.
+    """One training: wall-clock `seconds` including process start, and a `digest` of all tensors and values.
 
-    `differences` from the first run, in the order of the tensors' names; empty where all bits are equal.
+    `differences` from the first run, in the order of the tensors' names; empty if all bits are equal.
     """
 
     num_ranks: int
@@ -53,19 +53,19 @@ class ParityRun:
 
     @property
     def of_model(self) -> list[Difference]:
-        """Without what an optimizer remembers, where rounding is much of what little gradients have left."""
+        """Differences without optimizer state, where rounding is large relative to small gradients."""
         beside = tuple(start for name in self.beside_model for start in (f"{name}_", f"values.{name}"))
         return [one for one in self.differences if not one.name.startswith(beside)]
 
     def beyond(self, tolerance: float) -> list[Difference]:
-        """The differences of the model larger than `tolerance`; at tolerance 0 all, for then every bit counts."""
+        """Differences of the model larger than `tolerance`; with tolerance 0 all differences."""
         if tolerance == 0:
             return list(self.differences)
         return [one for one in self.of_model if not one.relative <= tolerance]
 
 
 def parse_world_sizes(text: str) -> tuple[int, ...]:
-    """The numbers of ranks in a list such as `1,2,4`; one that stands twice runs twice. Raises `ConfigError`."""
+    """Parse a list of numbers of ranks, such as `1,2,4`; repeated numbers run repeatedly. Raises `ConfigError`."""
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if not re.fullmatch(r"[0-9]{1,9}", part) or not 1 <= int(part) <= MAX_RANKS:
@@ -86,11 +86,11 @@ def verify_parity(
 ) -> list[ParityRun]:
     """Train `epochs` epochs of `config` from scratch on each number of ranks and compare with the first.
 
-    `run_dir` is left alone. `progress` is called with (what, runs done, runs in all). Raises a `RecsysDistError`
-    with one line where a run fails, naming the rank. However it ends, no process is left; files only at SIGKILL.
+    Does not touch `run_dir`. Calls `progress` with (what, runs done, total runs). Raises a one-line
+    `RecsysDistError` that names the rank if a run fails. Leaves no process behind, and files only after SIGKILL.
     """
     _require_cpu(config)
-    Dataset.open(config.dataset)  # a mistake in its name is told before any process starts
+    Dataset.open(config.dataset)  # report a wrong name before any process starts
     runs: list[ParityRun] = []
     with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="recsys_dist-parity-") as folder:
         first: Checkpoint | None = None
@@ -108,9 +108,9 @@ def verify_parity(
 
 
 def require_parity(runs: Sequence[ParityRun], tolerance: float, family: ModelFamily[Any]) -> None:
-    """Raise `TrainingError` naming the first tensor that differs by more than `tolerance`, in the first such run.
+    """Raise `TrainingError` with the first tensor that differs by more than `tolerance`, in the first such run.
 
-    `family` is that of the model.
+    `family` is the family of the model.
     """
     for run in runs:
         beyond = run.beyond(tolerance)
@@ -119,8 +119,8 @@ def require_parity(runs: Sequence[ParityRun], tolerance: float, family: ModelFam
             hint = ""
             if tolerance < family.parity_tolerance:
                 hint = (
-                    f"; a model of kind {family.name} is the same up to rounding, which --tolerance "
-                    f"{family.parity_tolerance:g} allows for"
+                    f"; models of kind {family.name} are equal up to rounding only; use --tolerance "
+                    f"{family.parity_tolerance:g}"
                 )
             raise TrainingError(
                 f"{_ranks(runs[0].num_ranks)} and {_ranks(run.num_ranks)} give different models: "
@@ -131,15 +131,15 @@ def require_parity(runs: Sequence[ParityRun], tolerance: float, family: ModelFam
 def _require_cpu(config: TrainConfig) -> None:
     world = World.from_environment(config.device)
     if world.size > 1:
-        raise ConfigError("verify-parity starts its ranks itself: run it without torchrun or srun")
+        raise ConfigError("verify-parity starts its own ranks; run it without torchrun or srun")
     if world.device.type != "cpu":
         raise ConfigError(
-            f"device: {config.device} is a GPU here, but parity is checked on the CPU; add device=cpu"
+            f"device: {config.device} is a GPU here, but verify-parity runs on the CPU; add device=cpu"
         )
 
 
 def _short_run(config: TrainConfig, run_dir: Path, epochs: int) -> TrainConfig:
-    """The same run from scratch: what changes is how long it lasts, and what it writes beside the model."""
+    """The same run from scratch, with `epochs` epochs and without TensorBoard."""
     changes = {
         "run_dir": str(run_dir),
         "device": "cpu",
@@ -150,8 +150,8 @@ def _short_run(config: TrainConfig, run_dir: Path, epochs: int) -> TrainConfig:
 
 
 def _train(config: TrainConfig, num_ranks: int) -> Checkpoint:
-    """Train on so many ranks; returns the final checkpoint, verified."""
-    # One process keeps torch's default, all cores: that must not change the model either.
+    """Train on `num_ranks` ranks; returns the final checkpoint, verified."""
+    # One process keeps torch's default, all cores; the number of threads must not change the model either.
     num_threads = None if num_ranks == 1 else 1
     try:
         with without_main_program(RANK):

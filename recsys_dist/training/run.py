@@ -1,4 +1,4 @@
-"""One training run: from a configuration to a run folder (run_folder.py) that a later call continues."""
+"""One training run: configuration in, run folder out (run_folder.py); a later call resumes it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FILES_READ = ("blocks/", "ratings/valid/", "users.parquet", "items.parquet")
 
 
 Finish = Callable[[Outcome, Collectives], None]
-"""What ranks do together once a training is over."""
+"""Called by all ranks together after training."""
 
 
 def train(
@@ -53,13 +53,13 @@ def train(
     world: World | None = None,
     finish: Finish = lambda _outcome, _collectives: None,
 ) -> Outcome:
-    """Train as `config` says, as one of the ranks that the environment describes, or as `world`.
+    """Train by `config`, as one of the ranks that the environment describes, or as `world`.
 
-    Continues from the latest checkpoint of RUN_DIR. SIGTERM, SIGUSR1 and a first Ctrl-C let it save and return; a
-    second Ctrl-C raises `KeyboardInterrupt`. Raises a `RecsysDistError` with one line for a person.
+    Resumes from the latest checkpoint of RUN_DIR. On SIGTERM, SIGUSR1 and a first Ctrl-C it saves and returns; a
+    second Ctrl-C raises `KeyboardInterrupt`. Raises a `RecsysDistError` with a one-line message.
     """
     if config.training.memory_limit is None or not config.family.reuses_large_buffers(config.model):
-        # Else it goes back as soon as it can: kept pieces between those in use would add up beyond the limit.
+        # Otherwise freed memory is returned at once, since fragmentation would exceed the limit.
         keep_freed_memory()
     world = world or World.from_environment(config.device)
     _share_cores(world, config)
@@ -73,7 +73,7 @@ def train(
 
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
-    """The same between ranks that have already met."""
+    """`train` on ranks that have already joined a process group."""
     folder = Folder(config.run_dir)
     with RunLock(folder) as lock:
         status = RunStatus(folder, lock, collectives.world.is_first)
@@ -127,17 +127,16 @@ def _run_in(
 
 
 def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str, JsonValue]) -> None:
-    """Raise `ConfigError` where `config` differs from that of the checkpoint in what changes the result.
+    """Raise `ConfigError` if `config` differs from that of the checkpoint in a setting that affects the result.
 
-    The number of epochs, the device, time limits, what is saved and how ranks share the work may change from one
-    start to the next.
+    The number of epochs, the device, time limits, checkpoint settings and parallelism may change between starts.
     """
     saved = parse_settings(TrainConfig, start.config, source=f"the configuration of {start.folder.url}")
     if start.details.get("dataset_digest") != facts["dataset_digest"]:
         has_other_split = start.details.get("split_fingerprint") not in {None, facts["split_fingerprint"]}
         raise ConfigError(
             f"dataset: {config.dataset} is not the one that {config.run_dir} was trained on ({saved.dataset}, "
-            f"{'another split' if has_other_split else 'other content'}); use that one, or another run_dir"
+            f"with {'another split' if has_other_split else 'other content'}); use that one, or another run_dir"
         )
     old, new = saved.result_settings(), config.result_settings()
     for key in chain(old, new):
@@ -153,10 +152,10 @@ def _told(settings: dict[str, JsonValue], key: str) -> str:
 
 
 def _open(folder: Folder, lock: RunLock, world: World) -> None:
-    """Lock a run folder that is there, before its checkpoints are read; a new one is made once all is checked."""
+    """Lock an existing run folder before its checkpoints are read; a new one is created after all checks."""
     for file, what in {MANIFEST: "a dataset", MODEL_FILE: "a model"}.items():
         if folder.exists(file):
-            raise ConfigError(f"run_dir: {folder.url} is {what}; give a run a folder of its own")
+            raise ConfigError(f"run_dir: {folder.url} is {what}; use another folder for the run")
     if world.is_first and folder.exists():
         lock.take()
 
@@ -175,10 +174,10 @@ def _digest(config: TrainConfig) -> str:
 
 
 def _verify_share(dataset: Dataset, world: World) -> None:
-    """Check the hashes of the files that training reads, this rank its share of them, before anything is written.
+    """Check the hashes of this rank's share of the files that training reads, before anything is written.
 
-    Each rank checks what it reads itself too, which with a copy of the dataset on each host are other files. Those
-    behind a URL are checked as they are fetched.
+    Each rank also checks the files it reads itself, since each host may have its own copy of the dataset. Files
+    behind a URL are checked when they are fetched.
     """
     if not dataset.folder.is_local:
         return
@@ -189,21 +188,21 @@ def _verify_share(dataset: Dataset, world: World) -> None:
 def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, dataset: Dataset) -> str:
     if start is None:
         has_valid = config.training.patience is None or dataset.manifest.num_ratings.get("valid")
-        note = "" if has_valid else "; no valid ratings, so training.patience stops nothing"
-        learnt = f", beginning with what {config.start_from} has learnt" if config.start_from else ""
+        note = "" if has_valid else "; no validation ratings, so training.patience has no effect"
+        learnt = f", starting from {config.start_from}" if config.start_from else ""
         return f"training in {folder.url}{learnt}{note}"
     if start.step >= config.training.epochs:
-        return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to go on"
+        return f"{folder.url} is finished after {start.step} epochs; raise training.epochs to continue"
     if start.details.get("has_converged"):
-        return f"{folder.url} is finished: the model stands still since epoch {start.step}"
+        return f"{folder.url} is finished: training converged after epoch {start.step}"
     stopping = EarlyStopping.of(start.details.get("early_stopping"))
     if stopping.is_exhausted(config.training.patience):
         return (
-            f"{folder.url} is finished: validation stopped it after epoch {start.step}; "
-            "raise training.patience to go on"
+            f"{folder.url} is finished: early stopping after epoch {start.step}; "
+            "raise training.patience to continue"
         )
     where = f"within epoch {start.step + 1}" if start.name.part else f"after epoch {start.step}"
-    return f"{folder.url} goes on {where}"
+    return f"{folder.url} resumes {where}"
 
 
 def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | None:
@@ -222,10 +221,10 @@ def _announce(
 
 
 def _share_cores(world: World, config: TrainConfig) -> None:
-    """Where a launcher other than torchrun starts several ranks on a node, divide its cores among them.
+    """Divide a node's cores among its ranks, if the launcher is not torchrun, which sets OMP_NUM_THREADS.
 
-    torchrun sets OMP_NUM_THREADS itself. A single process keeps torch's default, all cores, but for a family whose
-    bits do not depend on the number of threads: that leaves out the cores that other programs use when it starts.
+    A single process keeps torch's default, all cores. Only a family whose bits do not depend on the number of
+    threads leaves out cores that other programs use at the start.
     """
     if NUM_THREADS in os.environ:
         return
@@ -237,5 +236,5 @@ def _share_cores(world: World, config: TrainConfig) -> None:
         and world.device.type == "cpu"
         and (num_free := free_cores()) < (num_threads := torch.get_num_threads())
     ):
-        logger.warning("other programs keep cores busy: computing with %d of %d threads", num_free, num_threads)
+        logger.warning("other programs use the cores: computing with %d of %d threads", num_free, num_threads)
         torch.set_num_threads(num_free)

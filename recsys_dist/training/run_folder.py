@@ -1,11 +1,11 @@
-"""The files of a run folder, which training writes and reports read.
+"""The files of a run folder, written by training and read by reports.
 
 RUN_DIR/
   config.yaml      the resolved configuration
-  status.json      how the run stands (run_status.py): what a batch script asks, for launchers hide exit codes
-  metrics.jsonl    one record per epoch; `received_mb` is what the collectives since the record before have brought
-                   rank 0 from others, for training, evaluation and saving: payload alone, by network or memory
-  tensorboard/     the same for TensorBoard, where training.tensorboard is set
+  status.json      state of the run (run_status.py) for batch scripts, since launchers hide exit codes
+  metrics.jsonl    one record per epoch; `received_mb` is the payload that rank 0 received from others since the
+                   last record, for training, evaluation and saving, by network or shared memory
+  tensorboard/     the same for TensorBoard, if training.tensorboard is set
   checkpoints/     see recsys_dist/checkpoint/manifest.py
   .lock            held by the training that writes here, on a local disk
 """
@@ -30,16 +30,16 @@ LOCK = ".lock"
 
 
 class RunLock:
-    """Keeps other trainings out of a local run folder, until its end or that of this process, however it comes.
+    """Locks a local run folder against other trainings until the block or the process ends.
 
-    Behind a URL, and on a disk that knows no locks, nothing is kept out.
+    Has no effect behind a URL, and on a disk without locks.
     """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
         self.is_held = False
-        """Whether this process alone trains in the folder; not known behind a URL and on a disk without locks."""
+        """Whether this process holds the lock; always False behind a URL and on a disk without locks."""
 
     def __enter__(self) -> RunLock:
         return self
@@ -51,22 +51,22 @@ class RunLock:
             self._file.close()
 
     def require_in_place(self) -> None:
-        """Raise `TrainingError` where the run folder was removed during training, or replaced by another."""
+        """Raise `TrainingError` if the run folder was removed or replaced during training."""
         if not self._folder.exists(CONFIG) or self._is_another():
             raise TrainingError(
                 f"run_dir: {self._folder.url} was removed or replaced during training (its {CONFIG} is missing or "
-                "of another run); nothing more is written to it"
+                "belongs to another run); training stops without writing to it"
             )
 
     def _is_another(self) -> bool:
-        """Whether another training has locked a folder of the same name since."""
+        """Whether another training has created and locked a new folder of the same name."""
         path = self._folder.local_path(LOCK) if self._file is not None else None
         if path is None or self._file is None or not path.exists():
             return False
         return not os.path.samestat(path.stat(), os.fstat(self._file.fileno()))
 
     def take(self) -> None:
-        """Lock the folder, which is there, if that is not done yet. Raises `ConfigError` where another has it."""
+        """Lock the existing folder, once. Raises `ConfigError` if another training holds the lock."""
         if self._file is not None or not self._folder.is_local:
             return
         self._file = self._folder.local_path(LOCK).open("a+")
@@ -82,7 +82,7 @@ class RunLock:
             return
         self.is_held = True
         self._file.truncate(0)
-        # Who finds the folder taken reads it; a full disk is told by what the training itself writes.
+        # For the error message of another training. A full disk is reported by the training's own writes.
         with suppress(OSError):
             self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             self._file.flush()

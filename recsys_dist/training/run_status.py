@@ -1,12 +1,12 @@
-"""RUN_DIR/status.json: how a run stands, for batch scripts and reports.
+"""RUN_DIR/status.json: the state of a run, for batch scripts and reports.
 
-    running     in training, or ended by force (SIGKILL, a second SIGTERM, a power cut) without time to write
-    preempted   asked to stop, and saved
+    running     in training, or killed (SIGKILL, a second SIGTERM, a power cut) without time to write
+    preempted   stopped on request, state saved
     finished    `outcome` says how: finished, converged or early_stopped
-    failed      `error` says why, in one line; the same command goes on from the newest checkpoint
+    failed      `error` says why, in one line; the same command resumes from the newest checkpoint
 
-`step` counts whole epochs: those that a running one went on from, those that a failed one has saved, else all.
-Rank 0 writes the file.
+`step` counts completed epochs: of a running run at its start, of a failed run in its newest checkpoint, otherwise
+all. Rank 0 writes the file.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from recsys_dist.training.run_folder import STATUS, RunLock
 LONGEST_ERROR = 2000
 """In characters."""
 BLOCK_BYTES = 4096
-"""What a file has on a disk from its first byte on."""
+"""Disk space that a file occupies from its first byte on."""
 
 
 class RunStatus:
-    """Writes the file; does nothing where `is_active` is False, on all ranks but the first."""
+    """Writes the file; does nothing if `is_active` is False, as on all ranks but the first."""
 
     def __init__(self, folder: Folder, lock: RunLock, is_active: bool) -> None:
         self._folder, self._lock, self._is_active = folder, lock, is_active
         self._has_begun = False
 
     def begin(self, step: int) -> None:
-        """The run trains from here on, after `step` epochs."""
+        """Mark the run as running, after `step` epochs."""
         self._write({"state": "running", "step": step, "outcome": None})
         self._has_begun = True
 
     def end(self, outcome: str, step: int) -> None:
-        """It came to an end with its state saved. Raises `TrainingError` where the run folder is gone."""
+        """Mark the run as ended, with its state saved. Raises `TrainingError` if the run folder is gone."""
         if self._is_active:
             self._lock.require_in_place()
         state = "preempted" if outcome == "preempted" else "finished"
@@ -49,13 +49,13 @@ class RunStatus:
 
     @contextmanager
     def telling_failure(self) -> Iterator[None]:
-        """Where the body fails, say so in the file, then go on failing."""
+        """If the body fails, record the failure in the file and raise the error again."""
         try:
             yield
         except BaseException as error:
-            # What cannot be written, in a folder that is gone or on a full disk, must not hide the error itself.
+            # A failed write, to a missing folder or a full disk, must not hide the error itself.
             with contextlib.suppress(OSError, RecsysDistError):
-                # A mistake in the command says nothing of the run, which goes on with the right one.
+                # A wrong command is no failure of the run, which the right command resumes.
                 if self._has_begun or not isinstance(error, ConfigError):
                     self._fail(_reason(error))
             raise
@@ -70,7 +70,7 @@ class RunStatus:
         self._write({"state": "failed", "step": step, "outcome": None, "error": reason[:LONGEST_ERROR]})
 
     def _is_of_broken_run(self) -> bool:
-        """Whether a run that was to go on stands here; a start that is refused leaves a finished one as it is."""
+        """Whether the folder holds an unfinished run; a refused start does not change a finished one."""
         if not self._lock.is_held:
             return False
         try:
@@ -91,16 +91,16 @@ class RunStatus:
             self._overwrite(data)
 
     def _overwrite(self, data: bytes) -> None:
-        """Write into the file that stands there, which has its place even on a full disk."""
+        """Overwrite the existing file in place, which works even on a full disk."""
         with self._folder.local_path(STATUS).open("rb+") as file:
             length = len(file.read())
             file.seek(0)
-            # Blanks behind JSON are JSON: no end of a longer text is left over.
+            # Pad with blanks, which JSON allows, to erase the end of a longer text.
             file.write(data.ljust(length))
 
 
 def _reason(error: BaseException) -> str:
-    """Why a run failed, in one line; a defect of the program is told with its kind."""
+    """Reason of a failure, in one line; unexpected errors include their type."""
     if isinstance(error, KeyboardInterrupt):
         return "ended by Ctrl-C before its state was saved"
     is_for_people = isinstance(error, RecsysDistError)

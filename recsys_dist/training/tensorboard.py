@@ -1,7 +1,7 @@
-"""The figures of each epoch as TensorBoard scalars, for `tensorboard --logdir RUN_DIR/tensorboard`.
+"""Metrics of each epoch as TensorBoard scalars, for `tensorboard --logdir RUN_DIR/tensorboard`.
 
-The extra `tensorboard` brings the library. Its files are appended to as events come, which object stores cannot
-do, so the run folder must be on a local disk.
+Needs the extra `tensorboard`, and a run folder on a local disk, since TensorBoard appends to its files and object
+stores cannot.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class ScalarLog:
-    """Writes scalars by epoch; what an earlier run wrote of the same and of later epochs is purged.
+    """Writes scalars by epoch; purges earlier entries of the same and of later epochs.
 
-    Raises `ConfigError` where the folder is not local or TensorBoard is not installed, before anything is written.
+    Raises `ConfigError` if the folder is not local or TensorBoard is not installed, before anything is written.
     """
 
     def __init__(self, folder: Folder) -> None:
         if not folder.is_local:
             raise ConfigError(
-                f"training.tensorboard writes to a local run_dir only, and {folder.url} is a URL; set it to false"
+                f"training.tensorboard needs a local run_dir, but {folder.url} is a URL; set it to false"
             )
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra, and slow to import
@@ -39,7 +39,7 @@ class ScalarLog:
         self._writer: SummaryWriter | None = None
 
     def add(self, epoch: int, figures: Mapping[str, float | None]) -> None:
-        """Write one epoch to disk; figures that are None are left out."""
+        """Write the figures of one epoch to disk, except those that are None."""
         if self._writer is None:
             self._writer = self._new_writer(self._path, purge_step=epoch)
         for name, figure in figures.items():
@@ -48,7 +48,7 @@ class ScalarLog:
         self._writer.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

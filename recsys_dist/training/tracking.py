@@ -1,8 +1,8 @@
-"""What a run tells while it trains: one line and one JSON record per epoch, from rank 0 alone.
+"""Progress of a run: one line and one JSON record per epoch, from rank 0 only.
 
-Out: a line on the console for each epoch, a live bar below it where the console is a terminal, and
-RUN_DIR/metrics.jsonl with each epoch exactly once, however often the run was interrupted. The same figures go to
-TensorBoard where that is asked for.
+Out: a console line for each epoch, with a live progress bar if the console is a terminal, and
+RUN_DIR/metrics.jsonl with each epoch exactly once, however often the run was interrupted. TensorBoard gets the
+same figures if enabled.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from recsys_dist.training.tensorboard import ScalarLog
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks, `seconds` without validation.
+    """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks; `seconds` exclude validation.
 
-    `is_searching`: the model is trying something out, so that the epoch is no candidate for the best one.
+    `is_searching`: the trainer is tuning settings, so the epoch is no candidate for the best one.
     """
 
     epoch: int
@@ -45,7 +45,7 @@ class EpochRecord:
         return self.num_ratings / max(self.seconds, 1e-9)
 
     def figures(self) -> dict[str, float | None]:
-        """All but the number of the epoch, by name; None where a figure is not finite."""
+        """All figures by name, except the epoch number; None if not finite."""
         figures: dict[str, float | None] = {
             **self.extra,
             "train_rmse": self.train_rmse,
@@ -61,7 +61,7 @@ class EpochRecord:
         return json.dumps({**self.figures(), "epoch": self.epoch, **searching}, sort_keys=True)
 
     def to_text(self, epochs: int, remaining_s: float) -> str:
-        """The same for a reader."""
+        """One line for the console."""
         search = " (search)" if self.is_searching else ""
         valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}{search}  "
         return (
@@ -71,10 +71,10 @@ class EpochRecord:
 
 
 class Tracker:
-    """Shows and keeps the figures of a run; silent where `is_active` is False, on all ranks but the first.
+    """Shows and stores the figures of a run; silent if `is_active` is False, as on all ranks but the first.
 
-    `scalars` gets the figures too and is closed with the tracker. `check` is called before each epoch is written,
-    and raises where the folder is not the run's.
+    `scalars` also gets the figures, and is closed with the tracker. `check` is called before each write, and
+    raises if the folder does not belong to the run any more.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Tracker:
             self._scalars.close()
 
     def start(self, epochs_done: int) -> None:
-        """Begin after `epochs_done` epochs: records of later ones, which will be trained again, are cut off."""
+        """Begin after `epochs_done` epochs; removes records of later epochs, which will be trained again."""
         self._started = (epochs_done, time.monotonic())
         self._progress.update(self._task, completed=epochs_done)
         if not self._is_active or not self._folder.exists(METRICS):
@@ -122,7 +122,7 @@ class Tracker:
             self._write()
 
     def log(self, record: EpochRecord) -> None:
-        """Show and keep one epoch. Raises `OSError` where the record cannot be written."""
+        """Show and store one epoch. Raises `OSError` if the record cannot be written."""
         if not self._is_active:
             return
         self._check()
@@ -145,7 +145,7 @@ class Tracker:
         return (time.monotonic() - since) / max(1, epoch - first) * (self._epochs - epoch)
 
     def _write(self) -> None:
-        # Whole, so that it is never half a line and works on object stores, which cannot append.
+        # Rewritten as a whole: no partial lines, and object stores cannot append.
         self._folder.write_bytes(METRICS, "".join(f"{line}\n" for line in self._lines).encode())
 
 

@@ -1,7 +1,7 @@
-"""A new run that begins with what another has learnt, on its dataset or on one that has grown from it.
+"""Warm start of a new run from another run, on its dataset or on one that has grown from it.
 
-In: the best checkpoint of the other run. Out: a state to load, in which no epoch is done and whatever a family
-tries out in training is over; what it says of users and items that were not there yet is up to the family.
+In: the best checkpoint of the other run. Out: a state to load, with no epochs done and the tuning of settings
+over. The family decides about the initial values of new users and items.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from recsys_dist.training.config import TrainConfig
 
 
 def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
-    """The state that `config.start_from` names; None where it names none.
+    """The initial state from `config.start_from`; None without it.
 
-    Raises `ConfigError` where that run has another model, or learnt from what `dataset` holds out.
+    Raises `ConfigError` if that run has another model, or was trained on ratings that `dataset` holds out.
     """
     if config.start_from is None:
         return None
@@ -47,10 +47,10 @@ def _require_ancestor(checkpoint: Checkpoint, config: TrainConfig, dataset: Data
     if ancestor is None:
         raise ConfigError(
             f"start_from: {config.start_from} was trained on a dataset that {config.dataset} has not grown from; "
-            "train anew, or add to that dataset by prepare --append"
+            "train from scratch, or extend that dataset by prepare --append"
         )
     if ancestor.num_held_out:
         raise ConfigError(
-            f"start_from: {ancestor.num_held_out:,} ratings that {config.start_from} was trained on are for "
-            f"validation or testing in {config.dataset}; train anew"
+            f"start_from: {ancestor.num_held_out:,} ratings that {config.start_from} was trained on are held out "
+            f"for validation or testing in {config.dataset}; train from scratch"
         )

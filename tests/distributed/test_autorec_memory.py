@@ -69,11 +69,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({}, 34, "or use model.optimizer: rowwise_rmsprop, or model.parallel: sharded on more ranks"),
         # 1 copy
         ({"optimizer": "rowwise_rmsprop"}, 103, "or use model.parallel: sharded on more ranks"),
-        ({"optimizer": "rowwise_rmsprop", "gradient_clip": 1.0}, 51, "2 times over"),
-        ({"accumulation": 2}, 34, "3 times over"),
+        ({"optimizer": "rowwise_rmsprop", "gradient_clip": 1.0}, 51, "in 2 copies"),
+        ({"accumulation": 2}, 34, "in 3 copies"),
         # whole gradients; those of a batch lie beside their sum
-        ({"gradient_clip": 1.0}, 25, "4 times over"),
-        ({"gradient_clip": 1.0, "accumulation": 2}, 20, "5 times over"),
+        ({"gradient_clip": 1.0}, 25, "in 4 copies"),
+        ({"gradient_clip": 1.0, "accumulation": 2}, 20, "in 5 copies"),
         ({"optimizer": "rprop"}, 20, "optimizer: rprop needs"),
         ({"optimizer": "lbfgs"}, 2, "or use model.optimizer: adam"),
         # 4 (120 (H + 1) + H) bytes
@@ -115,7 +115,7 @@ def test_layers_between_have_gradients_and_rounded_copies(path: Path, tmp_path: 
         named = re.search(r"the most that fits is model\.hidden: \[(\d+), ", told)
         assert named is not None, told
         assert int(named[1]) == units
-        assert "and training.memory_limit is 0.0001 GB; the most" in told
+        assert "but training.memory_limit is 0.0001 GB; the most" in told
 
 
 def test_several_layers_shrink_alike_and_a_single_unit_may_be_too_many(path: Path, tmp_path: Path) -> None:
@@ -153,4 +153,4 @@ def on_a_rank_without_memory(collectives: Collectives, path: Path, run_dir: Path
 def test_all_refuse_where_one_lacks_memory(path: Path, tmp_path: Path) -> None:
     first, second = run_ranks(on_a_rank_without_memory, 2, tmp_path, path, tmp_path / "run", deadline_s=30)
     assert first == second
-    assert "GB on rank 1 for the parameters of 120 columns, 5 times over, and 0.0001 GB are free" in first
+    assert "GB on rank 1 for the parameters of 120 columns, in 5 copies, but 0.0001 GB are free" in first

@@ -133,7 +133,7 @@ def test_a_rank_whose_peers_never_come_says_so(tmp_path: Path) -> None:
     meeting = (tmp_path / "store").as_uri()
 
     with (
-        pytest.raises(TrainingError, match="rank 0 of 2 could not meet the others within 1 s"),
+        pytest.raises(TrainingError, match="rank 0 of 2 could not reach the others within 1 s"),
         open_collectives(world, timeout_s=1, init_method=meeting),
     ):
         pass

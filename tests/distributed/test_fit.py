@@ -98,7 +98,7 @@ def train_through_a_signal(collectives, dataset, run_dir):
         assert run.run_training(config, collectives, preempted) is Outcome.PREEMPTED
     with pytest.MonkeyPatch.context() as patch:
         train_by(patch, lambda ranks: SignalledTrainer(ranks, "die"))
-        with pytest.raises(TrainingError, match=r"rank 0 of 2: all_reduce failed: no word from rank 1"):
+        with pytest.raises(TrainingError, match=r"rank 0 of 2: all_reduce failed: no response from rank 1"):
             run.run_training(config, collectives, lambda: False)
 
 

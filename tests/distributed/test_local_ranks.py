@@ -67,7 +67,7 @@ def is_late(collectives: Collectives) -> None:
     ("work", "reason"),
     [
         (fails, "rank 1 of 2: ratings are odd"),
-        (is_late, "rank 1 of 2 did not end when the others had"),
+        (is_late, "rank 1 of 2 did not end after the others had ended"),
     ],
 )
 def test_the_rank_that_failed_first_is_named_and_the_others_end(

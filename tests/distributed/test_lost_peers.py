@@ -81,7 +81,7 @@ def test_a_store_that_does_not_answer_is_told_and_waited_for_no_longer(
         fail("[/src/gloo/unbound_buffer.cc:78] Timed out waiting 20000ms for recv operation to complete")
 
     assert str(caught.value) == (
-        "rank 0 of 2: all_reduce failed: no answer from node1:29500, where the ranks met: "
+        "rank 0 of 2: all_reduce failed: no answer from the rendezvous at node1:29500: "
         "Timed out waiting 20000ms for recv operation to complete"
     )
 
@@ -110,7 +110,7 @@ def test_joining_and_leaving_end_where_torch_does_not(
     if at == "destroy_process_group":
         assert visit() == "has been there"
     else:
-        with pytest.raises(PeerError, match=r"^rank 0 of 2 could not meet the others within 0\.1 s: no answer"):
+        with pytest.raises(PeerError, match=r"^rank 0 of 2 could not reach the others within 0\.1 s: no answer"):
             visit()
 
 
@@ -137,7 +137,7 @@ def test_gradients_without_a_peer_are_told_as_a_failed_collective(
     assert (
         (tmp_path / "told")
         .read_text()
-        .startswith("rank 0 of 2: averaging gradients failed: no word from rank 1: ")
+        .startswith("rank 0 of 2: averaging gradients failed: no response from rank 1: ")
     )
 
 

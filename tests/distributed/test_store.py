@@ -129,7 +129,7 @@ def fail_on_rank(collectives, run_dir, kind):
     [
         ("disk", "saving the checkpoint of step 2 failed: rank 1: No space left on device"),
         ("nan", "rank 1: bias of users is not finite at row 3"),
-        ("rows", "rank 1 hands over other tables, dtypes or shapes than rank 0"),
+        ("rows", "rank 1 has other tables, dtypes or shapes than rank 0"),
         ("values", "the ranks differ in the values of the trainer state"),
     ],
 )
@@ -165,7 +165,7 @@ def die_while_saving(collectives, run_dir):
     assert load_on_rank(collectives, run_dir)
     if collectives.world.rank == 1:
         Folder.write_bytes = lambda *_arguments, **_keywords: os._exit(9)  # type: ignore[method-assign]
-    with pytest.raises(TrainingError, match=r"rank 0 of 2: .* failed: no word from rank 1"):
+    with pytest.raises(TrainingError, match=r"rank 0 of 2: .* failed: no response from rank 1"):
         save_on_rank(collectives, run_dir, version=2)
 
 

@@ -232,7 +232,7 @@ def test_bytes_of_a_name_that_are_no_text_are_no_defect(folders, tmp_path):
     Path(os.fsdecode(ratings)).write_text(RATINGS)
     for arguments, reason in [
         (("inspect", ratings), "holds bytes that are no UTF-8; rename the file"),
-        (("recommend", b"m\xe9", "--user", "u1"), "m\N{REPLACEMENT CHARACTER} holds no model.json"),
+        (("recommend", b"m\xe9", "--user", "u1"), "m\N{REPLACEMENT CHARACTER} has no model.json"),
         (
             ("recommend", folders["MF"], "--user", b"\xe9"),
             r"is '\udce9', of type str; it holds half of a surrogate",

@@ -178,20 +178,20 @@ def stop(hosts: Hosts, host: int) -> None:
     hosts.signal_all(host, signal.SIGSTOP)
 
 
-WHERE = rf"192\.0\.2\.1:{PORT}, where the ranks met"
+WHERE = rf"the rendezvous at 192\.0\.2\.1:{PORT}"
 
 
 @pytest.mark.parametrize(
     ("model", "lose", "lost", "survivors"),
     [
-        ("autorec_item", kill, 1, {0: "rank 0 of 2: .* failed: no word from rank 1: "}),
+        ("autorec_item", kill, 1, {0: "rank 0 of 2: .* failed: no response from rank 1: "}),
         ("mf", stop, 0, {1: f"rank 1 of 2: .* failed: no answer from {WHERE}: "}),
         (
             "mf",
             Hosts.cut,
             1,
             {
-                0: "rank 0 of 2: .* failed: no word from rank 1: ",
+                0: "rank 0 of 2: .* failed: no response from rank 1: ",
                 1: f"rank 1 of 2: .* failed: no answer from {WHERE}: ",
             },
         ),
@@ -221,5 +221,5 @@ def test_a_lost_host_ends_the_others_and_the_same_command_resumes(
     assert training.epochs() < EPOCHS
     hosts.mend(lost)
 
-    assert "goes on after epoch " in training.finish()
+    assert "resumes after epoch " in training.finish()
     assert_same_model(training.run_dir, unbroken(model), FAMILIES[model], tolerance=0)

@@ -108,7 +108,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, launcher: str
     with training.start(done + 2) as process:
         assert process.wait(DEADLINE_S) == 0, training.output.read_text()
 
-    assert "goes on " in training.output.read_text()
+    assert "resumes " in training.output.read_text()
     assert training.epochs() == list(range(1, done + 3))
     assert training.status()["state"] == "finished"
 

@@ -120,7 +120,7 @@ def test_a_run_that_is_told_to_stop_saves_resumes_and_ends_as_if_it_never_had(ru
 
     resumed = succeed(runs.torchrun("stopped"))
 
-    assert "goes on " in resumed
+    assert "resumes " in resumed
     assert runs.state("stopped") == "finished"
     assert runs.epochs("stopped") == list(range(1, EPOCHS + 1))
     digests = {
@@ -174,7 +174,7 @@ def test_a_run_goes_on_with_the_ratings_that_were_added(tmp_path: Path) -> None:
     succeed(["recsys-dist", "evaluate", str(model), "--dataset", str(dataset), "--output", f"{tmp_path}/r.json"])
     listed = succeed(["recsys-dist", "recommend", str(model), "--user", "u199", "--user", "u0", "--top", "3"])
 
-    assert f"beginning with what {tmp_path / 'monday'} has learnt" in told
+    assert f"starting from {tmp_path / 'monday'}" in told
     grown, report = Dataset.open(str(dataset)), json.loads((tmp_path / "r.json").read_text())
     users = pq.read_table(model / "users.parquet")["user_id"].to_pylist()
     assert users == grown.ids("users").to_pylist()

@@ -248,7 +248,7 @@ def test_a_store_that_does_not_answer_is_not_taken_for_a_damaged_checkpoint(stor
     s3fs.S3FileSystem.clear_instance_cache()
     store.breaking(every=1, kinds=["503"], of="step-00000002/users")
 
-    with pytest.raises(CheckpointError, match=r"step-00000002: cannot use .*; start again later"):
+    with pytest.raises(CheckpointError, match=r"step-00000002: cannot use .*; try again later"):
         train(settings(BUCKET, epochs=3), World.single())
     with pytest.raises(CheckpointError, match=rf"cannot use {BUCKET}/run/checkpoints/step-00000002/users"):
         merge(f"{BUCKET}/run", f"{BUCKET}/model")

@@ -100,7 +100,7 @@ def test_an_interrupted_training_saves_queues_again_and_finishes(
     assert ended["JobState"] == "COMPLETED", log
     assert saved["state"] == "preempted", log
     assert 0 < saved["step"] < LONG
-    assert f"goes on after epoch {saved['step']}" in log
+    assert f"resumes after epoch {saved['step']}" in log
     assert status(settings) == {"state": "finished", "step": LONG, "outcome": "finished"}
     assert epochs_logged(settings) == list(range(1, LONG + 1))
 

@@ -87,7 +87,8 @@ def test_a_killed_rank_ends_the_command_with_its_name(tmp_path: Path) -> None:
 
     assert process.returncode == 2
     assert err.splitlines()[-1] == (
-        "error: training on 2 ranks failed: rank 1 of 2 was killed by SIGKILL, as a machine out of memory does"
+        "error: training on 2 ranks failed: rank 1 of 2 was killed by SIGKILL, "
+        "perhaps because the machine ran out of memory"
     )
     assert "Traceback" not in err
     assert not any(rank.is_running() for rank in ranks)

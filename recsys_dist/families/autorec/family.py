@@ -1,5 +1,5 @@
-"""AutoRec as a family of models."""
-# ruff: noqa: PLC0415, ARG002 - what is heavy is imported where it is needed; not every family looks at its settings
+"""AutoRec as a model family."""
+# ruff: noqa: PLC0415, ARG002 - heavy modules are imported on demand; not every family needs its settings
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class AutoRec(ModelFamily[AutorecSettings]):
     )
     rounding_only = frozenset({"parallel"})
     state_beside_model = ("optimizer",)
-    # Of parameters, whose gradients are added in another order on other ranks; errors agree to 1e-5.
+    # For parameters: the summation order of gradients depends on the number of ranks. Errors agree to 1e-5.
     parity_tolerance = 1e-3
 
     def trainer(self, setup: TrainingSetup[AutorecSettings]) -> Trainer:
-        """Gradient steps over ranks."""
+        """The gradient descent trainer."""
         from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 
         return AutorecTrainer(
@@ -52,28 +52,28 @@ class AutoRec(ModelFamily[AutorecSettings]):
     def export(
         self, run: SavedRun, settings: AutorecSettings, dataset: Dataset, out: ModelWriter, progress: Progress
     ) -> Mapping[str, JsonValue]:
-        """Hidden states of the rows, the decoder, and what encodes a new user."""
+        """Write the hidden states of the rows, the decoder, and what fold-in needs."""
         from recsys_dist.families.autorec.serving.export import write_autorec
 
         return write_autorec(run, settings, dataset, out, progress).model_dump(mode="json")
 
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
-        """Predictions by the bilinear form that an AutoRec is."""
+        """Predictions, as a bilinear form."""
         from recsys_dist.families.autorec.serving.scorer import AutorecScorer
 
         return AutorecScorer(folder, device)
 
     def title(self, settings: AutorecSettings) -> str:
-        """With its orientation and its hidden units."""
+        """The name with orientation and hidden units."""
         units = "-".join(map(str, settings.hidden))
         return f"{'Item' if settings.orientation == 'items' else 'User'}-AutoRec, {units} hidden units"
 
     def shipped_configuration(self, settings: AutorecSettings) -> str:
-        """That of its orientation."""
+        """The configuration for the orientation."""
         return "autorec_item" if settings.orientation == "items" else "autorec_user"
 
     def check(self, setup: TrainingSetup[AutorecSettings]) -> None:
-        """Room for parameters, gradients and optimizer, and bfloat16 where it was asked for."""
+        """Check memory for parameters, gradients and optimizer, and hardware support for bfloat16 if requested."""
         from recsys_dist.families.autorec.training.requirements import require_bfloat16, require_room
 
         if setup.settings.compute == "bfloat16":
@@ -81,15 +81,15 @@ class AutoRec(ModelFamily[AutorecSettings]):
         require_room(setup.dataset, setup.settings, setup.epochs, setup.memory_limit, setup.collectives)
 
     def warm_start(self, checkpoint: Checkpoint, settings: AutorecSettings) -> WarmStart:
-        """Parameters and settings that were found out; the optimizer remembers nothing."""
+        """Start from the parameters and tuned settings of another run, with a fresh optimizer."""
         from recsys_dist.families.autorec.training.warm_start import AutorecStart
 
         return AutorecStart(checkpoint)
 
     def out_of_memory_advice(self, settings: AutorecSettings, memory_limit: int | None) -> str:
-        """What takes the most."""
+        """Advise smaller settings of what takes the most memory."""
         return "a smaller model.hidden or model.batch_size needs less"
 
     def reuses_large_buffers(self, settings: AutorecSettings) -> bool:
-        """Past steps of L-BFGS come and go."""
+        """Whether L-BFGS allocates and frees its history."""
         return settings.optimizer == "lbfgs"

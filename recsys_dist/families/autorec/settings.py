@@ -1,4 +1,4 @@
-"""The settings of an AutoRec: `model:` of `configs/autorec_item.yaml` and `configs/autorec_user.yaml`."""
+"""Settings of AutoRec: `model:` in `configs/autorec_item.yaml` and `configs/autorec_user.yaml`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ Activation = Literal["identity", "sigmoid", "tanh", "relu", "elu"]
 
 
 def _as_layers(value: Any) -> Any:
-    """One hidden layer may be written without the brackets of a list."""
+    """A single hidden layer may be given as a number instead of a list."""
     layers = value if isinstance(value, list | tuple) else [value]
     if not layers or not all(_is_number_of_units(units) for units in layers):
-        raise ValueError(f"takes units from 1 to {MOST_UNITS}, or a list such as [500, 250, 500], not {value!r}")
+        raise ValueError(
+            f"must be a number of units from 1 to {MOST_UNITS}, or a list such as [500, 250, 500], not {value!r}"
+        )
     return tuple(layers)
 
 
@@ -30,74 +32,74 @@ class AutorecSettings(ModelSettings):
     renamed: ClassVar[dict[str, str]] = {"presence": "implicit_input", "length_power": "length_normalization"}
     kind: Literal["autorec"] = "autorec"
     orientation: Literal["items", "users"] = "items"
-    """What one row of the autoencoder is: an item with its users (I-AutoRec) or a user with its items."""
+    """Rows of the autoencoder: items with their users (I-AutoRec) or users with their items (U-AutoRec)."""
     hidden: Annotated[tuple[int, ...], BeforeValidator(_as_layers)] = (500,)
-    """Units of the hidden layers: a number, or a list such as [500, 250, 500] from the first to the last."""
+    """Units of the hidden layers: a number, or a list such as [500, 250, 500] from first to last."""
     tied: bool = False
-    """Whether the decoder is the encoder transposed, which halves the parameters; first and last hidden layer
-    then have equally many units."""
+    """Use the transposed encoder as decoder, which halves the parameters. The first and the last hidden layer
+    must then have the same number of units."""
     hidden_activation: Activation = "sigmoid"
     output_activation: Literal["identity", "sigmoid"] = "identity"
-    """`sigmoid` is scaled to the rating range, so that no prediction leaves it."""
+    """`sigmoid` is scaled to the rating range, which bounds the predictions."""
     regularization: float | None = Field(default=None, ge=0)
-    """lambda of lambda/2 (|V|^2 + |W|^2), beside the squared errors of all ratings. Errors count in units of the
-    standard deviation around row and column biases, so one lambda serves rating scales of any width. null tries it
-    out in training, from 200 on."""
+    """lambda of lambda/2 (|V|^2 + |W|^2), added to the squared errors of all ratings. Errors are in units of the
+    standard deviation around row and column biases, so the same lambda suits any rating scale. null tunes it
+    during training, starting at 200."""
     centring: Literal["biases", "mean"] = "biases"
-    """What is taken off the ratings of the input: mean and learnt row and column biases, or the mean alone."""
+    """Subtracted from the input ratings: the mean and learnt row and column biases, or only the mean."""
     implicit_input: float | None = Field(default=None, ge=0, le=100)
-    """What the input of each rating has added to it whatever the rating is, in standard deviations: which columns
-    a row has rated tells of it where people choose what they rate. null tries it out in training, from 0 on."""
+    """Constant added to every observed input, in standard deviations, so that whether a column was rated counts
+    too. null tunes it during training, starting at 0."""
     length_normalization: float = Field(default=0.0, ge=0, le=1)
-    """The input of a row is divided by this power of how many ratings it has, against those of an average row."""
+    """Divide the input of a row by this power of its number of ratings, relative to the average row."""
     input_dropout: float | None = Field(default=None, ge=0, lt=1)
-    """The share of a row's ratings that the encoder does not see in training; all of them are predicted. null
-    tries it out in training, from 0.2 (rows are items) or 0.5 (users) on; 0 with lbfgs."""
+    """Share of a row's ratings hidden from the encoder in training; the decoder predicts all of them. null tunes
+    it during training, starting at 0.2 (rows are items) or 0.5 (users); 0 with lbfgs."""
     hidden_dropout: float | None = Field(default=0.0, ge=0, lt=1)
-    """The share of units of the last hidden layer left out in training. null tries it out in training, from 0 on;
-    beside input dropout it has brought nothing where it was measured (ML-1M: RMSE less by .0002 and .0004)."""
+    """Share of the last hidden layer's units dropped in training. null tunes it during training, starting at 0.
+    With input dropout it brought nothing where measured (ML-1M: RMSE lower by .0002 and .0004)."""
     optimizer: Literal["adam", "rowwise_rmsprop", "rprop", "lbfgs"] = "adam"
-    """`adam` and `rowwise_rmsprop` step after each batch. `rowwise_rmsprop` keeps one number a column in place of
-    Adam's moments, a third of the memory; as accurate on many ratings, less so on few. `rprop` (Riedmiller & Braun
-    1993) and `lbfgs` (Liu & Nocedal 1989) step once an epoch, on the gradient of all ratings, with one exchange
-    between ranks an epoch and no schedule. `lbfgs` takes 30 times the memory of the parameters, a pass more where
-    its line search needs it, and ends by itself."""
+    """`adam` and `rowwise_rmsprop` step after each batch. `rowwise_rmsprop` keeps one number per column instead of
+    Adam's moments, a third of the memory; as accurate on many ratings, less accurate on few. `rprop` (Riedmiller &
+    Braun 1993) and `lbfgs` (Liu & Nocedal 1989) take one step per epoch on the gradient of all ratings, with one
+    exchange between ranks per epoch and no learning rate schedule. `lbfgs` needs 30 times the memory of the
+    parameters and extra passes for its line search, and stops by itself."""
     learning_rate: float = Field(default=0.005, gt=0)
-    """The highest of Adam and row-wise RMSprop: rises over the first tenth of the steps, then falls to 0 along
-    half a cosine. Of Rprop the first step of each parameter. L-BFGS has none."""
+    """Peak rate of Adam and row-wise RMSprop: linear warm-up over the first tenth of the steps, times a cosine
+    decay to 0. For Rprop, the initial step of each parameter. Not used by L-BFGS."""
     accumulation: int = Field(default=1, ge=1)
-    """Batches whose gradients are added up before a step of Adam or row-wise RMSprop: rows of a step beyond what
-    fits at once."""
+    """Batches whose gradients are accumulated before a step of Adam or row-wise RMSprop."""
     parallel: Literal["auto", "ddp", "sharded"] = "auto"
-    """How ranks share the work. `ddp`: each has all parameters and some rows, and gradients of all parameters
-    travel. `sharded`: each has the parameters of some columns and sees all rows, and hidden units travel. `auto`
-    takes what receives less."""
+    """How ranks share the work. `ddp`: each rank has all parameters and some of the rows; gradients of all
+    parameters are all-reduced. `sharded`: each rank has all rows and the parameters of some columns; hidden units
+    are all-reduced. `auto` takes the one with less communication."""
     compute: Literal["float32", "bfloat16"] = "float32"
-    """Of the products of the layers between the first and the last hidden units, in training. bfloat16 is faster
-    where the processor has it, and refused where it has not; it rounds to 3 digits, so that different numbers of
-    ranks agree to as many. All else, predictions included, stays in float32."""
+    """Precision of the products between hidden layers in training. bfloat16 is faster on processors that support
+    it, and refused on others. It rounds to 3 digits, so different numbers of ranks agree only to 3 digits.
+    Everything else, including predictions, is float32."""
     gradient_clip: float | None = Field(default=None, gt=0)
-    """The largest norm of a step's gradient, which is scaled down to it; null: as it is."""
+    """Largest norm of a step's gradient; larger gradients are scaled down. null: no clipping."""
     batch_size: int = Field(default=1024, ge=1)
-    """Rows that are computed together, over all ranks; those of a step, where it is not of all and nothing
-    accumulates."""
+    """Rows per batch, over all ranks. A step takes `accumulation` batches, or all with Rprop and L-BFGS."""
 
     @property
     def is_full_batch(self) -> bool:
-        """Whether an epoch is one step."""
+        """Whether an epoch is a single step."""
         return self.optimizer in ("rprop", "lbfgs")
 
     @model_validator(mode="after")
     def _ties_equal_layers(self) -> AutorecSettings:
         if self.tied and self.hidden[0] != self.hidden[-1]:
-            raise ValueError(f"tied: needs equally many units first and last, but hidden is {list(self.hidden)}")
+            raise ValueError(
+                f"tied: needs as many units in the last layer as in the first, but hidden is {list(self.hidden)}"
+            )
         return self
 
     @model_validator(mode="after")
     def _computes_something(self) -> AutorecSettings:
         if self.compute != "float32" and len(self.hidden) == 1:
             raise ValueError(
-                f"compute: {self.compute} is for the layers between several hidden ones, as in hidden: "
+                f"compute: {self.compute} needs several hidden layers, as in hidden: "
                 f"[500, 250, 500]; hidden is {self.hidden[0]}"
             )
         return self
@@ -106,20 +108,22 @@ class AutorecSettings(ModelSettings):
     def _fits_the_optimizer(self) -> AutorecSettings:
         if self.is_full_batch and self.accumulation > 1:
             raise ValueError(
-                f"accumulation: is for adam and rowwise_rmsprop; {self.optimizer} adds up all batches of an epoch "
-                "as it is"
+                f"accumulation: works with adam and rowwise_rmsprop; {self.optimizer} already accumulates all "
+                "batches of an epoch; set it to 1"
             )
         if self.optimizer != "lbfgs":
             return self
         if self.parallel == "sharded":
-            raise ValueError("parallel: sharded does not go with optimizer: lbfgs; use ddp, or rprop or adam")
+            raise ValueError("parallel: sharded does not work with optimizer: lbfgs; use ddp, or rprop or adam")
         if self.input_dropout or self.hidden_dropout:
             raise ValueError(
-                "optimizer: lbfgs needs an objective that stays the same: set input_dropout and hidden_dropout to "
+                "optimizer: lbfgs needs a deterministic objective: set input_dropout and hidden_dropout to "
                 "0, or use rprop or adam"
             )
         if self.compute != "float32":
-            raise ValueError(f"compute: {self.compute} is too coarse for the line search of optimizer: lbfgs")
+            raise ValueError(
+                f"compute: {self.compute} is too coarse for the line search of optimizer: lbfgs; set float32"
+            )
         if self.gradient_clip is not None:
-            raise ValueError("gradient_clip: set it to null with optimizer: lbfgs, whose line search bounds steps")
+            raise ValueError("gradient_clip: set it to null with optimizer: lbfgs, where line search bounds steps")
         return self

@@ -1,1 +1,1 @@
-"""What models share whose ratings are products of factors plus biases."""
+"""Shared code of models whose ratings are products of factors plus biases."""

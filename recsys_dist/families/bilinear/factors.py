@@ -2,7 +2,7 @@
 
 f(offset + user_bias[u] + item_bias[i] + user_vector[u] . item_vector[i])     f the output activation
 
-U users, I items, K width of the vectors, N pairs; row U (or I) stands for those of whom no rating is known
+U users, I items, K width of the vectors, N pairs; row U (or I) is for unknown users (or items)
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Factors:
     bias_R: torch.Tensor
     is_cold_R: torch.Tensor
     num_rows: int
-    """Users or items; the index of the row that stands for the unknown."""
+    """Number of users or items, which is also the index of the row for unknown ones."""
     width: int
     """K."""
 
 
 def load_factors(folder: ModelFolder, side: Side, device: torch.device) -> Factors:
-    """Load one side. Rows without a train rating are replaced by the row that stands for the unknown.
+    """Load one side. Rows without a train rating are replaced by the row for unknown users or items.
 
-    What training leaves in such rows is its starting value or its prior: the unknown row is the better guess for
-    an AutoRec and the same for a matrix factorization.
+    Training leaves initial values or the prior in such rows. For AutoRec the unknown row is a better guess, for
+    matrix factorization it is the same.
     """
     table = folder.table(side)
     num_rows = folder.num_rows(side) + 1

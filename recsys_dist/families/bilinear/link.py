@@ -1,4 +1,4 @@
-"""From scores to ratings."""
+"""Output link: from scores to ratings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 @dataclass(frozen=True)
 class OutputLink:
-    """f: from scores to ratings. `identity`, or a `sigmoid` that stays within the rating range.
+    """f: from scores to ratings. `identity`, or a `sigmoid` bounded by the rating range.
 
-    The sigmoid passes through (mean, mean) with slope 1, so that near the mean both agree and a score keeps its
-    units: f(s) = low + (high - low) sigmoid(logit(p) + (s - mean) / ((high - low) p (1 - p))), with p the place of
-    the mean in the range.
+    The sigmoid passes through (mean, mean) with slope 1, so both agree near the mean and scores keep their units:
+    f(s) = low + (high - low) sigmoid(logit(p) + (s - mean) / ((high - low) p (1 - p))), where p is the relative
+    position of the mean in the range.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class OutputLink:
         width = self.high - self.low
         if self.kind == "identity" or width == 0:
             return score
-        # All ratings at one end of the range leave no slope to match.
+        # Clamp: with all ratings at one end of the range the slope would be infinite.
         place = min(max((self.mean - self.low) / width, 1e-3), 1 - 1e-3)
         slope = 1 / (width * place * (1 - place))
         return self.low + width * torch.sigmoid(math.log(place / (1 - place)) + (score - self.mean) * slope)

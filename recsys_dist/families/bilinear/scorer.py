@@ -33,12 +33,12 @@ class BilinearForm:
         self._link = OutputLink(activation, rating.min, rating.max, offset)
 
     def known(self, user_B: torch.Tensor) -> BilinearUsers:
-        """Users by index; the number of users stands for the unknown one."""
+        """Users by index; the index `num_users` is the unknown user."""
         return BilinearUsers(self.users.vector_RK[user_B], self.users.bias_R[user_B])
 
     @property
     def average_user(self) -> BilinearUsers:
-        """The one of whom nothing is known."""
+        """The row for unknown users."""
         return BilinearUsers(self.users.vector_RK[-1:], self.users.bias_R[-1:])
 
     def ratings(self, users: BilinearUsers, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
@@ -51,6 +51,6 @@ class BilinearForm:
         return self._link.to_ratings(score_N + self.offset)
 
     def scores(self, users: BilinearUsers) -> torch.Tensor:
-        """All items for each user, without what does not change their order: [B, I]"""
+        """Scores of all items for each user, up to terms that do not change their order: [B, I]"""
         num_items = self.items.num_rows
         return torch.addmm(self.items.bias_R[:num_items], users.vector_BK, self.items.vector_RK[:num_items].T)

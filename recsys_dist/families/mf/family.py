@@ -1,5 +1,5 @@
-"""Matrix factorization by EM as a family of models."""
-# ruff: noqa: PLC0415, ARG002 - what is heavy is imported where it is needed; not every family looks at its settings
+"""Matrix factorization by EM as a model family."""
+# ruff: noqa: PLC0415, ARG002 - heavy modules are imported on demand; not every family needs its settings
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MatrixFactorization(ModelFamily[MfSettings]):
     has_same_bits_on_any_threads = True
 
     def trainer(self, setup: TrainingSetup[MfSettings]) -> Trainer:
-        """EM over ranks."""
+        """The EM trainer."""
         from recsys_dist.families.mf.training.trainer import EmTrainer
 
         return EmTrainer(
@@ -48,19 +48,19 @@ class MatrixFactorization(ModelFamily[MfSettings]):
     def export(
         self, run: SavedRun, settings: MfSettings, dataset: Dataset, out: ModelWriter, progress: Progress
     ) -> Mapping[str, JsonValue]:
-        """Users, items, and what the model knows beside their means."""
+        """Write users and items: means, and covariances, precisions and constraints if the model has them."""
         from recsys_dist.families.mf.serving.export import write_mf
 
         return write_mf(run, settings, dataset, out, progress).model_dump(mode="json")
 
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
-        """Predictions, with their uncertainty where covariances were kept."""
+        """Predictions, with uncertainty if the model keeps covariances."""
         from recsys_dist.families.mf.serving.scorer import MfScorer
 
         return MfScorer(folder, device)
 
     def title(self, settings: MfSettings) -> str:
-        """With its number of factors."""
+        """The name and the number of factors."""
         return f"Matrix factorization by EM, {settings.factors} factors"
 
     def shipped_configuration(self, settings: MfSettings) -> str:
@@ -68,17 +68,17 @@ class MatrixFactorization(ModelFamily[MfSettings]):
         return "mf"
 
     def warm_start(self, checkpoint: Checkpoint, settings: MfSettings) -> WarmStart:
-        """Posteriors where the other run has them, and the priors that it has learnt."""
+        """Start from the posteriors and learnt priors of another run."""
         from recsys_dist.families.mf.training.warm_start import FactorStart
 
         return FactorStart(checkpoint, settings.posterior == "point")
 
     def out_of_memory_advice(self, settings: MfSettings, memory_limit: int | None) -> str:
-        """The limit, within which ratings are read anew and tables travel in blocks, comes first."""
+        """Advise a memory limit first: within it, ratings are re-read and item tables are sent in blocks."""
         limit = "" if memory_limit is None else f" (now {ByteSize(memory_limit).human_readable()})"
         first = f"{'set' if memory_limit is None else 'lower'} training.memory_limit{limit}"
         return f"{first}, use more ranks on more machines, or a smaller model.factors"
 
     def reuses_large_buffers(self, settings: MfSettings) -> bool:
-        """Tables come and go in every step."""
+        """True: every step allocates and frees tables."""
         return True

@@ -1,1 +1,1 @@
-"""Any nn.Module that scores pairs of users and items, as a family of models."""
+"""Any nn.Module that scores pairs of users and items, as a model family."""

@@ -1,7 +1,7 @@
-"""From the checkpoint of a neural model to the tables of a model folder.
+"""Export a neural model: checkpoint in, tables of a model folder out.
 
-users, items        the tables of the module, by their names; the last row is the mean of those with a train
-                    rating and stands for the unknown
+users, items        the tables of the module, by name; the last row is for unknown users or items, the mean of the
+                    rows with a train rating
 rest, buffers       all other parameters and buffers, as one vector `value` each
 """
 

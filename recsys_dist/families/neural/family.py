@@ -1,5 +1,5 @@
-"""A family of models from one module: `forward(user_N, item_N) -> rating_N`."""
-# ruff: noqa: PLC0415 - what is heavy is imported where it is needed
+"""A model family from a module with `forward(user_N, item_N) -> rating_N`."""
+# ruff: noqa: PLC0415 - heavy modules are imported on demand
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class PairFamily(ModelFamily[PairSettingsT]):
     """A module that scores pairs, trained by Adam on the squared error of batches of ratings.
 
     A step computes `forward` on the pairs of its batch; ranks share the batch, and DistributedDataParallel
-    averages the gradients. To score all items costs one forward pass a pair. The same number of ranks gives the
-    same bits, another one the same up to rounding, dropout apart.
+    averages the gradients. Scoring all items costs one forward pass per pair. Results are bitwise reproducible on
+    the same number of ranks; on another number they agree up to rounding, except for dropout.
     """
 
     user_tables: ClassVar[tuple[str, ...]]
-    """Names, as of `named_parameters`, of what has one row a user and one more for the unknown."""
+    """Names, as in `named_parameters`, of parameters with one row per user and a last row for unknown users."""
     item_tables: ClassVar[tuple[str, ...]]
-    """The same of items."""
+    """The same for items."""
     training_only: ClassVar[frozenset[str]] = frozenset(PairSettings.model_fields) - {"kind"}
     rounding_only: ClassVar[frozenset[str]] = frozenset({"parallel"})
     state_beside_model: ClassVar[tuple[str, ...]] = ("optimizer",)
@@ -47,14 +47,14 @@ class PairFamily(ModelFamily[PairSettingsT]):
 
     @abstractmethod
     def build(self, settings: PairSettingsT, num_users: int, num_items: int, rating: RatingStats) -> nn.Module:
-        """A module whose `forward(user_N, item_N)`, int64 indices, gives rating_N.
+        """Build the module: `forward(user_N, item_N)` maps int64 indices to rating_N.
 
-        Its tables of users have `num_users` + 1 rows, those of items `num_items` + 1: the last one stands for what
-        is not known. It is called with other numbers too, to draw starting values by parts.
+        User tables have `num_users` + 1 rows and item tables `num_items` + 1; the last row is for unknown users or
+        items. Also called with other numbers, to draw initial values in parts.
         """
 
     def trainer(self, setup: TrainingSetup[PairSettingsT]) -> Trainer:
-        """Steps of Adam over ranks."""
+        """The trainer, with Adam."""
         from recsys_dist.families.neural.trainer import PairTrainer
 
         return PairTrainer(self, setup)
@@ -62,20 +62,20 @@ class PairFamily(ModelFamily[PairSettingsT]):
     def export(
         self, run: SavedRun, settings: PairSettingsT, dataset: Dataset, out: ModelWriter, progress: Progress
     ) -> Mapping[str, JsonValue]:
-        """Tables of users and items, the mean of the trained rows behind them, and all else as one vector."""
+        """Write the tables of users and items, each with a last row for unknown ones, and the rest as vectors."""
         from recsys_dist.families.neural.export import write_pair_model
 
         write_pair_model(run, dataset, out, progress)
         return {"settings": settings.model_dump(mode="json")}
 
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
-        """The module, with the rows of whatever users are asked for."""
+        """Predictions of the module."""
         from recsys_dist.families.neural.scorer import PairScorer
 
         return PairScorer(self, folder, device)
 
     def check(self, setup: TrainingSetup[PairSettingsT]) -> None:
-        """That the module can be built and has the tables that it names."""
+        """Check that the module can be built and has the tables that the family names."""
         from recsys_dist.families.neural.module import check_module
 
         check_module(

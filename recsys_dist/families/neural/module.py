@@ -1,8 +1,8 @@
-"""The module of a family, with starting values that depend neither on the number of ranks nor on who has what.
+"""The module of a family, with initial values independent of the number of ranks and of the sharding.
 
-A block of rows of the tables is drawn by building the module for so many users and items, with a seed of its own;
-all other parameters and buffers are those of a module for a single user and item. So no rank ever holds more than
-its own rows and a block.
+Table rows are drawn in blocks: for each block, the module is built at the size of a block, with a seed of its own.
+The other parameters and buffers come from a module for a single user and item. So a rank never holds more than its
+own rows and one block.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.protocols.family import ModelSettings
 
 BLOCK_ROWS = 1 << 16
-"""Rows whose starting values are drawn together."""
+"""Rows whose initial values are drawn together."""
 REST_STREAM, ROWS_STREAM = 6, 7
 Rows = dict[str, torch.Tensor]
 """Rows of each table of one side."""
 
 
 class PairSource(Protocol):
-    """What a family says of its module: see family.py."""
+    """A family's description of its module: see family.py."""
 
     @property
     def name(self) -> str:
-        """Of the family."""
+        """Name of the family."""
 
     @property
     def settings(self) -> type[ModelSettings]:
-        """The class of its settings."""
+        """Class of the settings."""
 
     @property
     def user_tables(self) -> tuple[str, ...]:
-        """Parameters with one row a user."""
+        """Parameters with one row per user."""
 
     @property
     def item_tables(self) -> tuple[str, ...]:
-        """Parameters with one row an item."""
+        """Parameters with one row per item."""
 
     def build(self, settings: Any, num_users: int, num_items: int, rating: RatingStats) -> nn.Module:
         """The module."""
@@ -52,7 +52,7 @@ class PairSource(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """The rows of this rank of each table, and all other parameters and buffers."""
+    """This rank's rows of each table, and all other parameters and buffers."""
 
     users: Rows
     items: Rows
@@ -60,7 +60,7 @@ class Parts:
     buffers: Rows
 
     def rows(self, side: Side) -> Rows:
-        """Of users or items."""
+        """The rows of users or items."""
         return self.users if side == "users" else self.items
 
 
@@ -72,17 +72,17 @@ def tables_of(family: PairSource, side: Side) -> tuple[str, ...]:
 def empty_module(
     family: PairSource, settings: Any, num_users: int, num_items: int, rating: RatingStats
 ) -> nn.Module:
-    """The module without storage of its own, wherever building it allows that."""
+    """The module without storage (on `meta`), if it can be built so."""
     try:
         with torch.device("meta"):
             return family.build(settings, num_users, num_items, rating)
     except (RuntimeError, NotImplementedError):
-        # It looks at values while it is built.
+        # Its constructor reads values.
         return _built(family, settings, num_users, num_items, rating)
 
 
 def check_module(family: PairSource, settings: Any, num_users: int, num_items: int, rating: RatingStats) -> None:
-    """Raise `ConfigError` where the module cannot be built, or its tables are not those that the family names."""
+    """Raise `ConfigError` if the module cannot be built or does not have the tables that the family names."""
     where = f"{type(family).__module__}:{type(family).__qualname__}"
     try:
         module = empty_module(family, settings, num_users, num_items, rating)
@@ -91,15 +91,15 @@ def check_module(family: PairSource, settings: Any, num_users: int, num_items: i
             f"{where}: build failed: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"{where}: build gives a {type(module).__name__}, not an nn.Module")
+        raise ConfigError(f"{where}: build returns a {type(module).__name__}, not an nn.Module")
     parameters = dict(module.named_parameters())
     _check_tables(family, where, parameters, num_users, num_items)
     small = dict(_built(family, settings, 1, 1, rating).named_parameters())
     for name, parameter in parameters.items():
         if name not in {*family.user_tables, *family.item_tables} and small[name].shape != parameter.shape:
             raise ConfigError(
-                f"{where}: {name} grows with the users or the items, but neither user_tables nor item_tables "
-                "names it"
+                f"{where}: {name} grows with the number of users or items, but neither user_tables nor "
+                "item_tables names it"
             )
 
 
@@ -110,15 +110,15 @@ def _check_tables(
         names = getattr(family, f"{side}_tables", None)
         if not isinstance(names, tuple) or not names:
             raise ConfigError(
-                f"{where}: {side}_tables is not a tuple of names of parameters, as ('{side}.weight',)"
+                f"{where}: {side}_tables is not a tuple of parameter names, such as ('{side}.weight',)"
             )
         for name in names:
             if name not in parameters:
-                raise ConfigError(f"{where}: {side}_tables names {name!r}, which is no parameter of the module")
+                raise ConfigError(f"{where}: {side}_tables names {name!r}, but the module has no such parameter")
             if parameters[name].shape[:1] != (count + 1,):
                 raise ConfigError(
-                    f"{where}: {name} has the shape {list(parameters[name].shape)} where {count} {side}s need "
-                    f"{count + 1} rows, the last for the unknown"
+                    f"{where}: {name} has the shape {list(parameters[name].shape)}, but {count} {side}s need "
+                    f"{count + 1} rows, the last one for unknown ids"
                 )
 
 
@@ -129,7 +129,7 @@ def initial_parts(
     seed: int,
     ranges: Mapping[Side, tuple[int, int]],
 ) -> Parts:
-    """Starting values of the rows start .. stop of each side, and of all else; on the CPU."""
+    """Initial values of the rows start .. stop of each side, and of everything else; on the CPU."""
     with _seeded(seed, REST_STREAM):
         small = _built(family, settings, 1, 1, rating)
     tables = {*family.user_tables, *family.item_tables}
@@ -160,7 +160,7 @@ def _block(
     start: int,
     stop: int,
 ) -> Rows:
-    """Those of the rows start .. stop that lie in one block."""
+    """The rows start .. stop, as far as they lie in one block."""
     first = block * BLOCK_ROWS
     here = slice(max(start, first) - first, min(stop, first + BLOCK_ROWS) - first)
     num_users, num_items = (BLOCK_ROWS, 1) if side == "users" else (1, BLOCK_ROWS)
@@ -176,14 +176,14 @@ def _built(family: PairSource, settings: Any, num_users: int, num_items: int, ra
 
 @contextmanager
 def _seeded(*key: int) -> Iterator[None]:
-    """Let torch draw by a key on the CPU, and go on as it was after that."""
+    """Seed torch's CPU generator by a key, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
         yield
 
 
 def put(module: nn.Module, name: str, tensor: torch.Tensor, is_parameter: bool) -> None:
-    """Replace the parameter or buffer of a name, perhaps by one of the other kind."""
+    """Replace a parameter or buffer by name; it may change its kind."""
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     delattr(owner, leaf)

@@ -1,9 +1,9 @@
-"""The module on one rank: whole, or with a range of the rows of its tables.
+"""The module on one rank: replicated, or with sharded tables.
 
     whole       every rank has all parameters; DistributedDataParallel averages the gradients
-    by rows     users lie with the rank that has their ratings, items by even ranges; the item rows of a step
-                travel to whoever needs them, and their gradients back (distributed/row_parallel.py). All other
-                parameters are averaged as above.
+    by rows     a rank has the users whose ratings it reads, and an even range of the items; ranks fetch the item
+                rows of a step from their owners and send the gradients back (distributed/row_parallel.py). All
+                other parameters are replicated, with averaged gradients.
 
 Both take the same steps, up to the order of sums.
 """
@@ -33,11 +33,11 @@ Range = tuple[int, int]
 
 
 class ParallelModule(ABC):
-    """Parameters of one rank, with starting values. All ranks enter each method together."""
+    """Parameters of one rank, with initial values. Every method is collective: all ranks must call it."""
 
     is_split: ClassVar[bool]
     parameters: dict[str, nn.Parameter]
-    """All that this rank steps, by their names in the module."""
+    """The parameters that this rank optimizes, by their names in the module."""
 
     def __init__(self, family: PairSource, setup: TrainingSetup[Any], ranges: Mapping[Side, Range]) -> None:
         self.ranges = ranges
@@ -45,7 +45,7 @@ class ParallelModule(ABC):
         dataset, self._collectives = setup.dataset, setup.collectives
         self.device = setup.collectives.world.device
         rating = dataset.manifest.rating
-        # A whole table has a row for the unknown too, which training leaves alone.
+        # A whole table also has the row for unknown users or items, which training does not touch.
         drawn = {side: (start, stop + (not self.is_split)) for side, (start, stop) in ranges.items()}
         parts = initial_parts(family, setup.settings, rating, setup.seed, drawn)
         self.module = empty_module(family, setup.settings, dataset.num_users, dataset.num_items, rating)
@@ -58,28 +58,28 @@ class ParallelModule(ABC):
             put(self.module, name, tensor.to(self.device), is_parameter=False)
 
     def rows_of(self, side: Side, tensors: Mapping[str, torch.Tensor]) -> Rows:
-        """Of each table of a side the rows of this rank, in `tensors` by the names of the tables: views."""
+        """This rank's rows of each table of a side, from `tensors` by table name: views."""
         start, stop = self.ranges[side]
         return {name: tensors[name][: stop - start] for name in self._names[side]}
 
     @abstractmethod
     def ratings(self, pairs: Pairs) -> torch.Tensor:
-        """Predictions of this rank's pairs: [N]"""
+        """Predictions for this rank's pairs: [N]"""
 
     @abstractmethod
     def add_gradients(self, loss: torch.Tensor) -> None:
-        """Gradients of the sum of all ranks' losses, at the parameters of this rank."""
+        """Set this rank's gradients of the sum of all ranks' losses."""
 
 
 def parallel_module(family: PairSource, setup: TrainingSetup[Any]) -> ParallelModule:
-    """The form that `model.parallel` names. At world size 1 both are the whole."""
+    """The module in the form that `model.parallel` names; replicated on a single rank."""
     if setup.settings.parallel == "sharded" and setup.collectives.world.size > 1:
         return SplitModule(family, setup)
     return WholeModule(family, setup)
 
 
 class WholeModule(ParallelModule):
-    """All of it on every rank."""
+    """All parameters on every rank."""
 
     is_split = False
 
@@ -94,18 +94,18 @@ class WholeModule(ParallelModule):
 
     def ratings(self, pairs: Pairs) -> torch.Tensor:
         """Predictions: [N]"""
-        # Without gradients no rank waits for another.
+        # Without gradients, skip DistributedDataParallel: ranks need not wait for each other.
         call = self._replica if torch.is_grad_enabled() else self.module
         rating_N: torch.Tensor = call(on_device(pairs.user_N, self.device), on_device(pairs.item_N, self.device))
         return rating_N
 
     def add_gradients(self, loss: torch.Tensor) -> None:
-        """The backend averages over ranks."""
+        """Scale by the number of ranks, since DistributedDataParallel averages."""
         backward(loss * self._collectives.world.size, self._collectives)
 
 
 class SplitModule(ParallelModule):
-    """A range of the rows of each table, and all else."""
+    """A range of the rows of each table, and all other parameters."""
 
     is_split = True
 
@@ -116,14 +116,14 @@ class SplitModule(ParallelModule):
         self._item_ranges = list(itertools.pairwise(edges))
         super().__init__(family, setup, {"users": users[world.rank], "items": self._item_ranges[world.rank]})
         for name, table in self._tables.items():
-            # The rows of a step stand in its place; an empty buffer is nothing that ranks compare or average.
+            # A placeholder for the rows of a step; ranks neither compare nor average an empty buffer.
             put(self.module, name, table[:0], is_parameter=False)
         own = {name: nn.Parameter(table) for name, table in self._tables.items()}
         self.parameters = {**own, **dict(self.module.named_parameters())}
         self._call = _CallWithRows(self.module)
         self._replica = replicate(self._call, setup.collectives) if self.rest_names else self._call
         self._waiting: tuple[AskedRows, Rows] | None = None
-        """The item rows of the last step, whose gradients have to go back to their owners."""
+        """The item rows of the last step, whose gradients must be sent to their owners."""
 
     def ratings(self, pairs: Pairs) -> torch.Tensor:
         """Predictions: [N]"""
@@ -143,7 +143,7 @@ class SplitModule(ParallelModule):
         return rating_N
 
     def add_gradients(self, loss: torch.Tensor) -> None:
-        """Users and items get the sums over ranks; what is averaged over ranks is their sum, divided."""
+        """Backward pass: send item gradients to their owners, and turn averaged gradients into sums."""
         assert self._waiting is not None, "a step begins with its predictions"
         asked, items = self._waiting
         backward(loss, self._collectives)

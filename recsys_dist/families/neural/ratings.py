@@ -1,6 +1,6 @@
-"""The train ratings of one rank, dealt to the steps of an epoch by chance.
+"""The train ratings of one rank, assigned at random to the steps of an epoch.
 
-A rating's step depends on the seed, the epoch and the pair alone: the batches are the same on any number of ranks.
+A rating's step depends only on the seed, the epoch and the pair: batches are the same on any number of ranks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Pairs:
         return len(self.rating_N)
 
     def at(self, place: NDArray[np.int64] | slice) -> Pairs:
-        """Some of them."""
+        """The ratings at some positions."""
         return Pairs(self.user_N[place], self.item_N[place], self.rating_N[place])
 
 
@@ -39,7 +39,7 @@ class PairBatches:
     def __init__(self, dataset: Dataset, share: Sequence[int], batch_size: int, seed: int) -> None:
         self.num_ratings = dataset.manifest.num_ratings["train"]
         self.steps = max(1, -(-self.num_ratings // batch_size))
-        """T, the same on every rank."""
+        """T, steps per epoch; the same on every rank."""
         self.pairs = _train_pairs(dataset, share)
         self._num_items, self._seed = dataset.num_items, seed
         self._epoch: int | None = None
@@ -47,7 +47,7 @@ class PairBatches:
         self._stops = np.empty(0, np.int64)
 
     def batch(self, epoch: int, step: int) -> Pairs:
-        """This rank's part of the batch; its pairs by user and item."""
+        """This rank's part of a batch, in the order of users and items."""
         if epoch != self._epoch:
             self._deal(epoch)
         start = int(self._stops[step - 1]) if step else 0
@@ -72,7 +72,7 @@ def _train_pairs(dataset: Dataset, share: Sequence[int]) -> Pairs:
 
 
 def valid_pairs(dataset: Dataset, share: Sequence[int]) -> Pairs:
-    """The validation ratings of the same users."""
+    """The validation ratings of the users in the shards `share`."""
     parts = [dataset.ratings("valid", shard) for shard in share]
     return Pairs(
         np.concatenate([np.empty(0, np.int64), *(part.user_index.astype(np.int64) for part in parts)]),

@@ -1,4 +1,4 @@
-"""A trained module that scores pairs: users are rows of its tables of users, whoever they are.
+"""Scorer of a trained module: users, known or folded in, are rows of its user tables.
 
 B users of a block, I items, N pairs
 """
@@ -22,20 +22,20 @@ FOLD_IN_STEPS = 50
 
 
 class PairFacts(StrictModel):
-    """What model.json says of a neural model: the settings that its module is built by."""
+    """Facts of a neural model in model.json: the settings that build its module."""
 
     settings: dict[str, Any]
 
 
 class PairScorer:
-    """See protocols/scorer.py. `UsersT` are rows of each table of users: [B, ...]."""
+    """Implements the protocol of protocols/scorer.py. `UsersT` are rows of each user table: [B, ...]."""
 
     uncertainty = None
 
     def __init__(self, family: PairSource, folder: ModelFolder, device: torch.device) -> None:
         self._family, self._device = family, device
-        told = f"{folder.folder.url}: settings"
-        self._settings: Any = parse_settings(family.settings, folder.facts(PairFacts).settings, source=told)
+        source = f"{folder.folder.url}: settings"
+        self._settings: Any = parse_settings(family.settings, folder.facts(PairFacts).settings, source=source)
         self._num_items = folder.num_rows("items")
         counts = folder.num_rows("users"), self._num_items
         self._module = empty_module(family, self._settings, *counts, folder.manifest.rating).eval()
@@ -50,13 +50,13 @@ class PairScorer:
         self._module.requires_grad_(requires_grad=False)
 
     def _rows(self, folder: ModelFolder, side: Side) -> Rows:
-        """The tables of one side. Rows without a train rating are replaced by the one of the unknown."""
+        """The tables of one side. Rows without a train rating are replaced by the row for unknown ones."""
         chunks = [chunk for _, chunk in folder.table(side).chunks()]
         wanted = tables_of(self._family, side)
         if chunks[0].keys() != set(wanted):
             raise CheckpointError(
-                f"{folder.folder.url}: table {side} has {', '.join(chunks[0])} where {self._family.name} has "
-                f"{', '.join(wanted)}; its class is not the one that was trained"
+                f"{folder.folder.url}: table {side} has {', '.join(chunks[0])}, but {self._family.name} has "
+                f"{', '.join(wanted)}; use the class that the model was trained with"
             )
         is_cold_R = torch.from_numpy(folder.num_train(side) == 0)
         rows = {name: torch.cat([chunk[name] for chunk in chunks]) for name in wanted}
@@ -65,14 +65,14 @@ class PairScorer:
         return {name: tensor.to(self._device) for name, tensor in rows.items()}
 
     def _fill(self, folder: ModelFolder, table: str, tensors: Rows, known: Rows) -> None:
-        """Give parameters, or buffers, that are not `known` the numbers of a table, in their order."""
+        """Fill the parameters or buffers that are not in `known` from a table, in their order."""
         left = {name: tensor for name, tensor in tensors.items() if name not in known and tensor.numel()}
         size = sum(tensor.numel() for tensor in left.values())
         has = folder.table(table).num_rows if folder.has_table(table) else 0
         if has != size:
             raise CheckpointError(
-                f"{folder.folder.url}: table {table} has {has} numbers where the module has {size}; its class "
-                "is not the one that was trained"
+                f"{folder.folder.url}: table {table} has {has} numbers, but the module has {size}; use the class "
+                "that the model was trained with"
             )
         if not size:
             return
@@ -83,12 +83,12 @@ class PairScorer:
             put(self._module, name, filled, is_parameter=table == "rest")
 
     def known(self, user_B: torch.Tensor) -> Rows:
-        """Their rows."""
+        """Rows of known users."""
         return {name: table[user_B] for name, table in self._users.items()}
 
     @torch.no_grad()
     def ratings(self, users: Rows, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
-        """One forward pass a pair: [N]"""
+        """Predicted ratings, with one forward pass per pair: [N]"""
         rating_N = torch.empty(len(row_N), dtype=torch.float32, device=self._device)
         for start in range(0, len(row_N), PAIRS_AT_ONCE):
             part = slice(start, start + PAIRS_AT_ONCE)
@@ -96,7 +96,7 @@ class PairScorer:
         return rating_N
 
     def scores(self, users: Rows) -> torch.Tensor:
-        """The predicted ratings of all items: [B, I]"""
+        """Predicted ratings of all items for each user: [B, I]"""
         num_users, at_once = len(next(iter(users.values()))), max(1, PAIRS_AT_ONCE // self._num_items)
         score_BI = torch.empty((num_users, self._num_items), dtype=torch.float32, device=self._device)
         for start in range(0, num_users, at_once):
@@ -107,13 +107,13 @@ class PairScorer:
         return score_BI
 
     def vectors(self, side: Side) -> torch.Tensor:
-        """The rows of all tables of a side, one behind the other, less those of the average: [R, K]"""
+        """Concatenated rows of all tables of a side, minus the average row: [R, K]"""
         tables = self._users if side == "users" else self._items
         joined_RK = torch.cat([table.flatten(1) for table in tables.values()], 1)
         return joined_RK[:-1] - joined_RK[-1]
 
     def fold_in(self, item_N: torch.Tensor, rating_N: torch.Tensor, is_new: bool) -> Rows:  # noqa: ARG002
-        """Rows of their own in the tables of users, all else as it is, by some steps of L-BFGS.
+        """Fit a new row in each user table by L-BFGS; all other parameters are frozen.
 
         argmin over x of sum of (r_n - rating_n)^2 + fold_in_regularization |x - average|^2
         """

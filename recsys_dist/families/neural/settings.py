@@ -1,4 +1,4 @@
-"""The settings that every family of neural models has; each adds its own."""
+"""Settings shared by all neural families; each family adds its own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from recsys_dist.protocols.family import ModelSettings
 
 
 class PairSettings(ModelSettings):
-    """How a module that scores pairs is trained."""
+    """Training settings of a module that scores pairs."""
 
     learning_rate: float = Field(default=0.001, gt=0)
-    """The highest of Adam: it rises over the first tenth of the steps, then falls to 0 along half a cosine."""
+    """Peak rate of Adam: linear warm-up over the first tenth of the steps, times a cosine decay to 0."""
     batch_size: int = Field(default=4096, ge=1)
-    """Ratings of one step, over all ranks, on average: each rating is dealt to a step of the epoch by chance."""
+    """Average number of ratings per step, over all ranks; each rating is assigned to a step at random."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Share of each parameter, times the learning rate, that a step takes off (Loshchilov & Hutter 2019)."""
+    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2019)."""
     parallel: Literal["ddp", "sharded"] = "ddp"
-    """`ddp`: each rank has all parameters, and gradients of all travel. `sharded`: each has a range of the rows of
-    the tables of users and items, and what a step needs of them travels."""
+    """`ddp`: each rank has all parameters; gradients are all-reduced. `sharded`: each rank has a range of the rows
+    of user and item tables; ranks exchange the rows that a step needs."""
     fold_in_regularization: float = Field(default=1.0, ge=0)
-    """What holds the rows of a folded-in user to the average user's: it counts like so many squared errors for
-    each unit that a number of the row moves, squared."""
+    """Weight of the squared distance between a folded-in user's rows and the average user's, relative to the
+    squared errors."""

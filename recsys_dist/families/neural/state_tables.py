@@ -1,9 +1,10 @@
-"""The parameters of a neural model on one rank as tables of a saved state, and the moments of Adam beside them.
+"""Parameters and Adam moments of a neural model on one rank, as tables of a saved state.
 
-    users, items        a row for each: the tables of the module, by their names
-    rest, buffers       all other parameters, and buffers, as one vector each: `value`, a row for each number
+    users, items        the tables of the module, by name; a row for each user or item
+    rest, buffers       all other parameters and buffers, as one vector each: `value`, a row for each number
 
-`optimizer_users` and so on hold the moments, named as the tables are with `.mean` and `.square` behind.
+`optimizer_users` and so on hold the moments: columns named after the parameters, with `.mean` and `.square`
+appended.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from recsys_dist.distributed.world import World
 from recsys_dist.families.neural.parallel import ParallelModule
 
 MOMENTS = {"mean": "exp_avg", "square": "exp_avg_sq"}
-"""By the names that torch gives them."""
+"""torch's names of the moments."""
 
 
 class StateTables:
-    """Where the parameters of a module go in a state, and come back from one of any number of ranks."""
+    """Saves the parameters of a module, and loads them from a state of any number of ranks."""
 
     def __init__(
         self, model: ParallelModule, optimizer: torch.optim.Optimizer, dataset: Dataset, world: World
@@ -32,12 +33,12 @@ class StateTables:
 
     @property
     def num_steps(self) -> int:
-        """That the optimizer has taken."""
+        """Steps of the optimizer so far."""
         states = [self._optimizer.state[parameter] for parameter in self._model.parameters.values()]
         return max((int(state["step"]) for state in states if state), default=0)
 
     def to_save(self) -> dict[str, TableRows]:
-        """What this rank saves of each table."""
+        """This rank's part of each table."""
         model, tables = self._model, dict[str, TableRows]()
         values = {name: parameter.detach() for name, parameter in model.parameters.items()}
         moments = {kind: self._moments(key) for kind, key in MOMENTS.items()}
@@ -56,7 +57,7 @@ class StateTables:
 
     @torch.no_grad()
     def load(self, reader: StateReader, num_steps: int) -> None:
-        """Take the rows of this rank and all else, and the moments of the optimizer after so many steps."""
+        """Load this rank's rows, the other parameters, and the optimizer's moments after `num_steps` steps."""
         values = {name: parameter.detach() for name, parameter in self._model.parameters.items()}
         moments = {kind: {name: torch.zeros_like(value) for name, value in values.items()} for kind in MOMENTS}
         for side in SIDES:
@@ -78,7 +79,7 @@ class StateTables:
             self._optimizer.state[parameter] = {"step": step, **kept}
 
     def _moments(self, key: str) -> dict[str, torch.Tensor]:
-        """By the names of the parameters; zero before the first step."""
+        """Moments by parameter name; zeros before the first step."""
         return {
             name: self._optimizer.state[parameter].get(key, torch.zeros_like(parameter))
             for name, parameter in self._model.parameters.items()
@@ -100,7 +101,7 @@ class StateTables:
         return torch.cat([tensor.flatten() for tensor in self._rest(tensors)])
 
     def _buffers(self) -> dict[str, torch.Tensor]:
-        """Without the empty ones that stand for tables elsewhere."""
+        """Buffers without the empty placeholders of tables."""
         return {name: buffer for name, buffer in self._model.module.named_buffers() if buffer.numel()}
 
     def _rows(self, side: Side, rows: Mapping[str, torch.Tensor]) -> TableRows:
@@ -109,7 +110,7 @@ class StateTables:
         return TableRows(self._model.ranges[side][0], self._dataset.num_rows(side), dict(rows))
 
     def _even(self, tensors: Mapping[str, torch.Tensor]) -> TableRows:
-        """An even range of rows that every rank has."""
+        """This rank's even range of replicated rows."""
         world, num_rows = self._world, len(next(iter(tensors.values())))
         start, stop = world.rank * num_rows // world.size, (world.rank + 1) * num_rows // world.size
         return TableRows(start, num_rows, {name: tensor[start:stop] for name, tensor in tensors.items()})

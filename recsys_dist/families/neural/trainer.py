@@ -1,4 +1,4 @@
-"""A module that scores pairs, in training on one rank: steps of Adam on the squared error of batches of ratings.
+"""Training of a module that scores pairs, on one rank: Adam on the squared error of batches of ratings.
 
 J = sum over the batch of (r - rating)^2 / (N / T)          N train ratings in all, T steps of an epoch
 """
@@ -27,11 +27,11 @@ from recsys_dist.protocols.trainer import EpochResult
 
 DROPOUT_STREAM = 9
 VALID_PAIRS = 1 << 16
-"""Pairs that are predicted together."""
+"""Pairs predicted together."""
 
 
 class PairTrainer:
-    """See protocols/trainer.py."""
+    """Implements the protocol of protocols/trainer.py."""
 
     has_converged = False
     is_searching = False
@@ -56,7 +56,7 @@ class PairTrainer:
         self._valid: Pairs | None = None
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
-        """Run the batches of an epoch that are left; asks `should_stop` before each."""
+        """Run the remaining batches of an epoch; calls `should_stop` before each."""
         while self._step < self._batches.steps:
             if should_stop():
                 return self._result(finished=False)
@@ -83,7 +83,7 @@ class PairTrainer:
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
-        """What a module draws, as in dropout, depends on step and rank alone: a resumed run draws it again."""
+        """Seed random draws (dropout) by step and rank, so that a resumed run repeats them."""
         key = (self._setup.seed, DROPOUT_STREAM, self.epochs_done, self._step, self._world.rank)
         device = self._world.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -97,14 +97,14 @@ class PairTrainer:
 
     @torch.no_grad()
     def validate(self) -> ErrorSums:
-        """Errors over the valid split."""
+        """Errors on the validation split."""
         if self._valid is None:
             self._valid = self._collectives.together(
                 "reading the valid ratings", lambda: valid_pairs(self._setup.dataset, self._share)
             )
         self._model.module.eval()
         rating, sums = self._setup.dataset.manifest.rating, EpochSums(self._collectives)
-        # Ranks that split the tables predict together, also where one has no pair left.
+        # With sharded tables all ranks must take part, even those without pairs left.
         for start in range(0, max(self._collectives.gather_json(len(self._valid))), VALID_PAIRS):
             pairs = self._valid.at(slice(start, start + VALID_PAIRS))
             predicted_N = self._model.ratings(pairs).clamp(rating.min, rating.max).double()
@@ -112,7 +112,7 @@ class PairTrainer:
         return sums.total()
 
     def state(self) -> TrainerState:
-        """Own rows of the tables, or an even range of those that every rank has, and the place in the epoch."""
+        """Own rows of sharded tables, an even range of replicated ones, and the position in the epoch."""
         tables = self._tables.to_save()
         values = PairState(
             epoch=self.epochs_done,
@@ -125,12 +125,12 @@ class PairTrainer:
         return TrainerState(tables, values.model_dump(mode="json"))
 
     def load_state(self, reader: StateReader) -> None:
-        """Continue from a state written by any number of ranks; exactly, where their number is the same."""
+        """Continue from a state of any number of ranks; exactly, if the number of ranks is the same."""
         saved = PairState.of(reader.values)
         self.epochs_done, self._step = saved.epoch, saved.step
         self._tables.load(reader, saved.optimizer)
         self._sums.load(saved.sums)
 
     def _result(self, finished: bool) -> EpochResult:
-        """Errors over all ranks."""
+        """The result with errors over all ranks."""
         return EpochResult(self._sums.total(), {"learning_rate": self._learning_rate()}, finished)

@@ -97,7 +97,7 @@ def test_saves_within_an_epoch_come_between_its_ends(tmp_path):
 
 def test_a_merge_takes_the_best_or_the_step_it_is_told(tmp_path):
     folder = Folder(str(tmp_path))
-    with pytest.raises(CheckpointError, match="holds no complete checkpoint"):
+    with pytest.raises(CheckpointError, match="has no complete checkpoint"):
         find_checkpoint(folder)
     save(tmp_path, 1, keep=9)
     save(tmp_path, 2, keep=9)
@@ -105,7 +105,7 @@ def test_a_merge_takes_the_best_or_the_step_it_is_told(tmp_path):
     save(tmp_path, 3, keep=9, valid_rmse=0.7)
     save(tmp_path, 4, keep=9, valid_rmse=0.8)
     assert (find_checkpoint(folder).step, find_checkpoint(folder, step=4).step) == (3, 4)
-    with pytest.raises(CheckpointError, match="no checkpoint of step 5; there are: 1, 2, 3, 4"):
+    with pytest.raises(CheckpointError, match="no checkpoint of step 5; available steps: 1, 2, 3, 4"):
         find_checkpoint(folder, step=5)
     damage(tmp_path, "step-00000003", "users-00000000-00000011.safetensors")
     assert find_checkpoint(folder).step == 4
@@ -137,7 +137,7 @@ def test_storage_that_does_not_answer_is_no_damage(tmp_path, monkeypatch):
     store = open_store(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "record", _too_many_open_files)
-        with pytest.raises(CheckpointError, match=r"step-00000002.*Too many open files.*start again later"):
+        with pytest.raises(CheckpointError, match=r"step-00000002.*Too many open files.*try again later"):
             store.latest()
 
     assert open_store(tmp_path).latest().step == 2
@@ -149,7 +149,7 @@ def _too_many_open_files(*_):
 
 def test_a_sound_checkpoint_is_never_written_over(tmp_path):
     save(tmp_path, 1)
-    with pytest.raises(CheckpointError, match="step-00000001 is there already"):
+    with pytest.raises(CheckpointError, match="step-00000001 exists already"):
         save(tmp_path, 1)
     assert open_store(tmp_path).latest().step == 1
 

@@ -81,7 +81,7 @@ WRONG = {
     "another kind": (
         FAMILY.replace('name, settings = "own"', 'name, settings = "other"'),
         "{}:Own",
-        r"'own' by default",
+        r"default `kind` 'own'",
     ),
     "a taken name": (
         FAMILY.replace('"own", OwnSettings', '"mf", OwnSettings').replace(
@@ -94,7 +94,7 @@ WRONG = {
     "needs arguments": (
         FAMILY + "\n    def __init__(self, size):\n        self.size = size\n",
         "{}:Own",
-        r"cannot be made without arguments: TypeError",
+        r"cannot be constructed without arguments: TypeError",
     ),
 }
 

@@ -48,7 +48,7 @@ def test_extensions_of_the_prior_need_one_that_adapts(extension: dict[str, str])
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"hidden": 500}, "compute: bfloat16 is for the layers between several hidden ones"),
+        ({"hidden": 500}, "compute: bfloat16 needs several hidden layers"),
         ({"hidden": [8, 4], "optimizer": "lbfgs"}, "compute: bfloat16 is too coarse for the line search"),
         ({"hidden": [8, 4], "compute": "float16"}, "compute"),
     ],
@@ -60,7 +60,7 @@ def test_bfloat16_where_it_would_do_nothing_or_harm_is_refused(settings: dict[st
 
 @pytest.mark.parametrize("hidden", [None, 0, 65537, 5.0, "8,4", [], [8, 0], ["5", "5"], {"a": 1}])
 def test_hidden_units_that_are_none_are_refused_by_what_would_be_right(hidden: Any) -> None:
-    with pytest.raises(ConfigError, match=r"model\.hidden: takes units from 1 to 65536, or a list"):
+    with pytest.raises(ConfigError, match=r"model\.hidden: must be a number of units from 1 to 65536, or a list"):
         config({"kind": "autorec", "hidden": hidden})
 
 

@@ -70,7 +70,7 @@ def test_the_first_tensor_beyond_the_tolerance_is_named(
 
 def test_autorec_is_told_which_tolerance_it_needs() -> None:
     with pytest.raises(
-        TrainingError, match=r"a model of kind autorec is the same up to rounding, which --tolerance 0\.001 allows"
+        TrainingError, match=r"models of kind autorec are equal up to rounding only; use --tolerance 0\.001"
     ):
         require_parity(runs(BIAS), 0.0, AUTOREC)
     require_parity(runs(BIAS), 1e-3, AUTOREC)
@@ -99,7 +99,7 @@ def test_mistakes_are_told_before_any_process_starts(tmp_path: Path, monkeypatch
     with pytest.raises(DataError, match=r"none holds no manifest\.json"):
         verify_parity(settings(tmp_path), (1, 2), epochs=1)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="device: cuda is a GPU here, but parity is checked on the CPU"):
+    with pytest.raises(ConfigError, match="device: cuda is a GPU here, but verify-parity runs on the CPU"):
         verify_parity(settings(tmp_path, "cuda"), (1, 2), epochs=1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="run it without torchrun or srun"):

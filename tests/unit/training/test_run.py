@@ -76,7 +76,7 @@ def test_a_model_that_stands_still_is_finished_and_says_so(dataset, trained, tmp
     assert train(tmp_path, dataset, **sections) is Outcome.CONVERGED
 
     assert [trainer.trained for trainer in trained] == [2, 0]
-    assert "is finished: the model stands still since epoch 2" in capsys.readouterr().out
+    assert "is finished: training converged after epoch 2" in capsys.readouterr().out
 
 
 def raising(error, from_epoch=2):
@@ -289,7 +289,7 @@ def test_a_run_folder_has_one_training_at_a_time(dataset, tmp_path, monkeypatch)
 @pytest.mark.parametrize(("file", "what"), [("manifest.json", "a dataset"), ("model.json", "a model")])
 def test_a_folder_that_is_something_else_is_no_run_folder(dataset, tmp_path, file, what):
     (tmp_path / file).write_text("{}")
-    with pytest.raises(ConfigError, match=rf"run_dir: .* is {what}; give a run a folder of its own"):
+    with pytest.raises(ConfigError, match=rf"run_dir: .* is {what}; use another folder for the run"):
         train(tmp_path, dataset)
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
@@ -334,7 +334,7 @@ def test_how_ranks_share_the_work_may_change(dataset, tmp_path):
 @pytest.mark.usefixtures("trained")
 def test_tensorboard_on_object_storage_is_refused_before_any_work(dataset, tmp_path):
     run_dir = f"memory://run-{tmp_path.name}"
-    with pytest.raises(ConfigError, match=r"training\.tensorboard writes to a local run_dir only"):
+    with pytest.raises(ConfigError, match=r"training\.tensorboard needs a local run_dir"):
         train(run_dir, dataset, training={"tensorboard": True})
     assert Folder(run_dir).names() == []
 
@@ -358,4 +358,4 @@ def test_patience_without_valid_ratings_is_said_to_stop_nothing(tmp_path, capsys
     settings = {"epochs": 4, "patience": 1}
     assert train(tmp_path / "run", tmp_path / "data", training=settings) is Outcome.FINISHED
     assert status(tmp_path / "run")["step"] == 4
-    assert "no valid ratings, so training.patience stops nothing" in capsys.readouterr().out
+    assert "no validation ratings, so training.patience has no effect" in capsys.readouterr().out

@@ -111,7 +111,7 @@ def test_an_epoch_is_in_the_event_file_as_soon_as_it_is_logged(tmp_path):
 
 
 def test_tensorboard_is_refused_where_it_cannot_be(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"^training\.tensorboard writes to a local run_dir only, .*memory://x"):
+    with pytest.raises(ConfigError, match=r"^training\.tensorboard needs a local run_dir, but .*memory://x"):
         ScalarLog(Folder("memory://x"))
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     for module in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:

@@ -179,5 +179,7 @@ def test_what_does_not_fit_is_told(datasets, tmp_path):
     with pytest.raises(ConfigError, match=r"was trained on a dataset that .*base has not grown from"):
         train(config(folder, "base", tmp_path / "run", start_from=str(tmp_path / "other")))
     (folder / "grown" / MANIFEST).write_bytes(leaky)
-    with pytest.raises(ConfigError, match=r"7 ratings that .*first was trained on are for validation or testing"):
+    with pytest.raises(
+        ConfigError, match=r"7 ratings that .*first was trained on are held out for validation or testing"
+    ):
         train(config(folder, "grown", tmp_path / "run", **start))

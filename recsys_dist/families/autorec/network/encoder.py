@@ -1,6 +1,6 @@
-"""What enters an AutoRec and what becomes of it: the baseline, the input of a row, its hidden state.
+"""The encoder of an AutoRec: baseline, inputs and hidden states of rows.
 
-R rows, C columns, N entries, H hidden units; the formulas: network.py
+R rows, C columns, N entries, H hidden units. Formulas: see network.py.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from recsys_dist.kernels.sparse import Csr
 
 @dataclass(frozen=True)
 class InputForm:
-    """What the encoder sees of a rating; see the top of this file."""
+    """Form of the encoder's input; see network.py."""
 
     centring: str = "biases"
-    """`biases`: less mean and biases; `mean`: less the mean alone"""
+    """Subtract mean and biases (`biases`), or only the mean (`mean`)."""
     implicit_input: float = 0.0
     length_normalization: float = 0.0
     mean_length: float = 1.0
-    """N / R: ratings of a row on average"""
+    """N / R, the average number of ratings per row."""
 
 
 class RowFacts(NamedTuple):
-    """What the input and the prediction of R rows need of whole rows: biases [R] and numbers of ratings [R]."""
+    """Biases [R] and numbers of ratings [R] of R whole rows, for their inputs and predictions."""
 
     bias_R: torch.Tensor
     length_R: torch.Tensor
 
     def at(self, row_B: torch.Tensor | slice) -> RowFacts:
-        """Those of some rows."""
+        """The facts of some rows."""
         return RowFacts(self.bias_R[row_B], self.length_R[row_B])
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What lies under an AutoRec: mean, biases of the columns [C], and how the bias of a row follows from them."""
+    """Baseline of an AutoRec: the mean, column biases [C], and the shrinkage of row biases."""
 
     mean: float
     column_bias_C: torch.Tensor
@@ -52,19 +52,19 @@ class Baseline:
 
     @classmethod
     def of(cls, biases: Biases, form: InputForm, device: torch.device) -> Baseline:
-        """In float32 on `device`."""
+        """Convert learnt biases to float32 on `device`."""
         column_bias_C = torch.from_numpy(biases.column_bias_C.astype(np.float32)).to(device)
         return cls(biases.mean, column_bias_C, biases.noise_std, biases.row_shrinkage, form)
 
     def row_facts(self, rows: Csr) -> RowFacts:
-        """Of whole rows."""
+        """Biases and lengths of whole rows."""
         length_R = rows.indptr.diff()
         # a_r = sum over c of (r_rc - mean - b_c) / (n_r + row_shrinkage)
         bias_R = _segment_sum(self._left(rows), rows.indptr) / (length_R + self.row_shrinkage)
         return RowFacts(bias_R, length_R.to(bias_R.dtype))
 
     def inputs(self, rows: Csr, facts: RowFacts) -> Csr:
-        """What the encoder sees: the ratings centred, in units of `scale`, as the form says."""
+        """The encoder's input: centred ratings in units of `scale`, in the given form."""
         if self.form.centring == "mean":
             centred_N = rows.values - self.mean
         else:
@@ -76,7 +76,7 @@ class Baseline:
         return Csr(rows.indptr, rows.indices, input_N, rows.num_columns)
 
     def columns(self, start: int, stop: int) -> Baseline:
-        """The same with the columns start .. stop alone."""
+        """The baseline of columns start .. stop."""
         return replace(self, column_bias_C=self.column_bias_C[start:stop])
 
     def _left(self, rows: Csr) -> torch.Tensor:
@@ -85,7 +85,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class RowEncoder:
-    """What turns the ratings of any row, seen in training or not, into its hidden state and bias."""
+    """Encodes the ratings of any row, seen in training or not, as hidden state and bias."""
 
     baseline: Baseline
     encoder_CH: torch.Tensor
@@ -94,30 +94,30 @@ class RowEncoder:
     activation: str
 
     def encode(self, rows: Csr) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states [R, H] and biases [R] of rows of plain ratings."""
+        """Hidden states [R, H] and biases [R] of rows of raw ratings."""
         facts = self.baseline.row_facts(rows)
         entered_RH = entered(self.baseline.inputs(rows, facts), self.encoder_CH)
         return hidden_units(entered_RH, self.hidden_bias_H, self.layers, self.activation), facts.bias_R
 
 
 def entered(inputs: Csr, encoder_CH: torch.Tensor) -> torch.Tensor:
-    """x V: [R, H]"""
+    """Pre-activations x V: [R, H]"""
     if inputs.num_entries == 0:
         return encoder_CH.new_zeros((inputs.num_rows, encoder_CH.shape[1]))
     return inputs.weighted_sum(encoder_CH)
 
 
 def column_factors(columns: Mapping[str, torch.Tensor], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vectors [n, H] and biases [n] of columns, in rating units, from rows of a saved table `columns`.
+    """Vectors [n, H] and biases [n] of columns, in rating units, from n rows of a saved table `columns`.
 
     score = mean + row_bias + column_bias + hidden . column_vector
     """
-    # A tied model has no decoder of its own.
+    # A tied model saves no decoder.
     return columns.get("decoder", columns["encoder"]) * scale, columns["output_bias"] * scale
 
 
 def at_entries(value_R: torch.Tensor, rows: Csr) -> torch.Tensor:
-    """The value of its row at each entry: [R] -> [N]"""
+    """Expand a value per row to its entries: [R] -> [N]"""
     return value_R.repeat_interleave(rows.indptr.diff(), output_size=rows.num_entries)
 
 

@@ -1,4 +1,4 @@
-"""The hidden layers of an AutoRec behind the first one, small and dense.
+"""The hidden layers of an AutoRec after the first one, small and dense.
 
 B rows, H_0 .. H_L units of the layers
 
@@ -18,11 +18,11 @@ from torch import nn
 from recsys_dist.errors import ConfigError
 
 LAYER_STREAM = 4
-"""Beside seed and layer, so that the draws differ from those of the encoder."""
+"""Third seed next to seed and layer, so that the draws differ from those of the encoder."""
 
 
 class Layer(NamedTuple):
-    """What leads from one hidden layer to the next: M_l [H_l, H_(l-1)] and b_l [H_l]."""
+    """Parameters from one hidden layer to the next: M_l [H_l, H_(l-1)] and b_l [H_l]."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -35,7 +35,7 @@ def hidden_units(
     activation: str,
     compute: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """h_L from x V: [B, H_0] -> [B, H_L], its products in `compute`, all else in the precision of x V."""
+    """h_L from x V: [B, H_0] -> [B, H_L]; matrix products in `compute`, the rest in the precision of x V."""
     hidden_BH = activate(entered_BH + bias_H, activation)
     for layer in layers:
         hidden_BH = activate(_linear(hidden_BH, layer, compute), activation)
@@ -50,14 +50,14 @@ def _linear(hidden_BH: torch.Tensor, layer: Layer, compute: torch.dtype) -> torc
 
 
 def initial_layer(seed: int, number: int, before: int, units: int, device: torch.device) -> Layer:
-    """Starting values of layer `number` >= 1 that keep the scale of what comes in: weights of N(0, 1 / before)."""
+    """Initial values of layer `number` >= 1: weights of N(0, 1 / before), which preserve the input's scale."""
     drawn = np.random.default_rng([seed, LAYER_STREAM, number]).standard_normal((units, before), np.float32)
     weight = torch.from_numpy(drawn / np.float32(math.sqrt(before))).to(device)
     return Layer(weight, torch.zeros(units, dtype=torch.float32, device=device))
 
 
 def activate(values: torch.Tensor, activation: str) -> torch.Tensor:
-    """g of the hidden units: identity, sigmoid, tanh, relu or elu."""
+    """The hidden activation g: identity, sigmoid, tanh, relu or elu."""
     match activation:
         case "identity":
             return values

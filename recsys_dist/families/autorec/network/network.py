@@ -1,24 +1,24 @@
-"""AutoRec (Sedhain et al. 2015) around a baseline of row and column biases, never with a dense row.
+"""AutoRec (Sedhain et al. 2015) on top of a baseline of row and column biases, without dense rows.
 
-    R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units (of the first and of the
-    last hidden layer where there are several: hidden_layers.py)
+    R rows of the autoencoder, C columns, N observed entries of the rows, H hidden units (with several hidden
+    layers, of the first and of the last: hidden_layers.py)
 
     x_rc = ((r_rc - mean - a_r - b_c) / scale + implicit_input) (N / (R n_r))^length_normalization
                                                    the input, only where r is observed; with `centring: mean`
-                                                   (r_rc - mean) / scale, as in the paper but for the units
+                                                   (r_rc - mean) / scale, as in the paper except for the units
     h_r  = g(x_r V + hidden_bias)                  the hidden state of a row
     s_rc = mean + a_r + scale (h_r . W_c + d_c)    the score; the prediction is f(s_rc), clipped
     loss = sum of ((f(s) - r) / scale)^2 over the observed entries
            + lambda/2 (|V|^2 + |W|^2) + column_shrinkage |d|^2
 
 Rows are items in an item-AutoRec, users in a user-AutoRec. mean, a and b are the learnt biases of
-kernels/biases.py; d starts at b / scale, so that training starts from the baseline and a column or row without
-ratings keeps it.
-`scale`, the standard deviation of the noise around the baseline, makes lambda and the learning rate mean the same
-on every rating scale. `implicit_input` adds which columns a row has rated, whatever the ratings: implicit feedback
-where people choose what they rate, as in constrained priors of a matrix factorization.
-`length_normalization` keeps rows of many ratings n_r from saturating hidden units that rows of few hardly move.
-With a and d as biases the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
+kernels/biases.py. d starts at b / scale: training starts from the baseline, and a row or column without ratings
+keeps it.
+`scale`, the standard deviation of the noise around the baseline, makes lambda and the learning rate independent of
+the rating scale. `implicit_input` adds the indicators of the rated columns: implicit feedback, since people choose
+what they rate, as in the constrained priors of matrix factorization.
+`length_normalization` keeps rows with many ratings n_r from saturating hidden units that short rows hardly move.
+With a and d as biases, the score is bilinear: h_r . (scale W_c) + a_r + scale d_c + mean.
 """
 
 from __future__ import annotations
@@ -44,37 +44,37 @@ from recsys_dist.kernels.sampled import (
 from recsys_dist.kernels.sparse import Csr
 
 INITIAL_STD = 0.01
-"""Of the encoder's starting values, as in the paper."""
+"""Standard deviation of the encoder's initial values, as in the paper."""
 
 
 INITIAL_BLOCK = 1024
-"""Columns whose starting values are drawn together."""
+"""Columns whose initial values are drawn together."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows in training."""
+    """A batch of rows in training."""
 
     pattern: Pattern
     rating_N: torch.Tensor
-    """In the pattern's order."""
+    """Ratings in the order of `pattern`."""
     row_bias_N: torch.Tensor
-    """Of the row of each rating."""
+    """Row bias at each rating."""
     input_pattern: Pattern
-    """Where the entries of the input lie: those of `pattern`, but for what is dropped."""
+    """Sparsity pattern of the input: `pattern` without the dropped entries."""
     input_N: torch.Tensor
-    """Centred ratings, in the order of their pattern."""
+    """Centred ratings in the order of `input_pattern`."""
     hidden_weight_BH: torch.Tensor | None = None
-    """What multiplies the hidden units; None: 1."""
+    """Dropout weights of the hidden units; None: 1."""
 
     @classmethod
     def of_rows(cls, rows: Csr, pattern: Pattern, baseline: Baseline, facts: RowFacts) -> Batch:
-        """The batch of `rows`, whose entries lie at `pattern`."""
+        """The batch of `rows`, whose sparsity pattern is `pattern`."""
         inputs = baseline.inputs(rows, facts)
         return cls(pattern, rows.values, at_entries(facts.bias_R, rows), pattern, inputs.values)
 
     def with_input(self, kept_N: torch.Tensor, pattern: Pattern, weight: float) -> Batch:
-        """The batch with only some of its input entries, which lie at `pattern`, times `weight`."""
+        """The batch with only the kept input entries, times `weight`; their sparsity pattern is `pattern`."""
         return replace(self, input_pattern=pattern, input_N=self.input_N[kept_N] * weight)
 
 
@@ -84,19 +84,20 @@ def _unchanged(tensor_BH: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class ColumnExchange:
-    """How ranks that each hold some of the columns meet in the hidden units; alone, not at all."""
+    """All-reduces of the hidden units with sharded columns; the identity on a single rank."""
 
     sum_forward: Callable[[torch.Tensor], torch.Tensor] = _unchanged
-    """The sum over ranks of what their columns enter, [B, H]; gradients pass unchanged."""
+    """Forward: sum the pre-activations [B, H] over ranks. Backward: identity."""
     sum_backward: Callable[[torch.Tensor], torch.Tensor] = _unchanged
-    """The hidden units as they are, [B, H]; their gradients, from the columns of each rank, are summed."""
+    """Forward: identity on the hidden units [B, H]. Backward: sum their gradients over ranks."""
 
 
 class Autorec(nn.Module):
     """The parameters, in units of the baseline's scale: encoder, decoder [C, H], hidden bias [H], output bias [C].
 
-    The columns are those of the baseline, the first of them column `first_column` of all. The decoder starts at
-    zero: training starts from the baseline, and a column without ratings stays there. A tied one is the encoder.
+    The columns are the baseline's columns; the first one is column `first_column` of the data set. The decoder
+    starts at zero: training starts from the baseline, and a column without ratings stays there. A tied decoder is
+    the encoder.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Autorec(nn.Module):
         tied: bool = False,
         compute: torch.dtype = torch.float32,
     ) -> None:
-        """`compute`: of the products of the layers between, in training."""
+        """`compute`: precision of the products between hidden layers in training."""
         super().__init__()
         self.baseline, self.activation, self.output = baseline, activation, output
         self._compute = compute
@@ -128,16 +129,16 @@ class Autorec(nn.Module):
         self.layer_biases = nn.ParameterList(layer.bias for layer in layers)
         self.output_bias = nn.Parameter(baseline.column_bias_C / baseline.scale)
         self.later: dict[nn.Parameter, list[ColumnProduct]] | None = None
-        """Where gradients of encoder and decoder go that are to be made a few columns at a time; None: nowhere."""
+        """Deferred gradients of encoder and decoder, computed a few columns at a time; None: not deferred."""
 
     def leave_for_later(self) -> dict[nn.Parameter, list[ColumnProduct]]:
-        """Let backward passes leave gradients of encoder and decoder in what this returns, one after another."""
+        """Defer gradients of encoder and decoder: backward passes append them to the returned lists."""
         self.later = {table: [] for table in (self.encoder, self.decoder)}
         return self.later
 
     @property
     def layers(self) -> list[Layer]:
-        """Between the first and the last hidden units."""
+        """The layers between the first and the last hidden units."""
         return [Layer(*pair) for pair in zip(self.layer_weights, self.layer_biases, strict=True)]
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -161,7 +162,7 @@ class Autorec(nn.Module):
 
     @torch.no_grad()
     def predict(self, rows: Csr, facts: RowFacts, pairs: Csr) -> torch.Tensor:
-        """Ratings at the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range."""
+        """Predict the entries of `pairs` (CSR [R, C], values unused) from `rows`, clipped to the range: [N]."""
         entered_RH = self._exchange.sum_forward(entered(self.baseline.inputs(rows, facts), self.encoder))
         hidden_RH = hidden_units(entered_RH, self.hidden_bias, self.layers, self.activation)
         score_N = sampled_entries(pairs.indptr, pairs.indices, hidden_RH, self.decoder)
@@ -172,7 +173,7 @@ class Autorec(nn.Module):
 
 
 def initial_encoder(seed: int, first: int, num_columns: int, hidden: int) -> torch.Tensor:
-    """Starting values [C, H] of the columns from `first` on, keyed by (seed, block of columns). On the CPU."""
+    """Initial values [C, H] of the columns from `first` on, keyed by (seed, block of columns). On the CPU."""
     drawn_CH = torch.empty((num_columns, hidden), dtype=torch.float32, device="cpu")
     stop = first + num_columns
     for block in range(first // INITIAL_BLOCK, -(-stop // INITIAL_BLOCK)):

@@ -1,1 +1,1 @@
-"""A trained AutoRec: export and new users."""
+"""Serving of a trained AutoRec: export and fold-in."""

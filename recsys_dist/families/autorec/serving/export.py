@@ -1,4 +1,4 @@
-"""An AutoRec as a bilinear model: hidden states of its rows on one side, decoder rows of its columns on the other.
+"""Export an AutoRec as a bilinear model: hidden states of rows on one side, decoder rows of columns on the other.
 
 score = mean + row_bias + column_bias + hidden . column_vector     (see families/autorec/network/network.py)
 
@@ -31,14 +31,14 @@ from recsys_dist.progress import Progress
 
 ROWS_AT_ONCE = 4096
 ROWS_FITTED, COLUMNS_FITTED = 1000, 256
-"""About so many show what becomes of short rows."""
+"""Approximate size of the sample that short_rows.py is fitted on."""
 CPU = torch.device("cpu")
 
 
 def write_autorec(
     run: StateReader, settings: AutorecSettings, dataset: Dataset, writer: ModelWriter, progress: Progress
 ) -> AutorecFacts:
-    """Write the tables of an AutoRec; returns what model.json says of it."""
+    """Write the tables of an AutoRec; returns its facts for model.json."""
     rows, saved = settings.orientation, AutorecState.of(run.values)
     columns: Side = "users" if rows == "items" else "items"
     popular_c = _popular(dataset, columns)
@@ -74,7 +74,7 @@ def _encode_fold_in(settings: AutorecSettings, saved: AutorecState, short: Short
 
 @dataclass
 class _Average:
-    """Writes rows and remembers the mean of those with a train rating: the best guess for a row without any."""
+    """Writes rows and accumulates the mean of rated rows, which is the best guess for unrated rows."""
 
     table: TableWriter
     totals: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -88,14 +88,14 @@ class _Average:
             self.totals[name] = self.totals[name] + total if name in self.totals else total
 
     def append_mean(self) -> dict[str, torch.Tensor]:
-        """End the table with the mean row, and return it."""
+        """Append the mean row to the table and return it."""
         mean = {name: (total / self.count).float() for name, total in self.totals.items()}
         self.table.append({name: row[None] for name, row in mean.items()})
         return mean
 
 
 def _popular(dataset: Dataset, side: Side) -> NDArray[np.int64]:
-    """A few columns drawn by their ratings, in order."""
+    """A sorted sample of columns, drawn in proportion to their ratings."""
     share_C = dataset.num_train(side) / dataset.num_train(side).sum()
     return np.sort(np.random.default_rng(0).choice(len(share_C), COLUMNS_FITTED, p=share_C))
 
@@ -109,7 +109,7 @@ def _write_columns(
     writer: ModelWriter,
     progress: Progress,
 ) -> torch.Tensor:
-    """All vectors and biases; returns the vectors of those wanted."""
+    """Write all vectors and biases; returns the vectors of the columns `wanted_c`."""
     wanted = []
     num_columns = dataset.num_rows(side)
     is_rated = torch.from_numpy(dataset.num_train(side) > 0)
@@ -138,7 +138,7 @@ def _encoder(run: StateReader, settings: AutorecSettings, saved: AutorecState, n
 def _write_rows(
     encoder: RowEncoder, side: Side, dataset: Dataset, writer: ModelWriter, progress: Progress
 ) -> tuple[dict[str, torch.Tensor], list[Csr]]:
-    """Encode all rows, block by block, a few thousand at once; returns the mean row and the first rows."""
+    """Encode all rows, a few thousand at a time; returns the mean row and the first rows of each block."""
     num_rows, num_columns = dataset.num_rows(side), len(encoder.encoder_CH)
     first_rows, num_first = [], -(-ROWS_FITTED // len(dataset.block_files(side)))
     with writer.table(side) as table:
@@ -161,7 +161,7 @@ def _layers(run: StateReader, sizes: Sequence[int]) -> list[dict[str, torch.Tens
 
 
 def _write_encoder(run: StateReader, num_columns: int, sizes: Sequence[int], writer: ModelWriter) -> None:
-    """What encodes a new user."""
+    """Write the encoder for fold-in."""
     with writer.table("encoder") as table:
         for start in range(0, num_columns, CHUNK_ROWS):
             columns = run.read_rows("columns", start, min(start + CHUNK_ROWS, num_columns))

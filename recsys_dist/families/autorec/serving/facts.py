@@ -1,9 +1,9 @@
-"""What model.json says of an AutoRec, and the tables of its model folder.
+"""Facts of an AutoRec in model.json, and the tables of its model folder.
 
 users, items                            vector [rows, K], bias [rows]; the last row, one past the last user or
-                                        item, stands for those of whom no rating is known
-encoder, hidden, layer_1 ..             encoder [items, K] and column_bias [items]; bias [K]; weight and bias
-                                        of the layers behind: with them a user-AutoRec folds in new users
+                                        item, is for unknown users or items
+encoder, hidden, layer_1 ..             for fold-in (user-AutoRec): encoder [items, K] and column_bias [items];
+                                        bias [K]; weight and bias of each further layer
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recsys_dist.strict_model import StrictModel
 
 
 class EncodeFoldIn(StrictModel):
-    """A new user is encoded (user-AutoRec)."""
+    """Fold-in by the encoder (user-AutoRec)."""
 
     kind: Literal["encode"] = "encode"
     hidden_activation: str
@@ -28,12 +28,12 @@ class EncodeFoldIn(StrictModel):
     length_normalization: float = 0.0
     mean_length: float = Field(default=1.0, gt=0)
     short_length: float = Field(default=0.0, ge=0)
-    """With fewer ratings a user is drawn to the average one: short_rows.py"""
+    """Users with fewer ratings are shrunk towards the average user: short_rows.py."""
     short_pull: float = Field(default=0.0, ge=0)
 
 
 class RidgeFoldIn(StrictModel):
-    """A new user is a new column of the decoder, fitted by ridge regression (item-AutoRec)."""
+    """Fold-in by ridge regression of a new decoder column (item-AutoRec)."""
 
     kind: Literal["ridge"] = "ridge"
     regularization: float = Field(ge=0)
@@ -41,7 +41,7 @@ class RidgeFoldIn(StrictModel):
 
 
 class AutorecFacts(StrictModel):
-    """The bilinear form of a trained AutoRec, and how it takes in a new user."""
+    """The bilinear form of a trained AutoRec, and its fold-in."""
 
     offset: float
     """The mean rating."""

@@ -1,4 +1,4 @@
-"""A user that training never saw, from ratings alone: no retraining, nothing written.
+"""Fold-in of a new user from ratings alone, without retraining.
 
 K width of the vectors, H = K in an AutoRec, N ratings of the new user
 """
@@ -23,15 +23,15 @@ SMALLEST_PULL = 1e-6
 def fold_in_ridge(
     spec: RidgeFoldIn, hidden_NH: torch.Tensor, residual_N: torch.Tensor, average: BilinearUsers
 ) -> BilinearUsers:
-    """The decoder row (w, b) of a new column of an item-AutoRec, in float64.
+    """Solve for the decoder row (w, b) of a new column of an item-AutoRec, in float64.
 
-    Training's loss for one column, drawn to the average column instead of to zero. `residual` is the rating less
-    mean and item bias.
+    Minimises the training loss of one column, shrunk towards the average column instead of zero. `residual` is the
+    rating minus mean and item bias.
 
     argmin over w, b of sum of (residual_n - h_n . w - b)^2
                         + lambda/2 |w - average|^2 + column_shrinkage (b - average)^2
 
-    A sigmoid output link counts as straight here, which it is near the mean.
+    A sigmoid output link is treated as linear, which it nearly is around the mean.
     """
     design_Nn = torch.nn.functional.pad(hidden_NH.double(), (0, 1), value=1.0)
     average_n = torch.cat([average.vector_BK[0], average.bias_B]).double()
@@ -51,9 +51,9 @@ def fold_in_encode(
     average: BilinearUsers,
     share: float,
 ) -> BilinearUsers:
-    """The hidden state and bias of a new row of a user-AutoRec: this share of them, the rest is the average's."""
+    """Encode a new row of a user-AutoRec: `share` of its hidden state and bias, the rest of the average user's."""
     device, num_rated = average.bias_B.device, len(item_N)
-    # The row over the rated items alone, so that only their N rows of the encoder are read.
+    # The columns are the rated items only, so that only N rows of the encoder are read.
     every = np.arange(num_rated)
     row = Csr.from_numpy(np.array([0, num_rated]), every, rating_N.cpu().numpy(), num_rated, device)
     columns = folder.table("encoder").take(item_N.cpu())

@@ -1,4 +1,4 @@
-"""A trained AutoRec: a bilinear form, and new users by its encoder or by ridge regression."""
+"""Scorer of an AutoRec: a bilinear form, with fold-in by its encoder or by ridge regression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys_dist.model_folder.folder import ModelFolder
 
 
 class AutorecScorer(BilinearForm):
-    """See protocols/scorer.py."""
+    """Implements the protocol of protocols/scorer.py."""
 
     uncertainty = None
 
@@ -22,8 +22,8 @@ class AutorecScorer(BilinearForm):
         super().__init__(folder, device, self._facts.offset, self._facts.output_activation)
 
     def fold_in(self, item_N: torch.Tensor, rating_N: torch.Tensor, is_new: bool) -> BilinearUsers:
-        """User-AutoRec: encoded, and drawn to the average user where the ratings are fewer than it has learnt from
-        (short_rows.py). Item-AutoRec: a new row of the decoder by ridge regression."""
+        """User-AutoRec: encode the user, and shrink short rows towards the average user (short_rows.py).
+        Item-AutoRec: fit a new row of the decoder by ridge regression."""
         spec = self._facts.fold_in
         if isinstance(spec, EncodeFoldIn):
             share = ShortRows(spec.short_length, spec.short_pull).share(len(item_N)) if is_new else 1.0
@@ -32,6 +32,6 @@ class AutorecScorer(BilinearForm):
         return fold_in_ridge(spec, self.items.vector_RK[item_N], residual_N, self.average_user)
 
     def vectors(self, side: Side) -> torch.Tensor:
-        """Less the average one: hidden states are all positive where their activation is, and so all alike."""
+        """Vectors minus the average: with a positive activation all hidden states would look alike."""
         factors = self.users if side == "users" else self.items
         return factors.vector_RK[:-1] - factors.vector_RK[-1]

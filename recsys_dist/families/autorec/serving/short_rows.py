@@ -1,15 +1,15 @@
-"""Rows with fewer ratings than an AutoRec has learnt from: how far what it makes of them is to be believed.
+"""Shrinkage of short rows: rows with fewer ratings than the train rows of an AutoRec.
 
-    R rows, N ratings of them, C columns, c some of these, H hidden units, n ratings of a row
+    R rows, N ratings of them, C columns, c sampled columns, H hidden units, n ratings of a row
 
-An encoder knows little of rows that are much shorter than those it was trained on: with an `implicit_input` it
-takes what they have not rated for a taste. Such a row is drawn to the average of all rows,
+An encoder generalises badly to rows much shorter than its train rows: with an `implicit_input` it takes missing
+ratings for a preference. Such a row is shrunk towards the average row,
 
     share(n) (h, a) + (1 - share(n)) (average h, average a)
     share(n) = n / (n + pull) . (length + pull) / length    for n < length, else 1
 
-where one of twenty train rows is shorter than `length`. `pull` is that by which train rows cut short come closest
-to what the model says of them whole.
+`length` is the 5% quantile of the lengths of train rows. `pull` minimises the squared difference between
+predictions from truncated and from full train rows.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ PULLS = (0.0, *(2.0**power for power in range(-1, 9)))
 
 @dataclass(frozen=True)
 class ShortRows:
-    """Shares by number of ratings."""
+    """share(n) of a trained model."""
 
     length: float = 0.0
     pull: float = 0.0
 
     def share(self, num_ratings: int) -> float:
-        """Of what such a row is encoded as; the rest is the average row's."""
+        """Weight of the encoded row; the average row has the rest."""
         if num_ratings == 0:
             return 0.0
         if num_ratings >= self.length:
@@ -46,14 +46,17 @@ class ShortRows:
 
 @dataclass(frozen=True)
 class _Products:
-    """Of predictions from n ratings and from all, less those of the average row: sums over rows and columns."""
+    """Products of predictions from n ratings and from all ratings, relative to the average row's predictions.
+
+    Summed over rows and columns.
+    """
 
     num_ratings: int
     with_whole: float
     with_itself: float
 
     def loss(self, shares: ShortRows) -> float:
-        """|share short - whole|^2, but for what no share changes."""
+        """|share short - whole|^2, up to a constant."""
         share = shares.share(self.num_ratings)
         return share**2 * self.with_itself - 2 * share * self.with_whole
 
@@ -66,9 +69,9 @@ def fit_short_rows(
     pieces: Iterable[Csr],
     num_ratings_R: NDArray[np.int64],
 ) -> ShortRows:
-    """The shares of a trained model, from `pieces` of its train rows and vectors of columns that many have rated.
+    """Fit share(n) to `pieces` of the train rows and vectors of popular columns.
 
-    `num_ratings_R` are those of all rows.
+    `num_ratings_R` are the numbers of ratings of all rows.
     """
     rated_R = num_ratings_R[num_ratings_R > 0]
     length = float(np.quantile(rated_R, QUANTILE)) if len(rated_R) else 0.0
@@ -89,17 +92,17 @@ def fit_short_rows(
 
 
 def _lengths_below(length: float) -> list[int]:
-    """Powers of two."""
+    """Powers of two below `length`."""
     return [1 << power for power in range(64) if 1 << power < length]
 
 
 def cut_short(rows: Csr, n: int, rng: np.random.Generator) -> Csr:
-    """At most n ratings of each row, chosen at random."""
+    """Truncate each row to at most n ratings, chosen at random."""
     indptr = rows.indptr.cpu().numpy()
     length_R = np.diff(indptr)
     row_N = np.repeat(np.arange(rows.num_rows), length_R)
     shuffled_N = np.lexsort((rng.random(rows.num_entries), row_N))
-    # The first n places of each row, in the order that the row has.
+    # The first n of each shuffled row, sorted back into the original order.
     kept_M = np.sort(shuffled_N[np.arange(rows.num_entries) - indptr[row_N] < n])
     kept_indptr = np.concatenate([[0], np.cumsum(np.minimum(length_R, n))])
     kept = torch.from_numpy(kept_M).to(rows.values.device)

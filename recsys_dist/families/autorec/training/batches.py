@@ -1,10 +1,10 @@
-"""Batches of an AutoRec in training: what is dropped from them, and the next one prepared while one trains.
+"""Train batches of an AutoRec: dropout, and prefetch of the next batch.
 
     B rows of a batch, N train ratings of them, C columns, H hidden units
 
-Dropout leaves input entries out (Vincent et al. 2008; without it an autoencoder whose rows are users learns to
-copy its input) and hidden units (Srivastava et al. 2014). What is dropped belongs to the seed, the epoch and the
-row or rating, so that it is the same on any number of ranks.
+Dropout drops input entries (Vincent et al. 2008; without it, an autoencoder with users as rows learns to copy its
+input) and hidden units (Srivastava et al. 2014). The dropout mask depends only on the seed, the epoch and the row
+or rating, so it is the same on any number of ranks.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from recsys_dist.kernels.sampled import Pattern
 from recsys_dist.kernels.sparse import Csr
 
 INPUT_STREAM, HIDDEN_STREAM = 2, 3
-"""Beside seed and epoch, so that the draws differ from each other and from all else that is drawn."""
+"""Third seed next to seed and epoch, so that the draws differ from each other and from all other draws."""
 
 
 @dataclass(frozen=True)
 class _KeptInput:
-    """The entries of the input that are not dropped: which, and where they lie."""
+    """The input entries that dropout keeps: their mask and their sparsity pattern."""
 
     entries_N: torch.Tensor
     pattern: Pattern
@@ -40,7 +40,7 @@ class _KeptInput:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The part of a batch that needs no parameters."""
+    """The part of a batch that does not depend on parameters."""
 
     rows: RowBatch
     pattern: Pattern
@@ -61,16 +61,16 @@ class AutorecBatches:
         seed: int,
         device: torch.device,
     ) -> None:
-        """`loader` numbers the columns start .. stop from 0, of `all_columns`."""
+        """`columns` are start and stop of the loader's columns among `all_columns`; the loader counts from 0."""
         self._loader, self._columns, self._all_columns = loader, columns, all_columns
         self._input_dropout, self._hidden_dropout = choice.input_dropout, choice.hidden_dropout
         self._settings, self._seed, self._device = settings, seed, device
         self._ahead: tuple[tuple[int, int], Future[_Prepared]] | None = None
 
     def batch(self, epoch: int, step: int, baseline: Baseline, facts: RowFacts) -> Batch:
-        """Batch `step` of `epoch`, given the facts of all rows of the loader; the batch after it is begun."""
+        """Batch `step` of `epoch`, given the facts of all rows of the loader. Starts to prepare the next batch."""
         if self._settings.optimizer == "lbfgs":
-            # The objective has to be the same to the last bit at every pass, and so does the order of its terms.
+            # The objective must be the same to the last bit in every pass, and so must the order of its terms.
             epoch = 0
         prepared = self._prepared(epoch, step)
         is_last = step + 1 == self._loader.steps
@@ -85,21 +85,21 @@ class AutorecBatches:
         return replace(batch, hidden_weight_BH=prepared.hidden_weight_BH)
 
     def close(self) -> None:
-        """Wait until nothing is prepared any more, so that the loader may serve others."""
+        """Wait for the prefetch to end, so that others may use the loader."""
         if self._ahead is not None:
             self._ahead[1].exception()
             self._ahead = None
 
     def _prepared(self, epoch: int, step: int) -> _Prepared:
         if self._ahead is not None:
-            # Also where it is another batch, after a state was loaded: the loader serves one thread at a time.
+            # Wait even for another batch, as after loading a state: the loader serves one thread at a time.
             ahead = self._ahead[1].result()
             if self._ahead[0] == (epoch, step):
                 return ahead
         return self._prepare(epoch, step)
 
     def _begin(self, epoch: int, step: int) -> Future[_Prepared]:
-        """Prepare a batch in a thread that ends with it."""
+        """Prepare a batch in a thread of its own."""
         prepared: Future[_Prepared] = Future()
 
         def prepare() -> None:
@@ -123,13 +123,13 @@ class AutorecBatches:
         first_N = np.repeat(rows.rows * self._all_columns + self._columns[0], np.diff(rows.indptr))
         place_N = first_N + rows.indices
         kept_N = keyed_mask((self._seed, epoch, INPUT_STREAM), place_N, 1 - dropout)
-        # Kept entries before each one, and with it before each row.
+        # Cumulative count of kept entries, taken at the start of each row.
         indptr = np.concatenate([[0], np.cumsum(kept_N)])[rows.indptr]
         pattern = self._pattern(indptr, rows.indices[kept_N])
         return _KeptInput(torch.from_numpy(kept_N).to(self._device), pattern)
 
     def _hidden_weights(self, rows: RowBatch, epoch: int) -> torch.Tensor | None:
-        """0 for the hidden units that are dropped, 1 / the share that is kept for others: float32 [B, H]"""
+        """0 for dropped hidden units, 1 / (1 - dropout) for the others: float32 [B, H]"""
         dropout, hidden = self._hidden_dropout, self._settings.hidden[-1]
         if not dropout:
             return None

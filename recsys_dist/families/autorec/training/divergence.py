@@ -1,4 +1,4 @@
-"""What is said where the training of an AutoRec diverges, and what helps."""
+"""Errors for diverging training of an AutoRec, with a remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys_dist.families.autorec.training.search import Choice
 
 
 def not_finite(epoch: int, place: str, rank: str, settings: AutorecSettings, choice: Choice) -> TrainingError:
-    """The error for a step with an error that is not finite."""
+    """The exception for a step whose loss is not finite."""
     return TrainingError(
         f"the error is not finite in epoch {epoch}, {place}, on {rank}; {_remedy(settings, choice)}"
     )
@@ -24,7 +24,7 @@ def not_finite(epoch: int, place: str, rank: str, settings: AutorecSettings, cho
 def require_sense(
     epoch: int, what: str, rmse: float, rating: RatingStats, settings: AutorecSettings, choice: Choice
 ) -> None:
-    """Raise `TrainingError` where an epoch is further from the ratings than any of these from another."""
+    """Raise `TrainingError` if the RMSE of an epoch exceeds the range of the ratings."""
     if not rmse <= rating.max - rating.min and rating.max > rating.min:
         raise TrainingError(
             f"training diverges: after epoch {epoch} the {what} is {rmse:.4g}, where all ratings lie between "
@@ -34,7 +34,7 @@ def require_sense(
 
 @torch.no_grad()
 def rmse_of(model: Autorec, batch: Batch, collectives: Collectives) -> float:
-    """Of one batch over all ranks after its step: the errors of an epoch are those before each step."""
+    """RMSE of one batch over all ranks, after its step; the epoch's errors are from before each step."""
     error_N = (model(batch) - batch.rating_N).double()
     sums = torch.stack([error_N.square().sum(), torch.ones_like(error_N).sum()])
     squared, count = collectives.sum_(sums).tolist()

@@ -1,4 +1,4 @@
-"""Errors of an AutoRec on pairs that it is not trained on, as all ranks predict them together."""
+"""Errors of an AutoRec on held-out pairs, predicted by all ranks together."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def prediction_errors(
     is_sharded: bool,
     collectives: Collectives,
 ) -> ErrorSums:
-    """Over all ranks, each with the pairs of its own rows or columns: a block for each of its `ratings`."""
+    """Errors over all ranks, each with the pairs of its own rows or columns: one block per block of `ratings`."""
     sums = ErrorSums()
     for block, pairs in zip(ratings.loader.blocks, pairs_of_blocks, strict=True):
         for start, stop in chunks(block, is_sharded):
             pairs_here = slice_rows(pairs, start, stop)
-            # Ranks that share the columns predict together, also where one has no pair.
+            # With sharded columns all ranks must take part, even those without pairs.
             if len(pairs_here.values) or is_sharded:
                 sums += _chunk_errors(model, ratings, slice_rows(block, start, stop), pairs_here)
     local = torch.tensor(
@@ -49,6 +49,6 @@ def _csr(model: Autorec, rows: RowBatch) -> Csr:
 
 
 def error_sums(sums_3: torch.Tensor) -> ErrorSums:
-    """From squared errors, absolute errors and their count."""
+    """`ErrorSums` from a tensor of squared errors, absolute errors and their count."""
     squared, absolute, count = sums_3.tolist()
     return ErrorSums(squared, absolute, int(count))

@@ -1,8 +1,8 @@
-"""L-BFGS on the gradient of all ratings (Liu & Nocedal 1989), as the paper of AutoRec trains with.
+"""Full-batch L-BFGS (Liu & Nocedal 1989), one of the optimizers in the AutoRec paper.
 
-torch's optimizer does the work, one iteration at a time, so that training can stop and go on between any two. Its
-line search ends where it evaluated last, as a rule, and the next iteration begins there. That evaluation serves
-both, so that an iteration costs one pass over the ratings, and more only where the line search needs them.
+Runs torch's optimizer one iteration at a time, so that training can stop and resume between iterations. Usually
+the line search ends at its last evaluation, where the next iteration begins. The result is reused there: an
+iteration costs one pass over the ratings, and more only if the line search needs them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 from torch import nn
 
 HISTORY = 10
-"""Past steps that stand for the curvature; each takes two vectors of all parameters."""
+"""Past steps for the curvature estimate; each takes two vectors of all parameters."""
 MOST_EVALUATIONS = 25
-"""Of one iteration."""
+"""Most evaluations in one iteration."""
 FIRST_GAIN = 0.1
-"""The share of the objective by which the first step would lower it, were it a straight line. From the shortest
-step, which is torch's choice, a line search on what is nearly one goes where rounding sends it."""
+"""Length of the first step: a linear objective would fall by this fraction. torch's own first step is so short
+that rounding dominates its line search."""
 STILL_GAIN = 1e-5
-"""A relative fall of the objective by an iteration below which training is over."""
+"""Training ends once an iteration lowers the objective by less than this fraction."""
 
 
 class Lbfgs:
-    """Iterations over some parameters, each with a penalty of its own: decay / 2 |p|^2 beside the loss."""
+    """L-BFGS iterations on loss + sum of decay / 2 |p|^2, with one decay per parameter."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], decays: Sequence[float]) -> None:
         self._parameters, self._decays = list(parameters), list(decays)
@@ -33,20 +33,20 @@ class Lbfgs:
             self._parameters,
             max_iter=1,
             max_eval=MOST_EVALUATIONS,
-            # torch would stop within an iteration and stay there; `has_converged` tells instead.
+            # No stopping inside torch; `has_converged` decides instead.
             tolerance_grad=0.0,
             tolerance_change=0.0,
             history_size=HISTORY,
             line_search_fn="strong_wolfe",
         )
         self._point: list[torch.Tensor] | None = None
-        """Where the loss and the gradients were evaluated last."""
+        """The point of the last evaluation of loss and gradients."""
         self._loss = 0.0
         self._gain = 1.0
 
     @property
     def has_converged(self) -> bool:
-        """Whether an iteration has changed next to nothing, which the one after it finds out."""
+        """Whether an iteration gained almost nothing; known only after the following iteration."""
         return self._gain < STILL_GAIN
 
     @property
@@ -61,25 +61,25 @@ class Lbfgs:
 
     def step(
         self,
-        learning_rate: float,  # noqa: ARG002 - the line search finds its own
+        learning_rate: float,  # noqa: ARG002 - the line search finds the step length
         evaluate: Callable[[], object],
         loss: Callable[[], float],
     ) -> None:
-        """One iteration."""
+        """Run one iteration."""
         if not self.steps_done:
             self._inner.param_groups[0]["lr"] = self._first_rate(self._objective(evaluate, loss))
         before, steps_done = self._state.get("prev_loss"), self.steps_done
         start = float(self._inner.step(lambda: self._objective(evaluate, loss)))
         self._inner.param_groups[0]["lr"] = 1.0
         if self.steps_done == steps_done:
-            # The gradient is 0, so that torch takes no step.
+            # torch takes no step if the gradient is 0.
             self._gain = 0.0
         elif before is not None:
-            # What the iteration before gained. The last loss may be of a point that the line search did not take.
+            # The gain of the previous iteration: the line search may not have accepted the point of the last loss.
             self._gain = (before - start) / abs(before) if before else 0.0
 
     def _first_rate(self, objective: float) -> float:
-        """What makes t = FIRST_GAIN f / |g|^2 of torch's first step, rate x min(1, 1 / |g|_1) along -g."""
+        """Rate for which torch's first step t = rate x min(1, 1 / |g|_1) along -g is FIRST_GAIN f / |g|^2."""
         gradients = [_gradient(parameter) for parameter in self._parameters]
         square, absolute = (
             sum(float(gradient.pow(power).abs().sum(dtype=torch.float64)) for gradient in gradients)
@@ -100,7 +100,7 @@ class Lbfgs:
         return self._loss
 
     def values(self) -> dict[str, Any]:
-        """The numbers that an iteration hands to the next."""
+        """The scalars of the optimizer's state."""
         state = self._state
         if not self.steps_done:
             return {"n_iter": 0}
@@ -109,7 +109,7 @@ class Lbfgs:
         return {**numbers, **counts, "ro": [float(value) for value in state["ro"]], "gain": self._gain}
 
     def moments_of(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The part of each vector that belongs to each parameter, named after it, in its shape; views."""
+        """Each parameter's part of each state vector, named after the parameter, in its shape; views."""
         parts = {}
         for name, vector in self._vectors().items():
             start = 0
@@ -128,7 +128,7 @@ class Lbfgs:
         return {"direction": state["d"], "gradient": state["prev_flat_grad"], **steps, **changes}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Take over `values`; the vectors, still of zeros, are the caller's to fill."""
+        """Restore `values`; the state vectors are zeros for the caller to fill."""
         self._point = None
         if not values["n_iter"]:
             return

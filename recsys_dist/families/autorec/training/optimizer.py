@@ -1,12 +1,12 @@
-"""The optimizer of an AutoRec in training: penalties, clipping, and its state by name.
+"""The optimizers of an AutoRec: penalties, clipping, and state by name.
 
-Adam: Kingma & Ba 2015, the penalty as part of the gradient. Rprop: Riedmiller & Braun 1993, which the paper of
-AutoRec trains with. L-BFGS: lbfgs.py. Row-wise RMSprop: rowwise_rmsprop.py, for encoder and decoder, and Adam for
-the rest, which is small.
+Adam: Kingma & Ba 2015, with the penalty as part of the gradient. Rprop: Riedmiller & Braun 1993, as in the AutoRec
+paper. L-BFGS: lbfgs.py. Row-wise RMSprop: rowwise_rmsprop.py for encoder and decoder, with Adam for the few other
+parameters.
 
-On the CPU Adam and row-wise RMSprop make the gradients of encoder and decoder a few columns at a time, where no
-one needs them whole, and take the step of these columns at once. A gradient of all columns is then never written,
-kept nor read.
+On the CPU, Adam and row-wise RMSprop compute the gradients of encoder and decoder a few columns at a time and
+update these columns at once, unless the whole gradient is needed. The gradient of all columns then never exists in
+memory.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from recsys_dist.kernels.sampled import ColumnProduct
 
 ADAM_MOMENTS = ("exp_avg", "exp_avg_sq")
 BLOCK_FLOATS = 1 << 19
-"""Of a gradient that is made at a time: with its parameters and moments 8 MB, which a cache keeps (measured from
+"""Gradient entries computed at a time: 8 MB with their parameters and moments, which fits a cache (measured from
 2^15 to 2^22)."""
 VECTOR_FLOATS = 16
-"""That the processor handles at once, at most: whole ones in a block, so that its end rounds as its middle."""
+"""Upper bound of the SIMD width. Blocks are multiples of it, so that their ends round like their middle."""
 
 
 class AutorecOptimizer(Protocol):
@@ -37,30 +37,30 @@ class AutorecOptimizer(Protocol):
 
     @property
     def has_converged(self) -> bool:
-        """Whether further steps would change next to nothing."""
+        """Whether further steps would change almost nothing."""
 
     @property
     def steps_done(self) -> int:
-        """Steps so far."""
+        """Number of steps so far."""
 
     def step(self, learning_rate: float, evaluate: Callable[[], object], loss: Callable[[], float]) -> None:
-        """One step. `evaluate` sets all gradients, averaged over ranks; `loss` tells what it found, over all
-        ranks, and is called as often on each."""
+        """Take one step. `evaluate` sets all gradients, averaged over ranks; `loss` returns its loss over all
+        ranks. Every rank calls them equally often."""
 
     def moments_of(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What is kept of each parameter, in its shape, named after it; views that may be written."""
+        """State tensors of each parameter, in its shape, named after it; writable views."""
 
     def values(self) -> dict[str, Any]:
-        """The rest of what is kept."""
+        """The rest of the state."""
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Go on from `values`, once what `moments_of` returns after this is filled."""
+        """Restore `values`. The caller then fills the tensors that `moments_of` returns."""
 
 
 def steps_by_blocks(settings: AutorecSettings, is_summed: bool, device: torch.device) -> bool:
-    """Whether gradients are made a few columns at a time; `is_summed`: ranks sum whole ones.
+    """Whether gradients are computed a few columns at a time; `is_summed`: ranks all-reduce whole gradients.
 
-    A norm to clip by would need all of them first, and a GPU is faster with few large calls.
+    Clipping needs the norm of the whole gradient, and a GPU is faster with few large calls.
     """
     needs_whole = settings.is_full_batch or settings.gradient_clip is not None or is_summed
     return not needs_whole and device.type == "cpu"
@@ -75,15 +75,16 @@ def optimizer_of(
     sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
     by_blocks: bool = False,
 ) -> AutorecOptimizer:
-    """`sum_over_ranks` sums in place over ranks that each have some of the columns; None: each has all.
+    """Make the optimizer of `settings`.
 
-    `by_blocks`: as `steps_by_blocks` says; backward passes of `model` then leave these gradients for later.
+    `sum_over_ranks` sums in place over ranks with sharded columns; None: each rank has all columns. `by_blocks` is
+    the result of `steps_by_blocks`; if True, backward passes of `model` defer the gradients of the tables.
     """
     tables = [model.encoder] if settings.tied else [model.encoder, model.decoder]
     groups: list[dict[str, Any]] = [
-        # d/dV lambda/2 |V|^2 = lambda V, twice that where W is V, and the loss of a step is divided by N/T
+        # d/dV lambda/2 |V|^2 = lambda V, twice that if W is V; the loss of a step is divided by N/T
         {"params": tables, "weight_decay": regularization * (2 / len(tables)) / num_ratings},
-        # and of column_shrinkage |d|^2
+        # the gradient of column_shrinkage |d|^2
         {"params": [model.output_bias], "weight_decay": 2 * column_shrinkage / num_ratings},
         {"params": [model.hidden_bias, *model.layer_weights, *model.layer_biases], "weight_decay": 0.0},
     ]
@@ -116,7 +117,7 @@ class Stepwise:
             self._inner.state[parameter] = {"step": step, **self._first_moments(parameter)}
 
     def _first_moments(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
-        """What is kept of a parameter, before the first step."""
+        """State of a parameter before the first step."""
         if self._settings.optimizer == "rprop":
             step_size = torch.full_like(parameter, self._settings.learning_rate, requires_grad=False)
             return {"prev": torch.zeros_like(parameter, requires_grad=False), "step_size": step_size}
@@ -124,21 +125,21 @@ class Stepwise:
 
     @property
     def has_converged(self) -> bool:
-        """Never: the learning rate falls until the last epoch, and the steps of Rprop know no end."""
+        """Never: the learning rate decays until the last epoch, and Rprop has no stopping rule."""
         return False
 
     @property
     def steps_done(self) -> int:
-        """Steps so far."""
+        """Number of steps so far."""
         return int(next(iter(self._inner.state.values()))["step"].item())
 
     def step(
         self,
         learning_rate: float,
         evaluate: Callable[[], object],
-        loss: Callable[[], float],  # noqa: ARG002 - one gradient is all it takes
+        loss: Callable[[], float],  # noqa: ARG002 - a step needs only the gradient
     ) -> None:
-        """One step. Rprop knows steps of its own."""
+        """Take one step. Rprop ignores the learning rate and adapts its own step sizes."""
         evaluate()
         if self._settings.gradient_clip is not None:
             self._clip(self._settings.gradient_clip)
@@ -151,7 +152,7 @@ class Stepwise:
                 group["lr"] = learning_rate
                 continue
             for parameter in group["params"]:
-                # torch's Rprop leaves the penalty to its caller.
+                # torch's Rprop has no weight decay.
                 parameter.grad.add_(parameter.detach(), alpha=group["weight_decay"])
         self._inner.step()
 
@@ -160,13 +161,13 @@ class Stepwise:
         squares = nn.utils.get_total_norm([gradient for group in of_columns for gradient in group]).square()
         if self._sum_over_ranks is not None:
             squares = self._sum_over_ranks(squares)
-        # Each rank has the hidden bias and the layers, which count once.
+        # Hidden bias and layers are replicated on every rank, so they are not summed over ranks.
         norm = (squares + nn.utils.get_total_norm(of_hidden).square()).sqrt()
         parameters = [parameter for group in self._inner.param_groups for parameter in group["params"]]
         nn.utils.clip_grads_with_norm_(parameters, largest, norm)
 
     def moments_of(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What is kept of each parameter, named after it."""
+        """State tensors of each parameter, named after it."""
         return {
             f"{name}_{moment}": kept
             for name, parameter in parameters.items()
@@ -175,17 +176,17 @@ class Stepwise:
         }
 
     def values(self) -> dict[str, Any]:
-        """The count of steps."""
+        """The step count."""
         return {"steps": self.steps_done}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the step count."""
         for state in self._inner.state.values():
             state["step"].fill_(values["steps"])
 
 
 class ByColumns(Stepwise):
-    """Adam or row-wise RMSprop, which move encoder and decoder a few columns at a time; Adam moves the rest."""
+    """Adam or row-wise RMSprop on encoder and decoder, a few columns at a time; Adam on the rest."""
 
     def __init__(
         self,
@@ -194,7 +195,7 @@ class ByColumns(Stepwise):
         sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None,
         later: dict[nn.Parameter, list[ColumnProduct]] | None,
     ) -> None:
-        """The tables are those of `groups[0]`, whose gradients backward passes leave in `later`; None: in them."""
+        """The tables are `groups[0]`. `later` holds their deferred gradients; None: gradients are in `.grad`."""
         self._tables, self._later = groups[0]["params"], later
         super().__init__(groups, settings, sum_over_ranks)
 
@@ -208,7 +209,7 @@ class ByColumns(Stepwise):
         return self._settings.optimizer == "rowwise_rmsprop"
 
     def _move(self, learning_rate: float) -> None:
-        """First all that Adam finds a gradient of, then the tables."""
+        """Step the other parameters with torch's Adam, then the tables."""
         gradients = [table.grad for table in self._tables]
         for table in self._tables:
             table.grad = None
@@ -231,9 +232,9 @@ class ByColumns(Stepwise):
     def _gradients(
         self, table_CH: nn.Parameter, gradient_CH: torch.Tensor | None, num_columns: int
     ) -> Iterator[torch.Tensor]:
-        """So many columns at a time: of the whole gradient, or made from what the backward passes left."""
+        """Gradients of `num_columns` columns at a time, from the whole gradient or from the deferred products."""
         if self._later is None:
-            assert gradient_CH is not None, "a step comes after a backward pass"
+            assert gradient_CH is not None, "a step follows a backward pass"
             yield from gradient_CH.split(num_columns)
             return
         products = self._later[table_CH]
@@ -243,7 +244,7 @@ class ByColumns(Stepwise):
 
 
 def columns_at_once(table_CH: torch.Tensor) -> int:
-    """Whose parameters move together: what a cache keeps, or all on a GPU, which is faster with one call."""
+    """Columns per update: as many as fit a cache, or all on a GPU, which is faster with one call."""
     if table_CH.device.type != "cpu":
         return max(1, len(table_CH))
     return max(1, BLOCK_FLOATS // table_CH.shape[1] // VECTOR_FLOATS) * VECTOR_FLOATS
@@ -257,7 +258,7 @@ def _adam_(
     mean: torch.Tensor,
     mean_square: torch.Tensor,
 ) -> None:
-    """What torch.optim.Adam(fused=True) calls with whole tensors."""
+    """The kernel of torch.optim.Adam(fused=True), here on a block of columns."""
     torch._fused_adam_(
         [parameter],
         [gradient],
@@ -282,6 +283,6 @@ def copied_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def load_parameters(model: torch.nn.Module, copied: Mapping[str, torch.Tensor]) -> None:
-    """Set all parameters to those of a copy."""
+    """Set all parameters from a copy."""
     for name, parameter in model.named_parameters():
         parameter.copy_(copied[name])

@@ -1,7 +1,7 @@
-"""What one rank trains an AutoRec on: its part of the train ratings, and the biases of all of them.
+"""Train ratings of an AutoRec on one rank, and the biases of all ranks' ratings.
 
-Rows are whole on every rank with `parallel: ddp`; with `sharded` a rank holds its own columns of all rows, and
-reads its share of the rows a second time, whole, for the biases and lengths that it tells the others.
+With `parallel: ddp` a rank holds some rows, whole. With `sharded` it holds its own columns of all rows; it also
+reads its share of whole rows to compute their biases and lengths, which are all-gathered.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ CHUNK_RATINGS = 1 << 19
 
 @dataclass(frozen=True)
 class AutorecRatings:
-    """The ratings of one rank, and what follows from those of all ranks."""
+    """The ratings of one rank, and statistics over all ranks."""
 
     loader: RowLoader
     withheld: list[Block]
-    """What it does not train on, block by block of the loader; empty where nothing is withheld."""
+    """The tuning holdout, one block per block of the loader; empty if nothing is withheld."""
     num_ratings: int
-    """Of all ranks."""
+    """Train ratings of all ranks."""
     baseline: Baseline
-    """Without implicit_input, which is the trainer's to choose."""
+    """Without implicit_input, which the trainer sets."""
     column_shrinkage: float
     row_facts: RowFacts
-    """Of all rows that this rank sees."""
+    """Facts of all rows that this rank sees."""
 
     @classmethod
     def read(
@@ -53,7 +53,7 @@ class AutorecRatings:
         collectives: Collectives,
         withholds: bool,
     ) -> AutorecRatings:
-        """Read them and fit the baseline; entered by all ranks together."""
+        """Read the ratings and fit the baseline. Collective: all ranks must call it."""
         share = tuning_holdout_share(dataset.manifest) if withholds else 0.0
         loader, own_blocks, withheld = collectives.together(
             "reading the train ratings", lambda: _open(dataset, settings, shares, seed, share)
@@ -77,7 +77,7 @@ class AutorecRatings:
 def _open(
     dataset: Dataset, settings: AutorecSettings, shares: Shares, seed: int, share: float
 ) -> tuple[RowLoader, Sequence[Block], list[Block]]:
-    """What this rank trains on, its whole rows, and what is withheld of the former."""
+    """The loader of this rank's train ratings, its whole rows, and the withheld part of the loader's ratings."""
     rows, size = settings.orientation, settings.batch_size
     if not shares.is_sharded:
         loader = RowLoader.of_rows(dataset, rows, shares.row_shards, size, seed)
@@ -95,7 +95,7 @@ def _open(
 
 
 def _facts_of(blocks: Sequence[Block], baseline: Baseline, num_columns: int, device: torch.device) -> RowFacts:
-    """Of whole rows, one block after the other."""
+    """Facts of whole rows, block by block."""
     nothing = torch.zeros(0, dtype=torch.float32, device=device)
     own = [
         baseline.row_facts(Csr.from_numpy(block.indptr, block.indices, block.values, num_columns, device))
@@ -105,7 +105,7 @@ def _facts_of(blocks: Sequence[Block], baseline: Baseline, num_columns: int, dev
 
 
 def valid_blocks(dataset: Dataset, settings: AutorecSettings, shares: Shares, loader: RowLoader) -> list[Block]:
-    """The valid ratings of this rank's rows or columns, block by block of its loader."""
+    """Validation ratings of this rank's rows or columns, one block per block of its loader."""
     rows = settings.orientation
     if not shares.is_sharded:
         return held_out_blocks(dataset, "valid", rows, shares.row_shards)
@@ -116,15 +116,15 @@ def valid_blocks(dataset: Dataset, settings: AutorecSettings, shares: Shares, lo
 
 
 def chunks(block: Block, is_sharded: bool) -> Iterator[tuple[int, int]]:
-    """Rows of a block that are predicted at once."""
+    """Ranges of rows of a block to predict at once."""
     if is_sharded:
-        # The same on every rank, whatever its columns hold.
+        # The same ranges on every rank, independent of its columns.
         return ((start, min(start + CHUNK_ROWS, block.num_rows)) for start in range(0, block.num_rows, CHUNK_ROWS))
     return row_chunks(block, CHUNK_ROWS, CHUNK_RATINGS)
 
 
 def fit_biases(blocks: Sequence[Block], num_columns: int, mean: float, collectives: Collectives) -> Biases:
-    """Fit from the mean of all ratings; entered by all ranks together. Sums are float64."""
+    """Fit the biases, with float64 sums. Collective: all ranks must call it."""
     biases = Biases(mean, np.zeros(num_columns))
     for _ in range(SWEEPS):
         sums = torch.from_numpy(biases.sums(blocks)).to(collectives.world.device)

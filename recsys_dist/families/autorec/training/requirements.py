@@ -1,10 +1,10 @@
-"""Whether the parameters of an AutoRec fit every rank, asked before anything is read or written.
+"""Check that the parameters of an AutoRec fit on every rank, before anything is read or written.
 
     a rank needs   4 (C (H_first + H_last + 1) + ...) bytes for each copy of the parameters of its C columns
                    4 ((H_0 + 1) H_1 + ...) bytes for each copy of the layers between
 
-What ratings, batches and gaps of the heap take beside them is not counted (a third as much with 500,000 columns of
-256 hidden units): where only they do not fit, training/memory.py tells.
+The memory of ratings, batches and heap fragmentation is not counted (a third as much with 500,000 columns of 256
+hidden units); if that does not fit, training/memory.py reports it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from recsys_dist.process.free_memory import free_bytes
 
 
 class Room(NamedTuple):
-    """What one rank has: its columns, and the bytes that it may still take; None where that is not known."""
+    """Columns of one rank, and its free bytes; None if unknown."""
 
     num_columns: int
     free: int | None
 
 
 class Copies(NamedTuple):
-    """How many times a rank holds its parameters: those of its columns, and those of the layers between."""
+    """Number of copies of a rank's parameters: of its columns, and of the layers between."""
 
     columns: int
     layers: int
 
     def bytes_of(self, num_columns: int, settings: AutorecSettings) -> int:
-        """What they take together."""
+        """Bytes of all copies together."""
         of_layers = layer_bytes(settings)
         return self.columns * (parameter_bytes(num_columns, settings) - of_layers) + self.layers * of_layers
 
@@ -51,15 +51,16 @@ KEPT = {
     "rprop": Copies(columns=3, layers=3),
     "lbfgs": Copies(columns=29, layers=29),
 }
-"""The parameters themselves, and what the optimizer keeps of each. L-BFGS: 20 of past steps, the direction, the
-point evaluated last, the gradient as one vector, now and before, and a point and three gradients of its line
-search."""
+"""Copies for the parameters and the optimizer state. L-BFGS: 20 of past steps, the direction, the point of the
+last evaluation, the current and the previous gradient as one vector, and a point and three gradients of its line
+search.
+"""
 
 
 def require_room(
     dataset: Dataset, settings: AutorecSettings, epochs: int, memory_limit: int | None, collectives: Collectives
 ) -> None:
-    """Raise the same `ConfigError` on all ranks where one cannot hold its parameters; it names what would fit."""
+    """Raise the same `ConfigError` on all ranks if a rank cannot hold its parameters; name the most that fits."""
     world = collectives.world
     shares = Shares.of(dataset, settings, world.rank, world.size)
     own = Room(shares.columns[1] - shares.columns[0], free_bytes(world.device, memory_limit))
@@ -73,12 +74,12 @@ def require_room(
 
 
 def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool) -> Copies:
-    """`is_summed`: gradients, over ranks; `by_blocks`: without those of all columns."""
-    # Trials of settings begin from one start, which is kept.
+    """Copies during training. `is_summed`: ranks all-reduce gradients; `by_blocks`: see `steps_by_blocks`."""
+    # Trials of settings keep a copy of their common start.
     kept = Copies(*(copies + is_searching for copies in KEPT[settings.optimizer]))
-    # Gradients of a batch lie beside those that they are added to, or travel in.
+    # Gradients of a batch need a second copy to be accumulated or all-reduced.
     gradients = 1 + (settings.optimizer == "rprop" or settings.accumulation > 1 or is_summed)
-    # In another precision their values and gradients are there as well, each half as wide.
+    # bfloat16 adds a copy of values and one of gradients, each half as wide.
     rounded = settings.compute != "float32"
     return Copies(columns=kept.columns + (0 if by_blocks else gradients), layers=kept.layers + gradients + rounded)
 
@@ -96,7 +97,7 @@ def _refusal(
     limit: int | None,
 ) -> str:
     columns, free = rooms[rank]
-    assert free is not None, "a rank of unknown room is not refused"
+    assert free is not None, "a rank with unknown free memory is never refused"
     needed = copies.bytes_of(columns, settings)
     most = _most_hidden(rooms, settings, copies)
     fits = f"the most that fits is model.hidden: {most}" if most else "not even 1 unit fits"
@@ -109,7 +110,7 @@ def _refusal(
     bound = f"training.memory_limit is {room}" if free == limit else f"{room} are free"
     return (
         f"model.hidden: {_told(settings.hidden)} with optimizer: {settings.optimizer} needs {needed / 1e9:.3g} GB "
-        f"on rank {rank} for the parameters of {columns:,} columns, {copies.columns} times over, and "
+        f"on rank {rank} for the parameters of {columns:,} columns, in {copies.columns} copies, but "
         f"{bound}; {fits}, or use {elsewhere}"
     )
 
@@ -119,7 +120,7 @@ def _told(hidden: tuple[int, ...]) -> str:
 
 
 def _most_hidden(rooms: Sequence[Room], settings: AutorecSettings, copies: Copies) -> str:
-    """The most units that fit all ranks, of several layers in proportion; empty: not even one."""
+    """The most hidden units that fit on all ranks, in proportion for several layers; empty if not even 1 fits."""
     fits, too_many = 0, settings.hidden[0]
     while too_many - fits > 1:
         tried = (fits + too_many) // 2
@@ -136,7 +137,7 @@ def _layers(settings: AutorecSettings, first: int) -> tuple[int, ...]:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the processor of `device` multiplies in bfloat16."""
+    """Whether the processor of `device` supports bfloat16 arithmetic."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in {"x86_64", "AMD64"}:
@@ -145,10 +146,10 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def require_bfloat16(collectives: Collectives) -> None:
-    """Raise the same `ConfigError` on all ranks where the processor of one has none."""
+    """Raise the same `ConfigError` on all ranks if the processor of a rank lacks bfloat16 arithmetic."""
     lacks = [not has for has in collectives.gather_json(has_bfloat16(collectives.world.device))]
     if any(lacks):
         raise ConfigError(
-            f"model.compute: the {collectives.world.device.type} of rank {lacks.index(True)} has no arithmetic in "
-            "bfloat16, which would be slower than float32; set float32"
+            f"model.compute: the {collectives.world.device.type} of rank {lacks.index(True)} has no bfloat16 "
+            "arithmetic, so bfloat16 would be slower than float32; set float32"
         )

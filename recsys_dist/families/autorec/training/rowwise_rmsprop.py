@@ -1,12 +1,12 @@
-"""Row-wise RMSprop: one mean square for the H parameters of a column, in place of Adam's two moments of each.
+"""Row-wise RMSprop: one mean square for the H parameters of a column, instead of Adam's two moments per parameter.
 
     v_c <- b2 v_c + (1 - b2) |G_c|^2 / H
     W_c <- W_c - rate G_c / (sqrt(v_c / (1 - b2^t)) + eps)
 
-with G_c the gradient of column c, the penalty in it, in step t. Tables of embeddings that are too large for two
-moments are trained so (row-wise Adagrad, Mudigere et al. 2022, section 4.1.4); this one forgets, and corrects for
-its start, as Adam does (Kingma & Ba 2015), and keeps no momentum. Columns differ in how often they are met, which
-their mean squares tell; the hidden units of one column do not.
+where G_c is the gradient of column c in step t, including the penalty. Similar to row-wise Adagrad for large
+embedding tables (Mudigere et al. 2022, section 4.1.4), but with an exponential average and bias correction as in
+Adam (Kingma & Ba 2015), and without momentum. One mean square per column suffices: columns differ in their numbers
+of ratings, the hidden units of a column do not.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def rowwise_rmsprop_(
     group: Mapping[str, Any],
     mean_square_C: torch.Tensor,
 ) -> None:
-    """Move `parameter_CH` and `mean_square_C` in place; what is in `gradient_CH` after it means nothing.
+    """Update `parameter_CH` and `mean_square_C` in place; overwrites `gradient_CH`.
 
-    `group` has lr, betas, eps and weight_decay as those of torch.optim.Adam; `step` [] counts this one.
+    `group` has lr, betas, eps and weight_decay as in torch.optim.Adam; `step` [] includes this step.
     """
     decay = group["betas"][1]
     gradient_CH.add_(parameter_CH, alpha=group["weight_decay"])

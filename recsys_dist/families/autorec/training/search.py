@@ -1,14 +1,15 @@
-"""Presence, penalty and dropout of an AutoRec where they are not given, found out on ratings withheld.
+"""Tuning of an AutoRec's open settings: implicit input, penalty and dropout.
 
-The validation split judges, or a share of the train ratings that is withheld for as long as this goes on.
-Training settles first. Then each trial starts from where it settled and takes as many epochs, in which its
-learning rate falls to 0, so that trials differ in one setting alone: first what was settled with; then
-implicit_input, a path of penalties in the direction that helps, and dropout. What brings a lower error is kept.
-In the end training goes on from where it settled, with what was kept, all ratings and the rate of a whole run.
+Candidates are judged on the validation split, or on a tuning holdout of the train ratings. First, some epochs of
+training settle the parameters. Each trial starts from the settled parameters and takes the same number of epochs,
+with a learning rate that decays to 0, so trials differ in one setting only. The first trial repeats the initial
+settings; the next ones vary implicit_input, follow the penalty in the direction that helps, and vary dropout. A
+setting with a lower error is kept. Finally training restarts from the settled parameters, with the best settings,
+all ratings and the learning rate schedule of a whole run.
 
-    settling --> trying --kept or not--> trying ... --nothing left, or half of the epochs gone--> finishing
+    settling --> trying --kept or not--> trying ... --nothing left, or half of the epochs done--> finishing
 
-A small immutable state: it travels with the checkpoints.
+The state is small and immutable; checkpoints include it.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from recsys_dist.strict_model import StrictModel
 FIRST_REGULARIZATION = 200.0
 REGULARIZATION_STEP = 2.0
 MOST_FACTOR = 16.0
-"""Between the first penalty and the last in either direction."""
+"""Largest ratio between the first penalty and a candidate, in either direction."""
 FIRST_DROPOUT = {"items": 0.2, "users": 0.5}
 DROPOUTS = (0.8, 0.5, 0.2)
 HIDDEN_DROPOUTS = (0.2, 0.5)
 IMPLICIT_INPUTS = (1.0, 4.0)
 SETTLING_EPOCHS, TRIAL_EPOCHS = 3, 3
 FULL_BATCH_EPOCHS = 5
-"""Steps on all ratings that stand for an epoch of many steps."""
+"""Full-batch epochs (single steps) that count as one epoch of many steps."""
 SEARCH_SHARE = 0.5
-"""Of all epochs, at most."""
+"""Largest share of all epochs for the search."""
 KEPT_GAIN, LOOSER_GAIN = 5e-4, 1e-2
-"""The relative fall of the squared error that a trial has to bring. Less may be chance; and with less penalty or
-dropout a short trial fits faster, whatever a whole training would make of it."""
+"""Relative gain in squared error that a trial needs. A smaller one may be chance. With less penalty or dropout
+(LOOSER_GAIN), a short trial fits faster, which says little about a whole training."""
 
 
 class Choice(StrictModel):
-    """The settings that are found out, or given."""
+    """The settings open to tuning, whether tuned or given."""
 
     regularization: float
     input_dropout: float
@@ -55,60 +56,60 @@ class Choice(StrictModel):
 
 
 class AutorecSearch(StrictModel):
-    """Where the search stands."""
+    """State of the search."""
 
     phase: Literal["settling", "trying", "finishing"]
     choice: Choice
-    """Trained with now."""
+    """Settings of the current training."""
     epochs: int = 0
-    """Done in this phase or trial."""
+    """Epochs done in this phase or trial."""
     best: Choice | None = None
     error: float | None = None
-    """The judged squared error that the best choice ended with."""
+    """Holdout squared error of the best choice."""
     tried: tuple[Choice, ...] = ()
 
     @classmethod
     def start(cls, settings: AutorecSettings, epochs: int, can_judge: bool) -> AutorecSearch:
-        """The search that `settings` leave open; finishing alone where that is nothing, or nothing can judge."""
+        """Search over what `settings` leave open; only finish if they leave nothing open or nothing can judge."""
         choice = first_choice(settings)
         is_open = leaves_open(settings) and obstacle(settings, epochs, can_judge) is None
         return cls(phase="settling" if is_open else "finishing", choice=choice)
 
     @property
     def is_searching(self) -> bool:
-        """Whether ratings are withheld."""
+        """Whether the search still needs its holdout."""
         return self.phase != "finishing"
 
     def length(self, settings: AutorecSettings, epochs_left: int) -> int:
-        """Epochs of this phase or trial, of which some may be done, where so many are to come in all."""
+        """Total epochs of this phase or trial, given the epochs left in the training."""
         if not self.is_searching:
             return self.epochs + epochs_left
         length = SETTLING_EPOCHS if self.phase == "settling" else TRIAL_EPOCHS
         return length * _epochs(settings)
 
     def after_epoch(self) -> AutorecSearch:
-        """One epoch further; nothing is decided."""
+        """The state after one more epoch within a phase or trial."""
         return self.model_copy(update={"epochs": self.epochs + 1})
 
     def after_stage(
         self, error: float, settings: AutorecSettings, epochs_left: int, epochs: int
     ) -> tuple[AutorecSearch, str]:
-        """The state after a phase or trial that ended with this squared error, and what there is to tell.
+        """The state after a phase or trial with holdout squared error `error`, and a message for the log.
 
-        `epochs_left` of all `epochs` are still to come.
+        `epochs_left` of all `epochs` are left.
         """
         if self.phase == "settling":
             return AutorecSearch(phase="trying", choice=self.choice), f"trying {self.choice}"
-        told = f"{self.choice}: squared error {error:.5f} on ratings not trained on"
+        message = f"{self.choice}: squared error {error:.5f} on ratings not trained on"
         best, least = self.best, self.error
         if best is None or least is None:
             best, least = self.choice, error
         elif error < least * (1 - (needed := _gain_needed(best, self.choice))):
-            told += f", below {least:.5f}: kept"
+            message += f", below {least:.5f}: kept"
             best, least = self.choice, error
         else:
-            short = f" (to be kept it has to be {needed:.2%} lower)" if error < least else ""
-            told += f", {least:.5f} with {best}: taken back{short}"
+            short = f" (it must be {needed:.2%} lower to be kept)" if error < least else ""
+            message += f", {least:.5f} with {best}: reverted{short}"
         tried = (*self.tried, self.choice)
         candidate = next(_candidates(settings, best, tried), None)
         if candidate is None or epochs_left - TRIAL_EPOCHS * _epochs(settings) < epochs * (1 - SEARCH_SHARE):
@@ -116,31 +117,31 @@ class AutorecSearch(StrictModel):
                 "" if candidate is None else f", the last epochs are for all ratings{_left(settings, best, tried)}"
             )
             finishing = AutorecSearch(phase="finishing", choice=best, best=best, error=least, tried=tried)
-            return finishing, f"{told}; keeping {best}{why}"
+            return finishing, f"{message}; keeping {best}{why}"
         trying = AutorecSearch(phase="trying", choice=candidate, best=best, error=least, tried=tried)
-        return trying, f"{told}; trying {candidate}"
+        return trying, f"{message}; trying {candidate}"
 
     def finish(self) -> AutorecSearch:
-        """Nothing more to find out: a new run with the best choice so far."""
+        """End the search with the best choice so far, as the start of a new run."""
         return AutorecSearch(phase="finishing", choice=self.best or self.choice)
 
 
 def leaves_open(settings: AutorecSettings) -> bool:
-    """Whether there is anything to find out."""
+    """Whether `settings` leave anything to tune."""
     return next(_candidates(settings, first_choice(settings), ()), None) is not None
 
 
 def obstacle(settings: AutorecSettings, epochs: int, can_judge: bool) -> str | None:
-    """Why nothing can be tried out in a training of so many epochs; None: it can."""
+    """Why a training of `epochs` epochs cannot tune settings; None if it can."""
     least = math.ceil((SETTLING_EPOCHS + 2 * TRIAL_EPOCHS) * _epochs(settings) / SEARCH_SHARE)
     if epochs < least:
-        return f"that needs a training of {least} epochs or more, from its start"
+        return f"tuning needs a training of at least {least} epochs, from its start"
     return None if can_judge else "there are too few ratings to judge by"
 
 
 def first_choice(settings: AutorecSettings) -> Choice:
-    """What is given, and where nothing is, what the search begins with."""
-    # L-BFGS needs an objective that stays the same.
+    """The given settings, and initial values for the open ones."""
+    # L-BFGS needs a deterministic objective.
     dropout = 0.0 if settings.optimizer == "lbfgs" else FIRST_DROPOUT[settings.orientation]
     return Choice(
         regularization=_or(settings.regularization, FIRST_REGULARIZATION),
@@ -161,7 +162,7 @@ def _gain_needed(best: Choice, candidate: Choice) -> float:
 
 
 def _left(settings: AutorecSettings, best: Choice, tried: tuple[Choice, ...]) -> str:
-    """The settings that no trial has changed, though they are open."""
+    """The open settings that no trial has changed."""
     left = {name for name, _ in _values(settings, best) if len({getattr(choice, name) for choice in tried}) == 1}
     return f" ({', '.join(sorted(left))} not tried)" if left else ""
 
@@ -171,7 +172,7 @@ def _epochs(settings: AutorecSettings) -> int:
 
 
 def _candidates(settings: AutorecSettings, best: Choice, tried: tuple[Choice, ...]) -> Iterator[Choice]:
-    """In the order in which they are tried: each changes one setting of the best to what was not tried yet."""
+    """Candidates in the order of trial: each changes one setting of the best to a value not yet tried."""
     for name, value in _values(settings, best):
         if value not in {getattr(choice, name) for choice in (*tried, best)}:
             yield best.model_copy(update={name: value})
@@ -180,7 +181,7 @@ def _candidates(settings: AutorecSettings, best: Choice, tried: tuple[Choice, ..
 def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, float]]:
     if settings.implicit_input is None:
         yield from (("implicit_input", implicit_input) for implicit_input in IMPLICIT_INPUTS)
-    # Only where it is asked for, and then not at the end, for which epochs may be too few.
+    # Only on request, and not last, since the epochs may not suffice for the last candidates.
     if settings.hidden_dropout is None and settings.optimizer != "lbfgs":
         yield from (("hidden_dropout", dropout) for dropout in HIDDEN_DROPOUTS)
     if settings.regularization is None:
@@ -193,6 +194,6 @@ def _values(settings: AutorecSettings, best: Choice) -> Iterator[tuple[str, floa
 
 
 def untried(settings: AutorecSettings, epochs: int, can_judge: bool, choice: Choice) -> str | None:
-    """What is told of settings that were left open and are not tried; None where none are."""
+    """Message about open settings that are not tuned; None if there are none."""
     why = obstacle(settings, epochs, can_judge) if leaves_open(settings) else None
     return None if why is None else f"{choice}: nothing else is tried; {why}"

@@ -1,21 +1,21 @@
-"""How ranks share an AutoRec, and what that makes them receive.
+"""How ranks share an AutoRec, and the communication it costs.
 
     R rows, C columns, H hidden units (H_0 .. H_L in several layers, P parameters between them), B rows of a batch,
     S steps of an epoch, w ranks
 
-    ddp       parameters on every rank, rows dealt out: each step sums the gradients of all parameters
-    sharded   columns dealt out with their parameters, rows on every rank: each batch sums B x H hidden units going
-              forward and their gradients going backward
+    ddp       parameters replicated, rows sharded: each step all-reduces the gradients of all parameters
+    sharded   columns sharded with their parameters, rows replicated: each batch all-reduces B x H hidden units in
+              the forward pass and their gradients in the backward pass
 
-A sum over ranks of n bytes makes each receive 2 (w - 1) / w n, so that an epoch costs 2 (w - 1) / w times
+In an all-reduce of n bytes each rank receives 2 (w - 1) / w n bytes, so an epoch costs 2 (w - 1) / w times
 
     ddp       4 S (2 C H + C + H)             sharded   8 R H
     in layers 4 S (C H_0 + C H_L + C + H_0 + P)         4 R (H_0 + H_L)         tied: without C H_L
 
-of which `parallel: auto` takes the smaller.
+`parallel: auto` takes the smaller one.
 
-Columns are dealt out by what they cost: their ratings once an epoch, and their parameters at each step, which the
-optimizer moves whether or not they have been met. Popular columns have the ratings, the others are many.
+Columns are assigned to ranks by cost: their ratings once per epoch, plus their parameters at each step, since the
+optimizer updates a column whether or not it has ratings in the batch.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 
 FLOAT_BYTES = 4
 COLUMN_COST = 3
-"""Of the optimizer's step on the parameters of one column, in ratings met (measured with Adam and H = 500)."""
+"""Cost of one optimizer step on the parameters of one column, in ratings (measured with Adam and H = 500)."""
 
 
 def parameter_bytes(num_columns: int, settings: AutorecSettings) -> int:
-    """Of encoder, decoder, layers and biases, as their gradients travel."""
+    """Bytes of encoder, decoder, layers and biases, and so of their gradients in an all-reduce."""
     first, last = settings.hidden[0], settings.hidden[-1]
     per_column = first + (0 if settings.tied else last) + 1
     return FLOAT_BYTES * (num_columns * per_column + first) + layer_bytes(settings)
 
 
 def layer_bytes(settings: AutorecSettings) -> int:
-    """Of the layers between the first and the last hidden units, with their biases."""
+    """Bytes of the layers between the first and the last hidden units, with their biases."""
     return FLOAT_BYTES * sum((before + 1) * units for before, units in itertools.pairwise(settings.hidden))
 
 
 def hidden_bytes(num_rows: int, settings: AutorecSettings) -> int:
-    """Of the hidden units of so many rows on their way in, and of their gradients on the way back."""
+    """Bytes all-reduced for `num_rows` rows: hidden units forward, and their gradients backward."""
     return FLOAT_BYTES * num_rows * (settings.hidden[0] + settings.hidden[-1])
 
 
 def is_sharded(dataset: Dataset, settings: AutorecSettings, world_size: int) -> bool:
-    """Whether columns are dealt out, by the setting or by what travels less."""
+    """Whether columns are sharded: as set, or by the lower communication cost."""
     if settings.parallel != "auto" or world_size == 1:
         return settings.parallel == "sharded"
     if settings.optimizer == "lbfgs":
@@ -78,19 +78,19 @@ def num_optimizer_steps(num_rows: int, settings: AutorecSettings) -> int:
 
 @dataclass(frozen=True)
 class Shares:
-    """What belongs to one rank."""
+    """The part of one rank."""
 
     is_sharded: bool
     row_shards: range
-    """Shards of the rows, dealt out."""
+    """Row shards of this rank."""
     row_ranges: list[tuple[int, int]]
-    """The rows (start, stop) of those of each rank."""
+    """The rows (start, stop) of each rank."""
     columns: tuple[int, int]
-    """The columns (start, stop) whose parameters this rank has: its own where they are sharded, else all."""
+    """The columns (start, stop) whose parameters this rank has: its own if they are sharded, else all."""
 
     @property
     def sums_gradients(self) -> bool:
-        """Whether ranks sum the gradients of all parameters."""
+        """Whether ranks all-reduce the gradients of all parameters."""
         return not self.is_sharded and len(self.row_ranges) > 1
 
     @classmethod
@@ -108,9 +108,9 @@ class Shares:
 
 
 def column_ranges(shards: Sequence[Shard], world_size: int, steps: int) -> list[tuple[int, int]]:
-    """The columns (start, stop) of each rank, so that what they cost in an epoch of so many steps balances.
+    """The columns (start, stop) of each rank, with balanced cost in an epoch of `steps` steps.
 
-    Ratings are taken as even within a shard. Where ranks are more than columns some get none.
+    Assumes evenly distributed ratings within a shard. With more ranks than columns, some ranks get none.
     """
     costs = [shard.num_ratings + COLUMN_COST * steps * shard.num_rows for shard in shards]
     cost_edges = np.concatenate([[0.0], np.cumsum(costs)])
@@ -121,7 +121,7 @@ def column_ranges(shards: Sequence[Shard], world_size: int, steps: int) -> list[
 
 
 def column_exchange(shares: Shares, collectives: Collectives) -> ColumnExchange | None:
-    """How ranks that split the columns meet; None where each has all of them."""
+    """The all-reduces for sharded columns; None if each rank has all columns."""
     if not shares.is_sharded:
         return None
     return ColumnExchange(

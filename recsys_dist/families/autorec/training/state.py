@@ -1,4 +1,4 @@
-"""What an AutoRec in training saves beside its tables."""
+"""Values that an AutoRec in training saves next to its tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from recsys_dist.strict_model import StrictModel, validated
 
 
 class AutorecState(StrictModel):
-    """The values of a state; parameters and what the optimizer keeps beside them are its tables."""
+    """The values of a state; its tables are the parameters and the optimizer state of each."""
 
     epoch: int = Field(ge=0)
     step: int = Field(ge=0)
-    """Batches of the epoch that are done."""
+    """Finished batches of the epoch."""
     sums: tuple[tuple[float, float, float], ...]
-    """Squared errors, absolute errors and count of the epoch so far, of each rank."""
+    """Squared errors, absolute errors and count of the epoch so far, for each rank."""
     optimizer: dict[str, JsonValue] | None
-    """None of another run's state, with which an optimizer begins."""
+    """None in a warm start, which begins with a fresh optimizer."""
     mean: float
     scale: float = Field(gt=0)
     row_shrinkage: float = Field(ge=0)
@@ -33,7 +33,7 @@ class AutorecState(StrictModel):
 
     @classmethod
     def of(cls, values: Mapping[str, JsonValue]) -> AutorecState:
-        """From a saved state. Raises `CheckpointError` where it is of something else."""
+        """Parse a saved state. Raises `CheckpointError` if it is not an AutoRec."""
         return validated(
             cls, values, lambda problem: CheckpointError(f"the checkpoint holds no AutoRec: {problem}")
         )

@@ -1,10 +1,10 @@
-"""The parameters of an AutoRec on one rank as tables of a saved state, and what is kept beside each parameter.
+"""Parameters of an AutoRec on one rank, and companion tensors of each parameter, as tables of a saved state.
 
     columns            encoder, decoder, output bias and column bias: a row for each column
-    hidden, layer_1 .. what lies between: rows of every rank alike
+    hidden, layer_1 .. the layers between, replicated on every rank
 
-What is kept beside them, such as the moments of an optimizer, is in tables named after both. A rank saves the
-columns that are its own, and of what every rank has an even range of the rows.
+Companions, such as optimizer moments, are in tables named after both. A rank saves its own columns, and an even
+range of the rows of each replicated table.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from recsys_dist.families.autorec.training.shares import Shares
 
 COLUMNS = "columns"
 OPTIMIZER = "optimizer"
-"""What an optimizer keeps is beside the parameters under this name."""
+"""Table prefix of the optimizer state."""
 
 Tensors = Mapping[str, torch.Tensor]
 KeptBeside = Callable[[Tensors], dict[str, torch.Tensor]]
-"""What is kept beside some parameters: views in their shape that may be written, or none."""
+"""Returns the companions of some parameters: writable views in their shape, or none."""
 
 
 class AutorecTables:
-    """Where the parameters of a model go in a state, and come back from one of any number of ranks."""
+    """Saves the parameters of a model, and loads them from a state of any number of ranks."""
 
     def __init__(self, model: Autorec, is_tied: bool, shares: Shares, num_columns: int, world: World) -> None:
-        """`num_columns`: of all ranks."""
+        """`num_columns` counts the columns of all ranks."""
         self._model, self._is_tied, self._shares = model, is_tied, shares
         self._num_columns, self._world = num_columns, world
 
     def to_save(self, beside: Mapping[str, KeptBeside]) -> dict[str, TableRows]:
-        """What this rank saves of each table."""
+        """This rank's part of each table."""
         tables = {}
         for name, parameters in self._parameters().items():
             also = {"column_bias": self._model.baseline.column_bias_C} if name == COLUMNS else {}
@@ -48,7 +48,7 @@ class AutorecTables:
 
     @torch.no_grad()
     def load(self, reader: StateReader, beside: Mapping[str, KeptBeside]) -> None:
-        """Take the parameters of this rank, of which the state may lack the last columns, and what is beside."""
+        """Load this rank's parameters and their companions; the state may lack the last columns."""
         for name, parameters in self._parameters().items():
             rows = self._shares.columns if name == COLUMNS else (0, len(next(iter(parameters.values()))))
             _copy(reader.read_rows(name, *rows), parameters)
@@ -57,7 +57,7 @@ class AutorecTables:
                     _copy(reader.read_rows(f"{what}_{name}", *rows), kept)
 
     def _parameters(self) -> dict[str, dict[str, torch.Tensor]]:
-        """All parameters by their table; the rows of a table are those of each."""
+        """All parameters by table; the parameters of a table have the same number of rows."""
         model = self._model
         columns = {"encoder": model.encoder, "decoder": model.decoder, "output_bias": model.output_bias}
         if self._is_tied:

@@ -1,12 +1,12 @@
-"""AutoRec in training on one rank: batches of rows, parameters of all columns or of its own.
+"""Training of an AutoRec on one rank: batches of rows, with the parameters of all columns or of its own.
 
     B rows of a batch on this rank, C columns, H hidden units, N train ratings in all, T steps of an epoch
 
 The objective J is the sum of squared errors of all train ratings, in units of the baseline's variance, plus
-lambda/2 (|V|^2 + |W|^2) + column_shrinkage |output_bias|^2. Step t minimises its batch's errors plus 1/T of the
-penalty, so the steps of an epoch add up to J; all is divided by N/T, which Adam does not see. The penalty enters
-the gradient as the optimizer's weight decay, the same on every rank, and so counts once. A step of several
-batches, all of an epoch with a full batch, takes the mean of what they give.
+lambda/2 (|V|^2 + |W|^2) + column_shrinkage |output_bias|^2. Each step minimises its batch's errors plus 1/T of the
+penalty, so the steps of an epoch add up to J. Everything is divided by N/T, to which Adam is invariant. The
+penalty enters the gradient as weight decay of the optimizer, the same on every rank, so it counts once. A step of
+several batches (of all batches in full-batch training) averages their gradients.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
 
 SEARCH_RATINGS = 6_000_000
-"""About so many are an epoch of the search, at most."""
+"""Approximate upper limit on the ratings in an epoch of the search."""
 
 
 class AutorecTrainer:
-    """Trains an item- or user-AutoRec; every method is entered by all ranks together."""
+    """Trains an item- or user-AutoRec. Every method is collective: all ranks must call it."""
 
     def __init__(
         self, dataset: Dataset, settings: AutorecSettings, epochs: int, seed: int, collectives: Collectives
@@ -66,25 +66,25 @@ class AutorecTrainer:
         self._shares = Shares.of(dataset, settings, world.rank, world.size)
         self._search = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest))
         self._settled: dict[str, torch.Tensor] | None = None
-        """All parameters as trials start from them."""
+        """The settled parameters, from which all trials start."""
         self._read_ratings()
         self._build()
         self._step = 0
         self._sums = EpochSums(collectives)
         self._diverged_at: int | None = None
         """The first batch of the epoch whose error on this rank was not finite."""
-        self._is_warm = False  # whether the search is another run's, which this one began with
+        self._is_warm = False  # whether the state comes from another run
         self._last_batch: Batch | None = None
         self._valid_blocks: list[Block] | None = None
 
     def _read_ratings(self) -> None:
-        """Read what this rank trains on, without what the search judges by."""
+        """Read this rank's train ratings, without the tuning holdout during the search."""
         self._ratings = AutorecRatings.read(
             self._dataset, self._settings, self._shares, self._seed, self._collectives, self.is_searching
         )
 
     def _build(self) -> None:
-        """Parameters, of the baseline, and their optimizer."""
+        """Make the parameters on top of the baseline, and their optimizer."""
         manifest, settings = self._dataset.manifest, self._settings
         baseline = self._ratings.baseline
         output = OutputLink(settings.output_activation, manifest.rating.min, manifest.rating.max, baseline.mean)
@@ -107,7 +107,7 @@ class AutorecTrainer:
         self._begin_stage()
 
     def _begin_stage(self) -> None:
-        """Go on with what the search has chosen: baseline, batches, and an optimizer that remembers nothing."""
+        """Apply the search's current choice: baseline, batches and a fresh optimizer."""
         choice, collectives, settings = self._search.choice, self._collectives, self._settings
         baseline = self._ratings.baseline.columns(*self._shares.columns)
         self._model.baseline = replace(baseline, form=replace(baseline.form, implicit_input=choice.implicit_input))
@@ -132,17 +132,17 @@ class AutorecTrainer:
 
     @property
     def has_converged(self) -> bool:
-        """Whether the optimizer says so, which only L-BFGS does."""
+        """Whether the optimizer has converged; only L-BFGS can."""
         return self._optimizer.has_converged and not self.is_searching
 
     @property
     def is_searching(self) -> bool:
-        """Whether settings are being tried out on ratings that are withheld."""
+        """Whether the tuning of settings is still running."""
         return self._search.is_searching
 
     @property
     def _steps(self) -> int:
-        """Batches of an epoch; while settings are tried out, an epoch is some of them where they are many."""
+        """Batches of an epoch; on large data, epochs of the search are shorter."""
         steps = self._ratings.loader.steps
         if not self.is_searching or self._settings.is_full_batch:
             return steps
@@ -150,11 +150,11 @@ class AutorecTrainer:
 
     @property
     def _batches_at_once(self) -> int:
-        """Batches of one step of the optimizer."""
+        """Batches per step of the optimizer."""
         return self._steps if self._settings.is_full_batch else self._settings.accumulation
 
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
-        """Run the batches of an epoch that are left; asks `should_stop` before each step."""
+        """Run the remaining batches of an epoch; calls `should_stop` before each step."""
         while self._step < self._steps:
             if should_stop():
                 return self._result(finished=False)
@@ -169,13 +169,13 @@ class AutorecTrainer:
         self.epochs_done += 1
         self._step = 0
         if not self._settings.is_full_batch:
-            # Those of a full batch stand until it is evaluated anew, which one that stands still is not.
+            # Full-batch errors stay valid until the next evaluation; a converged run makes none.
             self._sums.reset()
         self._search = self._search.after_epoch()
         return replace(result, note=self._decide() if self._is_stage_over else self._untried())
 
     def _untried(self) -> str | None:
-        """After the first epoch: what the settings are that were left open, where nothing is tried."""
+        """After the first epoch: a message about open settings that are not tuned."""
         if self.epochs_done != 1 or self._is_warm or self.is_searching:
             return None
         return untried(self._settings, self._epochs, can_judge(self._dataset.manifest), self._search.choice)
@@ -186,13 +186,13 @@ class AutorecTrainer:
         return self.is_searching and self._search.epochs >= length
 
     def _decide(self) -> str:
-        """Take the search one stage further; returns what there is to tell."""
+        """Advance the search by one stage; returns a message for the log."""
         withholds = tuning_holdout_share(self._dataset.manifest) > 0
         errors = self._errors(self._ratings.withheld) if withholds else self.validate()
         error: float = self._collectives.gather_json(errors.squared / max(1, errors.count))[0]
         if self._settled is None:
             self._settled = copied_parameters(self._model)
-        self._search, told = self._search.after_stage(
+        self._search, message = self._search.after_stage(
             error, self._settings, self._epochs - self.epochs_done, self._epochs
         )
         self._batches.close()
@@ -201,7 +201,7 @@ class AutorecTrainer:
             self._settled = None
             self._read_ratings()
         self._begin_stage()
-        return told
+        return message
 
     def _train_step(self, batches: range) -> None:
         self._optimizer.step(self._learning_rate(), partial(self._evaluate, batches), self._mean_square)
@@ -209,30 +209,30 @@ class AutorecTrainer:
         self._step = batches.stop
 
     def _require_finite(self) -> None:
-        """Raise on every rank where the last step met an error that is not finite on any, naming its batch."""
+        """Raise on every rank if the last step had a non-finite error on any rank; the message names the batch."""
         if not self._collectives.any_rank(self._diverged_at is not None):
             return
-        met = [
+        diverged = [
             (number, rank)
             for rank, number in enumerate(self._collectives.gather_json(self._diverged_at))
             if number is not None
         ]
-        number, rank = min(met)
+        number, rank = min(diverged)
         step = number // self._batches_at_once + 1
         place = f"at step {step}, in batch {number + 1} of {self._steps}"
         who = f"rank {rank} of {self._collectives.world.size}"
         raise not_finite(self.epochs_done + 1, place, who, self._settings, self._search.choice)
 
     def _require_sense(self, what: str, rmse: float) -> None:
-        """A trial of the search that goes wrong is taken back."""
+        """Raise if training diverges, except during the search, which reverts such a trial."""
         if not self.is_searching:
             rating = self._dataset.manifest.rating
             require_sense(self.epochs_done + 1, what, rmse, rating, self._settings, self._search.choice)
 
     def _evaluate(self, batches: range) -> None:
-        """The gradients of the errors of these batches, the same on every rank, and the errors themselves."""
+        """Compute the gradients of these batches, the same on every rank, and their errors."""
         if self._settings.is_full_batch:
-            # A line search comes here several times; its last point, as a rule the one it takes, counts.
+            # A line search evaluates several points; keep the errors of the last, usually the accepted one.
             self._sums.reset()
             self._diverged_at = None
         self._replica.zero_grad(set_to_none=True)
@@ -244,7 +244,7 @@ class AutorecTrainer:
             self._collectives.count_all_reduce(parameter_bytes(len(self._model.decoder), self._settings))
 
     def _mean_square(self) -> float:
-        """Of the errors of the epoch, over all ranks, in units of the baseline's variance."""
+        """Mean squared error of the epoch over all ranks, in units of the baseline's variance."""
         squared = float(self._collectives.sum_(self._sums.squared))
         return squared / (self._ratings.num_ratings * self._model.baseline.scale**2)
 
@@ -253,7 +253,7 @@ class AutorecTrainer:
         self._last_batch = batch
         error_N = self._replica(batch) - batch.rating_N
         # The average over ranks of world x local sum is the sum over the global batch; N/T is its mean length.
-        # Sharded columns have gradients of their own, which nobody averages.
+        # Gradients of sharded columns are local and not averaged.
         averaged = 1 if self._shares.is_sharded else self._collectives.world.size
         mean_length = self._ratings.num_ratings / self._ratings.loader.steps
         weight = share * averaged / (mean_length * self._model.baseline.scale**2)
@@ -269,7 +269,7 @@ class AutorecTrainer:
         return warm_cosine(self._settings.learning_rate, done)
 
     def validate(self) -> ErrorSums:
-        """Errors over the valid split."""
+        """Errors on the validation split."""
         if self._valid_blocks is None:
             self._valid_blocks = self._collectives.together(
                 "reading the valid ratings",
@@ -283,7 +283,7 @@ class AutorecTrainer:
         )
 
     def state(self) -> TrainerState:
-        """Own columns, or an even range of the rows of each replicated table, and the place in the epoch."""
+        """Own columns, or an even range of the rows of each replicated table, and the position in the epoch."""
         model = self._model
         baseline, choice = model.baseline, self._search.choice
         values = AutorecState(
@@ -304,20 +304,20 @@ class AutorecTrainer:
         return TrainerState(self._tables.to_save(self._beside()), values.model_dump(mode="json"))
 
     def _beside(self) -> dict[str, KeptBeside]:
-        """What a state keeps beside the parameters."""
+        """Companions of the parameters in a state: optimizer moments, and settled parameters if any."""
         settled = {} if self._settled is None else {"settled": self._settled_like}
         return {OPTIMIZER: self._optimizer.moments_of, **settled}
 
     def _settled_like(self, parameters: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What trials start from in place of `parameters`."""
+        """The settled values of `parameters`."""
         assert self._settled is not None
         place = {id(parameter): name for name, parameter in self._model.named_parameters()}
         return {key: self._settled[place[id(parameter)]] for key, parameter in parameters.items()}
 
     def load_state(self, reader: StateReader) -> None:
-        """Continue from a state written by any number of ranks; exactly, where their number is the same.
+        """Continue from a state of any number of ranks; exactly, if the number of ranks is the same.
 
-        Where it is of another run, there is no optimizer in it, and there may be fewer columns.
+        A warm start from another run has no optimizer state and may have fewer columns.
         """
         saved = AutorecState.of(reader.values)
         self._take_search(saved.search)
@@ -332,7 +332,7 @@ class AutorecTrainer:
         self._sums.load(saved.sums)
 
     def _take_search(self, search: AutorecSearch) -> None:
-        """Where the search stood, with the ratings that it left to train on."""
+        """Restore the search and read the train ratings that it leaves."""
         was_searching = self.is_searching
         self._search = search
         self._batches.close()
@@ -344,7 +344,7 @@ class AutorecTrainer:
             self._settled = {name: torch.empty_like(p) for name, p in self._model.named_parameters()}
 
     def _result(self, finished: bool) -> EpochResult:
-        """Errors over all ranks."""
+        """The result with errors over all ranks."""
         train = self._sums.total()
         rate = {} if self._settings.is_full_batch else {"learning_rate": self._learning_rate()}
         return EpochResult(train, rate, finished)

@@ -1,6 +1,6 @@
-"""An AutoRec that begins with what another has learnt: parameters, and settings that were found out.
+"""Warm start of an AutoRec from another run: parameters and tuned settings.
 
-Users and items that were not there yet stand where training begins anyhow.
+New users and items keep their usual initial values.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from recsys_dist.protocols.warm_start import WarmStart
 
 @dataclass(frozen=True)
 class AutorecStart(WarmStart):
-    """Of an AutoRec: parameters, and settings that were found out; its optimizer remembers nothing."""
+    """Warm start of an AutoRec: parameters and tuned settings, with a fresh optimizer."""
 
     @property
     def values(self) -> Mapping[str, JsonValue]:
-        """No sums, no steps, and the search over with what is best so far."""
+        """Values with zero sums and steps, and the search ended with its best choice."""
         saved = AutorecState.of(self.checkpoint.values)
         begun = {"epoch": 0, "step": 0, "sums": ((0.0, 0.0, 0.0),), "optimizer": None}
         return saved.model_copy(update={**begun, "search": saved.search.finish()}).model_dump(mode="json")
 
     def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        """Rows of the checkpoint alone, so perhaps fewer than asked for: the others stay as they are."""
+        """Rows of the checkpoint, possibly fewer than requested; the other rows keep their initial values."""
         return self.known_rows(table, start, stop)

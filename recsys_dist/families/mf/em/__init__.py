@@ -1,1 +1,1 @@
-"""The mathematics of EM, a block of rows at a time."""
+"""The mathematics of EM on blocks of rows."""

@@ -1,6 +1,6 @@
 """Conjugate gradients (Hestenes & Stiefel 1952) for many systems A x = right at once, step by step.
 
-Each column of a table is one system, or each row: `inner` says which, and where the numbers of a system lie.
+A system is either a column or a row of a table; the inner product `inner` decides which.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ Inner = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class ConjugateGradients:
-    """What it has reached after each step is the best of its subspace: the error in the norm of A never grows."""
+    """Solver state. Each iterate is optimal in its Krylov subspace: the error in the A-norm never grows."""
 
     def __init__(
         self, residual_Rn: torch.Tensor, inner: Inner, preconditioner_Rn: torch.Tensor | None = None
     ) -> None:
-        """`residual` is right - A x where x starts, `preconditioner` the inverse of the diagonal of A."""
+        """`residual` is right - A x at the initial x; `preconditioner` is the inverse of the diagonal of A."""
         self._residual_Rn, self._inner, self._preconditioner_Rn = residual_Rn, inner, preconditioner_Rn
         self.direction_Rn = self._preconditioned()
         self._product = inner(residual_Rn, self.direction_Rn)
 
     def step(self, image_Rn: torch.Tensor) -> torch.Tensor:
-        """Given A times `direction`, how far to move x: [R, n]. A system that is solved stays."""
+        """Return the update of x, given A times `direction`: [R, n]. The update of a solved system is 0."""
         length = self._ratio(self._product, self._inner(self.direction_Rn, image_Rn))
         move_Rn = length * self.direction_Rn
         self._residual_Rn = self._residual_Rn - length * image_Rn
@@ -41,6 +41,6 @@ class ConjugateGradients:
         )
 
     def _ratio(self, above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
-        """0 where a system is solved."""
+        """above / below, and 0 for solved systems."""
         ratio = torch.where(below > 0, above / torch.where(below > 0, below, 1.0), 0.0)
         return ratio.to(self._residual_Rn.dtype)

@@ -1,13 +1,13 @@
-"""Constrained priors: whom or what a row has rated moves its prior mean (Salakhutdinov & Mnih 2007, section 4).
+"""Constrained priors: a row's ratings shift its prior mean (Salakhutdinov & Mnih 2007, section 4).
 
-    m_u = m + sum over i in R(u) of w_i / sqrt(n_u) = m + (F W)_u          F the indicator of ratings, rows scaled
+    m_u = m + sum over i in R(u) of w_i / sqrt(n_u) = m + (F W)_u          F: rating indicators, rows scaled
 
-W has a Normal prior with covariance Lambda^-1 / lambda, so that its posterior mean given the posterior means X of
-the rows solves one system for all n columns, whatever Lambda is:
+The rows of W have a Normal prior with covariance Lambda^-1 / lambda. Given the posterior means X of the rows, the
+posterior mean of W therefore solves the same system for all n columns, for any Lambda:
 
     (F^T F + lambda I) W = F^T (X - m)
 
-C rows of W, n own entries; both may be spread over ranks: products and sums are handed in.
+C rows of W, n own entries. The rows may be spread over ranks, so the caller passes in products and sums.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 ColumnSums = Callable[[torch.Tensor], torch.Tensor]
 
 PATTERN_STEPS = 2
-"""Of conjugate gradients in each epoch; the next one goes on from there."""
+"""Conjugate gradient steps per epoch; the next epoch continues from the result."""
 
 
 def solve_constraint(
     product: Product, right_Cn: torch.Tensor, start_Cn: torch.Tensor, column_sums: ColumnSums, steps: int
 ) -> torch.Tensor:
-    """`steps` of conjugate gradients from `start` on product(W) = right, each column for itself: [C, n].
+    """Run `steps` of conjugate gradients on product(W) = right from `start`, independently per column: [C, n].
 
-    `column_sums` adds up the rows [C, n] of all ranks in float64. A column that is solved stays as it is.
+    `column_sums` sums the rows [C, n] of all ranks in float64. Solved columns do not change.
     """
 
     def inner(left_Cn: torch.Tensor, right_Cn: torch.Tensor) -> torch.Tensor:

@@ -1,12 +1,12 @@
 """The E step of matrix factorization with independent entries: x_u ~ Normal(m_u, diag(v_u)), see e_step.py.
 
-With E[z_i] and Var(z_i) of the rated items, and e_ui = r~_ui - a_u . E[z_i], the best posterior has
+Given E[z_i] and Var(z_i) of the rated items, and e_ui = r~_ui - a_u . E[z_i], the optimal posterior has
 
     sigma^2 / v_uk = alpha_u sum of beta_i E[z_ik^2] + sigma^2 Lambda_kk
     A E[x_u] = right_u      A = alpha_u sum of beta_i (E[z_i] E[z_i]^T + diag(Var(z_i))) + sigma^2 Lambda
 
-The mean is exact where the system is solved; a few steps of conjugate gradients from the last mean bring it closer
-and raise the bound. They need products over the ratings of D numbers each, where full covariances need D^2 / 2.
+Solving the system gives the exact mean. A few steps of conjugate gradients from the last mean come closer to it
+and raise the bound. They cost D numbers per rating, where full covariances cost D^2 / 2.
 
 Source: Raiko, Ilin & Karhunen 2007 (fully factorial posteriors).
 Shapes: see layout.py; here rows come first. R rows.
@@ -36,7 +36,7 @@ class DiagonalPosterior:
 
     @cached_property
     def log_determinant_B(self) -> torch.Tensor:
-        """Of the covariance; float64"""
+        """Log determinants of the covariances; float64."""
         return self.variance_Bn.double().log().sum(1)
 
     def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:
@@ -46,14 +46,14 @@ class DiagonalPosterior:
 
 
 def row_inner(left_Rn: torch.Tensor, right_Rn: torch.Tensor) -> torch.Tensor:
-    """Inner products row by row, for conjugate gradients on the system of each row: [R, 1]"""
+    """Inner products row by row, for conjugate gradients with one system per row: [R, 1]"""
     return (left_Rn * right_Rn).sum(1, keepdim=True)
 
 
 def variance_errors(
     posterior: DiagonalPosterior, second_BD: torch.Tensor, variance_BD: torch.Tensor, layout: PanelLayout
 ) -> torch.Tensor:
-    """What E[(r~ - a . z)^2] has beside the square of its mean, summed over the ratings of a row: float64 [B].
+    """Variance part of E[(r~ - a . z)^2], summed over the ratings of a row: float64 [B].
 
     sum over k of a_k^2 sum of beta Var(z_k) + v_k sum of beta E[z_k^2]
     """

@@ -1,20 +1,20 @@
-"""Where the numbers of a matrix factorization stand: the augmented vectors and their packed second moments.
+"""Memory layout of a matrix factorization: augmented vectors and their packed second moments.
 
     r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2) = Normal(mu + a_u . z_i, sigma^2)
-    a_u = (p_u, b_u, 1)      a user's own entries are x_u = (p_u, b_u), its last entry is always 1
-    z_i = (q_i, 1, c_i)      an item's own entries are y_i = (q_i, c_i), its entry K is always 1
+    a_u = (p_u, b_u, 1)      a user's own entries are x_u = (p_u, b_u); the last entry is always 1
+    z_i = (q_i, 1, c_i)      an item's own entries are y_i = (q_i, c_i); entry K is always 1
 
     K factors, n = K + 1 own entries, D = K + 2 augmented entries, T = n (n + 1) / 2 pairs of own entries,
     P = D (D + 1) / 2 pairs of augmented entries, W = P rounded up to whole cache lines, B rows of a batch
 
-The pairs are packed so that the own pairs of either side are one slice:
+The pairs are packed so that the own pairs of each side form one slice:
 
     (k, K) (K, K) | (j, k) with j <= k < K | (k, K+1) (K+1, K+1) | (K, K+1)
     <---- own pairs of users ------------>
                     <--------- own pairs of items ------------->
 
-The two sides differ only in their constant position and their slice, so that all else is written once. Inside the
-kernels the batch comes last; tables that are gathered from come row by row.
+The two sides differ only in the position of their constant and in their slice, so both share the rest of the code.
+Inside the kernels the batch is the last dimension; tables to gather from are stored row by row.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from recsys_dist.dataset.manifest import Side
 
 CACHE_LINE_FLOATS = 16
 PANEL_FLOATS = 64
-"""Columns of one panel: of 45,000 items 12 MB, which a cache keeps (measured from 48 to 176 at 17,000 to 167,000
-items: the more items, the more narrow panels gain)."""
+"""Columns per panel: 12 MB for 45,000 items, which fits a cache (measured for 48 to 176 columns at 17,000 to
+167,000 items: narrow panels gain more with more items)."""
 
 
 def packed_size(n: int) -> int:
-    """Entries of the upper triangle of a matrix of order n."""
+    """Entries of the upper triangle of an n x n matrix."""
     return n * (n + 1) // 2
 
 
 def panel_widths(factors: int) -> list[int]:
     """Columns of each panel of a table of second moments; they add up to W.
 
-    A gather over rows that start on a cache line is twice as fast, and over narrow panels faster again.
+    A gather is twice as fast if rows start on a cache line, and faster still over narrow panels.
     """
     lines = -(-packed_size(factors + 2) // CACHE_LINE_FLOATS)
     width = lines * CACHE_LINE_FLOATS
@@ -62,26 +62,26 @@ class PanelLayout:
     num_own: int
     """n"""
     widths: list[int]
-    """Columns of each panel; their sum is W."""
+    """Columns per panel; they sum to W."""
     own_slice: slice
     """The T own pairs among the P packed pairs."""
     own_n: torch.Tensor
     """Positions of the own entries in the augmented vector."""
     bordered_pairs_nm: torch.Tensor
-    """Packed position of the pairs of each own entry with all own ones and the constant of this side, m = n + 1:
-    flattened row by row."""
+    """Packed positions of the pairs of each own entry with all own entries and this side's constant: [n, m],
+    m = n + 1, flattened row by row."""
     pair_rows_P: torch.Tensor
     pair_columns_P: torch.Tensor
     """Augmented positions of each packed pair."""
     pair_counts_W1: torch.Tensor
-    """How often each packed pair stands in the full matrix: 1 on the diagonal, 2 off it, 0 what pads; float32."""
+    """Occurrences of each packed pair in the full matrix: 1 on the diagonal, 2 off it, 0 for padding; float32."""
     own_rows_T: torch.Tensor
     own_columns_T: torch.Tensor
     """Own positions of each own pair, in packed order."""
     own_entries_T: torch.Tensor
-    """The same in a matrix [n, n + 1] flattened row by row."""
+    """Position of each own pair in a matrix [n, n + 1] flattened row by row."""
     triangle_T: torch.Tensor
-    """Place in the own slice of each entry of the upper triangle read row by row: the order on disk."""
+    """Position in the own slice of each upper-triangle entry, read row by row: the order on disk."""
 
     @classmethod
     def of(cls, side: Side, factors: int, device: torch.device) -> PanelLayout:
@@ -120,10 +120,10 @@ class PanelLayout:
 def second_moments(
     vectors_DB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: PanelLayout
 ) -> torch.Tensor:
-    """E[z z^T] = E[z] E[z]^T + Cov(z), packed and padded: [W, B]. Without a covariance, a point."""
+    """E[z z^T] = E[z] E[z]^T + Cov(z), packed and padded: [W, B]. Without a covariance, of point estimates."""
     moment_WB = vectors_DB.new_zeros((sum(layout.widths), vectors_DB.shape[1]))
     moment_PB = moment_WB[: len(layout.pair_rows_P)]
-    # index_select copies whole rows, several times faster than indexing with a tensor
+    # index_select copies whole rows, which is several times faster than indexing with a tensor.
     rows_PB = vectors_DB.index_select(0, layout.pair_rows_P)
     torch.mul(rows_PB, vectors_DB.index_select(0, layout.pair_columns_P), out=moment_PB)
     if covariance_TB is not None:

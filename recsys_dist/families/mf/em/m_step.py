@@ -1,6 +1,6 @@
 """The M step of matrix factorization by variational EM: priors, noise and the bound, from sums over rows.
 
-The model and its sources: see e_step.py. S sums; other shapes: see layout.py. All sums are float64.
+Model and sources: see e_step.py. S sums; other shapes: see layout.py. All sums are float64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recsys_dist.kernels.one_thread import one_thread
 
 LEAST_DOF, LARGEST_DOF = 0.1, 1e6
 ROUNDING = 1e-6
-"""Of the largest variance: what sums of products in float32 may have rounded away, some 6e-8 each."""
+"""Fraction of the largest variance that float32 sums of products may lose to rounding, about 6e-8 each."""
 
 
 class RowPosterior(Protocol):
@@ -24,18 +24,18 @@ class RowPosterior(Protocol):
 
     @property
     def mean_nB(self) -> torch.Tensor:
-        """Their means."""
+        """Means of the rows."""
 
     @property
     def log_determinant_B(self) -> torch.Tensor:
-        """Of their covariances; float64"""
+        """Log determinants of the covariances; float64."""
 
     def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:
-        """Weighted sum of their covariances in packed order: float64 [T]."""
+        """Weighted sum of the covariances in packed order: float64 [T]."""
 
 
 def num_sums(num_own: int) -> int:
-    """S, the length of what `row_sums` returns."""
+    """S, the number of sums that `row_sums` returns."""
     return 1 + num_own + packed_size(num_own) + 4
 
 
@@ -48,8 +48,11 @@ def row_sums(
     dof: float,
     layout: PanelLayout,
 ) -> torch.Tensor:
-    """float64 sums over the rated rows of a batch, with d = x - m_u: their number, sum of E[d], of E[d d^T] in
-    packed order, of log det Cov, of alpha error (0 where it was not asked for), and two of the precisions."""
+    """Sums over the rated rows of a batch: float64 [S].
+
+    With d = x - m_u: the number of rows, E[d], E[d d^T] in packed order, log det Cov, alpha x error (0 without
+    `error_B`), and two sums of the precisions.
+    """
     rated_B = (count_B > 0).double()
     residual_nB = (posterior.mean_nB - prior_mean_nB).double()
     weighted_nB = residual_nB * rated_B
@@ -90,7 +93,7 @@ def _precision_sums(
 
 
 class SideSums:
-    """The sums of `row_sums` over all rows of one side, by name."""
+    """The sums of `row_sums` over all rows of one side, as named fields."""
 
     def __init__(self, sums_S: torch.Tensor, layout: PanelLayout) -> None:
         n = layout.num_own
@@ -107,11 +110,11 @@ class SideSums:
 def adapted_prior(
     sums: SideSums, prior: Prior, constraint_nn: torch.Tensor | None, least_variance: float
 ) -> Prior:
-    """M step of a prior: the mean and the full covariance of the rated rows around what the constraint explains.
+    """M step of a prior: mean and full covariance of the rated rows, relative to their constrained prior means.
 
-    `constraint_nn` is lambda W^T W, the price of the constraint's weights under their prior. `least_variance` is
-    added in every direction, so that a prior on which all rows agree can still be inverted. Where rows differ so
-    much more in one direction than in another that float32 rounds the latter away, what it may round is added.
+    `constraint_nn` is lambda W^T W, the penalty of the constraint's weights under their prior. `least_variance` is
+    added in every direction: the covariance stays invertible even if all rows agree. If rounding of float32 makes
+    the covariance indefinite, because variances differ too much between directions, `ROUNDING` is added too.
     """
     shift_n = sums.first_n / sums.count
     second_nn = sums.second_nn if constraint_nn is None else sums.second_nn + constraint_nn
@@ -127,7 +130,7 @@ def adapted_prior(
 def ridge_noise(
     squared_error: float, num_ratings: int, sides: list[tuple[SideSums, PanelLayout]], regularization: float
 ) -> float:
-    """M step of the noise where the priors are Normal(0, sigma^2 / lambda I): it scales them as well.
+    """M step of the noise for priors Normal(0, sigma^2 / lambda I), which scale with the noise.
 
     sigma^2 = (squared error + lambda sum of E|x|^2) / (ratings + own entries), over users and items together.
     """
@@ -139,9 +142,9 @@ def ridge_noise(
 
 
 def adapted_dof(sums: SideSums) -> float:
-    """M step of nu: the largest likelihood of the precisions' gamma prior, by bisection.
+    """M step of nu: maximise the likelihood of the precisions' gamma prior, by bisection.
 
-    Zero of log(nu/2) + 1 - psi(nu/2) + mean of (E[log alpha] - E[alpha]), which falls with nu.
+    Finds the root of log(nu/2) + 1 - psi(nu/2) + mean of (E[log alpha] - E[alpha]), which decreases in nu.
     """
     statistic = sums.precision_statistic / sums.count
     low, high = math.log(LEAST_DOF / 2), math.log(LARGEST_DOF / 2)
@@ -156,7 +159,7 @@ def adapted_dof(sums: SideSums) -> float:
 
 
 def divergence(sums: SideSums, prior: Prior, num_own: int) -> float:
-    """KL(posterior || prior) summed over the rated rows, less what the precisions add to the bound.
+    """KL(posterior || prior) summed over the rated rows, minus the precisions' part of the bound.
 
     2 KL = trace(Lambda E[d d^T]) - n + log det Sigma - log det Cov
     """
@@ -166,5 +169,5 @@ def divergence(sums: SideSums, prior: Prior, num_own: int) -> float:
 
 
 def log_likelihood(squared_error: float, num_ratings: int, noise_variance: float) -> float:
-    """sum of E[log Normal(r | mu + a . z, sigma^2)] over the ratings, with precisions inside the squared error."""
+    """Sum of E[log Normal(r | mu + a . z, sigma^2)] over the ratings; `squared_error` includes the precisions."""
     return -0.5 * (num_ratings * math.log(2 * math.pi * noise_variance) + squared_error / noise_variance)

@@ -26,7 +26,7 @@ class Prior:
     @cached_property
     def precision_nn(self) -> torch.Tensor:
         """Lambda, the inverse of the covariance."""
-        # inv_ex gives numbers that are not finite where inv raises: the caller checks its sums once.
+        # inv_ex returns non-finite numbers where inv raises; the caller checks its sums once.
         with one_thread():
             precision_nn: torch.Tensor = torch.linalg.inv_ex(self.covariance_nn).inverse
         return precision_nn

@@ -1,1 +1,1 @@
-"""Sums between users and items across ranks."""
+"""Sums over ratings between users and items on different ranks."""

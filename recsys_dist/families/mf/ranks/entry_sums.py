@@ -1,13 +1,13 @@
-"""Sums over the ratings of each row of what the row itself has to do with each rating.
+"""Sums over each row's ratings whose terms depend on the row itself.
 
-For a user u with a row x_u, over the items of its ratings with vectors z_i and precisions beta_i:
+For a user u with a row x_u, over the rated items with vectors z_i and precisions beta_i:
 
     RESIDUALS   sum of beta_i (r~_ui - x_u . z_i) z_i
     PRODUCTS    sum of beta_i (x_u . z_i) z_i
     SQUARES     sum of beta_i (r~_ui - x_u . z_i)^2
 
-and for items the same with the sides exchanged. Vectors travel as in exchange.py, once for each sum: 4 D bytes of
-each item to users and, for the sums of items, 8 D back (8 for SQUARES). X columns of a sum: D, or 1 for SQUARES.
+For items the sides are swapped. Each sum sends the vectors once, as in exchange.py: 4 D bytes per item to users
+and, for sums of items, 8 D bytes back (8 for SQUARES). X columns of a sum: D, or 1 for SQUARES.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys_dist.kernels.sparse import Csr, Tables
 
 
 class Of(Enum):
-    """What is summed."""
+    """The terms of a sum."""
 
     RESIDUALS = auto()
     PRODUCTS = auto()
@@ -30,13 +30,13 @@ class Of(Enum):
 
 
 class EntrySums:
-    """The sums of one rank's users and items."""
+    """Sums of one rank's users and items."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     def to_users(self, row_UD: torch.Tensor, items: Tables, of: Of, shards: Shards) -> torch.Tensor:
-        """Own user rows [U, D] against the vectors (and precisions) of own items of all ranks: [U, X]."""
+        """Sum own user rows [U, D] against the item vectors (and precisions) of all ranks: [U, X]."""
         sums_UX = row_UD.new_zeros((len(row_UD), 1 if of is Of.SQUARES else row_UD.shape[1]))
         for block, tables in self._exchange.travel(items):
             for shard in shards():
@@ -45,7 +45,7 @@ class EntrySums:
         return sums_UX
 
     def to_items(self, row_ID: torch.Tensor, users: Tables, of: Of, shards: Shards) -> torch.Tensor:
-        """Own item rows [I, D] of all ranks against the vectors (and precisions) of own users: float64 [I, X]."""
+        """Sum own item rows [I, D] against the user vectors (and precisions) of all ranks: float64 [I, X]."""
         return self._exchange.answers(
             row_ID,
             1 if of is Of.SQUARES else row_ID.shape[1],

@@ -1,19 +1,19 @@
-"""Sums over ratings between users, who are spread over ranks by shard, and items, who are spread by range.
+"""Sums over ratings between users (sharded over ranks) and items (partitioned by range).
 
-    to users    item tables travel from their owners to all ranks; each rank sums for its own users
-    to items    each rank sums over its own users; the sums travel to the owners of the items
+    to users    all-gather item tables from their owners; each rank sums for its own users
+    to items    each rank sums over its own users; reduce-scatter the sums to the owners of the items
 
-Items travel in blocks, so that no rank ever holds more than its own rows and one block; a single block is the case
-where all fits into memory. Partial sums are float32 within a shard and float64 between shards, where sums of this
-size are exact: the result does not depend on ranks.
+Items are sent in blocks, so that a rank holds only its own rows and one block; if memory suffices, one block holds
+all items. Partial sums are float32 within a shard and float64 between shards. Float64 sums of this size are exact:
+the result does not depend on ranks.
 
-All ranks together receive in one epoch, for I items and row widths as `row_floats` of the factorization counts,
+In one epoch all ranks together receive, for I items of width `row_floats` (see the factorization), in bytes
 
     (ranks - 1) x I x (4 x width to users + 8 x width to items)                     float32 out, float64 back
 
-and with constrained priors, n wide: for the constraint of users 4 x 3 + 8 x 4, of items 4 x 4 + 8 x 3 bytes
-for each of the n numbers of a row, of the right side and the three products of conjugate gradients. Independent
-entries meet the ratings again in each step of their own conjugate gradients: see entry_sums.py.
+Constrained priors add, for each of the n numbers of a row, 4 x 3 + 8 x 4 bytes for the constraint of users and
+4 x 4 + 8 x 3 bytes for that of items: one right-hand side and three products of conjugate gradients. Diagonal
+posteriors make another pass over the ratings in each step of their conjugate gradients: see entry_sums.py.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from recsys_dist.kernels.sparse import Csr, Tables
 
 CHUNK_ROWS = 1024
 PIECE_ROWS = 4096
-"""Items to which a shard adds at a time: its part of their sums stays in the cache until it is added."""
+"""Items per piece when a shard adds its partial sums: a piece stays in the cache until it is added."""
 
 Range = tuple[int, int]
 Shards = Callable[[], Iterator[UserShard]]
-"""Begins a pass over the shards of this rank that take part."""
+"""Starts a pass over the participating shards of this rank."""
 
 
 class Exchange:
-    """The sums over ratings of one rank's users, and their travel."""
+    """Sums over ratings on one rank, and their exchange with the other ranks."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class Exchange:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all items travel at once."""
+        """Whether one block holds all items."""
         return len(self.item_blocks) == 1
 
     def travel(self, own: Tables) -> Iterator[tuple[Range, Tables]]:
-        """Block by block the rows of all owners: own item rows [R, X] -> rows start .. stop of the whole table."""
+        """All-gather item rows block by block: own item rows [R, X] -> rows start .. stop of the whole table."""
         for block in self.item_blocks:
             shares = [_overlap(owned, block) for owned in self._item_ranges]
             first, last = shares[self._collectives.world.rank]
@@ -64,7 +64,7 @@ class Exchange:
             yield block, mine.map(partial(self._collectives.gather_rows, row_ranges=shares))
 
     def to_users(self, own: Tables, shards: Shards) -> Iterator[tuple[UserShard, Tables]]:
-        """For each shard of `shards`, the sums over each user's ratings of the rated items' rows."""
+        """For each shard, sum the rows of the rated items over each user's ratings."""
         if self.is_whole:
             _, whole = next(self.travel(own))
             for shard in shards():
@@ -82,9 +82,9 @@ class Exchange:
             yield shard, sums.pop(shard.index)
 
     def to_items(self, user_tables: Callable[[UserShard], Tables], like: Tables, shards: Shards) -> Tables:
-        """The sums over each own item's ratings of the rows of the users who rated it, in float64.
+        """Sum the rows of the users over each own item's ratings, in float64.
 
-        `user_tables` makes the rows of one shard, once for each block of items; `like` has their widths.
+        `user_tables` makes the rows of one shard, once per block of items; `like` gives their widths.
         """
         own = _zeros(self.own_items, like)
         for block in self.item_blocks:
@@ -101,8 +101,11 @@ class Exchange:
         answer: Callable[[UserShard, Csr, torch.Tensor], torch.Tensor],
         shards: Shards,
     ) -> torch.Tensor:
-        """Own item rows [I, D] travel to all ranks, each shard answers [items of a block, width] with its turned
-        ratings of the block, and the sums of the answers return to the owners: float64 [I, width]."""
+        """Send own item rows [I, D] to all ranks and return the sums of the shards' answers: float64 [I, width].
+
+        `answer` gets a shard, its transposed ratings of a block of items and the rows of that block, and returns
+        [items of the block, width].
+        """
         own = row_ID.new_zeros((len(row_ID), width), dtype=torch.float64)
         for block, tables in self.travel(Tables([row_ID])):
             total = row_ID.new_zeros((block[1] - block[0], width), dtype=torch.float64)
@@ -119,9 +122,9 @@ class Exchange:
         like: Tables,
         shards: Shards,
     ) -> Tables:
-        """`to_users`, `solve` for each shard, then `to_items` of what `user_tables` makes of the solved users.
+        """`to_users`, `solve` for each shard, then `to_items` with the `user_tables` of the solved users.
 
-        Where all items travel at once, one pass over the shards does all.
+        With a single block of items, this takes one pass over the shards.
         """
         if not self.is_whole:
             for shard, sums in self.to_users(own, shards):
@@ -135,12 +138,12 @@ class Exchange:
         return self._deliver(total, block)
 
     def _deliver(self, total: Tables, block: Range) -> Tables:
-        """Sum over ranks, each owner its rows."""
+        """Reduce-scatter: each owner gets the sums of its rows over all ranks."""
         shares = [_overlap(owned, block) for owned in self._item_ranges]
         return total.map(partial(self._collectives.sum_scatter_rows, row_ranges=shares))
 
     def _deliver_into(self, own: Tables, total: Tables, block: Range) -> None:
-        """The same, put in their place among the owner's rows as they come: nobody holds them twice."""
+        """Reduce-scatter directly into the owner's rows, so that no second copy of all rows is needed."""
         first, last = _overlap(self.own_items, block)
         place = own.rows(first - self.own_items[0], last - self.own_items[0])
         for target, source in zip(place.members, self._deliver(total, block).members, strict=True):
@@ -161,7 +164,7 @@ def _add_shard(total: Tables, shard: UserShard, block: Range, tables: Tables) ->
 
 
 def _overlap(owned: Range, block: Range) -> Range:
-    """The rows of a block that a range holds; empty ranges keep the order of their neighbours."""
+    """The intersection of a range with a block; an empty one keeps the order of its neighbours."""
     start = min(max(owned[0], block[0]), block[1])
     return start, max(start, min(owned[1], block[1]))
 
@@ -172,6 +175,6 @@ def _add(total: Tables, part: Tables) -> None:
 
 
 def _add_in_chunks(part: torch.Tensor, total: torch.Tensor) -> None:
-    """total += part, from float32 to float64, by pieces whose conversion stays in the cache."""
+    """total += part, float32 to float64, in pieces whose conversion stays in the cache."""
     for rows, values in zip(total.split(CHUNK_ROWS), part.split(CHUNK_ROWS), strict=True):
         rows.add_(values)

@@ -1,6 +1,6 @@
-"""Who owns which items, which rows are solved together, and in which blocks items travel.
+"""Partitions of the items: owners, batches of solves, and blocks of exchange.
 
-All of it follows from the data set, the size of the model and the memory limit; only the owners depend on ranks.
+They follow from the data set, the model size and the memory limit; only the owners depend on ranks.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from dataclasses import dataclass
 Range = tuple[int, int]
 
 LEAST_SOLVE_BLOCKS, MOST_SOLVE_BLOCKS = 4, 16
-"""Of a list that could be solved at once, so that a few ranks share even a short one."""
+"""Bounds on the number of solve blocks, so that several ranks share even a short list of items."""
 SOLVE_BLOCK_ROWS = 512
-"""Between the two, a block for so many items: with fewer in each the calls cost more than the arithmetic."""
+"""Items per solve block within these bounds: in smaller blocks the calls cost more than the arithmetic."""
 TRAVEL_SHARE = 4
-"""One part in so many of the memory limit is for the block of items that travels."""
+"""A block of items in exchange may take 1 / TRAVEL_SHARE of the memory limit."""
 RATING_BYTES = 16
-"""Of one train rating in memory: a column and a value, in both orientations."""
+"""Bytes of one train rating in memory: column and value, in both orientations."""
 
 
 @dataclass(frozen=True)
 class ItemPartition:
-    """The items cut into ranges."""
+    """Ranges of items."""
 
     solve_blocks: tuple[Range, ...]
-    """Canonical: solved together, and summed one after the other."""
+    """Canonical: the rows of a block are solved together; blocks are summed in order."""
     owners: tuple[Range, ...]
     """For each rank a range of whole solve blocks; may be empty."""
     travel_blocks: tuple[Range, ...]
-    """Canonical: what other ranks hold of the item tables at a time."""
+    """Canonical: the item rows that ranks exchange at a time."""
 
     @classmethod
     def of(
         cls, num_items: int, rows_at_once: int, row_bytes: int, world_size: int, memory_limit: int | None
     ) -> ItemPartition:
-        """So many rows are solved at once; an item takes so many bytes on its travel.
+        """Partition for solves of up to `rows_at_once` rows and `row_bytes` bytes per item in exchange.
 
-        `memory_limit` is what one rank may take, in bytes; None means that all items may travel at once.
+        `memory_limit` is in bytes per rank; None allows the exchange of all items at once.
         """
         count = min(max(LEAST_SOLVE_BLOCKS, num_items // SOLVE_BLOCK_ROWS), MOST_SOLVE_BLOCKS)
         step = min(rows_at_once, -(-num_items // count))
@@ -50,7 +50,7 @@ class ItemPartition:
         return cls(solve_blocks, tuple(itertools.pairwise(cuts)), _cut(num_items, rows))
 
     def own_solve_blocks(self, rank: int) -> list[slice]:
-        """The solve blocks of one rank, counted from its first item."""
+        """The solve blocks of one rank, relative to its first item."""
         first, last = self.owners[rank]
         return [slice(start - first, stop - first) for start, stop in self.solve_blocks if first <= start < last]
 
@@ -60,5 +60,5 @@ def _cut(num_rows: int, step: int) -> tuple[Range, ...]:
 
 
 def travel_bytes(row_floats: int) -> int:
-    """Of one item on its travel: a float32 row to users, a float32 partial and a float64 sum from them."""
+    """Bytes per item in exchange: a float32 row to users, a float32 partial sum and a float64 sum back."""
     return (4 + 4 + 8) * row_floats

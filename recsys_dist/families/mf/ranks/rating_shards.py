@@ -1,7 +1,7 @@
-"""The ratings of matrix factorization in training: one canonical user shard at a time, on the run's device.
+"""Train ratings of matrix factorization: one canonical user shard at a time, on the run's device.
 
-Some train ratings may be withheld for a while, to judge by them (see families/mf/training/search.py). Which ones
-depends on the seed and the shard alone, never on ranks.
+Some train ratings may be withheld as a tuning holdout (see families/mf/training/search.py). The draw depends only
+on the seed and the shard, never on ranks.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from recsys_dist.errors import DataError
 from recsys_dist.kernels.sparse import Csr, transpose
 
 HOLDOUT_STREAM = 1
-"""Beside the seed and the shard, so that the draws differ from those of starting values."""
+"""Third seed next to seed and shard, so that the draws differ from those of the initial values."""
 
 
 @dataclass(frozen=True)
 class UserShard:
-    """The train ratings of one shard less their mean, in both orientations."""
+    """Train ratings of one shard, centred by the mean rating, in both orientations."""
 
     index: int
     rows: slice
-    """Users of this shard, counted from the first one of this rank."""
+    """Users of this shard, relative to the first user of this rank."""
     ratings: Csr
     """Rows = users of this shard, columns = all items."""
     transposed: Csr
@@ -37,21 +37,21 @@ class UserShard:
 
 @dataclass(frozen=True)
 class RatingPairs:
-    """Ratings to compare predictions with."""
+    """Ratings to evaluate predictions on."""
 
     user_row: torch.Tensor
-    """Users, counted from the first one of this rank."""
+    """Users, relative to the first user of this rank."""
     item: torch.Tensor
     rating: NDArray[np.float32]
 
 
 class RatingShards:
-    """This rank's shards, in order: kept in memory, or read anew on every pass where `keep` is False."""
+    """This rank's shards, in order: kept in memory, or re-read on every pass if `keep` is False."""
 
     def __init__(self, dataset: Dataset, own: Sequence[int], device: torch.device, seed: int, keep: bool) -> None:
         self.dataset, self.own, self.keep = dataset, own, keep
         self.withheld = 0.0
-        """Share of the train ratings that is withheld."""
+        """Fraction of the train ratings that is withheld."""
         self._device, self._seed = device, seed
         self.first_row = dataset.shards("users")[own[0]].start if own else 0
         """Index of the first user of this rank."""
@@ -59,22 +59,22 @@ class RatingShards:
 
     @property
     def num_rows(self) -> int:
-        """Users of this rank."""
+        """Number of users of this rank."""
         shards = self.dataset.shards("users")
         return sum(shards[index].stop - shards[index].start for index in self.own)
 
     def row_slices(self) -> list[slice]:
-        """The users of each shard, counted from the first one of this rank."""
+        """The users of each shard, relative to the first user of this rank."""
         shards = self.dataset.shards("users")
         return [slice(shards[i].start - self.first_row, shards[i].stop - self.first_row) for i in self.own]
 
     def withhold(self, share: float) -> None:
-        """Hold back this share of the ratings from now on; 0 gives all of them back."""
+        """Withhold this fraction of the train ratings from the next pass on; 0 restores all of them."""
         self.withheld = share
         self._kept.clear()
 
     def read(self) -> None:
-        """Read and check every shard once. Raises `DataError` for one that cannot be used."""
+        """Read and check every shard once. Raises `DataError` on an unusable shard."""
         for _ in self:
             pass
 
@@ -84,7 +84,7 @@ class RatingShards:
             yield self._shard(index)
 
     def every(self, stride: int) -> Iterator[UserShard]:
-        """The shards whose canonical number is a multiple of `stride`."""
+        """The shards whose canonical index is a multiple of `stride`."""
         for index in self.own:
             if index % stride == 0:
                 yield self._shard(index)
@@ -115,14 +115,14 @@ class RatingShards:
         )
 
     def withheld_pairs(self, index: int) -> RatingPairs:
-        """The ratings of one shard that are withheld."""
+        """The withheld ratings of one shard."""
         block = self._checked_block(index)
         chosen = self._withheld(block, index)
         row = np.repeat(np.arange(block.num_rows), np.diff(block.indptr))[chosen] + block.start - self.first_row
         return self._pairs(row, block.indices[chosen], block.values[chosen])
 
     def valid_pairs(self, index: int) -> RatingPairs:
-        """The ratings of one shard in the validation split."""
+        """The validation ratings of one shard."""
         held_out = self.dataset.ratings("valid", index)
         return self._pairs(held_out.user_index - self.first_row, held_out.item_index, held_out.rating)
 
@@ -138,12 +138,12 @@ class RatingShards:
         return chosen
 
     def _checked_block(self, index: int) -> Block:
-        """A block whose ratings are numbers of the range that the manifest names."""
+        """Read a block and check that its ratings lie in the manifest's range."""
         block, limits = self.dataset.block("users", index), self.dataset.manifest.rating
         wrong = ~((block.values >= limits.min) & (block.values <= limits.max))
         if wrong.any():
             raise DataError(
                 f"{self.dataset.folder.url}: user shard {index} holds a rating {block.values[wrong][0]:g} outside "
-                f"{limits.min:g} to {limits.max:g}, the range of the data; prepare again"
+                f"the range of the data, {limits.min:g} to {limits.max:g}; prepare the dataset again"
             )
         return block

@@ -1,1 +1,1 @@
-"""A trained factorization: export, new users, uncertainty."""
+"""Serving of a trained factorization: export, fold-in, uncertainty."""

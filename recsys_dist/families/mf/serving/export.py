@@ -1,6 +1,6 @@
-"""From the checkpoint of a matrix factorization to the tables of a model folder (see model_folder/folder.py).
+"""Export a matrix factorization: checkpoint in, tables of a model folder out (see model_folder/folder.py).
 
-The columns that the checkpoint has decide what the model knows. One pass over the rows of each side.
+The columns of the checkpoint decide which tables the model has. One pass over the rows of each side.
 
 U users, I items, R rows of one side, n own entries (the vector and the bias), T = n (n + 1) / 2
 """
@@ -28,7 +28,7 @@ Columns = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class _Target:
-    """A table of the model: what its rows are made of, and the row of the unknown where it has one."""
+    """A table of the model: how to make its rows, and the row for unknown users or items, if any."""
 
     name: str
     rows_of: Callable[[Columns], dict[str, torch.Tensor]]
@@ -40,8 +40,8 @@ def write_mf(
 ) -> MfFacts:
     """Write users (p_u, b_u) and items (q_i, c_i): prediction mu + b_u + c_i + p_u . q_i.
 
-    Covariances are written unless `posterior: point` made them, which says nothing about how sure it is. Returns
-    the facts for the manifest.
+    Covariances are left out with `posterior: point`, where they do not measure uncertainty. Returns the facts for
+    the manifest.
     """
     saved = MfState.of(run.values)
     for side in SIDES:
@@ -61,9 +61,9 @@ def _targets(run: StateReader, side: Side, saved: MfState, knows_uncertainty: bo
     has = run.read_rows(side, 0, 1).keys()
     prior = _prior_rows(saved.prior(side))
     targets = [_Target(side, lambda rows: _vector_and_bias(rows["mean"]), _vector_and_bias(prior["mean"]))]
-    for spread in ("variance", "covariance"):
-        if spread in has and knows_uncertainty:
-            targets.append(_target(covariances_of(side), spread, prior[spread]))
+    for column in ("variance", "covariance"):
+        if column in has and knows_uncertainty:
+            targets.append(_target(covariances_of(side), column, prior[column]))
     if _precision_dof(run, side, saved) is not None:
         targets.append(_target(precisions_of(side), "precision", torch.ones(1, device="cpu")))
     if "constraint" in has:
@@ -102,7 +102,7 @@ def _vector_and_bias(mean_Rn: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _prior_rows(prior: PriorState) -> dict[str, torch.Tensor]:
-    """What is known of a user or item without ratings: the prior, as one row of each table."""
+    """The prior as one row of each table, for users or items without ratings."""
     mean_n = torch.tensor(prior.mean, dtype=torch.float32, device="cpu")
     covariance_nn = torch.tensor(prior.covariance, dtype=torch.float32, device="cpu")
     rows_T, columns_T = torch.triu_indices(len(mean_n), len(mean_n), device="cpu")
@@ -114,5 +114,5 @@ def _prior_rows(prior: PriorState) -> dict[str, torch.Tensor]:
 
 
 def _precision_dof(run: StateReader, side: Side, saved: MfState) -> float | None:
-    """nu of a side whose precisions differ; None where they are all 1."""
+    """nu of a side with a precision per row; None if all precisions are 1."""
     return saved.prior(side).precision_dof if "precision" in run.read_rows(side, 0, 1) else None

@@ -1,17 +1,17 @@
-"""A new user of a matrix factorization: the E step of training, in float64, from the ratings alone.
+"""Fold-in of a new user into a matrix factorization: the E step of training, in float64, from the ratings alone.
 
-Where noise differs, training takes a step of the precision an epoch, and this as many as it takes to stand still.
+With noise per user, training updates the precision once an epoch; fold-in iterates until it converges.
 
     r_ui ~ Normal(mu + a_u . z_i, sigma^2 / (alpha_u beta_i))          a_u = (p_u, b_u, 1), z_i = (q_i, 1, c_i)
     x_u = (p_u, b_u) ~ Normal(m_U + sum of w_i / sqrt(N), Lambda^-1)   alpha_u ~ Gamma(nu / 2, rate nu / 2)
 
-Given the posterior of the items:
+Sufficient statistics, given the posterior of the items:
 
     G = sum of E[beta_i] E[z_i z_i^T]
     h = sum of E[beta_i] (r_ui - mu) E[z_i]
     s2 = sum of E[beta_i] (r_ui - mu)^2
 
-K factors, n = K + 1 own entries, D = K + 2, N ratings of the new user, T pairs of own entries (see uncertainty.py)
+K factors, n = K + 1 own entries, D = K + 2, N ratings of the new user, T pairs of own entries (see covariances.py)
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ import torch
 from recsys_dist.families.mf.serving.facts import MfFacts
 
 STANDS_STILL = 1e-13
-"""Relative change of a precision that ends the search for it."""
+"""Relative change of the precision at which the iteration stops."""
 MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True)
 class RatedItems:
-    """The N items that the user rated, as the model knows them, and the ratings less mu."""
+    """Posteriors of the N items that the user rated, and the ratings minus mu."""
 
     vector_NK: torch.Tensor
     bias_N: torch.Tensor
     precision_N: torch.Tensor
     """E[beta_i], float64"""
     constraint_Nn: torch.Tensor | None
-    """w_i, where the priors of users are constrained."""
+    """w_i, if the priors of users are constrained."""
     residual_N: torch.Tensor
     """float64"""
 
 
 @dataclass(frozen=True)
 class Solved:
-    """E[x] and Cov(x) of the new user in float64 (None where it is a point), and E[alpha]."""
+    """E[x] and Cov(x) of the new user in float64 (None for a point estimate), and E[alpha]."""
 
     mean_n: torch.Tensor
     covariance_nn: torch.Tensor | None
@@ -60,10 +60,10 @@ class _Statistics:
 def solve_posterior(
     spec: MfFacts, items: RatedItems, item_covariance_nn: torch.Tensor | None, is_diagonal: bool
 ) -> Solved:
-    """x given alpha and alpha given x in turn, until both stand still; alpha stays 1 where noise is shared.
+    """Alternate x given alpha and alpha given x until convergence; alpha stays 1 with shared noise.
 
-    `item_covariance_nn` is the sum of E[beta_i] Cov(y_i), y_i = (q_i, c_i); without it items are taken as points,
-    and so is the user. `is_diagonal` keeps the exact mean and the variance of each entry given the others.
+    `item_covariance_nn` is the sum of E[beta_i] Cov(y_i), y_i = (q_i, c_i); without it, items and user are point
+    estimates. `is_diagonal` returns the exact mean, and the variance of each entry given the others.
     """
     gathered = _gather(items, item_covariance_nn)
     prior_mean_n = torch.tensor(spec.prior_mean, dtype=torch.float64, device=gathered.gram_DD.device)
@@ -91,7 +91,7 @@ def _gather(items: RatedItems, item_covariance_nn: torch.Tensor | None) -> _Stat
     z_ND = torch.cat([vector_NK, one_N1, items.bias_N.double().unsqueeze(1)], 1)
     residual_N, weight_N = items.residual_N, items.precision_N
     weighted_ND = weight_N.unsqueeze(1) * z_ND
-    # E[z z^T] = E[z] E[z]^T + Cov(z), whose own entries are all but K
+    # E[z z^T] = E[z] E[z]^T + Cov(z); all entries but K are own entries
     gram_DD = weighted_ND.T @ z_ND
     if item_covariance_nn is not None:
         constant = vector_NK.shape[1]

@@ -1,9 +1,9 @@
-"""How far a rating lies from its prediction by chance: the same for all, or more for some users and items.
+"""Rating noise: shared by all ratings, or different for each user and item.
 
 r_ui ~ Normal(mu + a_u . z_i, sigma^2 / (alpha_u beta_i))
 alpha_u ~ Gamma of shape (nu + n_u) / 2 and mean E[alpha_u], beta_i likewise
 
-R rows of one side, the last one for the unknown; n_u train ratings of u
+R rows of one side, the last one for unknown users or items; n_u train ratings of u
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recsys_dist.model_folder.folder import ModelFolder
 
 
 class RatingNoise:
-    """sigma^2, and the precisions of all users and items; they are 1 where noise is shared."""
+    """sigma^2, and the precisions of all users and items; 1 with shared noise."""
 
     def __init__(self, folder: ModelFolder, spec: MfFacts, device: torch.device) -> None:
         self.variance = spec.noise_variance
@@ -50,11 +50,11 @@ class RatingNoise:
 
 
 def expected_inverse(precision: torch.Tensor, count: torch.Tensor, dof: float) -> torch.Tensor:
-    """E[1 / alpha] of precisions with mean `precision` after `count` ratings.
+    """E[1 / alpha] of precisions with posterior mean `precision` after `count` ratings.
 
     alpha ~ Gamma(shape a = (nu + n) / 2, mean E[alpha]):   E[1 / alpha] = a / ((a - 1) E[alpha]),   a > 1
 
-    Up to a = 1 there is no such mean; 1 / E[alpha] stands for it.
+    For a <= 1 this mean is infinite; 1 / E[alpha] replaces it.
     """
     shape = (dof + count) / 2
     widening = torch.where(shape > 1, shape / (shape - 1), torch.ones_like(shape))

@@ -1,4 +1,4 @@
-"""A trained matrix factorization: means, covariances where it has them, and new users as posteriors."""
+"""Scorer of a matrix factorization: posterior means, covariances if the model keeps them, and fold-in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsys_dist.model_folder.tables import Table
 
 
 class MfScorer:
-    """See protocols/scorer.py."""
+    """Implements the protocol of protocols/scorer.py."""
 
     def __init__(self, folder: ModelFolder, device: torch.device) -> None:
         self._folder, self._facts = folder, folder.facts(MfFacts)
@@ -48,18 +48,18 @@ class MfScorer:
 
     @cached_property
     def uncertainty(self) -> MfUncertainty | None:
-        """Where training kept covariances."""
+        """None if the model keeps no covariances."""
         return None if self._covariances is None else MfUncertainty(self._form, self._covariances)
 
     def known(self, user_B: torch.Tensor) -> MfUsers:
-        """Users by index; their covariances are read when they are needed."""
+        """Users by index; covariances are read on demand."""
         posterior = None
         if self._covariances is not None:
             posterior = partial(_posterior_of_known, self._covariances, user_B)
         return MfUsers(self._form.known(user_B), posterior)
 
     def fold_in(self, item_N: torch.Tensor, rating_N: torch.Tensor, is_new: bool) -> MfUsers:  # noqa: ARG002
-        """The posterior given the ratings; without any, the unknown user."""
+        """The posterior given the ratings; without ratings, the prior."""
         if not len(item_N):
             return self._prior()
         items = self._rated_items(item_N, rating_N.double() - self._facts.offset)
@@ -72,7 +72,7 @@ class MfScorer:
         )
         covariance_1T = (items.precision_N.unsqueeze(1) * covariance_NT).sum(0, keepdim=True)
         solved = solve_posterior(self._facts, items, triangle.unpack(covariance_1T)[0], triangle.is_diagonal)
-        assert solved.covariance_nn is not None, "with the covariances of items the user has one"
+        assert solved.covariance_nn is not None, "with item covariances, the user has a covariance too"
         noise_1 = self._noise_of_new(solved.precision, len(item_N))
         return _folded(_means(solved), triangle.pack(solved.covariance_nn).float().unsqueeze(0), noise_1)
 
@@ -81,11 +81,11 @@ class MfScorer:
         return self._form.ratings(users.means, row_N, item_N)
 
     def scores(self, users: MfUsers) -> torch.Tensor:
-        """All items for each user: [B, I]"""
+        """Scores of all items for each user: [B, I]"""
         return self._form.scores(users.means)
 
     def vectors(self, side: Side) -> torch.Tensor | None:
-        """The factors, biases left out; None where there are none."""
+        """Factors without biases; None if the model has no factors."""
         factors = self._form.users if side == "users" else self._form.items
         return factors.vector_RK[:-1] if factors.width else None
 

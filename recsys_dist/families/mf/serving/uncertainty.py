@@ -1,4 +1,4 @@
-"""How sure a matrix factorization is of the ratings of pairs, and what that does to lists.
+"""Uncertainty of a matrix factorization: standard deviations of ratings, and scores that take it into account.
 
 B users of a block, I items, b items of a block, N pairs, K width of the vectors, n = K + 1
 """
@@ -16,46 +16,46 @@ from recsys_dist.families.bilinear.scorer import BilinearForm, BilinearUsers
 from recsys_dist.families.mf.serving.covariances import ROW_FLOATS, Covariances, Posterior
 from recsys_dist.protocols.scorer import on_device
 
-# Tags of the generators: a user's draw depends on the seed and on the user alone.
+# Tags in the seeds of the generators. A user's draw depends only on the seed and the user.
 ITEM_DRAWS, USER_DRAWS = 1, 2
 
 
 @dataclass(frozen=True)
 class MfUsers:
-    """Some users, known or folded in."""
+    """A batch of users, known or folded in."""
 
     means: BilinearUsers
     posterior: Callable[[torch.Tensor], Posterior] | None
-    """Of some of them, by their place; None where the model knows no covariances."""
+    """Posteriors by position in the batch; None if the model keeps no covariances."""
 
     def posterior_at(self, row_R: torch.Tensor) -> Posterior:
-        """Of the users at these places."""
-        assert self.posterior is not None, "a model that knows its uncertainty gives all users a covariance"
+        """Posteriors of the users at these positions."""
+        assert self.posterior is not None, "a model with uncertainty has a covariance for every user"
         return self.posterior(row_R)
 
     @property
     def posteriors(self) -> Posterior:
-        """Of all of them."""
+        """Posteriors of the whole batch."""
         return self.posterior_at(torch.arange(len(self.means.bias_B), device=self.means.bias_B.device))
 
 
 class MfUncertainty:
-    """See protocols/scorer.py."""
+    """Implements the protocol of protocols/scorer.py."""
 
     def __init__(self, form: BilinearForm, covariances: Covariances) -> None:
         self._form, self._covariances = form, covariances
 
     @property
     def users_at_once(self) -> int:
-        """So that the rows of a block of users stay within `ROW_FLOATS`."""
+        """The largest block of users whose rows stay within `ROW_FLOATS`."""
         return self._covariances.pairs_at_once
 
     def stds(self, users: MfUsers, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
-        """Standard deviations of ratings, their noise included: float32 [N]"""
+        """Standard deviations of ratings, including noise: float32 [N]"""
         std_N, step = torch.empty(len(row_N), dtype=torch.float32, device=row_N.device), self.users_at_once
         for start in range(0, len(row_N), step):
             part = slice(start, start + step)
-            # What a row adds is formed once, however many pairs it has.
+            # Read the posterior of each row once, however many pairs it occurs in.
             user_R, user_place_N = torch.unique(row_N[part], return_inverse=True)
             item_R, item_place_N = torch.unique(item_N[part], return_inverse=True)
             user, item = users.posterior_at(user_R), self._covariances.posterior("items", item_R)
@@ -63,7 +63,7 @@ class MfUncertainty:
         return std_N
 
     def lower_scores(self, users: MfUsers, deviations: float) -> torch.Tensor:
-        """mean - z sqrt(Var[mu + a . z]), by blocks of items: [B, I]"""
+        """mean - deviations sqrt(Var[mu + a . z]), by blocks of items: [B, I]"""
         score_BI, posterior = self._form.scores(users.means), users.posteriors
         for item_b in _blocks(self._form.items.num_rows, self.users_at_once):
             item = self._covariances.posterior("items", on_device(item_b, self._form.device))
@@ -72,7 +72,7 @@ class MfUncertainty:
         return score_BI
 
     def sampler(self, seed: int) -> Callable[[MfUsers, NDArray[np.int64]], torch.Tensor]:
-        """Scores by one draw of all items, and one of each user."""
+        """Thompson sampling: scores from one draw of all items and one draw per user."""
         vector_IK, bias_I = self._drawn_items(seed)
 
         def scores(users: MfUsers, key_B: NDArray[np.int64]) -> torch.Tensor:
@@ -101,7 +101,7 @@ class MfUncertainty:
         return vector_BK + self._deviations(users.posteriors, noise_Bn)[:, :-1].to(vector_BK.dtype)
 
     def _deviations(self, posterior: Posterior, noise_Rn: NDArray[np.float64]) -> torch.Tensor:
-        """root noise of each row, with root root^T its covariance: float64 [R, n]"""
+        """root noise of each row, where root root^T is its covariance: float64 [R, n]"""
         normal_Rn = torch.from_numpy(noise_Rn).to(self._form.device)
         triangle, covariance_RT = self._covariances.triangle, posterior.covariance_RT.double()
         if triangle.is_diagonal:
@@ -114,7 +114,7 @@ def _roots(covariance_Rnn: torch.Tensor) -> torch.Tensor:
     root_Rnn, failed_R = torch.linalg.cholesky_ex(covariance_Rnn)
     failed_R = failed_R != 0
     if failed_R.any():
-        # Rounded to float32, a matrix of nearly dependent entries may have lost the last of its positive values.
+        # Rounding to float32 may make a nearly singular covariance indefinite: clip its negative eigenvalues.
         value_Fn, vector_Fnn = torch.linalg.eigh(covariance_Rnn[failed_R])
         root_Rnn[failed_R] = vector_Fnn * value_Fn.clamp_min(0).sqrt().unsqueeze(1)
     return root_Rnn

@@ -1,4 +1,4 @@
-"""E steps of a matrix factorization with independent entries, which meets every rating a few times an epoch.
+"""E steps of a matrix factorization with diagonal posteriors, in a few passes over the ratings per epoch.
 
 Shapes: see families/mf/em/layout.py; U own users, I own items.
 """
@@ -18,7 +18,7 @@ from recsys_dist.families.mf.training.diagonal_side import BATCH_ROWS, DiagonalS
 from recsys_dist.families.mf.training.factorization import Factorization
 
 SOLVE_STEPS = 2
-"""Of conjugate gradients in each E step; the next one goes on from there."""
+"""Conjugate gradient steps per E step; the next E step continues from the result."""
 
 SumsOf = Callable[[torch.Tensor, Of], torch.Tensor]
 
@@ -29,13 +29,13 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
     _user_shards: Shards
 
     @staticmethod
-    def rows_at_once(factors: int) -> int:  # noqa: ARG004 - as its sibling
+    def rows_at_once(factors: int) -> int:  # noqa: ARG004 - the signature of the base class
         """Rows that are solved together."""
         return BATCH_ROWS
 
     @staticmethod
     def row_floats(factors: int, with_constraint: bool = True, with_precision: bool = True) -> int:
-        """Numbers of one item on its travel: 2 D of the moments, n of the constraint, 1 precision."""
+        """Numbers sent per item: 2 D of the moments, n of the constraint, 1 precision."""
         num_own = factors + 1
         return 2 * (num_own + 1) + num_own * with_constraint + with_precision
 
@@ -45,7 +45,7 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
         return DiagonalSide(layout, start, num_rows, prior, sums_errors)
 
     def solve_users(self, shards: Shards) -> None:
-        """Moments of the items once, then the systems of the means step by step."""
+        """Gather the moments of the items once, then solve for the means step by step."""
         self._user_shards, users, items = shards, self.users, self.items
         for shard, gathered in self._exchange.to_users(items.moments(items.all_rows), shards):
             users.gather(shard.rows, gathered)
@@ -56,7 +56,7 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
         )
 
     def solve_items(self) -> None:
-        """The same against the users that were solved last."""
+        """Do the same for the items, against the users solved last."""
         shards, users, items = self._user_shards, self.users, self.items
         like = users.moments(slice(0, 0))
         gathered = self._exchange.to_items(lambda shard: users.moments(shard.rows), like, shards)
@@ -67,12 +67,12 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
         )
 
     def resume(self, user_sums_S: torch.Tensor) -> None:
-        """Nothing has to be summed anew."""
+        """Restore the sums over users; the item statistics are gathered in `solve_items`."""
         self.user_sums = SideSums(user_sums_S, self.users.layout)
         self._user_shards = self.shards.__iter__
 
     def _solve(self, side: DiagonalSide, batches: list[slice], sums_of: SumsOf) -> SideSums:
-        """E step of one side; `sums_of` sums over the ratings of each row, see families/mf/ranks/entry_sums.py."""
+        """E step of one side; `sums_of` sums over each row's ratings, see families/mf/ranks/entry_sums.py."""
         noise = self.noise_variance
         side.start_from_prior()
         residual_RD = sums_of(side.vectors(side.all_rows), Of.RESIDUALS)

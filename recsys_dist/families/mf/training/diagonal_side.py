@@ -1,8 +1,8 @@
-"""One side of a matrix factorization whose rows keep a variance for each entry.
+"""One side of a matrix factorization with diagonal posteriors: a variance for each entry of a row.
 
-The formulas: families/mf/em/diagonal.py.
+Formulas: see families/mf/em/diagonal.py.
 
-Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0 here. Rows come first.
+Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0. Rows are the first dimension.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DiagonalSide(FactorSide):
     def __init__(self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, sums_errors: bool) -> None:
         super().__init__(layout, start, num_rows, prior, sums_errors, BATCH_ROWS)
         n, device = layout.num_own, self.mean_nR.device
-        # Rows in one piece each, since here they are read row by row.
+        # Each row is contiguous, since the code below reads row by row.
         self.mean_nR = torch.zeros((num_rows, n), dtype=torch.float32, device=device).T
         self.variance_Rn = torch.zeros((num_rows, n), dtype=torch.float32, device=device)
         self._prior_mean_Rn = torch.zeros_like(self.variance_Rn)
@@ -38,7 +38,7 @@ class DiagonalSide(FactorSide):
         """sum of beta Var(z)"""
 
     def moments(self, rows: slice) -> Tables:
-        """What the other side gathers of rows once a solve: beta E[z^2], beta Var(z), constraint, precisions."""
+        """The tables the other side gathers once a solve: beta E[z^2], beta Var(z), constraint, precisions."""
         variance_RD = self.mean_nR.new_zeros((rows.stop - rows.start, self.layout.num_own + 1))
         variance_RD[:, self.layout.own_n] = self.variance_Rn[rows]
         second_RD = self.vectors(rows).square() + variance_RD
@@ -49,7 +49,7 @@ class DiagonalSide(FactorSide):
         return Tables([second_RD * precision_R1, variance_RD * precision_R1, *constraint], None, precision_R1)
 
     def gather(self, rows: slice, gathered: Tables) -> None:
-        """Take what some rows gathered of `moments` of the other side."""
+        """Store the sums of the other side's `moments` for some rows."""
         self._second_RD[rows], self._variance_RD[rows], *constraint = gathered.plain
         if gathered.by_square is not None:
             self.square_R[rows] = gathered.by_square[:, 0]
@@ -59,17 +59,17 @@ class DiagonalSide(FactorSide):
             self._prior_mean_Rn[rows] += constraint[0] * self.root_R[rows].unsqueeze(1)
 
     def entries(self, rows: slice) -> Tables:
-        """What meets single ratings: E[z] of some rows, and their precisions where they differ."""
+        """The tables for sums over single ratings: E[z] of some rows, and their precisions if any."""
         precision = [] if self.precision_R is None else [self.precision_R[rows].unsqueeze(1)]
         return Tables([self.vectors(rows), *precision])
 
     def start_from_prior(self) -> None:
-        """Rows without ratings take the mean of their prior, which is where they stay."""
+        """Set rows without ratings to their prior mean, which is their solution."""
         unrated_R = self.count_R == 0
         self.mean_nR.T[unrated_R] = self._prior_mean_Rn[unrated_R]
 
     def begin(self, residual_BD: torch.Tensor, rows: slice, noise_variance: float) -> ConjugateGradients:
-        """The systems of the means of some rows, from sum of beta e E[z] over the ratings of each."""
+        """Set up the systems of the means of some rows, given the sums of beta e E[z] over the ratings of each."""
         # sigma^2 / v = alpha sum of beta E[z^2] + sigma^2 Lambda_kk
         scaled_Bn = self._scaled(self._second_RD[rows][:, self.layout.own_n], rows)
         scaled_Bn = scaled_Bn + (noise_variance * self.prior.precision_nn.diagonal()).float()
@@ -83,12 +83,12 @@ class DiagonalSide(FactorSide):
     def image(
         self, direction_Bn: torch.Tensor, product_BD: torch.Tensor, rows: slice, noise_variance: float
     ) -> torch.Tensor:
-        """A times `direction`, from sum of beta (direction . E[z]) E[z] over the ratings of each row."""
+        """A times `direction`, given the sums of beta (direction . E[z]) E[z] over the ratings of each row."""
         own_Bn = product_BD[:, self.layout.own_n].float() + self._own_spread(rows) * direction_Bn
         return self._scaled(own_Bn, rows) + self._prior_product(direction_Bn, noise_variance)
 
     def close(self, rows: slice, error_R1: torch.Tensor | None, noise_variance: float) -> torch.Tensor:
-        """The sums [S] of some rows that are solved; `error` is the sum of beta e^2 over the ratings of each."""
+        """The sums [S] of some solved rows; `error` is the sum of beta e^2 over the ratings of each."""
         posterior = DiagonalPosterior(self.mean_nR.T[rows], self.variance_Rn[rows])
         error_B = None
         if error_R1 is not None:
@@ -97,7 +97,7 @@ class DiagonalSide(FactorSide):
         return self._finish(rows, posterior, self._prior_mean_Rn[rows].T, error_B, noise_variance)
 
     def directions(self, systems: Iterable[tuple[slice, ConjugateGradients]]) -> torch.Tensor:
-        """Where the systems of all rows go next, as augmented vectors whose constant is 0: [R, D]."""
+        """The search directions of all rows, as augmented vectors whose constant is 0: [R, D]."""
         direction_RD = torch.zeros_like(self._variance_RD)
         for batch, system in systems:
             direction_RD[batch][:, self.layout.own_n] = system.direction_Rn
@@ -115,10 +115,10 @@ class DiagonalSide(FactorSide):
             return rows_Bn @ (noise_variance * self.prior.precision_nn).float()
 
     def columns(self) -> dict[str, torch.Tensor]:
-        """Those of every side, and variances."""
+        """The columns of every side, and variances."""
         return {**super().columns(), "variance": self.variance_Rn}
 
     def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
-        """The reverse of `columns`."""
+        """Restore what `columns` returned."""
         super().take_columns(columns)
         self.variance_Rn.copy_(columns["variance"])

@@ -1,10 +1,10 @@
-"""A matrix factorization spread over ranks, and the steps of EM that every kind of posterior shares.
+"""A matrix factorization sharded over ranks, and the EM steps shared by all kinds of posteriors.
 
     users     a rank owns whole user shards           items     a rank owns a range of items
 
-The E steps: full_factorization.py and diagonal_factorization.py. How rows and sums travel:
+The E steps: full_factorization.py and diagonal_factorization.py. Exchange of rows and sums:
 families/mf/ranks/exchange.py; the rows of one side: side.py; the formulas: families/mf/em/. Every method is
-entered by all ranks together. Shapes: see families/mf/em/layout.py; R own rows, X any width.
+collective: all ranks must call it. Shapes: see families/mf/em/layout.py; R own rows, X any width.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ INITIAL_STD = 0.1
 INITIAL_VARIANCE = 0.2
 """Of the factors and of their priors before the first epoch, in units of the ratings."""
 LEAST_NOISE = 1e-6
-"""Of the variance of the ratings: float32 moments resolve no smaller error, and no data is known that exactly."""
+"""Least noise variance, as a share of the variance of the ratings; float32 moments resolve no smaller error."""
 LEAST_RANGE = 1e-15
-"""Of ratings that differ: squares of less come near what float32 rounds to 0."""
+"""Least range of ratings that differ: float32 nearly rounds smaller squares to 0."""
 LEAST_VARIANCE = 1e-7
-"""Of a prior, in units of the ratings."""
+"""Least prior variance, in units of the ratings."""
 
 
 SideT = TypeVar("SideT", bound=FactorSide)
@@ -82,22 +82,22 @@ class Factorization(ABC, Generic[SideT]):
     @staticmethod
     @abstractmethod
     def rows_at_once(factors: int) -> int:
-        """Rows that are solved together: fixed by the size of the model alone."""
+        """Rows that are solved together; depends only on the model size."""
 
     @staticmethod
     @abstractmethod
     def row_floats(factors: int, with_constraint: bool = True, with_precision: bool = True) -> int:
-        """Numbers of one item on its widest travel."""
+        """Numbers per item in the widest exchange."""
 
     @abstractmethod
     def _make_side(
         self, layout: PanelLayout, start: int, num_rows: int, prior: Prior, *, sums_errors: bool
     ) -> SideT:
-        """Rows of one side before the first epoch."""
+        """Make the rows of one side before the first epoch."""
 
     @property
     def unit_variance(self) -> float:
-        """Of the ratings."""
+        """Variance of the ratings."""
         return self._unit_variance
 
     @unit_variance.setter
@@ -106,7 +106,7 @@ class Factorization(ABC, Generic[SideT]):
         self.users.least_error = self.items.least_error = LEAST_NOISE * variance
 
     def count(self, shards: Shards) -> None:
-        """Count the ratings of each row, their squares and all of them, over some shards."""
+        """Count the ratings of each row and in total, and sum their squares, over some shards."""
         ones_I1, ones_U1 = (
             torch.ones((side.num_rows, 1), dtype=torch.float32, device=self._device)
             for side in (self.items, self.users)
@@ -125,17 +125,17 @@ class Factorization(ABC, Generic[SideT]):
             raise TrainingError(f"{self._dataset.folder.url} has no train ratings")
 
     def start(self, seed: int) -> None:
-        """Starting values: item factors keyed by (seed, block), priors in units of the ratings."""
+        """Initial values: item factors keyed by (seed, block), priors in units of the ratings."""
         rating = self._dataset.manifest.rating
         if 0 < rating.max - rating.min < LEAST_RANGE:
             raise TrainingError(
                 f"ratings from {rating.min:g} to {rating.max:g} are too close to each other for their squares in "
-                "float32: rescale them"
+                "float32; rescale them"
             )
         std = math.sqrt(self._square_sum / self.num_ratings) or 1.0
         self.noise_variance = self.unit_variance = std**2
         n = self.items.layout.num_own
-        # A product p . q has the unit of a rating, so that p and q each have the unit of its root.
+        # A product p . q has the unit of a rating, so p and q each have the unit of its square root.
         variance_n = torch.full((n,), INITIAL_VARIANCE * std, dtype=torch.float64, device=self._device)
         variance_n[-1] *= std
         prior = Prior(torch.zeros_like(variance_n), torch.diag(variance_n))
@@ -148,13 +148,13 @@ class Factorization(ABC, Generic[SideT]):
 
     def _set_priors(self, user_prior: Prior, item_prior: Prior) -> None:
         if self._settings.prior == "fixed":
-            # Ridge: Lambda = lambda / sigma^2, so that sigma^2 cancels from the posterior means.
+            # Ridge: with Lambda = lambda / sigma^2, sigma^2 cancels from the posterior means.
             variance = self.noise_variance / self._settings.regularization
             user_prior = item_prior = Prior.isotropic(self.users.layout.num_own, variance, self._device)
         self.users.prior, self.items.prior = user_prior, item_prior
 
     def take_form(self, form: Form) -> None:
-        """Go on with another form of the model; what both know stays."""
+        """Switch to another form of the model; keep the state that both forms share."""
         self.form = form
         self.items.carry_constraint(form.constrained in {"users", "both"})
         self.users.carry_constraint(form.constrained in {"items", "both"})
@@ -164,15 +164,15 @@ class Factorization(ABC, Generic[SideT]):
 
     @abstractmethod
     def solve_users(self, shards: Shards) -> None:
-        """E step of the users of some shards against the present items."""
+        """E step of the users of some shards, given the current items."""
 
     @abstractmethod
     def solve_items(self) -> None:
-        """E step of the items against the users of the shards that `solve_users` took, each rank its own."""
+        """E step of the items, given the users of the shards of the last `solve_users`."""
 
     @abstractmethod
     def resume(self, user_sums_S: torch.Tensor) -> None:
-        """Stand where `solve_users` with all shards left off, with users as they are and the sums over them."""
+        """Restore the state after `solve_users` with all shards, from the current users and the sums over them."""
 
     def _sums(self, sums_BS: list[torch.Tensor], side: FactorSide) -> SideSums:
         size = (0, m_step.num_sums(side.layout.num_own))
@@ -183,7 +183,7 @@ class Factorization(ABC, Generic[SideT]):
         return SideSums(sums_S, side.layout)
 
     def _name_failure(self, side: FactorSide) -> None:
-        """Raise on every rank, naming the first row that could not be solved."""
+        """Raise on every rank and name the first row that could not be solved."""
         name = "user" if side is self.users else "item"
         failed = [row for row in self._collectives.gather_json(side.failed_row) if row is not None]
         raise not_finite(name, failed, self.noise_variance, self._dataset.manifest.rating, self._settings)
@@ -191,11 +191,11 @@ class Factorization(ABC, Generic[SideT]):
     @property
     def squared_error(self) -> float:
         """Expected squared error over the ratings after `solve_items`, weighted by the precisions."""
-        # Sums of float32 moments may cancel below what they resolve where the fit is perfect.
+        # With a perfect fit, sums of float32 moments may cancel below their resolution.
         return max(self.item_sums.squared_error, LEAST_NOISE * self.unit_variance * self.num_ratings)
 
     def maximise(self) -> None:
-        """M step: noise, priors, precisions' priors and constraints; the same on every rank."""
+        """M step: noise, priors, priors of precisions, and constraints; the same on every rank."""
         if self._settings.prior == "adaptive" or self._settings.posterior == "point":
             self.noise_variance = self.squared_error / self.num_ratings
         else:
@@ -218,7 +218,7 @@ class Factorization(ABC, Generic[SideT]):
         self._solve_constraints()
 
     def _solve_constraints(self) -> None:
-        """Solve both constraints a little further; each stands with the rows whose ratings move the other side."""
+        """Refine both constraints; the side that stores a constraint shifts the prior means of the other side."""
         self._solve_constraint(self.users, self.items, self._to_users, self._to_items, self._over_items)
         self._solve_constraint(self.items, self.users, self._to_items, self._to_users, self._over_users)
         self._measure_constraints()
@@ -244,7 +244,7 @@ class Factorization(ABC, Generic[SideT]):
         )
 
     def _measure_constraints(self) -> None:
-        """lambda W^T W of each side's constraint, kept at the side that it moves."""
+        """Compute lambda W^T W of each constraint and keep it at the side that the constraint shifts."""
         for moved, carrier, blocks in (
             (self.users, self.items, self._item_batches),
             (self.items, self.users, self.shards.row_slices()),
@@ -254,7 +254,7 @@ class Factorization(ABC, Generic[SideT]):
                 moved.constraint_nn = self.form.regularization * self._second_moment(carrier.constraint_Rn, blocks)
 
     def _second_moment(self, rows_Rn: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
-        """sum of x x^T over the rows of all ranks, in canonical order: float64 [n, n]"""
+        """Sum of x x^T over the rows of all ranks, in canonical order: float64 [n, n]"""
         n = rows_Rn.shape[1]
         products_Bnn = torch.zeros((len(blocks), n, n), dtype=torch.float64, device=self._device)
         for product_nn, block in zip(products_Bnn, blocks, strict=True):
@@ -264,14 +264,14 @@ class Factorization(ABC, Generic[SideT]):
         return self._collectives.sum_blocks(products_Bnn)
 
     def _to_users(self, rows_IX: torch.Tensor) -> torch.Tensor:
-        """For each own user the sum over the rated items: own item rows [R, X] -> own user rows [R, X]."""
+        """Sum over the rated items of each own user: own item rows [R, X] -> own user rows [R, X]."""
         sums_UX = rows_IX.new_zeros((self.users.num_rows, rows_IX.shape[1]))
         for shard, sums in self._exchange.to_users(Tables([rows_IX]), self.shards.__iter__):
             sums_UX[shard.rows] = sums.plain[0]
         return sums_UX
 
     def _to_items(self, rows_UX: torch.Tensor) -> torch.Tensor:
-        """For each own item the sum over the users who rated it: own user rows [R, X] -> own item rows [R, X]."""
+        """Sum over the users who rated each own item: own user rows [R, X] -> own item rows [R, X]."""
         table = Tables([rows_UX])
         sums = self._exchange.to_items(
             lambda shard: table.rows(shard.rows.start, shard.rows.stop), table, self.shards.__iter__
@@ -283,15 +283,15 @@ class Factorization(ABC, Generic[SideT]):
         return self._collectives.sum_blocks(_block_sums(rows_IX, self._item_batches))
 
     def _over_users(self, rows_UX: torch.Tensor) -> torch.Tensor:
-        """The same over all users."""
+        """Sum float64 user rows [R, X] over all users of all ranks, in canonical order: [X]"""
         return self._collectives.sum_blocks(_block_sums(rows_UX, self.shards.row_slices()))
 
     def bound(self) -> float:
         """The likelihood bound over the rated users and items, after `solve_items`.
 
-        With `posterior: full` and one form of the model no epoch lowers it by more than the rounding of float32
-        statistics, about 1e-7 of it. With `point` it is no bound, but with `prior: fixed` what alternating ridge
-        raises likewise.
+        With `posterior: full` and a fixed form of the model, no epoch lowers it by more than the rounding of
+        float32 statistics, about 1e-7 of it. With `point` it is not a bound; with `point` and `prior: fixed` it is
+        the objective of alternating ridge, which no epoch lowers either.
         """
         if self._settings.posterior == "point" and self._settings.prior == "fixed":
             return self._ridge_gain()
@@ -306,7 +306,7 @@ class Factorization(ABC, Generic[SideT]):
     def _ridge_gain(self) -> float:
         """-N/2 log(J / N) with J = sum of (r~ - a . z)^2 + lambda (|x|^2 + |y|^2), over N ratings.
 
-        A log likelihood up to a constant; it rises by x for each rating where J falls by the share 2 x.
+        A log likelihood up to a constant: it rises by x per rating if J falls by the fraction 2 x.
         """
         squares = self._over_users(self.users.mean_nR.T.square()).sum()
         squares += self._over_items(self.items.mean_nR.T.square()).sum()
@@ -314,7 +314,7 @@ class Factorization(ABC, Generic[SideT]):
         return -0.5 * self.num_ratings * math.log(penalised / self.num_ratings)
 
     def errors(self, pairs_of: Callable[[int], RatingPairs]) -> ErrorSums:
-        """Errors over the pairs that `pairs_of` names for each own shard, summed over all ranks in shard order."""
+        """Errors over the pairs that `pairs_of` returns per own shard, summed over all ranks in shard order."""
         pairs = [pairs_of(index) for index in self.shards.own]
         predicted = [np.zeros(len(one.rating), np.float32) for one in pairs]
         user_vectors_UD = self.users.vectors(self.users.all_rows)
@@ -343,7 +343,7 @@ def _block_sums(rows_RX: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
 
 
 def initial_factors(seed: int, block: int, num_rows: int, num_own: int) -> torch.Tensor:
-    """Unit-free means [n, B] of one block of items before the first epoch: small factors, no bias. On the CPU."""
+    """Unit-free initial means [n, B] of one block of items: small factors, no bias. On the CPU."""
     rng = np.random.default_rng([seed, block])
     mean_Bn = rng.normal(0.0, INITIAL_STD, (num_rows, num_own)).astype(np.float32)
     mean_Bn[:, -1] = 0.0

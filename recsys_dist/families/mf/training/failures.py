@@ -1,4 +1,4 @@
-"""What is said where the numbers of a factorization are not finite, and what may help."""
+"""The error for non-finite numbers in a factorization, with a remedy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from recsys_dist.errors import TrainingError
 from recsys_dist.families.mf.settings import MfSettings
 
 LARGEST_RATING = 1e15
-"""Beyond it sums of squares of many ratings come near what float32 can hold."""
+"""For larger ratings, sums of squares of many ratings come close to the range of float32."""
 
 
 def not_finite(
     side: str, rows: list[int], noise_variance: float, rating: RatingStats, settings: MfSettings
 ) -> TrainingError:
-    """The error for a `side`, "user" or "item", whose `rows` could not be solved; none where that is not known."""
+    """The error for a `side`, "user" or "item", whose `rows` could not be solved; `rows` is empty if unknown."""
     where = f"{side} {min(rows)}" if rows else f"the {side}s"
     remedy = _remedy(noise_variance, rating, settings)
     return TrainingError(f"the numbers of {where} are not finite (noise variance {noise_variance:g}); {remedy}")
@@ -25,7 +25,7 @@ def _remedy(noise_variance: float, rating: RatingStats, settings: MfSettings) ->
     if not math.isfinite(noise_variance) or max(abs(rating.min), abs(rating.max)) > LARGEST_RATING:
         return (
             f"ratings from {rating.min:g} to {rating.max:g} are too large for sums of squares in float32: "
-            "rescale them, or leave out the largest by ratings.min and ratings.max of prepare"
+            "rescale them, or drop the largest with ratings.min and ratings.max of prepare"
         )
     if settings.constrained_regularization is not None:
         return f"set model.constrained_regularization (now {settings.constrained_regularization:g}) to null"

@@ -1,6 +1,6 @@
-"""E steps of a matrix factorization with full covariances, or of points.
+"""E steps of a matrix factorization with full covariances or point estimates.
 
-Both sides gather second moments, once a solve; the rows of a side then need nothing more from others. Shapes: see
+Each side gathers the second moments of the other side once per solve; its rows are then independent. Shapes: see
 families/mf/em/layout.py.
 """
 
@@ -29,7 +29,7 @@ class FullFactorization(Factorization[FullSide]):
 
     @staticmethod
     def row_floats(factors: int, with_constraint: bool = True, with_precision: bool = True) -> int:
-        """Numbers sent of one item: W second moments, D of the vector, n of the constraint, 1 precision."""
+        """Numbers sent per item: W second moments, D of the vector, n of the constraint, 1 precision."""
         num_own = factors + 1
         return sum(panel_widths(factors)) + num_own + 1 + num_own * with_constraint + with_precision
 
@@ -39,7 +39,7 @@ class FullFactorization(Factorization[FullSide]):
         return FullSide(layout, start, num_rows, prior, sums_errors, self._settings.posterior == "point")
 
     def solve_users(self, shards: Shards) -> None:
-        """One pass: gather, solve, and add to the sums that `solve_items` needs."""
+        """In one pass: gather, solve, and accumulate the statistics for `solve_items`."""
         sums_BS: list[torch.Tensor] = []
 
         def solve(shard: UserShard, gathered: Tables) -> None:
@@ -52,7 +52,7 @@ class FullFactorization(Factorization[FullSide]):
         self.user_sums = self._sums(sums_BS, self.users)
 
     def resume(self, user_sums_S: torch.Tensor) -> None:
-        """Sum the users as they stand."""
+        """Restore the sums over users and gather the item statistics from the current users."""
         self.user_sums = SideSums(user_sums_S, self.users.layout)
         like = self.users.tables(slice(0, 0))
         self._item_statistics = self._exchange.to_items(self._user_tables, like, self.shards.__iter__)
@@ -61,11 +61,11 @@ class FullFactorization(Factorization[FullSide]):
         return self.users.tables(shard.rows)
 
     def solve_items(self) -> None:
-        """From the sums of `solve_users`."""
+        """Solve the items from the statistics of `solve_users`."""
         sums_BS = [
             self.items.solve(batch, self._item_statistics.rows(batch.start, batch.stop), self.noise_variance)
             for batch in self._item_batches
         ]
-        # The next pass over the users makes new ones, and need not hold both.
+        # Free the statistics before the next pass over the users makes new ones.
         del self._item_statistics
         self.item_sums = self._sums(sums_BS, self.items)

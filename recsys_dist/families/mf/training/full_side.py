@@ -1,6 +1,6 @@
-"""One side of a matrix factorization whose rows keep full covariances, or are points.
+"""One side of a matrix factorization with full covariances or point estimates.
 
-Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0 here.
+Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.sparse import Tables
 
 PADDING = 1e-6
-"""Times n the share of a gathered sum of squares that rounding may hide: n numbers that are each off by some of
-float32's 6e-8, against the smallest eigenvalue."""
+"""PADDING x n bounds the relative rounding error of a gathered sum of squares: n numbers with an error of a few
+float32 units (6e-8) each, compared with the smallest eigenvalue."""
 
 
 class FullSide(FactorSide):
@@ -33,7 +33,7 @@ class FullSide(FactorSide):
         self.covariance_TR = torch.zeros(size, dtype=torch.float32, device=self.mean_nR.device)
 
     def solve(self, rows: slice, gathered: Tables, noise_variance: float) -> torch.Tensor:
-        """E step of some rows from what they gathered, whose row 0 is rows.start; returns their sums [S]."""
+        """E step of some rows, given the tables they gathered (row 0 is rows.start); returns their sums [S]."""
         sums_S = self.count_R.new_zeros(m_step.num_sums(self.layout.num_own))
         for batch in self.batches(rows):
             here = slice(batch.start - rows.start, batch.stop - rows.start)
@@ -72,7 +72,8 @@ class FullSide(FactorSide):
         posterior = e_step.update(single, self.prior, noise_variance, self.layout)
         if posterior.is_finite:
             return posterior
-        # A precision that rounding of float32 has made indefinite: as it was solved, or else as it was gathered.
+        # Rounding to float32 made a precision matrix indefinite, either in the solve (float64 helps) or in the
+        # gathered sums (padding helps).
         double = statistics.to(torch.float64)
         posterior = e_step.update(double, self.prior, noise_variance, self.layout)
         if not posterior.is_finite:
@@ -83,7 +84,7 @@ class FullSide(FactorSide):
         return posterior.to(torch.float32)
 
     def tables(self, rows: slice) -> Tables:
-        """What the other side gathers of some rows: moments (panels) and constraint; vectors; precisions."""
+        """The tables the other side gathers of some rows: moments (panels), constraint, vectors, precisions."""
         num_rows = rows.stop - rows.start
         panels = [self.mean_nR.new_empty((num_rows, width)) for width in self.layout.widths]
         vectors_RD = self.mean_nR.new_empty((num_rows, self.layout.num_own + 1))
@@ -101,19 +102,19 @@ class FullSide(FactorSide):
         return Tables([*panels, *constraint], vectors_RD, by_square)
 
     def columns(self) -> dict[str, torch.Tensor]:
-        """Those of every side, and covariances as upper triangles read row by row."""
+        """The columns of every side, and covariances as upper triangles read row by row."""
         return {**super().columns(), "covariance": self.covariance_TR[self.layout.triangle_T].T.contiguous()}
 
     def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
-        """The reverse of `columns`."""
+        """Restore what `columns` returned."""
         super().take_columns(columns)
         self.covariance_TR[self.layout.triangle_T] = columns["covariance"].to(self.mean_nR.device).T
 
 
 def _batch_last(panels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Panels [B, columns] side by side, turned: [W, B]."""
+    """Concatenate panels [B, columns] and transpose: [W, B]."""
     transposed_WB = panels[0].new_empty((sum(panel.shape[1] for panel in panels), len(panels[0])))
-    # Tile by tile, which torch.cat of turned panels is not.
+    # copy_ works tile by tile; torch.cat of transposed panels does not.
     for part, panel in zip(transposed_WB.split([panel.shape[1] for panel in panels]), panels, strict=True):
         part.copy_(panel.T)
     return transposed_WB

@@ -1,19 +1,18 @@
-"""Which form of matrix factorization the data supports, found out while training, and when training is over.
+"""Model selection during training: which form of matrix factorization the data supports, and when to stop.
 
-Ratings that training does not see judge: the validation split, or a share of the train ratings that is withheld
-for as long as this goes on. Once the plain model gains little from another epoch, one change after the other is
-tried: its few epochs must bring more than the model would have gained without it, otherwise it is taken back. In
-the end all ratings are given back, and training goes on until the likelihood bound stands still: unless the judged
-error rises, since the bound, for which users and items are independent, may rise with it for long.
+Candidates are judged on ratings that training does not see: the validation split, or a tuning holdout of the train
+ratings. Once the plain model gains little from another epoch, the candidate changes are tried one by one. A
+candidate must gain more in its few epochs than the model would have gained without it; otherwise it is reverted.
+At the end all train ratings are used, and training continues until the likelihood bound converges. It ends early
+if the holdout error rises: the bound, which takes users and items as independent, may keep rising with it.
 
-    settling --candidate--> trying --kept or taken back--> settling ... --no candidate left--> polishing --> done
+    settling --candidate--> trying --kept or reverted--> settling ... --no candidate left--> polishing --> done
 
-Held-back ratings judge lambda too. Its evidence, with log det(F^T F + lambda I) by a stochastic trace, was tried
-in their place on a prototype (K=16, 40 epochs, test RMSE by evidence against by held-back ratings): ML-100K u1
-.8981 against .8854, ML-1M .8259 against .8230, MovieTweetings 1.5056 against 1.4895. Worse on all three, it
-went.
+The holdout selects lambda too. The alternative, the evidence of lambda with log det(F^T F + lambda I) by a
+stochastic trace, was worse in a prototype (K=16, 40 epochs). Test RMSE, evidence against holdout: ML-100K u1 .8981
+against .8854, ML-1M .8259 against .8230, MovieTweetings 1.5056 against 1.4895.
 
-A small immutable state: it travels with the checkpoints.
+The state is small and immutable; checkpoints include it.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ FIRST_REGULARIZATION = 2.0
 REGULARIZATION_STEP = 2.5
 TRIAL_EPOCHS = 4
 SETTLED_GAIN = 2e-3
-"""A relative fall of the judged squared error by an epoch below which the next candidate is tried."""
+"""Try the next candidate once an epoch lowers the holdout squared error by less than this fraction."""
 STILL_GAIN = 4e-4
-"""The same below which the search is over."""
+"""End the search once an epoch lowers the holdout squared error by less than this fraction."""
 EXACT_ERROR = 1e-4
-"""A judged squared error, in variances of the ratings, that leaves nothing to find out. What remains is rounding,
-which precisions that follow it would only amplify."""
+"""Holdout squared error, as a fraction of the variance of the ratings, that ends the search. The rest is rounding,
+and precisions fitted to it would only amplify it."""
 LEAST_POLISHING = 3
-"""Epochs with all ratings after the search."""
+"""Least number of epochs with all ratings after the search."""
 
 
 class Form(StrictModel):
@@ -54,28 +53,28 @@ class Form(StrictModel):
 
 
 class Search(StrictModel):
-    """Where the search stands."""
+    """State of the search."""
 
     phase: Literal["settling", "trying", "polishing", "done"]
     form: Form
     tried: tuple[str, ...] = ()
     epochs: int = 0
-    """Done in this phase."""
+    """Epochs done in this phase."""
     error: float | None = None
-    """The judged squared error after the last epoch."""
+    """Holdout squared error after the last epoch."""
     before: Form | None = None
-    """The form to go back to from a trial."""
+    """The form to return to if the trial fails."""
     first_error: float | None = None
-    """The judged squared error that this phase began with."""
+    """Holdout squared error at the start of this phase."""
     before_gain: float = 0.0
     overfits: bool = False
-    """Whether the judged error rose at last, so that more than the least polishing would harm."""
+    """Whether the holdout error rose at the end; polishing then takes only `LEAST_POLISHING` epochs."""
     bound: float | None = None
     """The likelihood bound per rating after the last epoch of polishing."""
 
     @classmethod
     def start(cls, settings: MfSettings, can_judge: bool) -> Search:
-        """The search that `settings` leave open; polishing alone where that is nothing, or nothing can judge."""
+        """Search over what `settings` leave open; only polish if they leave nothing open or nothing can judge."""
         form = Form(
             constrained="none" if settings.constrained == "auto" else settings.constrained,
             regularization=settings.constrained_regularization or FIRST_REGULARIZATION,
@@ -88,16 +87,16 @@ class Search(StrictModel):
 
     @property
     def is_searching(self) -> bool:
-        """Whether ratings are withheld."""
+        """Whether the search still needs its holdout."""
         return self.phase in {"settling", "trying"}
 
     def after_search_epoch(self, error: float, variance: float, settings: MfSettings) -> tuple[Search, str | None]:
-        """The state after one more epoch that ended with this squared error, and what there is to tell.
+        """The state after an epoch with holdout squared error `error`, and a message for the log.
 
-        `variance` is that of the ratings.
+        `variance` is the variance of the ratings.
         """
         if self.phase == "settling" and error <= EXACT_ERROR * variance:
-            return self.polish(), f"keeping {self.form}, by which all but nothing is left unexplained"
+            return self.polish(), f"keeping {self.form}, which leaves almost no error"
         gain = 1 - error / self.error if self.error else None
         first_error = error if self.first_error is None else self.first_error
         here = self.model_copy(update={"epochs": self.epochs + 1, "error": error, "first_error": first_error})
@@ -127,22 +126,22 @@ class Search(StrictModel):
         assert self.error is not None
         expected = self.first_error * (1 - self.before_gain) ** TRIAL_EPOCHS
         form = self.form if self.error < expected else self.before
-        verdict = "kept" if self.error < expected else "taken back"
+        verdict = "kept" if self.error < expected else "reverted"
         changes = f"squared error {self.first_error:.5f} -> {self.error:.5f} in {TRIAL_EPOCHS} epochs"
-        told = f"{self.form} {verdict}: {changes}, {expected:.5f} expected without"
+        message = f"{self.form} {verdict}: {changes}, {expected:.5f} expected without"
         kept = self.tried if form == self.before else (*self.tried, f"kept {self.tried[-1]}")
-        # After a step back the error of the trial says nothing about the form that goes on.
+        # The error of a reverted trial says nothing about the form that continues.
         error = self.error if form == self.form else None
-        return Search(phase="settling", form=form, tried=kept, error=error, first_error=error), told
+        return Search(phase="settling", form=form, tried=kept, error=error, first_error=error), message
 
     def _after_search(self, first_error: float) -> tuple[Search, str]:
         assert self.error is not None
         overfits = self.error > first_error * (1 + STILL_GAIN) ** (self.epochs - 1)
-        told = f"keeping {self.form}"
+        message = f"keeping {self.form}"
         if overfits:
             changes = f"squared error {first_error:.5f} -> {self.error:.5f} in {self.epochs} epochs"
-            told = f"{told}, and ending soon: {changes} on ratings not trained on"
-        return self.polish().model_copy(update={"overfits": overfits}), told
+            message = f"{message}, and ending soon: {changes} on ratings not trained on"
+        return self.polish().model_copy(update={"overfits": overfits}), message
 
     def _next_candidate(self, settings: MfSettings) -> tuple[str, Form] | None:
         for name, form in self._candidates(settings):
@@ -151,7 +150,7 @@ class Search(StrictModel):
         return None
 
     def _candidates(self, settings: MfSettings) -> list[tuple[str, Form]]:
-        """In the order in which they are tried."""
+        """Candidates in the order of trial."""
         form = self.form
         candidates: list[tuple[str, Form]] = []
         if settings.prior == "fixed" or settings.posterior == "point":
@@ -170,12 +169,12 @@ class Search(StrictModel):
         return candidates
 
     def polish(self) -> Search:
-        """End the search: all ratings, the form as it stands, or as it stood before an unfinished trial."""
+        """End the search: all ratings, and the current form or the form before an unfinished trial."""
         form = self.before if self.phase == "trying" and self.before is not None else self.form
         return Search(phase="polishing", form=form, tried=self.tried)
 
     def after_polishing_epoch(self, bound: float, tolerance: float) -> Search:
-        """The state after one more epoch, whose likelihood bound per rating was `bound`."""
+        """The state after an epoch with likelihood bound `bound` per rating."""
         rose_little = self.bound is not None and bound - self.bound < tolerance
         still = tolerance > 0 and (self.overfits or rose_little)
         phase = "done" if still and self.epochs + 1 >= LEAST_POLISHING else "polishing"

@@ -1,6 +1,6 @@
-"""One side of a matrix factorization, users or items: posteriors of the rows that a rank owns, and their prior.
+"""One side of a matrix factorization, users or items: posteriors of the rows of a rank, and their prior.
 
-Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0 here.
+Shapes: see families/mf/em/layout.py; R rows of this rank, numbered from 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recsys_dist.families.mf.em.m_step import RowPosterior
 from recsys_dist.families.mf.em.prior import Prior
 
 FIRST_DOF = 10.0
-"""nu before it is learnt: precisions that differ by a factor of about 2."""
+"""Initial nu: precisions differ by a factor of about 2."""
 
 
 class FactorSide:
@@ -27,24 +27,24 @@ class FactorSide:
     ) -> None:
         n, device = layout.num_own, layout.own_n.device
         self.sums_errors = sums_errors
-        """Whether the sums of a solve hold the squared error; one side is enough."""
+        """Whether the sums of a solve include the squared error; one side suffices."""
         self.layout, self.start, self.num_rows, self.prior = layout, start, num_rows, prior
         self._rows_at_once = rows_at_once
         self.mean_nR = torch.zeros((n, num_rows), dtype=torch.float32, device=device)
         self.count_R = torch.zeros(num_rows, dtype=torch.float64, device=device)
-        """Ratings of each row."""
+        """Number of ratings of each row."""
         self.square_R = torch.zeros(num_rows, dtype=torch.float64, device=device)
-        """Sum of their squares, each weighted by the precision of the other side."""
+        """Sum of the squared ratings of each row, weighted by the precision of the other side."""
         self.precision_R: torch.Tensor | None = None
-        """E[alpha], float32; None where noise is shared."""
+        """E[alpha], float32; None with shared noise."""
         self.dof = FIRST_DOF
         """nu of the precisions"""
         self.constraint_Rn: torch.Tensor | None = None
-        """What a row adds to the prior means of those of the other side that it is rated with; None: nothing."""
+        """Constraint vector of each row; shifts the prior means of its neighbours. None: unconstrained."""
         self.constraint_nn: torch.Tensor | None = None
-        """lambda W^T W of the other side's constraint, which moves the prior means of this side."""
+        """lambda W^T W of the other side's constraint, which shifts the prior means of this side."""
         self.least_error = 0.0
-        """Squared error of a rating that float32 moments still resolve: precisions follow no smaller one."""
+        """Smallest squared error of a rating that float32 moments resolve; a lower bound in precision updates."""
         self.failed_row: int | None = None
         """The first row that could not be solved."""
 
@@ -59,14 +59,14 @@ class FactorSide:
         return torch.where(self.count_R > 0, self.count_R.clamp(min=1).rsqrt(), 0.0).float()
 
     def differ(self, precisions_differ: bool) -> None:
-        """Let each row have a precision of its own, starting from 1, or none."""
+        """Give each row its own noise precision, initially 1, or remove the precisions."""
         if not precisions_differ:
             self.precision_R, self.dof = None, FIRST_DOF
         elif self.precision_R is None:
             self.precision_R = torch.ones(self.num_rows, dtype=torch.float32, device=self.mean_nR.device)
 
     def carry_constraint(self, carries: bool) -> None:
-        """Let the rows of this side move the prior means of the other one, starting from 0, or not."""
+        """Give each row a constraint vector, initially 0, or remove the constraint."""
         if not carries:
             self.constraint_Rn = None
         elif self.constraint_Rn is None:
@@ -74,11 +74,11 @@ class FactorSide:
 
     @property
     def needs_errors(self) -> bool:
-        """Whether a solve has to find the squared errors of its rows."""
+        """Whether a solve must compute the squared errors of its rows."""
         return self.sums_errors or self.precision_R is not None
 
     def centred(self) -> torch.Tensor:
-        """Posterior means less the mean of the prior: float32 [R, n]."""
+        """Posterior means minus the prior mean: float32 [R, n]."""
         return (self.mean_nR - self.prior.mean_n.float().unsqueeze(1)).T.contiguous()
 
     def batches(self, rows: slice) -> Iterator[slice]:
@@ -94,7 +94,7 @@ class FactorSide:
         error_B: torch.Tensor | None,
         noise_variance: float,
     ) -> torch.Tensor:
-        """E step of the precisions of rows that are solved; returns the sums of the batch [S]."""
+        """E step of the precisions of solved rows; returns the sums of the batch [S]."""
         if self.failed_row is None and not posterior.log_determinant_B.isfinite().all():
             failed_B = ~posterior.log_determinant_B.isfinite()
             self.failed_row = self.start + batch.start + int(failed_B.int().argmax())
@@ -113,7 +113,7 @@ class FactorSide:
         return vectors_RD
 
     def columns(self) -> dict[str, torch.Tensor]:
-        """Columns of a saved table: row by row."""
+        """Columns of the saved table, one row per user or item."""
         columns = {"mean": self.mean_nR.T}
         if self.precision_R is not None:
             columns["precision"] = self.precision_R
@@ -122,7 +122,7 @@ class FactorSide:
         return {name: column.contiguous() for name, column in columns.items()}
 
     def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
-        """The reverse of `columns`."""
+        """Restore what `columns` returned."""
         device = self.mean_nR.device
         self.mean_nR.T.copy_(columns["mean"])
         self.precision_R = columns["precision"].to(device) if "precision" in columns else None

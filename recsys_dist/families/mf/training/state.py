@@ -1,4 +1,4 @@
-"""What a matrix factorization in training saves beside its tables."""
+"""Values that a matrix factorization in training saves next to its tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Matrix = tuple[Vector, ...]
 
 
 class PriorState(StrictModel):
-    """Normal(mean, covariance) over the n own entries of one side, and nu of its precisions' prior."""
+    """Normal(mean, covariance) over the n own entries of one side, and nu of its precision prior."""
 
     mean: Vector
     covariance: Matrix
     precision_dof: float | None = Field(default=None, gt=0)
-    """None where all precisions are 1."""
+    """None if all precisions are 1."""
 
 
 class MfState(StrictModel):
@@ -35,11 +35,11 @@ class MfState(StrictModel):
     user_prior: PriorState
     item_prior: PriorState
     user_sums: Vector | None
-    """Sums over all users for the next epoch; None of another run's state, whose users are solved anew."""
+    """Sums over all users for the next epoch; None in a warm start, which solves the users again."""
 
     @classmethod
     def of(cls, values: Mapping[str, JsonValue]) -> MfState:
-        """From a saved state. Raises `CheckpointError` where it is of something else."""
+        """Parse a saved state. Raises `CheckpointError` if it is not a matrix factorization."""
         return validated(
             cls,
             values,
@@ -47,5 +47,5 @@ class MfState(StrictModel):
         )
 
     def prior(self, side: Side) -> PriorState:
-        """That of users or items."""
+        """The prior of users or items."""
         return self.user_prior if side == "users" else self.item_prior

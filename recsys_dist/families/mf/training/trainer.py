@@ -1,10 +1,10 @@
-"""Training of a matrix factorization by EM: epochs, the search for its form, what is saved.
+"""Training of a matrix factorization by EM: epochs, model selection, saved state.
 
-    one epoch:  item sums --at their owners--> owners solve their items
-                sums of both sides --all ranks--> priors, noise, constraints
-                item tables --travel--> user shards: gather, solve, add to the item sums of the next epoch
+    one epoch:  item sums --reduce-scatter--> owners solve their items
+                sums of both sides --all-reduce--> priors, noise, constraints
+                item tables --all-gather--> user shards: gather, solve, add to the item sums of the next epoch
 
-So users are always up to date with the items that predict with them. The steps themselves: factorization.py.
+So after each epoch, users are up to date with the items. The EM steps: factorization.py.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
 
 WARM_UP_RATINGS, WARM_UP_STRIDE, WARM_UP_ROUNDS = 4_000_000, 4, 3
-"""Data of so many ratings starts with rounds over every fourth shard, in which the first factors take shape."""
+"""With at least this many ratings, training starts with rounds over every fourth shard to form initial factors."""
 
 
 class EmTrainer:
-    """Trainer of `model.kind: mf`; see protocols/trainer.py for the protocol."""
+    """Trainer of `model.kind: mf`. Implements the protocol of protocols/trainer.py."""
 
     def __init__(
         self,
@@ -70,22 +70,22 @@ class EmTrainer:
         return RatingShards(self._dataset, own, world.device, self._seed, keep)
 
     def _withhold(self) -> None:
-        """Hold back what the search judges by, or give it back, and read the ratings that are left."""
+        """Withhold the tuning holdout during the search, restore it afterwards, and read the train ratings."""
         self._shards.withhold(tuning_holdout_share(self._dataset.manifest) if self._search.is_searching else 0.0)
         self._collectives.together("reading the train ratings", self._shards.read)
 
     @property
     def has_converged(self) -> bool:
-        """Whether another epoch would change next to nothing."""
+        """Whether another epoch would change almost nothing."""
         return self._search.phase == "done"
 
     @property
     def is_searching(self) -> bool:
-        """Whether the form of the model is still being tried out, so that an error may rise for a while."""
+        """Whether model selection is still running, during which the error may rise for a while."""
         return self._search.is_searching
 
     def _begin(self) -> None:
-        """Starting values; on much data rounds over some shards first."""
+        """Set initial values; on large data, first train on some of the shards."""
         self._withhold()
         model, every = self._model, self._shards.__iter__
         if self._dataset.manifest.num_ratings["train"] >= WARM_UP_RATINGS:
@@ -104,7 +104,7 @@ class EmTrainer:
         model.solve_users(every)
         self._has_started = True
 
-    def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:  # noqa: ARG002 - an epoch is a second or so
+    def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:  # noqa: ARG002 - epochs take seconds
         """Solve the items, then priors and noise, then the users against the new items."""
         if not self._has_started:
             self._begin()
@@ -121,13 +121,13 @@ class EmTrainer:
         return EpochResult(result_sums, extra, note=note)
 
     def _advance(self, bound: float) -> str | None:
-        """Take the search one epoch further; returns what there is to tell."""
+        """Advance the search by one epoch; returns a message for the log, if any."""
         if not self._search.is_searching:
             self._search = self._search.after_polishing_epoch(bound, self._settings.tolerance)
             return None
         if self._epochs - self.epochs_done <= LEAST_POLISHING:
             search = self._search.polish()
-            note: str | None = f"the last epochs, with all ratings and nothing more to try: {search.form}"
+            note: str | None = f"the last epochs are for all ratings; keeping {search.form}"
         else:
             withheld = self._shards.withheld_pairs
             errors = self._model.errors(withheld) if self._shards.withheld else self.validate()
@@ -138,7 +138,7 @@ class EmTrainer:
         return note
 
     def _change_to(self, search: Search) -> None:
-        """Go on with another state of the search; users are solved anew where that changes what they see."""
+        """Switch to a new search state; solve the users again if the form or the train ratings change."""
         is_new, is_over = search.form != self._search.form, not search.is_searching
         self._search = search
         if is_over:
@@ -146,13 +146,13 @@ class EmTrainer:
         if is_new:
             self._model.take_form(search.form)
         if is_new or is_over:
-            # Also because squares may be weighted by precisions that the form before had.
+            # Count again too: the squares may be weighted by precisions of the previous form.
             self._model.count(self._shards.__iter__)
             self._model.solve_users(self._shards.__iter__)
             self._valid_errors = None
 
     def validate(self) -> ErrorSums:
-        """Errors of this rank's users over the valid split, summed over ranks in shard order."""
+        """Errors on the validation split, summed over ranks in shard order."""
         if not self._has_started:
             self._begin()
         if self._valid is None:
@@ -186,7 +186,7 @@ class EmTrainer:
         return TrainerState(tables, values.model_dump(mode="json"))
 
     def load_state(self, reader: StateReader) -> None:
-        """Take the posteriors of own rows, priors, noise and the search."""
+        """Restore the posteriors of own rows, priors, noise and the search."""
         saved, model, device = MfState.of(reader.values), self._model, self._collectives.world.device
         self.epochs_done, self._search = saved.epoch, saved.search
         self._withhold()
@@ -200,7 +200,7 @@ class EmTrainer:
             side.dof = prior.precision_dof or side.dof
         model.take_form(saved.search.form)
         if saved.user_sums is None:
-            # Another run's state (warm_start.py): the users may have new ratings, or be new.
+            # A warm start (warm_start.py): users may be new or have new ratings.
             model.solve_users(self._shards.__iter__)
         else:
             model.resume(torch.tensor(saved.user_sums, dtype=torch.float64, device=device))

@@ -1,6 +1,6 @@
-"""A matrix factorization that begins with what another has learnt: posteriors, priors and noise.
+"""Warm start of a matrix factorization from another run: posteriors, priors and noise.
 
-Users and items that were not there yet stand at the priors.
+New users and items start at their priors.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from recsys_dist.protocols.warm_start import WarmStart
 
 @dataclass(frozen=True)
 class FactorStart(WarmStart):
-    """Of matrix factorization."""
+    """Warm start of a matrix factorization."""
 
     is_point: bool
     """Whether the posterior has no covariances."""
 
     @property
     def values(self) -> Mapping[str, JsonValue]:
-        """Priors and noise of the checkpoint. Sums over users are left out: they are solved anew."""
+        """Priors and noise of the checkpoint, without sums over users, since the users are solved again."""
         saved = MfState.of(self.checkpoint.values)
         begun = saved.model_copy(update={"epoch": 0, "search": saved.search.polish(), "user_sums": None})
         return begun.model_dump(mode="json")
 
     def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:
-        """Rows of the checkpoint, and prior ones behind them."""
+        """Rows of the checkpoint, followed by prior rows for new users or items."""
         num_new = max(0, stop - max(start, self.checkpoint.tables[table].num_rows))
         known = self.known_rows(table, start, stop)
         return {name: torch.cat([rows, self._new(table, name, rows, num_new)]) for name, rows in known.items()}
 
     def _new(self, table: str, name: str, like: torch.Tensor, num_new: int) -> torch.Tensor:
-        """So many rows of one column for what nothing is known of."""
+        """`num_new` prior rows of one column."""
         saved = MfState.of(self.checkpoint.values)
         prior = saved.user_prior if table == "users" else saved.item_prior
         covariance = torch.tensor(prior.covariance, dtype=torch.float64, device="cpu")
@@ -45,7 +45,7 @@ class FactorStart(WarmStart):
         triangle = torch.triu_indices(*covariance.shape, device="cpu")
         row = {
             "mean": torch.tensor(prior.mean, dtype=torch.float64, device="cpu"),
-            # As on disk: the upper triangle row by row.
+            # The upper triangle row by row, as on disk.
             "covariance": covariance[triangle[0], triangle[1]],
             "variance": covariance.diagonal(),
             "precision": torch.ones((), device="cpu"),

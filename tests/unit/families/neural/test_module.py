@@ -66,12 +66,15 @@ def growing(self, settings, num_users, num_items, rating):
     ("changes", "told"),
     [
         ({"build": failing}, r"build failed: ValueError: no such layer"),
-        ({"build": lambda *_: None}, r"build gives a NoneType, not an nn\.Module"),
-        ({"build": one_row_short}, r"user\.weight has the shape \[23, 3\] where 23 users need 24 rows"),
-        ({"build": growing}, r"also grows with the users or the items, but neither user_tables nor item_tables"),
-        ({"user_tables": ("users",)}, r"user_tables names 'users', which is no parameter of the module"),
-        ({"item_tables": ()}, r"item_tables is not a tuple of names of parameters"),
-        ({"item_tables": "item.weight"}, r"item_tables is not a tuple of names of parameters"),
+        ({"build": lambda *_: None}, r"build returns a NoneType, not an nn\.Module"),
+        ({"build": one_row_short}, r"user\.weight has the shape \[23, 3\], but 23 users need 24 rows"),
+        (
+            {"build": growing},
+            r"also grows with the number of users or items, but neither user_tables nor item_",
+        ),
+        ({"user_tables": ("users",)}, r"user_tables names 'users', but the module has no such parameter"),
+        ({"item_tables": ()}, r"item_tables is not a tuple of parameter names"),
+        ({"item_tables": "item.weight"}, r"item_tables is not a tuple of parameter names"),
     ],
 )
 def test_what_is_wrong_with_a_module_is_told_in_one_line(changes, told):

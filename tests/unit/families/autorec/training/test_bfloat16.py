@@ -32,7 +32,7 @@ def test_training_begins_only_where_the_processor_has_it(
     if has_it:
         assert run_training(config, ranks, preempted=lambda: False) is Outcome.FINISHED
         return
-    with pytest.raises(ConfigError, match=r"^model\.compute: the cpu of rank 0 has no arithmetic in bfloat16"):
+    with pytest.raises(ConfigError, match=r"^model\.compute: the cpu of rank 0 has no bfloat16 arithmetic"):
         run_training(config, ranks, preempted=lambda: False)
     assert not (tmp_path / "run").exists()
 

@@ -108,7 +108,7 @@ def test_without_ratings_to_judge_by_or_epochs_the_first_choice_stands(epochs: i
     assert not search.is_searching
     assert search.choice == first_choice(settings_of())
     assert leaves_open(settings_of())
-    too_short = "that needs a training of 18 epochs or more, from its start"
+    too_short = "tuning needs a training of at least 18 epochs, from its start"
     told = too_short if can_judge else "there are too few ratings to judge by"
     assert obstacle(settings_of(), epochs, can_judge) == told
 
@@ -125,7 +125,7 @@ def test_a_lower_error_that_does_not_suffice_is_said_to_be_too_little() -> None:
     trying = AutorecSearch(phase="trying", choice=first_choice(settings_of()))
     trying, _ = trying.after_stage(1.0, settings_of(), 57, 60)
     _, told = trying.after_stage(0.9999, settings_of(), 54, 60)
-    assert "taken back (to be kept it has to be 0.05% lower)" in told
+    assert "reverted (it must be 0.05% lower to be kept)" in told
 
 
 def test_a_little_less_error_does_not_loosen_the_model() -> None:

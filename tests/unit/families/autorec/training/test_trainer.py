@@ -207,8 +207,8 @@ def test_a_training_too_short_to_try_anything_says_once_what_it_takes(tmp_path: 
     trainer = trainer_of(dataset, implicit_input=None, regularization=None)
     notes = [trainer.train_epoch(lambda: False).note for _ in range(2)]
     assert notes[0] == (
-        "regularization 200, input_dropout 0, implicit_input 0: nothing else is tried; that needs a training of "
-        "18 epochs or more, from its start"
+        "regularization 200, input_dropout 0, implicit_input 0: nothing else is tried; tuning needs a training of "
+        "at least 18 epochs, from its start"
     )
     assert notes[1] is None
     assert trainer_of(dataset).train_epoch(lambda: False).note is None, "all is given"

@@ -51,7 +51,7 @@ def test_nothing_is_tried_where_all_but_nothing_is_left_unexplained() -> None:
     for error in (3e-4, 0.0):
         over, note = search.after_search_epoch(error, 4.0, settings())
         assert (over.phase, over.form) == ("polishing", PLAIN)
-        assert note == f"keeping {PLAIN}, by which all but nothing is left unexplained"
+        assert note == f"keeping {PLAIN}, which leaves almost no error"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_change_must_beat_what_further_epochs_alone_would_have_gained() -> Non
     """The error falls with every epoch, but by no more in the trial than before it."""
     search, error = Search.start(settings(noise="shared"), can_judge=True), 1.0
     notes: list[str] = []
-    while not any("taken back" in note for note in notes):
+    while not any("reverted" in note for note in notes):
         error *= 1 - 0.0019
         search, note = search.after_search_epoch(error, 1.0, settings(noise="shared"))
         notes += [note] if note else []

@@ -211,8 +211,8 @@ def _explain(error: ValidationError, kind: type[BaseModel], tree: Any) -> Iterab
             case _:
                 yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
     for allowed, found in unknown.items():
-        told = f"unknown key{'s' * (len(found) > 1)} {', '.join(map(repr, found))}"
-        yield told + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
+        message = f"unknown key{'s' * (len(found) > 1)} {', '.join(map(repr, found))}"
+        yield message + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
 
 
 def _locate(kind: type[BaseModel], location: tuple[int | str, ...], tree: Any) -> tuple[list[str], list[str]]:

@@ -61,5 +61,5 @@ def lack_of_memory(error: BaseException) -> str | None:
     size = re.search(r"[Tt]ried to allocate ([\d.]+) (\w+)", text)
     if size is None:
         return "out of memory"
-    told = f"{int(size[1]) / 1e6:,.0f} MB" if size[2] == "bytes" else f"{size[1]} {size[2]}"
-    return f"out of memory (no room for {told} more)"
+    size_text = f"{int(size[1]) / 1e6:,.0f} MB" if size[2] == "bytes" else f"{size[1]} {size[2]}"
+    return f"out of memory (no room for {size_text} more)"

@@ -16,7 +16,7 @@ def printable(text: str) -> str:
     """
     if not text.isascii():
         text = _without_surrogates(text)
-    return "".join(sign if _is_shown(sign) else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return "".join(char if _is_shown(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def is_utf8(text: str) -> bool:
@@ -49,5 +49,5 @@ def _without_surrogates(text: str) -> str:
         return text
 
 
-def _is_shown(sign: str) -> bool:
-    return sign.isprintable() or sign in SHOWN_THOUGH_NOT_PRINTABLE or unicodedata.category(sign) == "Zs"
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or char in SHOWN_THOUGH_NOT_PRINTABLE or unicodedata.category(char) == "Zs"

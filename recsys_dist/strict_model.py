@@ -29,5 +29,5 @@ def first_problem(problems: ValidationError) -> str:
     """The first key that does not validate, and why, in one line."""
     first = problems.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    told = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {told}" if where else told
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -35,18 +35,18 @@ class Wanted:
     def refused(self, place: int, value: Any, hint: str = "") -> DataError:
         """The value at `place` is another one, or missing."""
         if is_missing(value):
-            told, hint = f"missing ({_shortened(value)})", "leave it out"
+            found, hint = f"missing ({_shortened(value)})", "leave it out"
         else:
-            told = f"{_shortened(value)}, of type {type(value).__name__}"
-        return self.wrong(f"but {self.name}[{place}] is {told}", hint)
+            found = f"{_shortened(value)}, of type {type(value).__name__}"
+        return self.wrong(f"but {self.name}[{place}] is {found}", hint)
 
-    def wrong(self, told: str, hint: str = "") -> DataError:
+    def wrong(self, found: str, hint: str = "") -> DataError:
         """What is told instead of the kind that is wanted."""
-        return DataError(f"{self.name} must be {self.kind}, {told}" + (f"; {hint}" if hint else ""))
+        return DataError(f"{self.name} must be {self.kind}, {found}" + (f"; {hint}" if hint else ""))
 
-    def not_flat(self, told: str) -> DataError:
+    def not_flat(self, found: str) -> DataError:
         """There are values within values."""
-        return DataError(f"{self.name} must be one-dimensional, not {told}")
+        return DataError(f"{self.name} must be one-dimensional, not {found}")
 
     def unreadable(self, error: Exception) -> DataError:
         """The library that they come from refuses."""

@@ -71,14 +71,14 @@ class IdIndex:
 
         Raises `DataError` for what is no id.
         """
-        asked = id_array(ids, self._name).dictionary_encode()
+        requested = id_array(ids, self._name).dictionary_encode()
         # The few ids asked for are hashed and all ids looked up among them: the other way round takes 70 times as
         # long for one id among millions, and an index kept for it would take seconds to make.
-        place_U = pc.index_in(self._ids, value_set=asked.dictionary)
+        place_U = pc.index_in(self._ids, value_set=requested.dictionary)
         known = np.flatnonzero(place_U.is_valid())
-        index_D = np.full(len(asked.dictionary), len(self), np.int64)
+        index_D = np.full(len(requested.dictionary), len(self), np.int64)
         index_D[place_U.drop_null().to_numpy()] = known
-        index: NDArray[np.int64] = index_D[asked.indices.to_numpy()]
+        index: NDArray[np.int64] = index_D[requested.indices.to_numpy()]
         return index
 
     def texts(self, ids: Values) -> list[str]:
@@ -173,8 +173,8 @@ def require_same_length(**arrays: NDArray[Any]) -> None:
     """Raise `DataError` where arrays that go together differ in length."""
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{count} {name}" for name, count in lengths.items())
-        raise DataError(f"arrays that go together differ in length: {told}")
+        counts = ", ".join(f"{count} {name}" for name, count in lengths.items())
+        raise DataError(f"arrays that go together differ in length: {counts}")
 
 
 def pair_up(user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

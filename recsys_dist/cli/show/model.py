@@ -112,10 +112,10 @@ def _remarks(report: EvaluationReport) -> Iterator[str]:
 
 
 def _calibration(uncertainty: Calibration) -> str:
-    asked = " / ".join(f"{100 * float(share):g}" for share in uncertainty.coverage)
+    nominal = " / ".join(f"{100 * float(share):g}" for share in uncertainty.coverage)
     covered = " / ".join("-" if share is None else f"{100 * share:.1f}" for share in uncertainty.coverage.values())
     classes = "" if uncertainty.log_loss is None else f", log-loss {uncertainty.log_loss:.4f}"
-    return f"Intervals of {asked} % hold {covered} % of the ratings; NLL {_figure(uncertainty.nll)}{classes}"
+    return f"Intervals of {nominal} % hold {covered} % of the ratings; NLL {_figure(uncertainty.nll)}{classes}"
 
 
 def print_page(output: Path) -> None:
@@ -126,8 +126,8 @@ def print_page(output: Path) -> None:
 def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) -> None:
     """What `recommend --all-users` has written."""
     counts = f"{num_lines:,} lines for {num_users:,} users"
-    told = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
-    new_console().print(told, soft_wrap=True)
+    message = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
+    new_console().print(message, soft_wrap=True)
 
 
 RANKED_BY = {"mean": "", "lower": ", by what the taste surely exceeds", "thompson": ", by a draw"}
@@ -140,9 +140,9 @@ def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "m
     for recommended in lists:
         table = _ranked(f"User {recommended.user_id}{RANKED_BY[rank_by]}", has_titles, "item", "predicted")
         for rank, item in enumerate(recommended.rows(), start=1):
-            spread = "" if item.std is None else f" ± {item.std:.2f}"
+            deviation = "" if item.std is None else f" ± {item.std:.2f}"
             titles = [item.title or ""] * has_titles
-            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{spread}")
+            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{deviation}")
         console.print(table)
 
 
@@ -173,8 +173,8 @@ def pairs_table(title: str) -> Table:
 
 
 def _add_errors(table: Table, name: str, row: Errors, seconds: float | None = None) -> None:
-    told = "" if seconds is None else f"{seconds:.2f}"
-    table.add_row(name, _figure(row.rmse), _figure(row.mae), f"{row.count:,}", told)
+    taken = "" if seconds is None else f"{seconds:.2f}"
+    table.add_row(name, _figure(row.rmse), _figure(row.mae), f"{row.count:,}", taken)
 
 
 def _figure(value: float | None) -> str:

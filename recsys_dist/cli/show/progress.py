@@ -66,7 +66,7 @@ class Stage:
         self.speed = ""
         """Rows a second, as text; empty where rows are not told."""
         self._name, self._first_done, self._first_rows = name, done, rows
-        self._start = self._told = time.monotonic()
+        self._start = self._printed = time.monotonic()
 
     def update(self, done: int, total: int, rows: int) -> None:
         """Note what is done, and print a line where there is no terminal and none was printed for a while."""
@@ -74,7 +74,7 @@ class Stage:
         taken = now - self._start
         if rows > self._first_rows and taken > 0:
             self.speed = f"{(rows - self._first_rows) / taken:,.0f} rows/s"
-        if not sys.stderr.isatty() and now - self._told >= LOG_EVERY_S and done > self._first_done:
+        if not sys.stderr.isatty() and now - self._printed >= LOG_EVERY_S and done > self._first_done:
             left = taken / (done - self._first_done) * (total - done)
             sys.stderr.write(f"{self._name}: {done} of {total} {self.speed} about {left:,.0f} s left\n")
-            self._told = now
+            self._printed = now

@@ -1,8 +1,8 @@
-"""What a caller hands over as ids or ratings, in one of three plain forms.
+"""Ids or ratings from a caller, as a column in one of three forms.
 
-In: one value, or any sequence of them: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars,
-Arrow and what speaks its C interface. Out: an Arrow array, a NumPy array, or a list of Python values as given.
-No value is converted here: what is an id (ids.py) or a rating (ratings.py) is decided by the type of the value.
+In: one value, or any sequence: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars, Arrow and
+objects with its C interface. Out: an Arrow array, a NumPy array, or a list of the Python values.
+No value is converted here: ids.py and ratings.py decide by its type whether it is an id or a rating.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from recsys_dist.errors import DataError
 
 Values = ArrayLike | Iterable[Any]
-"""Ids or ratings as a caller may give them."""
+"""Ids or ratings as a caller may pass them."""
 Column: TypeAlias = pa.Array | NDArray[Any] | list[Any]
 
 SHOWN_CHARACTERS = 60
@@ -27,13 +27,13 @@ SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a column is called and has to hold, and the errors about one that does not."""
+    """The name and the required kind of a column, and its errors."""
 
     name: str
     kind: str
 
     def refused(self, place: int, value: Any, hint: str = "") -> DataError:
-        """The value at `place` is another one, or missing."""
+        """The error for a value of another kind, or a missing one, at `place`."""
         if is_missing(value):
             found, hint = f"missing ({_shortened(value)})", "leave it out"
         else:
@@ -41,23 +41,23 @@ class Wanted:
         return self.wrong(f"but {self.name}[{place}] is {found}", hint)
 
     def wrong(self, found: str, hint: str = "") -> DataError:
-        """What is told instead of the kind that is wanted."""
+        """The error for a column that is not of the required kind."""
         return DataError(f"{self.name} must be {self.kind}, {found}" + (f"; {hint}" if hint else ""))
 
     def not_flat(self, found: str) -> DataError:
-        """There are values within values."""
+        """The error for nested values."""
         return DataError(f"{self.name} must be one-dimensional, not {found}")
 
     def unreadable(self, error: Exception) -> DataError:
-        """The library that they come from refuses."""
+        """The error for values that their library cannot read."""
         return DataError(f"{self.name} cannot be read: {' '.join(str(error).split())}")
 
 
 def as_column(values: Values, wanted: Wanted) -> Column:
-    """The values in a plain form; a single one becomes a column of one.
+    """The values as a column; a single value becomes a column of one.
 
-    Raises `DataError` for what has no order or is not one-dimensional, and where an Arrow or a masked array says
-    that a value is missing. What is missing in a list is left to the reader of its values.
+    Raises `DataError` for values that are unordered or not one-dimensional, and for missing values in an Arrow or
+    a masked array. Missing values in a list are left to the caller.
     """
     given: Any = values
     if isinstance(given, pa.Array | pa.ChunkedArray):
@@ -72,23 +72,23 @@ def as_column(values: Values, wanted: Wanted) -> Column:
     if not hasattr(given, "__iter__") or shape == ():
         return [given]
     if isinstance(given, set | frozenset | Mapping):
-        raise DataError(f"{wanted.name} must have an order, which a {type(given).__name__} has not; give a list")
+        raise DataError(f"{wanted.name} must have an order, but a {type(given).__name__} has none; give a list")
     return list(given) if isinstance(given, list | tuple) else _of_other(given, wanted)
 
 
 def _is_array(given: Any) -> bool:
-    """Whether NumPy keeps its values: it has one of NumPy's types, or nothing to tell but an array."""
+    """Whether NumPy holds the values: the object has a NumPy dtype, or offers nothing but `__array__`."""
     is_opaque = hasattr(given, "__array__") and not hasattr(given, "__iter__")
     return is_opaque or isinstance(getattr(given, "dtype", None), np.dtype)
 
 
 def is_bytes(value: Any) -> bool:
-    """Whether it is text that nobody has decoded."""
+    """Whether the value is undecoded text."""
     return isinstance(value, bytes | bytearray) or (isinstance(value, memoryview) and value.itemsize == 1)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it stands for no value: None, NaN, NaT, NA, a masked entry."""
+    """Whether the value is missing: None, NaN, NaT, NA, a masked entry."""
     if value is None or value is np.ma.masked or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     if isinstance(value, pa.Scalar):
@@ -99,7 +99,7 @@ def is_missing(value: Any) -> bool:
 
 
 def unwrapped(value: Any) -> Any:
-    """A value out of the Arrow scalar, or the array or tensor of no dimension, that holds it."""
+    """The value in an Arrow scalar, or in an array or tensor without dimensions; other values unchanged."""
     if isinstance(value, str | int | float):
         return value
     if isinstance(value, pa.Scalar):
@@ -111,7 +111,7 @@ def unwrapped(value: Any) -> Any:
 
 
 def _of_scalar(value: pa.Scalar) -> Any:
-    # Of times the Python value may be one rounded, or a number.
+    # The Python value of a time may be rounded, or a number.
     if pa.types.is_temporal(value.type):
         return value
     try:
@@ -124,7 +124,7 @@ def _shortened(value: Any) -> str:
     try:
         text = " ".join(repr(value).split())
     except ValueError:
-        text = "one that cannot be written"
+        text = "a value that cannot be printed"
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
@@ -141,12 +141,12 @@ def _of_arrow(given: Any, wanted: Wanted) -> pa.Array:
 
 
 def _decoded(array: Any) -> Any:
-    """Without the wrappings of extension types, dictionaries and runs."""
+    """Unwrap extension types, dictionaries and run-end encoding."""
     if isinstance(array, pa.ExtensionArray):
         return _decoded(array.storage)
     if pa.types.is_dictionary(array.type):
         values = _decoded(array.dictionary)
-        # Views of text can neither be decoded nor taken from.
+        # String views support neither decoding nor take.
         values = values.cast(pa.large_string()) if pa.types.is_string_view(values.type) else values
         return values.take(array.indices)
     if pa.types.is_run_end_encoded(array.type):
@@ -168,7 +168,7 @@ def _of_numpy(given: Any, wanted: Wanted) -> Column:
 
 
 def _of_other(given: Any, wanted: Wanted) -> Column:
-    """A column of another library, or whatever can be gone through."""
+    """A column of another library, or any iterable."""
     if callable(getattr(given, "tolist", None)):
         values: list[Any] = _tried(given.tolist, wanted)
         return values
@@ -177,7 +177,7 @@ def _of_other(given: Any, wanted: Wanted) -> Column:
 
 
 def _through_arrow(given: Any) -> Any:
-    """The Arrow array that an object says to be; None where it says none, or one of a kind that pyarrow lacks."""
+    """The object read through Arrow's C interface; None if it has none, or a type that pyarrow lacks."""
     for method, read in (("__arrow_c_array__", pa.array), ("__arrow_c_stream__", pa.chunked_array)):
         if hasattr(given, method):
             try:
@@ -188,7 +188,7 @@ def _through_arrow(given: Any) -> Any:
 
 
 def _tried(read: Callable[[], Any], wanted: Wanted) -> Any:
-    """Libraries refuse in ways of their own, such as for arrays on a GPU."""
+    """Call another library, whose exceptions (for arrays on a GPU, say) can be of any type."""
     try:
         return read()
     except Exception as error:

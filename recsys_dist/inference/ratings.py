@@ -1,7 +1,7 @@
-"""The ratings of a user who is folded in, as float32.
+"""The ratings of a folded-in user, as float32.
 
-A rating is a number, whatever holds it. Text, truth values, dates and missing values are none, though NumPy would
-make numbers of them.
+A rating is a number, in any container. Text, booleans, dates and missing values are refused, though NumPy would
+convert them to numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WANTED = Wanted("ratings", "numbers")
 
 
 def as_ratings(ratings: Values, low: float, high: float) -> Floats:
-    """Ratings as they are given: [n]. Raises `DataError` for what is no number, or outside `low` .. `high`."""
+    """Ratings in the given order: [n]. Raises `DataError` for a value that is not a number in `low` .. `high`."""
     rating_N = _as_floats(as_column(ratings, WANTED))
     wrong = ~((rating_N >= low) & (rating_N <= high))
     if wrong.any():
@@ -44,7 +44,7 @@ def _of_arrow(array: pa.Array) -> NDArray[Any]:
     if pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())
     numbers: NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    # Text and lists become objects, nested ones too.
+    # Text and lists, nested or not, become objects.
     if numbers.dtype == object:
         raise WANTED.wrong(f"not Arrow's {array.type}")
     return numbers
@@ -56,7 +56,7 @@ def _of_numpy(array: NDArray[Any]) -> Floats:
     missing = np.flatnonzero(np.isnan(array))
     if len(missing):
         raise WANTED.refused(int(missing[0]), array[missing[0]])
-    # What is too large becomes infinite, which is outside every range.
+    # Numbers too large for float32 become infinite, which is outside every range.
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 

@@ -91,7 +91,7 @@ def test_evaluate_says_what_was_allowed(capsys, folders, tmp_path):
             ["recommend", "MF", "--user", "u1", "--confidence", "2"],
             "confidence 2.0 is not a number between 0 and 1",
         ),
-        (["recommend", "AUTOREC", "--user", "u1", "--rank-by", "lower"], "does not know how sure it is"),
+        (["recommend", "AUTOREC", "--user", "u1", "--rank-by", "lower"], "has no uncertainty"),
         (["evaluate", "MF", "--dataset", "DATASET", "--split", "train"], "split 'train' is not held out"),
         (["similar", "MF"], "give either --item or --user"),
         (["similar", "MF", "--item", "i1", "--user", "u1"], "give either --item or --user"),

@@ -62,7 +62,7 @@ def test_evaluate_prints_how_well_the_model_knows_its_errors(capsys, folders):
         capsys, "evaluate", folders["AUTOREC"], "--dataset", folders["DATASET"], "--ranking-users", "0"
     )
 
-    assert "Intervals of 50 / 80 / 90 / 95 % hold " in known
+    assert "Intervals of 50 / 80 / 90 / 95 % contain " in known
     assert "log-loss" in known
     assert "Intervals" not in unknown
 

@@ -21,7 +21,7 @@ def read_state(run_dir: str) -> str:
 
 
 def settled_state(run_dir: str, patience_s: float) -> str:
-    """The state, polled while `running`: the first rank, on another node, may write after this node's ranks end."""
+    """The state, polled while `running`: a first rank on another node may write after this node's ranks end."""
     deadline = time.monotonic() + patience_s
     while (state := read_state(run_dir)) == "running" and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on real ratings (MovieTweetings 100K), from rating files to recommendations: prepare with Dask, train
-# two models on two ranks each, merge, evaluate, recommend. Sets itself up in .venv; all results in runs/demo.
+# The whole pipeline on real ratings (MovieTweetings 100K): prepare with Dask, train two models on two ranks each,
+# merge, evaluate, recommend. Installs what it needs into .venv; results go to runs/demo.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,7 +16,7 @@ run() {
     "$@"
 }
 
-# Both ranks on one machine: each computes with half of its cores.
+# Both ranks run on one machine: each uses half of the cores.
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
 

@@ -1,4 +1,4 @@
-"""Print one table of the models that the demonstration has trained: `demo_table.py RUN_DIR RUN_DIR ...`."""
+"""Print one table of the models trained by the demo: `demo_table.py RUN_DIR RUN_DIR ...`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recsys-dist evaluate`, as a file to start from a checkout."""
+"""`recsys-dist evaluate` as a script of a checkout."""
 
 from checkout import run
 

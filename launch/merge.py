@@ -1,4 +1,4 @@
-"""`recsys-dist merge`, as a file to start from a checkout."""
+"""`recsys-dist merge` as a script of a checkout."""
 
 from checkout import run
 

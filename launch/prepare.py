@@ -1,4 +1,4 @@
-"""`recsys-dist prepare`, as a file to start from a checkout."""
+"""`recsys-dist prepare` as a script of a checkout."""
 
 from checkout import run
 

@@ -1,4 +1,4 @@
-"""`recsys-dist recommend`, as a file to start from a checkout."""
+"""`recsys-dist recommend` as a script of a checkout."""
 
 from checkout import run
 

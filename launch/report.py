@@ -1,4 +1,4 @@
-"""`recsys-dist report`, as a file to start from a checkout."""
+"""`recsys-dist report` as a script of a checkout."""
 
 from checkout import run
 

@@ -1,6 +1,6 @@
 """Print the state of a training run from its status.json: running, preempted, finished, failed, or none.
 
-A run that is killed cannot rewrite the file, so `running` also stands there after a SIGKILL or a power cut.
+A run that is killed cannot rewrite the file, so the state is `running` also after a SIGKILL or a power cut.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def read_state(run_dir: str) -> str:
 
 
 def settled_state(run_dir: str, patience_s: float) -> str:
-    """Another node's first rank writes the file, perhaps a moment after this node's ranks have ended."""
+    """The state, polled while `running`: a first rank on another node may write after this node's ranks end."""
     deadline = time.monotonic() + patience_s
     while (state := read_state(run_dir)) == "running" and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Make .venv with this project in it, at the versions of constraints.txt; does nothing where that is done already.
+# Install this project into .venv, with the versions of constraints.txt; does nothing if that is done already.
 #
 #   bash launch/setup.sh            what the commands need
 #   bash launch/setup.sh dev,s3     and what these extras need
 #
-# A torch that is in .venv before is kept (a CPU build, a ROCm build); else pip's ordinary one is installed.
-# PYTHON names the interpreter to build on (python3).
+# A torch that is already in .venv (a CPU build, a ROCm build) is kept; otherwise pip's default torch is installed.
+# PYTHON is the interpreter of .venv (default: python3).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,9 +20,9 @@ fail() {
 
 command -v "$python" >/dev/null || fail "$python is not installed; Python 3.11 or newer is needed"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$("$python" --version) is too old; 3.11 or newer is needed: PYTHON=/path/to/python3.11 names another one"
+    fail "$("$python" --version) is too old; 3.11 or newer is needed; name another one with PYTHON=/path/to/python3.11"
 
-# The same stamp means that the same files were installed by the same script into the same place.
+# Equal stamps mean that the same files were installed by the same script into the same place.
 stamp_of() {
     "$python" - "$PWD" launch/setup.sh pyproject.toml constraints.txt <<'HASH'
 import hashlib, pathlib, sys
@@ -31,7 +31,7 @@ print(hashlib.sha256(sys.argv[1].encode() + b"\0" + files).hexdigest())
 HASH
 }
 stamp=$(stamp_of)
-# A mark for the project alone and one for each extra.
+# One mark for the project and one for each extra.
 marks=(.venv/installed)
 for extra in ${extras//,/ }; do
     marks+=(".venv/installed-$extra")
@@ -47,7 +47,7 @@ if is_installed; then
 fi
 
 echo "installing into $PWD/.venv, once; this takes a few minutes"
-# Where Debian's python3-venv is missing, an environment is left without pip. Made again, it keeps what is in it.
+# Without Debian's python3-venv the environment has no pip. Creating it again keeps its content.
 if ! "$venv_python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv .venv || fail "$python cannot make a virtual environment; on Debian: apt-get install python3-venv"
 fi
@@ -55,7 +55,7 @@ pip=("$venv_python" -m pip --quiet --disable-pip-version-check)
 torch_in_venv() {
     "$venv_python" -c 'from importlib.metadata import version; print("torch==" + version("torch"))' 2>/dev/null
 }
-# torch comes first and alone: a package that asks for any torch must find the tested one there.
+# torch is installed first and alone, so that packages that require any torch find the tested one.
 torch_in_venv >/dev/null || "${pip[@]}" install "$(grep '^torch==' constraints.txt)"
 grep -v '^torch==' constraints.txt >.venv/constraints.txt
 torch_in_venv >>.venv/constraints.txt

@@ -1,4 +1,4 @@
-"""`recsys-dist train`, as a file for torchrun or sbatch: `torchrun --nproc_per_node=4 launch/train.py ...`."""
+"""`recsys-dist train` as a script for torchrun or sbatch: `torchrun --nproc_per_node=4 launch/train.py ...`."""
 
 from checkout import run
 

@@ -4,15 +4,15 @@
     dataset = recsys_dist.prepare(table, "data/mine", user="member", item="film", rating="stars")
     model = recsys_dist.load_model("models/ml1m")
 
-Importing the package is cheap: what has a name here is imported with its first use. With `load_model` comes torch,
-whose threads are told how to wait (see process/threads.py).
+Importing the package is cheap: each public name is imported on first use. Names that need torch first set how its
+threads wait (see process/threads.py).
 """
 
 from __future__ import annotations
 
 from recsys_dist.version import __version__
 
-# A type checker takes it for true. From typing it would cost most of the time that this import takes.
+# Type checkers treat it as true. Importing it from typing would take most of this module's import time.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -58,7 +58,7 @@ WHERE = {
     "prepare": ("from_python.prepare", "prepare"),
     "train": ("api.training", "train"),
 }
-"""The module of each public name, imported with its first use, and its name there."""
+"""Public name -> module, imported on first use, and the name in that module."""
 WITHOUT_TORCH = {"Dataset", "prepare"}
 
 

@@ -1,7 +1,8 @@
-"""One YAML file and `key.sub=value` overrides in, a validated settings object out.
+"""Settings from one YAML file and `key.sub=value` overrides, validated.
 
-Each part of the program owns the model of its own settings; this file only reads, overrides and explains.
-An unknown key, a wrong type or an impossible combination becomes one `ConfigError` line that names the key.
+Each part of the program declares its own settings class; this module reads the file, applies the overrides and
+explains errors. An unknown key, a wrong type or an impossible combination is a one-line `ConfigError` that names
+the key.
 """
 
 from __future__ import annotations
@@ -19,23 +20,22 @@ from recsys_dist.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, and a key that is not declared is an error."""
+    """Base class of all settings: immutable; undeclared keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     renamed: ClassVar[dict[str, str]] = {}
-    """Keys of other names, and what they are called."""
+    """Keys under another name: that name -> the name to use."""
 
     @classmethod
     def settings_below(cls, key: str, tree: Any) -> type[BaseModel] | None:  # noqa: ARG003
-        """The settings class of what stands in `tree` at `key`, where its content decides; None where the
-        annotation of the key says it."""
+        """The settings class of `key` if the content of `tree` decides it; None if the annotation does."""
         return None
 
     @model_validator(mode="before")
     @classmethod
     def _has_no_truth_values_for_numbers(cls, tree: Any) -> Any:
-        """pydantic takes true for 1."""
+        """Refuse keys under another name, and booleans for numbers: pydantic reads true as 1."""
         for name, value in tree.items() if isinstance(tree, dict) else ():
             if name in cls.renamed:
                 raise ValueError(f"{name} is called {cls.renamed[name]}")
@@ -46,7 +46,7 @@ class Settings(BaseModel):
 
 
 def _takes(annotation: Any) -> set[str]:
-    """Which of numbers and truth values a field takes, alone or in a list."""
+    """Whether a field takes numbers, truth values or both, alone or in a list."""
     kinds = {int: {"numbers"}, float: {"numbers"}, bool: {"truth values"}}
     return set().union(kinds.get(annotation, set()), *map(_takes, get_args(annotation)))
 
@@ -57,35 +57,35 @@ INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 WORDS = {"null": None, "true": True, "false": False}
 NOT_A_TEXT = {"string_type", "tuple_type"}
-"""What pydantic calls the error of a number where a text, or one path of several, should be."""
+"""pydantic's error types for a number in place of text, or of a list of paths."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a person wrote, in a file and in overrides of it."""
+    """Settings as written in a file and in overrides, not yet validated."""
 
     tree: dict[str, Any]
     texts: dict[str, str]
-    """How overrides that were taken for numbers or words were written, by dotted key."""
+    """Original text of the overrides that were parsed as numbers or booleans, by dotted key."""
     source: str
 
     def settings(self, kind: type[SettingsT]) -> SettingsT:
-        """Validated as `kind`."""
+        """Validate as `kind`. Raises `ConfigError`."""
         for key in _wants_text(kind, self.tree) & self.texts.keys():
             _put(self.tree, key.split("."), self.texts[key])
         return parse_settings(kind, self.tree, self.source)
 
 
 def load_settings(kind: type[SettingsT], path: str | Path, overrides: Sequence[str] = ()) -> SettingsT:
-    """What `read_written` reads, validated as `kind`."""
+    """Read `path`, apply `overrides` and validate as `kind`. Raises `ConfigError`."""
     return read_written(path, overrides).settings(kind)
 
 
 def read_written(path: str | Path, overrides: Sequence[str] = ()) -> Written:
     """Read `path` and apply `overrides` (`key.sub=value`).
 
-    The value of an override is YAML where it begins with a bracket, a brace or a quotation mark; otherwise null,
-    true, false or a number where the key takes one; otherwise the text as it stands. `\\t` is a tab.
+    The value of an override is YAML if it begins with a bracket, a brace or a quotation mark; otherwise null,
+    true, false or a number if the key takes one; otherwise plain text. `\\t` is a tab.
     """
     tree = _read_yaml(Path(path))
     texts: dict[str, str] = {}
@@ -95,7 +95,7 @@ def read_written(path: str | Path, overrides: Sequence[str] = ()) -> Written:
 
 
 def parse_settings(kind: type[SettingsT], tree: dict[str, Any], source: str) -> SettingsT:
-    """Validate a tree of plain values as `kind`; `source` is named in the error."""
+    """Validate a tree of plain values as `kind`; the `ConfigError` names `source`."""
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -103,7 +103,7 @@ def parse_settings(kind: type[SettingsT], tree: dict[str, Any], source: str) -> 
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping in which a key stands twice, where YAML lets the last one win in silence."""
+    """Refuses a mapping with a duplicate key, of which YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -111,7 +111,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             name = (key.tag, str(key.value))
             if name in seen:
                 where = key.start_mark
-                raise ConfigError(f"{where.name} line {where.line + 1}: key {key.value!r} stands twice")
+                raise ConfigError(f"{where.name} line {where.line + 1}: duplicate key {key.value!r}")
             seen.add(name)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
@@ -141,7 +141,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _apply_override(tree: dict[str, Any], texts: dict[str, str], override: str) -> None:
-    """Set one key of the tree. `texts` keeps how a value that was not left a text was written."""
+    """Set one key of the tree. `texts` keeps the original text of a parsed value."""
     dotted, equals, text = override.partition("=")
     keys = dotted.split(".")
     if not equals or not all(keys):
@@ -161,7 +161,7 @@ def _parse_value(text: str, name: str) -> Any:
         try:
             return _load_yaml(text, name)
         except yaml.YAMLError:
-            return text  # [ab]*.csv is no list
+            return text  # a glob such as [ab]*.csv, not a list
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     if INTEGER.fullmatch(text):
@@ -181,7 +181,7 @@ def _put(tree: dict[str, Any], keys: Sequence[str], value: Any, name: str = "") 
 
 
 def _wants_text(kind: type[BaseModel], tree: dict[str, Any]) -> set[str]:
-    """The keys of the tree that hold something else where only a text is right."""
+    """The keys whose only error is that their values are not text."""
     problems: dict[str, set[str]] = {}
     try:
         kind.model_validate(tree)
@@ -207,18 +207,18 @@ def _explain(error: ValidationError, kind: type[BaseModel], tree: Any) -> Iterab
             case "union_tag_invalid":
                 yield f"{key}.kind: {problem['ctx']['tag']!r} is not one of {problem['ctx']['expected_tags']}"
             case "string_unicode":
-                yield f"{key}: holds bytes that are no UTF-8; rename what it names"
+                yield f"{key}: contains bytes that are not UTF-8; rename the file or folder"
             case _:
                 yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
     for allowed, found in unknown.items():
-        told = f"unknown key{'s' * (len(found) > 1)} {', '.join(map(repr, found))}"
-        yield told + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
+        message = f"unknown key{'s' * (len(found) > 1)} {', '.join(map(repr, found))}"
+        yield message + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
 
 
 def _locate(kind: type[BaseModel], location: tuple[int | str, ...], tree: Any) -> tuple[list[str], list[str]]:
-    """The dotted key that a person wrote at `location`, and the keys that are declared beside it.
+    """The parts of the key at `location` as written in the file, and the keys declared beside it.
 
-    pydantic puts the chosen member of a union into the location, which is no key of the file.
+    pydantic adds the chosen member of a union to the location; it is not a key of the file.
     """
     node: Any = kind
     keys: list[str] = []
@@ -239,14 +239,14 @@ def _locate(kind: type[BaseModel], location: tuple[int | str, ...], tree: Any) -
 
 
 def _as_model(node: Any) -> type[BaseModel] | None:
-    """The settings class that `node` is, or is beside None."""
+    """The settings class of an annotation, optional or not; None for other types."""
     members = [member for member in getattr(node, "__args__", (node,)) if member is not type(None)]
     only = members[0] if len(members) == 1 else None
     return only if isinstance(only, type) and issubclass(only, BaseModel) else None
 
 
 def _union_member(node: Any, tag: int | str) -> type[BaseModel] | None:
-    """The member of a discriminated union that `tag` selects: the one whose `kind` may be it."""
+    """The member of a discriminated union whose `kind` can be `tag`."""
     for member in getattr(node, "__args__", ()):
         model = _as_model(member)
         field = model.model_fields.get("kind") if model is not None else None

@@ -1,7 +1,7 @@
-"""Errors meant for people.
+"""Errors shown to people.
 
 Each carries one line that says what is wrong, where, and what would be right. The command line prints that
-line and exits with code 2; a traceback means a defect of the program, never a mistake of its user.
+line and exits with code 2; a traceback means a bug in the program, never a mistake of its user.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ class DataError(RecsysDistError):
 
 
 class BrokenOffError(DataError):
-    """The machine ended the work, not the data: a full disk, no memory, dead workers. It can be taken up again."""
+    """The machine, not the data, ended the work: a full disk, no memory, dead workers. It can be resumed."""
 
 
 class StorageError(DataError, OSError):
-    """The storage behind a URL refuses or does not answer: what lies there may be sound."""
+    """The storage behind a URL refuses or does not answer; its files may be intact."""
 
 
 class CheckpointError(RecsysDistError):
-    """A checkpoint or a model folder is missing, damaged or of another run."""
+    """A checkpoint or a model folder is missing, damaged or from another run."""
 
 
 class TrainingError(RecsysDistError):
-    """Training cannot go on: numbers that are not finite, ranks that disagree, a peer that is gone."""
+    """Training cannot continue: numbers that are not finite, ranks that disagree, a lost peer."""
 
 
 class PeerError(TrainingError):
-    """Other ranks are gone, cut off or stopped. Those that are left cannot agree on who tells it: each does."""
+    """Other ranks are gone, cut off or stopped. The remaining ranks cannot agree on a reporter: each reports."""
 
 
 def refusal(error: OSError) -> str:
-    """What the operating system refuses, behind the file that it is about."""
+    """An error of the operating system as one line: the file, then the reason."""
     return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
 
 
 def lack_of_memory(error: BaseException) -> str | None:
-    """What to say of an allocation that failed; None where `error` is something else.
+    """One line about a failed allocation; None for any other error.
 
-    Tensor libraries raise RuntimeErrors in place of a MemoryError, and files are mapped with OSErrors.
+    Tensor libraries raise RuntimeError instead of MemoryError, and mapping a file raises OSError.
     """
     text = str(error)
     is_lack = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
@@ -61,5 +61,5 @@ def lack_of_memory(error: BaseException) -> str | None:
     size = re.search(r"[Tt]ried to allocate ([\d.]+) (\w+)", text)
     if size is None:
         return "out of memory"
-    told = f"{int(size[1]) / 1e6:,.0f} MB" if size[2] == "bytes" else f"{size[1]} {size[2]}"
-    return f"out of memory (no room for {told} more)"
+    size_text = f"{int(size[1]) / 1e6:,.0f} MB" if size[2] == "bytes" else f"{size[1]} {size[2]}"
+    return f"out of memory (no room for {size_text} more)"

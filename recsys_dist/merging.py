@@ -1,8 +1,8 @@
 """Merge the sharded checkpoint of a run into one model folder (see model_folder/folder.py for its form).
 
-In: a run folder, the dataset it was trained on. Out: MODEL_DIR, complete or not there at all. Rows are streamed
-in canonical ranges, so that memory does not grow with the model and the result does not depend on how many ranks
-wrote the checkpoint. Needs neither a process group nor a GPU.
+In: a run folder, the dataset it was trained on. Out: MODEL_DIR, complete or absent. Rows are streamed in
+canonical ranges, so memory does not grow with the model and the result does not depend on how many ranks wrote the
+checkpoint. Needs neither a process group nor a GPU.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def merge(
 ) -> ModelManifest:
     """Write the model of `run_dir` after `step` epochs to the new folder `output`.
 
-    Without a step: the best by validation RMSE, or the newest. `dataset_url` tells where the dataset of the run
-    lies now. Raises `CheckpointError` where the checkpoint or the dataset is not usable, or `output` exists.
+    Without a step: the best by validation RMSE, or the newest. `dataset_url` is where the dataset of the run is,
+    if it has moved. Raises `CheckpointError` if the checkpoint or the dataset is unusable or `output` exists.
     """
     if Folder(output).exists():
         raise CheckpointError(f"{output} exists already; remove it or give another output")
@@ -81,7 +81,7 @@ def _check_dataset(run: SavedRun, dataset: Dataset) -> None:
     if trained_on != dataset.digest:
         raise CheckpointError(
             f"{dataset.folder.url} is not the dataset that the run was trained on (its manifest has the sha256 "
-            f"{dataset.digest[:12]}, the run noted {str(trained_on)[:12]}); name that dataset with --dataset"
+            f"{dataset.digest[:12]}, the run recorded {str(trained_on)[:12]}); name that dataset with --dataset"
         )
 
 

@@ -1,6 +1,6 @@
-"""Sums of errors that add up over shards and ranks, and the division that ends them.
+"""Sums of errors over ratings, which add up over shards and ranks.
 
-Sums and counts travel; `rmse` and `mae` divide once, at the very end. RMSE is the root of the mean over all
+Ranks exchange sums and counts; `rmse` and `mae` divide once, at the end. RMSE is the root of the mean over all
 ratings, never a mean of per-user values.
 """
 

@@ -1,4 +1,4 @@
-"""Text from files and command lines as a terminal may show it."""
+"""Text from files and command lines, made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import unicodedata
 from collections.abc import Sequence
 
 SHOWN_THOUGH_NOT_PRINTABLE = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-"""str.isprintable refuses them, but words and emoji fall apart without."""
+"""str.isprintable refuses them, but words and emoji need them."""
 
 
 def printable(text: str) -> str:
-    """One line without the control characters that a terminal would obey.
+    """The text on one line, without control characters that a terminal would obey.
 
     Bytes of a file name that Python could not decode are read as UTF-8.
     """
     if not text.isascii():
         text = _without_surrogates(text)
-    return "".join(sign if _is_shown(sign) else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return "".join(char if _is_shown(char) else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can write it: not where it holds half of a surrogate pair, or bytes that were not decoded."""
+    """Whether UTF-8 can encode the text: not with half of a surrogate pair, or with undecoded bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -29,7 +29,7 @@ def is_utf8(text: str) -> bool:
 
 
 def text_table(rows: Sequence[Sequence[str]], numbers: int) -> str:
-    """Rows of cells below one another, of which the first is the head; the first `numbers` columns end flush."""
+    """Rows as an aligned table, the first row its head; the first `numbers` columns are right-aligned."""
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = []
@@ -49,5 +49,5 @@ def _without_surrogates(text: str) -> str:
         return text
 
 
-def _is_shown(sign: str) -> bool:
-    return sign.isprintable() or sign in SHOWN_THOUGH_NOT_PRINTABLE or unicodedata.category(sign) == "Zs"
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or char in SHOWN_THOUGH_NOT_PRINTABLE or unicodedata.category(char) == "Zs"

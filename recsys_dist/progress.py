@@ -1,12 +1,12 @@
-"""How long work tells how far it is."""
+"""The callback by which long work reports its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what, done, in all)."""
+"""Called with (stage, done, total)."""
 
 
 def say_nothing(_what: str, _done: int, _total: int) -> None:
-    """A `Progress` for those who do not listen."""
+    """A `Progress` that reports nothing."""

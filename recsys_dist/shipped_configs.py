@@ -1,6 +1,6 @@
-"""The configurations that come with the program, by name: `--config mf`.
+"""The shipped configurations, by name: `--config mf`.
 
-They lie in `configs/` of the repository, and within the package once it is installed from a wheel.
+They are in `configs/` of the repository, and inside the package if it is installed from a wheel.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def config_names() -> list[str]:
 
 
 def find_config(name_or_path: str) -> Path:
-    """The file that `--config` means.
+    """The file that `--config` names.
 
-    Whatever has a path separator in it or ends in .yaml or .yml is a path. All else is the name of a shipped
-    configuration. Raises `ConfigError` for an unknown name, and for a name that could as well mean a file of the
-    working folder.
+    Text with a path separator, or ending in .yaml or .yml, is a path; anything else is the name of a shipped
+    configuration. Raises `ConfigError` for an unknown name, and for a name that also fits a file in the working
+    folder.
     """
     if _is_path(name_or_path):
         return Path(name_or_path)
@@ -41,12 +41,12 @@ def find_config(name_or_path: str) -> Path:
         file = here or Path(f"{name_or_path}.yaml")
         raise ConfigError(
             f"--config {name_or_path!r}: no shipped configuration has this name; {config_folder()} holds "
-            f"{', '.join(config_names())}. A file is written with its path: .{os.sep}{file}"
+            f"{', '.join(config_names())}. For a file give its path: .{os.sep}{file}"
         )
     if here is not None and not here.samefile(shipped):
         raise ConfigError(
-            f"--config {name_or_path}: there is a shipped configuration of this name and a file in this folder; "
-            f"write .{os.sep}{here} for the file, or {shipped} for the other"
+            f"--config {name_or_path}: both a shipped configuration and a file in this folder have this name; "
+            f"write .{os.sep}{here} for the file, or {shipped} for the shipped one"
         )
     return shipped
 
@@ -57,6 +57,6 @@ def _is_path(text: str) -> bool:
 
 
 def _file_here(name: str) -> Path | None:
-    """The file of the working folder that somebody may mean by `name`."""
+    """The file in the working folder that `name` may refer to."""
     candidates = [Path(f"{name}{suffix}") for suffix in ("", *SUFFIXES)]
     return next((path for path in candidates if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""Numbers of bytes in settings: 4GiB, 500MB, 1.5 KiB, 4gb, or a plain number of bytes."""
+"""Sizes in settings: 4GiB, 500MB, 1.5 KiB, 4gb, or a plain number of bytes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ByteSize, TypeAdapter
 
-# pydantic reads the beginning of a text alone: of 4,5GiB 4 bytes.
-# Nor does it refuse parts of a byte.
+# pydantic parses only the beginning of a text (4,5GiB as 4 bytes), and accepts fractions of a byte.
 WHOLE = re.compile(r"\s*(\d+\s*[a-zA-Z]*|\d*\.\d+\s*[a-zA-Z]{2,})\s*", re.ASCII)
 
 
 def parse_size(size: Any) -> Any:
-    """The number of bytes that a text says; a whole number is left to be validated.
+    """Parse a size into bytes; whole numbers pass unchanged, for pydantic to validate.
 
-    Raises `ValueError` where it says none.
+    Raises `ValueError` for text that is not a size.
     """
     if not isinstance(size, str | float) or (isinstance(size, float) and size.is_integer()):
         return size
@@ -30,4 +29,4 @@ def parse_size(size: Any) -> Any:
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
-"""A setting that is a number of bytes."""
+"""A setting in bytes."""

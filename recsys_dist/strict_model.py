@@ -1,4 +1,4 @@
-"""The base of what is read back from files: states, manifests and reports with types."""
+"""Base class of typed data read back from files: states, manifests, reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class StrictModel(BaseModel):
-    """Immutable; a key that is not declared, or a number that is not finite, is an error."""
+    """Immutable; undeclared keys and numbers that are not finite are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -18,7 +18,7 @@ StrictT = TypeVar("StrictT", bound=BaseModel)
 
 
 def validated(kind: type[StrictT], tree: Any, error: Callable[[str], Exception]) -> StrictT:
-    """Plain values as a `kind`. Raises what `error` makes of one line: the first key and what is wrong with it."""
+    """Validate plain values as `kind`. Raises `error(line)`; the line names the first invalid key and why."""
     try:
         return kind.model_validate(tree)
     except ValidationError as problems:
@@ -26,8 +26,8 @@ def validated(kind: type[StrictT], tree: Any, error: Callable[[str], Exception])
 
 
 def first_problem(problems: ValidationError) -> str:
-    """The first key that does not validate, and why, in one line."""
+    """The first invalid key and why it is invalid, in one line."""
     first = problems.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    told = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {told}" if where else told
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -1,1 +1,1 @@
-"""What a program in Python uses: prepare, train, load, predict, evaluate."""
+"""The interface in Python: train and load models, predict, recommend, evaluate."""

@@ -1,15 +1,15 @@
-"""A model ready to predict and recommend, with raw ids in and out.
+"""A loaded model: predictions and recommendations, with raw ids in and out.
 
     model = recsys_dist.load_model("models/ml1m")
     model.predict(["42", "7"], ["858", "858"])      -> float32 ratings, clipped to the range of the data
     model.recommend(["42"], n=10)                   -> one list per user, items rated in training left out
-    model.predict_probabilities("42", ["858", "7"]) -> how probable each rating of the data's grid is, and the grid
+    model.predict_probabilities("42", ["858", "7"]) -> probabilities of the ratings on the data's grid; the grid
     model.fold_in(["858", "2571"], [5, 4]).recommend(10)
-    model.similar_items("858")                      -> what is like it
+    model.similar_items("858")                      -> the most similar items
 
-Ids are text exactly as in the data, or whole numbers, which stand for their digits: one, or any sequence of them
-from Python, NumPy, pandas, polars or Arrow. What is no id, and a missing one, is a `DataError` naming its place.
-Unknown ids are no error: they are predicted from what is known of the other side and of the average.
+Ids are text exactly as in the data, or whole numbers, which stand for their digits: a single one, or any sequence
+from Python, NumPy, pandas, polars or Arrow. An invalid or missing id is a `DataError` that names its position.
+Unknown ids are no error: their ratings are predicted from the other side and from the average.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def load_model(
 ) -> Model:
     """Load the model folder at `path`, a plain folder or a URL, onto `device` (cpu, cuda, cuda:N).
 
-    With `verify` the hash of every file is checked first, otherwise of the ids and titles alone. `families` are
-    those of your own that the model may be of. Raises `CheckpointError` where the folder is not a model or is
-    damaged, `ConfigError` where its family is not known.
+    With `verify` the hash of every file is checked first, otherwise only those of ids and titles. `families` are
+    your own model families. Raises `CheckpointError` if the folder is not a model or is damaged, `ConfigError` if
+    the family of the model is unknown.
     """
     for family in families:
         add(family)
@@ -69,12 +69,12 @@ class Model:
 
     @property
     def folder(self) -> ModelFolder:
-        """The files that it was loaded from."""
+        """The model folder."""
         return self.catalog.folder
 
     @property
     def manifest(self) -> ModelManifest:
-        """What it is: kind, configuration, where it comes from."""
+        """Kind, configuration and provenance of the model."""
         return self.folder.manifest
 
     @property
@@ -108,34 +108,33 @@ class Model:
     ) -> Floats | tuple[Floats, Floats]:
         """Predicted ratings of pairs of raw ids: [N]; a single id pairs with every id of the other side.
 
-        With `return_std` also the standard deviation of each rating around its prediction, the noise of ratings
-        included.
+        With `return_std`, also the standard deviation of each rating around its prediction, rating noise included.
         """
         pairs = self._pairs(user_ids, item_ids)
         rating_N = self.predictor.ratings(*pairs)
         return (rating_N, self.predictor.stds(*pairs)) if return_std else rating_N
 
     def predict_interval(self, user_ids: Values, item_ids: Values, coverage: float = 0.9) -> tuple[Floats, Floats]:
-        """Bounds that hold the rating with probability `coverage`, clipped to the range of the data: two [N].
+        """Bounds that contain the rating with probability `coverage`, clipped to the range of the data: two [N].
 
-        Raises `ConfigError` where `coverage` is not between 0 and 1.
+        Raises `ConfigError` if `coverage` is not between 0 and 1.
         """
         return self.predictor.interval(*self._pairs(user_ids, item_ids), coverage)
 
     def predict_probabilities(self, user_ids: Values, item_ids: Values) -> tuple[Floats, Floats]:
-        """How probable each rating of the data's grid is: [N, C], rows sum to 1; and the grid itself: [C].
+        """Probability of each rating on the data's grid: [N, C], rows sum to 1; and the grid itself: [C].
 
-        Each grid value has the mass of its cell, half way to its neighbours. Raises `ConfigError` where the train
-        ratings have more than 64 distinct values, or where the model does not know how sure it is.
+        Each grid value has the mass of its cell, which extends half way to its neighbours. Raises `ConfigError` if
+        the train ratings have more than 64 distinct values, or if the model has no uncertainty.
         """
         return self.predictor.probabilities(*self._pairs(user_ids, item_ids))
 
     def predict_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64], clip: bool = True) -> Floats:
-        """Predicted ratings by dense index; the number of users (or items) is the index of the unknown one: [N]"""
+        """Predicted ratings by dense index: [N]; index num_users (num_items) is an unknown user (item)."""
         return self.predictor.ratings(*self.predictor.by_index(user_N, item_N), clip)
 
     def std_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> Floats:
-        """Standard deviations by dense index: [N]. Raises `ConfigError` where the model does not know them."""
+        """Standard deviations by dense index: [N]. Raises `ConfigError` if the model has no uncertainty."""
         return self.predictor.stds(*self.predictor.by_index(user_N, item_N))
 
     def _pairs(self, user_ids: Values, item_ids: Values) -> Pairs:
@@ -151,14 +150,14 @@ class Model:
         confidence: float = 0.9,
         seed: int = 0,
     ) -> RecommendationLists:
-        """The n best items for each user, those rated in training left out.
+        """The n best items for each user, without items rated in training.
 
-        `also_seen` names a prepared dataset: what these users rated in any of its splits is left out too. A list
-        is shorter than n where fewer items are unseen. `rank_by` is `mean` (the predicted rating), `lower` (the
+        `also_seen` names a prepared dataset: items that these users rated in any of its splits are left out too. A
+        list is shorter than n if fewer items are unseen. `rank_by` is `mean` (the predicted rating), `lower` (the
         bound that the expected rating exceeds with probability `confidence`) or `thompson` (one draw from the
-        posteriors of the user and of all items, always the same for a `seed`). Raises `ConfigError` where n is
-        no whole number from 1 on, where `include_seen` and `also_seen` contradict each other, or where the order
-        needs an uncertainty that the model does not know.
+        posteriors of the user and of all items, fixed by `seed`). Raises `ConfigError` if n is not a whole number,
+        1 or more, if `include_seen` and `also_seen` contradict each other, or if the criterion needs an
+        uncertainty that the model lacks.
         """
         if include_seen and also_seen is not None:
             raise ConfigError("include_seen and also_seen contradict each other; give one of them")
@@ -182,13 +181,13 @@ class Model:
         return compare(self.predictor, opened, split, relevant_from, ranking_users, allow_train, allow_other_split)
 
     def fold_in(self, item_ids: Values, ratings: Values, user_id: str | int | None = None) -> FoldedUser:
-        """A user whom training never saw, from ratings alone. Items that the model does not know are passed over.
+        """Fold in a user from ratings that were not in training. Items unknown to the model are skipped.
 
-        With `user_id`, the ratings are added to those that this user gave in training; a new rating of an item
-        replaces the old one. Matrix factorization: the posterior given the ratings. User-AutoRec: encoded,
-        and drawn to the average user where the ratings are fewer than it has learnt from.
-        Item-AutoRec: a new row of the decoder by ridge regression. Of several ratings of one item the last counts.
-        Raises `DataError` for ratings outside the range of the data and for an unknown `user_id`.
+        With `user_id`, the ratings are added to this user's train ratings; a new rating of an item replaces the
+        old one. Of several ratings of one item the last counts. Matrix factorization: the posterior given the
+        ratings. User-AutoRec: the encoded ratings, shrunk towards the average user if there are fewer than
+        training has learnt from. Item-AutoRec: a new row of the decoder by ridge regression. Raises `DataError`
+        for ratings outside the range of the data and for an unknown `user_id`.
         """
         catalog, device = self.catalog, self.predictor.device
         rating_N = as_ratings(ratings, catalog.rating.min, catalog.rating.max)
@@ -196,7 +195,7 @@ class Model:
         require_same_length(item_ids=item_N, ratings=rating_N)
         is_known_N = item_N < len(catalog.item_ids)
         item_N, rating_N = item_N[is_known_N], rating_N[is_known_N]
-        # Training has seen how few ratings a known user has.
+        # A known user with a train rating is not new to the model, however few there are.
         user, is_new = len(catalog.user_ids), True
         if user_id is not None:
             self.require_users([user_id])
@@ -204,24 +203,24 @@ class Model:
             is_new = bool(catalog.is_cold("users")[user])
             own_item_M, own_rating_M = catalog.train_ratings.of_user(user)
             item_N, rating_N = np.concatenate([own_item_M, item_N]), np.concatenate([own_rating_M, rating_N])
-        # In the order of the items, so that the sums do not depend on the order of the arguments; from behind, so
-        # that the last rating of an item counts.
+        # Sorted by item, so that sums do not depend on the order of the arguments; reversed first, so that the last
+        # rating of an item counts.
         item_N, place_N = np.unique(item_N[::-1], return_index=True)
         rating = torch.from_numpy(rating_N[::-1][place_N]).to(device)
         users = self.predictor.scorer.fold_in(torch.from_numpy(item_N).to(device), rating, is_new)
         return FoldedUser(self.predictor, users, item_N, user)
 
     def similar_items(self, item_id: str | int, n: int = 10) -> Similar:
-        """The n items most like one by the cosine of their factors: ids, titles, cosines, best first.
+        """The n items most similar to one by the cosine of their factors: ids, titles, cosines, best first.
 
-        Those of an AutoRec are taken less the average.
-        Items without a train rating are left out. Raises `DataError` where the item is unknown or is one of them.
+        AutoRec subtracts the average from its factors first. Items without a train rating are left out.
+        Raises `DataError` if the item is unknown or has no train rating.
         """
         row_n, cosine_n = self._nearest("items", "item", self.item_ids, item_id, n)
         return Similar(*self.catalog.describe(row_n), cosine_n)
 
     def similar_users(self, user_id: str | int, n: int = 10) -> Similar:
-        """The n users most like one, see `similar_items`; they have no titles."""
+        """The n users most similar to one, see `similar_items`; users have no titles."""
         row_n, cosine_n = self._nearest("users", "user", self.user_ids, user_id, n)
         return Similar(self.user_ids.take(row_n), [None] * len(row_n), cosine_n)
 
@@ -231,11 +230,13 @@ class Model:
         vector_RK, is_cold_R = self.predictor.scorer.vectors(side), self.catalog.is_cold(side)
         row = self._known_row(what, ids, is_cold_R, raw_id)
         if vector_RK is None:
-            raise ConfigError(f"{self.catalog.url} has no factors by which any {what} could be like another")
+            raise ConfigError(
+                f"{self.catalog.url} has no factors by which one {what} could be compared with another"
+            )
         return nearest(vector_RK, is_cold_R[:-1], row, n)
 
     def _known_row(self, what: str, ids: IdIndex, is_cold_R: NDArray[np.bool_], raw_id: str | int) -> int:
-        """The dense index of one raw id. Raises `DataError` where nothing is known of it."""
+        """The dense index of one raw id. Raises `DataError` if it is unknown or has no train rating."""
         (text,) = ids.texts([raw_id])
         row = int(ids.find([text])[0])
         if row == len(ids):
@@ -244,7 +245,7 @@ class Model:
                 f"{what}s; ids are compared exactly as they stand in the data"
             )
         if is_cold_R[row]:
-            raise DataError(f"{what} {text!r} has no train rating: nothing is known that others could be like")
+            raise DataError(f"{what} {text!r} has no train rating, so there is nothing to compare others with")
         return row
 
     def require_users(self, user_ids: Values) -> None:

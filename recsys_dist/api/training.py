@@ -28,7 +28,7 @@ from recsys_dist.training.loop import Outcome
 from recsys_dist.training.run import train as train_run
 
 MODEL = "model"
-"""The model folder within RUN_DIR."""
+"""The default model folder, below RUN_DIR."""
 
 
 def train(
@@ -46,16 +46,17 @@ def train(
     family: ModelFamily[Any] | None = None,
     model_dir: str | os.PathLike[str] | None = None,
 ) -> Model:
-    """Train a model, or go on with the run that `run_dir` holds, and return it merged.
+    """Train a model, or continue the run in `run_dir`, and return the merged model.
 
-    It is what `recsys-dist train` and `recsys-dist merge` do. What `model` and the other arguments leave open is
-    as in the configuration that is shipped for such a model. `settings` are further keys of a configuration, as
-    `{"training": {"memory_limit": "4GiB"}, "checkpoint": {"every": 5}}`; `family` is that of a model of your own.
-    The model is written to `model_dir`, by default RUN_DIR/model, where it replaces that of another checkpoint.
+    Does the same as `recsys-dist train` and `recsys-dist merge`. Settings that `model` and the other arguments
+    leave open come from the shipped configuration of this kind of model. `settings` are further configuration
+    keys, such as `{"training": {"memory_limit": "4GiB"}, "checkpoint": {"every": 5}}`; `family` is the family of a
+    model of your own. The model is written to `model_dir`, by default RUN_DIR/model, and replaces one from another
+    checkpoint.
 
-    `ranks` are started as processes of this machine, on the CPU; under torchrun or srun this process is one of
-    those that there are, and each of them returns the model. Ctrl-C or SIGTERM: the state is saved, and
-    `KeyboardInterrupt` raised; the same call continues. Raises a `RecsysDistError` with one line for a person.
+    `ranks` is the number of processes to start on this machine, on the CPU. Under torchrun or srun this process is
+    one of the running ranks, and every rank returns the model. On Ctrl-C or SIGTERM the state is saved and
+    `KeyboardInterrupt` raised; the same call continues. Raises a one-line `RecsysDistError`.
     """
     if family is not None:
         add(family)
@@ -80,7 +81,7 @@ def train(
 
 
 def _tree(family: ModelFamily[Any], model: ModelSettings) -> dict[str, Any]:
-    """The shipped configuration of such a model, with what was set."""
+    """The shipped configuration of this kind of model, updated with the settings that were given."""
     name = family.shipped_configuration(model)
     tree: dict[str, Any] = (
         {} if name is None else yaml.safe_load(Path(find_config(name)).read_text(encoding="utf-8"))
@@ -110,20 +111,24 @@ def _merged(tree: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _starts_ranks(ranks: int | None) -> bool:
-    """Whether this call starts them. Raises `ConfigError` where a launcher has started another number."""
+    """Whether this call starts ranks. Raises `ConfigError` if a launcher has started another number."""
     if ranks is not None and (isinstance(ranks, bool) or not isinstance(ranks, int) or ranks < 1):
         raise ConfigError(f"ranks: {ranks!r} is not a whole number, 1 or more")
     size = os.environ.get("WORLD_SIZE")
     if size is not None:
         if ranks is not None and str(ranks) != size:
-            raise ConfigError(f"ranks: {ranks}, but this process is one of {size} that a launcher has started")
+            raise ConfigError(
+                f"ranks: {ranks}, but this process is one of {size} ranks that a launcher has started"
+            )
         return False
     return ranks is not None and ranks > 1
 
 
 def _on_cpu(config: TrainConfig) -> TrainConfig:
     if config.device not in {"auto", "cpu"}:
-        raise ConfigError(f"device: {config.device!r} with ranks is for torchrun, which gives each rank its GPU")
+        raise ConfigError(
+            f"device: {config.device!r} does not go with ranks, which run on the CPU; use torchrun for GPUs"
+        )
     return config.model_copy(update={"device": "cpu"})
 
 
@@ -145,7 +150,7 @@ def _write_together(config: TrainConfig, target: Folder, outcome: Outcome, colle
 
 def _write_model(config: TrainConfig, target: Folder, outcome: Outcome) -> None:
     if outcome is Outcome.PREEMPTED:
-        raise KeyboardInterrupt(f"asked to stop: {config.run_dir} is saved, and the same call continues")
+        raise KeyboardInterrupt(f"stopped: {config.run_dir} is saved; repeat the call to continue")
     if target.exists(MODEL_FILE):
         checkpoint, manifest = find_checkpoint(Folder(config.run_dir)), ModelFolder.open(target.url).manifest
         if (manifest.step, manifest.config) == (checkpoint.step, checkpoint.config):

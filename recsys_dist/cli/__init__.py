@@ -13,7 +13,7 @@ from recsys_dist.process.ctrl_c import QuietCtrlC
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     with QuietCtrlC():
-        # Whoever imports one module of this package does not load all commands.
+        # Imported here, so that importing one module of this package does not load all commands.
         from recsys_dist.process.threads import settle_waiting  # noqa: PLC0415
 
         settle_waiting()

@@ -1,8 +1,7 @@
-"""The program `recsys-dist`: all its commands, and how it ends.
+"""The program `recsys-dist`: its commands and its exit codes.
 
 Exit codes: 0 done, 2 a mistake of the user (one line `error: ...` on stderr), 75 (EX_TEMPFAIL) training was asked
-to stop, saved its state and can be started again. They tell of the work: a pipe that is closed, as by `head`, does
-not change them.
+to stop, saved its state and can be started again. A closed output pipe, as by `head`, does not change them.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ app = typer.Typer(
     help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
     "prepare -> train -> merge -> evaluate, recommend, report. "
     "Every path may be a folder or a URL (s3://, gs://, ...).\n\n"
-    "One process computes on all cores, but mf trains on those that are free at its start; OMP_NUM_THREADS sets "
-    "another number. Threads hardly spin while they wait, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",
+    "A single process uses all cores; mf trains on the cores that are free when it starts. OMP_NUM_THREADS sets "
+    "another number. Waiting threads hardly spin, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -62,7 +61,7 @@ def _program(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
-    # At the interpreter's end all that is imported would be searched for cycles, for a quarter of a second.
+    # Otherwise the interpreter searches all imported modules for cycles at exit, for a quarter of a second.
     atexit.register(gc.freeze)
     with lasting_streams():
         try:
@@ -74,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _leave(end: SystemExit) -> None:
-    """End one of several ranks without the interpreter's own end.
+    """End one of several ranks without shutting the interpreter down.
 
-    A moment after a collective a thread of gloo lets go of its tensors, for which it needs the interpreter. Where
-    that is ending already it ends the thread, and the thread's C++ aborts the process (seen with torch 2.13 in
-    about one of thirty short runs): a rank that has done all its work would count as failed.
+    Shortly after a collective a gloo thread releases its tensors, for which it needs the interpreter. If that is
+    shutting down, it ends the thread, and the thread's C++ code aborts the process (seen with torch 2.13 in about
+    one of thirty short runs): a rank that has finished its work would count as failed.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -87,7 +86,7 @@ def _leave(end: SystemExit) -> None:
 
 def _run(arguments: Sequence[str] | None) -> None:
     try:
-        # Completion is for a program of this name, also where `python -m` has started it.
+        # Shell completion needs the name of the program, also under `python -m`.
         app(args=arguments, prog_name=NAME if arguments is None else None)
     except PeerError as error:
         _fail(str(error), on_each_node=True)
@@ -98,9 +97,9 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def _fail(reason: str, on_each_node: bool = False) -> None:
-    """Print one line and exit. Under torchrun the agent's summary tells what the ranks past the first met.
+    """Print one line and exit. Under torchrun only the first rank prints; the agent's summary reports the others.
 
-    `on_each_node` prints it on the first rank of each node too: an agent that has lost the others tells nothing.
+    `on_each_node` prints on the first rank of each node: an agent that has lost the other nodes reports nothing.
     """
     first = os.environ.get("LOCAL_RANK" if on_each_node else "RANK", "0") == "0"
     if first or "TORCHELASTIC_ERROR_FILE" not in os.environ:

@@ -1,6 +1,6 @@
-"""`prepare` and `inspect`: from rating files to a prepared dataset, and looks at both.
+"""`prepare` and `inspect`: from rating files to a prepared dataset, and what both contain.
 
-Heavy modules are imported inside the command that needs them: `--help` is fast.
+Heavy modules are imported inside the command that needs them, so that `--help` is fast.
 """
 # ruff: noqa: PLC0415
 
@@ -18,7 +18,7 @@ from recsys_dist.cli.options import ConfigOption, Overrides, require_writable
 from recsys_dist.errors import ConfigError
 
 OBJECTS_PER_SEARCH = 100_000
-"""So many more objects than before make Python look for cycles among them."""
+"""New objects after which Python searches for reference cycles."""
 
 
 def prepare(
@@ -28,15 +28,15 @@ def prepare(
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             metavar="FILE",
-            help="Add this file, folder, glob or URL to the dataset at `output`; may be repeated. The same as "
+            help="Add this file, folder, glob or URL to the dataset at `output`; repeatable. The same as "
             "append=true input.paths=FILE.",
         ),
     ] = None,
 ) -> None:
-    """Turn rating files into a prepared dataset (Dask: a local cluster, or the one that cluster.address names).
+    """Turn rating files into a prepared dataset, on a local Dask cluster or the one at cluster.address.
 
-    Rows that cannot be used are kept apart with their reasons, never dropped silently. What a kill, Ctrl-C or a
-    full disk breaks off goes on with the same command.
+    Unusable rows are set aside with their reasons, never dropped silently. After a kill, Ctrl-C or a full disk the
+    same command continues.
 
     Example: recsys-dist prepare --config prepare_ml1m input.paths=ratings.dat output=data/ml1m
 
@@ -45,10 +45,10 @@ def prepare(
     from recsys_dist.preparation.cluster.local_workers import start_loading
 
     start = time.perf_counter()
-    # Thousands of modules and hardly a cycle: to search them again and again takes a fifth of the time of imports.
+    # Imports make many objects and hardly a cycle: repeated searches take a fifth of the import time.
     gc.set_threshold(OBJECTS_PER_SEARCH)
-    # What this process imports meanwhile takes about as long. Before it is known whether the cluster is local, as
-    # it mostly is: otherwise that process stands idle.
+    # The process that workers are forked from imports while this one does, in about the same time. It starts
+    # before the settings say whether the cluster is local, which it mostly is; otherwise it stays idle.
     start_loading()
     from recsys_dist.cli.show.model import print_dataset
     from recsys_dist.cli.show.progress import show_stages
@@ -58,7 +58,7 @@ def prepare(
 
     added = [f"input.paths={json.dumps(append)}", "append=true"] if append else []
     settings = load_settings(PrepareConfig, find_config(config), [*(overrides or ()), *added])
-    # After the settings: a mistake in them is told before this has taken its second.
+    # After the settings, so that a mistake in them is reported before this import of a second.
     from recsys_dist.preparation.prepare import prepare as prepare_dataset
 
     remarks: list[str] = []
@@ -72,7 +72,7 @@ def inspect(
         str,
         typer.Argument(
             metavar="DATASET|FILE",
-            help="Prepared dataset, or input of one: a file, folder, archive, glob or URL.",
+            help="Prepared dataset, or input for one: a file, folder, archive, glob or URL.",
             show_default=False,
         ),
     ],
@@ -80,25 +80,25 @@ def inspect(
         Optional[Path],  # noqa: UP045
         typer.Option(
             metavar="FILE",
-            help="Of a dataset also write one HTML page with figures: ratings, activity, density, balance.",
+            help="For a dataset, also write an HTML page of figures: ratings, activity, density, balance.",
         ),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Of a dataset check size and sha256 of every file first.")
+        bool, typer.Option("--verify", help="For a dataset, check size and sha256 of every file first.")
     ] = False,
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", metavar="CONFIG.yaml", help="Of a file also write the proposed settings."),
+        typer.Option("--output", "-o", metavar="CONFIG.yaml", help="For input, also write the proposed settings."),
     ] = None,
 ) -> None:
-    """Show what a prepared dataset holds, or what an input file seems to hold and which settings would read it.
+    """Show what a prepared dataset contains, or what an input file seems to contain and which settings read it.
 
-    Of a dataset: counts, split, rows rejected and why, shards and their balance, files. Exit code 2 where --verify
-    finds a file that is missing or damaged: the error names the first.
+    For a dataset: counts, split, rejected rows and reasons, shards and their balance, files. If --verify finds a
+    missing or damaged file, the exit code is 2 and the error names the first.
 
-    Of a file, from a sample: packing, separator, columns and their likely roles, rows that could not be used, and
-    a configuration for `prepare` to begin with. Of a folder, an archive or a glob the largest file is looked at,
-    and the beginnings of others are held against it; folders named KEY=VALUE are columns.
+    For an input file, from a sample: packing, separator, columns and their likely roles, unusable rows, and a
+    first configuration for `prepare`. In a folder, an archive or a glob the largest file is examined, and the
+    beginnings of other files are compared with it; folders named KEY=VALUE are columns.
 
     Example: recsys-dist inspect data/ml1m --verify --plot ml1m.html
 
@@ -109,5 +109,5 @@ def inspect(
     require_writable(plot, "--plot")
     require_writable(output)
     if output is not None and output.exists():
-        raise ConfigError(f"--output {output}: this file exists, and is not overwritten; give another name")
+        raise ConfigError(f"--output {output}: this file exists and is not overwritten; give another name")
     inspect_target(target, plot, verify, output)

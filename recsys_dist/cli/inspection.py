@@ -1,4 +1,4 @@
-"""`recsys-dist inspect` of a prepared dataset, or of files that are to become one."""
+"""`recsys-dist inspect` of a prepared dataset or of input files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from recsys_dist.report.report import write_dataset_page
 
 
 def inspect(url: str, plot: Path | None, verify: bool, output: Path | None) -> None:
-    """Show the prepared dataset at `url`, where a manifest is; otherwise look at the files that it stands for.
+    """Show the prepared dataset at `url` if a manifest is there; otherwise examine the input files at `url`.
 
-    Raises `ConfigError` for an option that goes with the other of the two.
+    Raises `ConfigError` for an option of the other case.
     """
     if find_dataset(url) is not None:
         if output is not None:
@@ -29,16 +29,16 @@ def inspect(url: str, plot: Path | None, verify: bool, output: Path | None) -> N
         return
     for option, is_given in (("--verify", verify), ("--plot", plot is not None)):
         if is_given:
-            raise ConfigError(f"{option} is for prepared datasets, and {url} holds no {MANIFEST}")
+            raise ConfigError(f"{option} is for prepared datasets, but {url} holds no {MANIFEST}")
     inspect_files(url, output)
 
 
 def inspect_files(pattern: str, output: Path | None) -> None:
-    """Print what the files seem to hold and the settings proposed for them; with `output`, write these as well.
+    """Print what the files seem to contain and the proposed settings; with `output`, write the settings too.
 
-    Raises `DataError` where there are no such files, or they cannot be read as a table.
+    Raises `DataError` if there are no such files or they cannot be read as a table.
     """
-    sniffed = sniff(f"{pattern} holds no {MANIFEST}: it is no prepared dataset, nor input", pattern)
+    sniffed = sniff(f"{pattern} holds no {MANIFEST}: it is neither a prepared dataset nor input", pattern)
     settings = to_yaml(sniffed)
     if output is not None:
         write_whole(output, settings)
@@ -49,7 +49,7 @@ def inspect_files(pattern: str, output: Path | None) -> None:
 def inspect_dataset(url: str, plot: Path | None, verify: bool) -> None:
     """Print the manifest as tables; with `verify`, check every file first; with `plot`, write a page of figures.
 
-    Raises `DataError` naming the first file that is not as recorded.
+    Raises `DataError` naming the first file that differs from its record.
     """
     dataset = Dataset.open(url)
     if verify:

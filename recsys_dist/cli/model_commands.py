@@ -1,6 +1,6 @@
-"""`evaluate`, `recommend` and `similar`: what a merged model is good for.
+"""`evaluate`, `recommend` and `similar`: the commands for a merged model.
 
-Heavy modules are imported inside the command that needs them: `--help` is fast.
+Heavy modules are imported inside the command that needs them, so that `--help` is fast.
 """
 # ruff: noqa: PLC0415
 
@@ -44,30 +44,31 @@ def evaluate(
     relevant_from: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
-            metavar="RATING", help="Ratings from here on count as relevant; the train mean if not given."
+            metavar="RATING", help="Ratings of at least this value are relevant; default: the train mean."
         ),
     ] = None,
     ranking_users: Annotated[
-        int, typer.Option(min=0, help="Rank all items for at most so many users, a fixed draw; 0 for none.")
+        int, typer.Option(min=0, help="Rank all items for at most this many users, a fixed draw; 0 for none.")
     ] = 20_000,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
     allow_train: Annotated[
-        bool, typer.Option("--allow-train", help="With --split train: the error on what the model was trained on.")
+        bool, typer.Option("--allow-train", help="With --split train: the error on the train ratings.")
     ] = False,
     allow_other_split: Annotated[
         bool,
         typer.Option(
             "--allow-other-split",
-            help="Evaluate on a dataset that has other ratings, or splits them in another way, than the one that "
-            "the model was trained on. What it was trained on is left out.",
+            help="Evaluate on a dataset with other ratings, or another split, than the dataset of training. Pairs "
+            "that the model was trained on are left out.",
         ),
     ] = False,
     family: FamilyOption = None,
 ) -> None:
-    """Measure RMSE and MAE on held-out ratings, cold users and items apart, beside two baselines; and the top 10.
+    """Measure RMSE and MAE on held-out ratings, for cold users and items too, beside two baselines; and the top
+    10.
 
-    Where the model knows how sure it is, also how well: coverage of its intervals, NLL and log-loss.
+    If the model has an uncertainty, also its calibration: coverage of its intervals, NLL and log-loss.
 
     Example: recsys-dist evaluate models/ml1m --dataset data/ml1m --output report.json
     """
@@ -89,21 +90,26 @@ def recommend(
     user: UsersOption = None,
     all_users: Annotated[
         bool,
-        typer.Option("--all-users", help="Lists for every user, into the .parquet file that --output names."),
+        typer.Option(
+            "--all-users", help="Lists for every user, written to the .parquet file that --output names."
+        ),
     ] = False,
     top: Annotated[int, typer.Option(min=1, help="Items for each user.")] = 10,
     dataset: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="DATASET", help="Also leave out what these users rated in any split of this prepared dataset."
+            metavar="DATASET",
+            help="Also leave out items that these users rated in any split of this prepared dataset.",
         ),
     ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also recommend items that the user has rated.")
     ] = False,
     rank_by: RankByOption = "mean",
-    confidence: Annotated[float, typer.Option(help="For --rank-by lower: between 0 and 1.")] = 0.9,
-    seed: Annotated[int, typer.Option(min=0, help="For --rank-by thompson: the same seed, the same list.")] = 0,
+    confidence: Annotated[float, typer.Option(help="For --rank-by lower: a probability between 0 and 1.")] = 0.9,
+    seed: Annotated[
+        int, typer.Option(min=0, help="For --rank-by thompson: the same seed gives the same list.")
+    ] = 0,
     output: ListsOption = None,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
@@ -126,7 +132,7 @@ def recommend(
     order = RankingCriterion(parse_rank_by(rank_by), confidence, seed)
     name_families(family)
     if all_users:
-        # Block after block of scores takes the place of the one before.
+        # Each block of scores reuses the memory of the previous one.
         keep_freed_memory()
     model = load_model(model_dir, device, verify)
     if user:
@@ -136,13 +142,13 @@ def recommend(
 
 
 def _require_clear_wish(user: list[str] | None, all_users: bool, dataset: str | None, output: Path | None) -> None:
-    """Raise `ConfigError` where it is not clear who wants lists, or in which form."""
+    """Raise `ConfigError` for contradictory or missing options of users and output."""
     from recsys_dist.inference.all_users import check_lists_file
     from recsys_dist.inference.lists import check_list_file
 
     if all_users:
         if user or dataset is not None or output is None:
-            raise ConfigError("--all-users goes without --user and --dataset, and needs --output FILE.parquet")
+            raise ConfigError("--all-users does not go with --user or --dataset, and needs --output FILE.parquet")
         check_lists_file(output)
     elif not user:
         raise ConfigError("give --user ID, once or more, or --all-users")
@@ -190,12 +196,12 @@ def similar(
         Optional[str],  # noqa: UP045
         typer.Option("--user", "-u", metavar="ID", help="User id as in the data."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of items or users.")] = 10,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
     family: FamilyOption = None,
 ) -> None:
-    """Print the items most like an item, or the users most like a user, by the cosine of their factors.
+    """Print the items most similar to an item, or the users most similar to a user, by the cosine of factors.
 
     Example: recsys-dist similar models/ml1m --item 858 --top 10
     """

@@ -12,7 +12,7 @@ from recsys_dist.errors import ConfigError
 
 
 def _complete_config(incomplete: str) -> list[str]:
-    """Shipped names that begin so; with none of them a shell completes files."""
+    """Shipped names with this prefix; if there are none, the shell completes files."""
     from recsys_dist.shipped_configs import config_names  # noqa: PLC0415
 
     return [name for name in config_names() if name.startswith(incomplete)]
@@ -25,17 +25,17 @@ ConfigOption = Annotated[
         "-c",
         metavar="NAME|FILE",
         autocompletion=_complete_config,
-        help="Settings of this run: the name of a configuration that is shipped, such as mf or prepare_csv, or a "
-        "YAML file, written with a / or with its .yaml. An unknown name is answered with all names and their "
-        "folder. A name is refused where the working folder holds a file of that name, with or without .yaml: "
-        "./NAME.yaml is the file.",
+        help="Settings of this run: the name of a shipped configuration, such as mf or prepare_csv, or a YAML "
+        "file, whose path contains a / or ends in .yaml. The error for an unknown name lists all names and their "
+        "folder. A name is refused if the working folder contains a file of that name, with or without .yaml: "
+        "write ./NAME.yaml for the file.",
     ),
 ]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
     typer.Argument(
         metavar="[KEY.SUB=VALUE]...",
-        help="Settings that replace those of the file, e.g. model.factors=32 seed=7.",
+        help="Settings that override the file, e.g. model.factors=32 seed=7.",
         show_default=False,
     ),
 ]
@@ -50,7 +50,7 @@ VerifyOption = Annotated[
     bool,
     typer.Option(
         "--verify/--no-verify",
-        help="Check the hash of every model file first; ids and titles are checked in any case.",
+        help="Check the hash of every model file first; ids and titles are always checked.",
     ),
 ]
 UsersOption = Annotated[
@@ -60,8 +60,8 @@ UsersOption = Annotated[
 RankByOption = Annotated[
     str,
     typer.Option(
-        help="mean: the predicted rating. lower: what it exceeds with probability --confidence. thompson: "
-        "a draw from the posteriors of the user and the items."
+        help="mean: the predicted rating. lower: the bound that the expected rating exceeds with probability "
+        "--confidence. thompson: a draw from the posteriors of the user and the items."
     ),
 ]
 ListsOption = Annotated[
@@ -78,13 +78,13 @@ FamilyOption = Annotated[
     typer.Option(
         "--family",
         metavar="MODULE:CLASS",
-        help="The class of a model family of your own, which is imported; repeatable.",
+        help="The class of your own model family, to import; repeatable.",
     ),
 ]
 
 
 def name_families(specs: list[str] | None) -> None:
-    """Make the families that `--family` names known. Raises `ConfigError` where one cannot be used."""
+    """Register the families that `--family` names. Raises `ConfigError` if one cannot be used."""
     from recsys_dist.protocols.registry import add_family  # noqa: PLC0415
 
     for spec in specs or ():
@@ -92,7 +92,7 @@ def name_families(specs: list[str] | None) -> None:
 
 
 def typed(text: str) -> str:
-    """An id from the command line as it was typed in UTF-8, whatever the locale of this process reads."""
+    """An id from the command line, decoded as UTF-8 whatever the locale of this process."""
     try:
         return os.fsencode(text).decode()
     except UnicodeError:
@@ -100,10 +100,10 @@ def typed(text: str) -> str:
 
 
 def require_writable(output: Path | None, option: str = "--output") -> None:
-    """Say that a file cannot be written before the work whose result it would hold."""
+    """Raise `ConfigError` if a result file cannot be written; called before the work."""
     if output is None:
         return
     if not output.parent.is_dir():
         raise ConfigError(f"{option} {output}: there is no folder {output.parent}")
     if output.exists() and not output.is_file():
-        raise ConfigError(f"{option} {output}: this is not a file; give the name of one")
+        raise ConfigError(f"{option} {output}: this is not a file; give the name of a file")

@@ -1,7 +1,7 @@
-"""stdout and stderr of a command: what becomes of text that they cannot encode or that nobody takes.
+"""stdout and stderr of a command, which survive unencodable text and closed pipes.
 
-Text that the encoding of a stream lacks is escaped. Text for a pipe whose reader is gone is dropped: a command
-ends as its work does, whether or not `head` has seen enough of what it prints.
+Characters that a stream cannot encode are escaped. Text for a pipe without a reader is dropped: the exit code
+depends on the work of the command, not on whether `head` has read all of its output.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from recsys_dist.plain_text import printable
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Have stdout, stderr and warnings on stderr behave so in the block."""
+    """Make stdout, stderr and warnings on stderr behave this way in the block."""
     with ExitStack() as stack:
         for name in ("stdout", "stderr"):
-            # None where the process was started with it closed.
+            # None if the process was started with a closed stream.
             before = getattr(sys, name)
             stream = before or stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
             stack.enter_context(_escaping(stream))
@@ -37,7 +37,7 @@ def lasting_streams() -> Iterator[None]:
 class LastingStream:
     """A text stream that outlives its reader.
 
-    With `must_arrive`, raises `BrokenOffError` where text is lost for another reason, such as a full disk.
+    With `must_arrive`, raises `BrokenOffError` if text is lost for another reason, such as a full disk.
     """
 
     def __init__(self, stream: IO[str], must_arrive: bool) -> None:
@@ -48,13 +48,13 @@ class LastingStream:
         return getattr(self._stream, attribute)
 
     def write(self, text: str) -> int:
-        """Write it, or drop it where nobody reads it any more."""
+        """Write the text, or drop it if the reader is gone."""
         with self._guarded():
             return self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """The same of what waits in the stream."""
+        """Flush buffered text, or drop it if the reader is gone."""
         with self._guarded():
             self._stream.flush()
 
@@ -70,7 +70,7 @@ class LastingStream:
                 raise BrokenOffError(f"cannot write to standard output: {error.strerror or error}") from error
 
     def _discard(self) -> None:
-        """Lead the stream to nowhere, so that what waits in it does not fail again at the interpreter's end."""
+        """Redirect the stream to the null device, so that buffered text does not fail again at exit."""
         with suppress(OSError, io.UnsupportedOperation):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -93,7 +93,7 @@ def _escaping(stream: Any) -> Iterator[None]:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings that no handler is set up for, as the program's own are."""
+    """Make warnings without a logging handler, such as the program's own, printable."""
     handler = logging.lastResort
     if handler is None:
         yield

@@ -1,6 +1,6 @@
-"""`train`, `merge`, `report` and `verify-parity`: from a prepared dataset to one model, and looks at the run.
+"""`train`, `merge`, `report` and `verify-parity`: from a prepared dataset to one model, and reports on the run.
 
-Heavy modules are imported inside the command that needs them: `--help` is fast.
+Heavy modules are imported inside the command that needs them, so that `--help` is fast.
 """
 # ruff: noqa: PLC0415
 
@@ -25,17 +25,17 @@ EXIT_SAVED_RUN_AGAIN = 75
 
 
 def train(config: ConfigOption, overrides: Overrides = None) -> None:
-    """Train a model, or continue the run that `run_dir` holds.
+    """Train a model, or continue the run in `run_dir`.
 
-    As it stands this is one process, on the CPU or one GPU. On several ranks:
+    This command runs one process, on the CPU or one GPU. On several ranks:
 
     torchrun --nproc_per_node=4 -m recsys_dist train --config mf dataset=data/ml1m run_dir=runs/ml1m
 
     On several nodes: launch/train_node.sh, or launch/slurm and launch/k8s, which use it.
 
-    Ctrl-C or SIGTERM: the state is saved after the step (of EM the epoch) that is being computed, and exit code 75
-    says that the same command continues. A second Ctrl-C ends at once, with 130 and what was saved before.
-    RUN_DIR/status.json tells how a run stands, with the reason where it failed.
+    On Ctrl-C or SIGTERM the state is saved after the current step (for EM: the current epoch), and exit code 75
+    means that the same command continues. A second Ctrl-C ends at once with 130 and keeps what was saved before.
+    RUN_DIR/status.json holds the state of a run, and the reason if it failed.
     """
     from recsys_dist.cli.show.model import print_outcome
     from recsys_dist.distributed.elastic import report_errors
@@ -63,18 +63,18 @@ def merge(
         Optional[int],  # noqa: UP045
         typer.Option(
             metavar="N",
-            help="Checkpoint to take, by its epochs; if not given the best by validation RMSE, else the newest.",
+            help="Checkpoint to merge, by its epochs; default: the best by validation RMSE, else the newest.",
         ),
     ] = None,
     dataset: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Where the dataset of the run lies now, if it has moved. It must be the same dataset."),
+        typer.Option(help="Where the dataset of the run is, if it has moved. It must be the same dataset."),
     ] = None,
     family: FamilyOption = None,
 ) -> None:
     """Merge the sharded checkpoint of a run into one model folder that needs nothing else.
 
-    The tables of kind mf are the same, byte for byte, whatever number of ranks trained the model.
+    The tables of kind mf are the same, byte for byte, for any number of training ranks.
 
     Example: recsys-dist merge runs/ml1m --output models/ml1m
     """
@@ -94,14 +94,14 @@ def report(
     evaluation: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            metavar="FILE", help="Also show this report.json, which `evaluate` wrote of the run's model."
+            metavar="FILE", help="Also show this report.json, which `evaluate` wrote for the run's model."
         ),
     ] = None,
     family: FamilyOption = None,
 ) -> None:
     """Write one HTML page about a run: settings, learning curves, speed, and errors beside the baselines.
 
-    The page needs nothing else: to look at, to send, to print.
+    The page is self-contained, to view, to send or to print.
 
     Example: recsys-dist report runs/ml1m --evaluation report.json --output report.html
     """
@@ -119,21 +119,21 @@ def verify_parity(
     overrides: Overrides = None,
     ranks: Annotated[
         str,
-        typer.Option(metavar="N,N,...", help="Numbers of ranks to train on; one that stands twice runs twice."),
+        typer.Option(metavar="N,N,...", help="Numbers of ranks to train on; a repeated number runs twice."),
     ] = "1,2,4",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 2,
     tolerance: Annotated[
         float,
         typer.Option(
             min=0,
-            help="Relative difference of a tensor of the model, by its norm, that counts as equal; 0: every bit.",
+            help="Relative difference of a model tensor, by its norm, that counts as equal; 0: every bit.",
         ),
     ] = 0.0,
 ) -> None:
-    """Train on several numbers of ranks of this machine, and check that the model is the same on all of them.
+    """Train on several numbers of ranks of this machine, and check that the model is the same each time.
 
     Each training starts from scratch in a temporary folder, on the CPU; `run_dir` is neither needed nor touched.
-    Exit code 2 where a model differs: the error names the first tensor that does.
+    Exit code 2 if a model differs: the error names the first tensor that does.
 
     Example: recsys-dist verify-parity --config mf --ranks 1,2,4 dataset=data/ml1m
     """
@@ -145,7 +145,7 @@ def verify_parity(
     from recsys_dist.training.parity import verify_parity as verify
 
     world_sizes = parse_world_sizes(ranks)
-    # Every configuration of a run has this key, and most leave it to the command line.
+    # `run_dir` is required, and most configurations leave it to the command line.
     settings = load_training(find_config(config), [*(overrides or ()), "run_dir=unused"])
     with show_stages() as progress:
         runs = verify(settings, world_sizes, epochs, progress)

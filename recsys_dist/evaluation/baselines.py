@@ -1,4 +1,4 @@
-"""The two predictors that every model has to beat: the mean, and a learnt mean plus a bias of user and item.
+"""The two baselines that every model has to beat: the mean, and the mean plus learnt user and item biases.
 
 U users, I items, N ratings
 """
@@ -15,12 +15,12 @@ from recsys_dist.dataset.blocks import Block
 from recsys_dist.kernels.biases import SWEEPS, Biases
 
 Blocks = Callable[[], Iterable[Block]]
-"""The train ratings by user, block after block; may be asked for several times."""
+"""Returns the train ratings by user, block by block; called once per pass."""
 
 
 @dataclass(frozen=True)
 class BiasModel:
-    """r_ui = mean + user_bias[u] + item_bias[i], shrunk as much as the ratings ask for (kernels/biases.py)."""
+    """r_ui = mean + user_bias[u] + item_bias[i], with shrinkage learnt from the ratings (kernels/biases.py)."""
 
     mean: float
     user_bias_U: NDArray[np.float64]
@@ -28,7 +28,7 @@ class BiasModel:
 
     @classmethod
     def fit(cls, blocks: Blocks, num_users: int, num_items: int) -> BiasModel:
-        """Learn from the ratings, one pass over the blocks a sweep; holds the biases and one block."""
+        """Learn from the ratings, one pass over the blocks per sweep; holds the biases and one block in memory."""
         biases = Biases(mean_rating(blocks), np.zeros(num_items))
         for _ in range(SWEEPS):
             biases = biases.after(biases.sums(blocks()))
@@ -38,7 +38,7 @@ class BiasModel:
         return cls(biases.mean, user_bias_U, biases.column_bias_C)
 
     def predict(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Predicted ratings, not clipped; an index past the last user or item is one without a bias: [N]"""
+        """Predicted ratings, not clipped; an index past the last user or item has no bias: [N]"""
         user_bias, item_bias = np.append(self.user_bias_U, 0.0), np.append(self.item_bias_I, 0.0)
         rating_N: NDArray[np.float64] = self.mean + user_bias[user_N] + item_bias[item_N]
         return rating_N

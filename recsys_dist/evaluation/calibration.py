@@ -1,4 +1,4 @@
-"""Whether a model is as sure as it should be: how its normal predictions fit ratings that it never saw.
+"""Calibration: how well the normal predictions of a model fit held-out ratings.
 
     coverage    the share of ratings within their central intervals, clipped to the range of the data
     nll         mean of -log Normal(r | m, v) = (log(2 pi v) + (r - m)^2 / v) / 2, m not clipped
@@ -23,7 +23,7 @@ COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
 @dataclass(frozen=True)
 class CalibrationSums:
-    """Sums over `count` ratings, which travel and are divided once."""
+    """Sums over `count` ratings, divided once at the end."""
 
     covered: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(COVERAGES), np.int64))
     """Ratings within the interval of each of `COVERAGES`."""
@@ -41,7 +41,7 @@ class CalibrationSums:
         limits: tuple[float, float],
         grid: RatingGrid | None,
     ) -> CalibrationSums:
-        """Sums over predictions (not clipped), their deviations and the ratings themselves."""
+        """Sums from predictions (not clipped), their standard deviations and the true ratings."""
         intervals = (central_interval(mean_N, std_N, coverage, *limits) for coverage in COVERAGES)
         covered = [np.count_nonzero((low_N <= rating_N) & (rating_N <= high_N)) for low_N, high_N in intervals]
         variance_N = std_N.astype(np.float64) ** 2

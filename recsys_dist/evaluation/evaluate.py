@@ -1,7 +1,7 @@
-"""How good a model is on ratings that it never saw, beside two baselines fitted on the same train ratings.
+"""Evaluation of a model on held-out ratings, beside two baselines fitted on the same train ratings.
 
-In: a model folder, a prepared dataset. Out: the report (report.py). Held-out ratings are only compared with, never
-put in.
+In: a model folder, a prepared dataset. Out: the report (report.py). Held-out ratings are compared with
+predictions, never used to make them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def evaluate(
     allow_train: bool = False,
     allow_other_split: bool = False,
 ) -> EvaluationReport:
-    """`compare` the model at `model_dir`; `verify` checks the hash of every model file first."""
+    """Load the model at `model_dir` and `compare` it; `verify` checks the hash of every model file first."""
     start = time.perf_counter()
     _require_finite(relevant_from)
     model, dataset = load_predictor(model_dir, device, verify), Dataset.open(dataset_url)
@@ -74,11 +74,11 @@ def compare(
 ) -> EvaluationReport:
     """Compare a model with the held-out ratings of a split (`test` or `valid`).
 
-    A rating of at least `relevant_from` (the train mean where None) counts as liked in the ranking, which is done
-    for at most `ranking_users` users. Ratings of pairs that the model was trained on, which another dataset may
-    hold, are left out of all figures and reported apart; a dataset with another split needs `allow_other_split`.
-    `allow_train` goes with the split `train`, all of whose ratings count. Raises `DataError` where the split is
-    empty or damaged, `ConfigError` where `relevant_from` is not finite.
+    Ratings of at least `relevant_from` (None: the train mean) are relevant in the ranking, which covers at most
+    `ranking_users` users. Another dataset may contain pairs that the model was trained on: their ratings are left
+    out of all figures and reported separately. A dataset with another split needs `allow_other_split`.
+    `allow_train` goes with the split `train`, in which all ratings count. Raises `DataError` if the split is empty
+    or damaged, `ConfigError` if `relevant_from` is not finite.
     """
     _require_finite(relevant_from)
     start = time.perf_counter()
@@ -86,7 +86,7 @@ def compare(
     relevant_from = catalog.rating.mean if relevant_from is None else relevant_from
     liked = Liked(relevant_from, len(catalog.user_ids), len(catalog.item_ids))
     found = _compare(model, held_out, liked)
-    # Of train ratings none can be ranked: lists leave out what was rated in training.
+    # Train ratings cannot be ranked: lists leave out items rated in training.
     ranks = ranking_users > 0 and not held_out.is_train
     ranking = rank_held_out(model, liked, held_out.shards(), found.eligible_U, ranking_users) if ranks else None
     return EvaluationReport(
@@ -118,12 +118,12 @@ def compare(
 
 def _require_finite(relevant_from: float | None) -> None:
     if relevant_from is not None and not math.isfinite(relevant_from):
-        raise ConfigError(f"relevant_from {relevant_from} is no rating; use a finite number")
+        raise ConfigError(f"relevant_from {relevant_from} is not a rating; use a finite number")
 
 
 @dataclass
 class _Measured:
-    """One predictor, its errors so far and the seconds that they took."""
+    """One predictor, its errors so far and the seconds spent on them."""
 
     predict: Predict
     seconds: float
@@ -142,7 +142,7 @@ class _Measured:
 
 @dataclass
 class _Calibration:
-    """How well the model knows its errors so far, and the seconds that it took; nothing where it does not know."""
+    """Calibration so far and the seconds spent on it; empty for a model without uncertainty."""
 
     model: Predictor
     seconds: float = 0.0
@@ -171,7 +171,7 @@ class _Comparison:
     baselines: dict[str, _Measured]
     calibration: _Calibration
     eligible_U: NDArray[np.bool_]
-    """Which users have a held-out rating that counts as liked."""
+    """Whether each user has a relevant held-out rating."""
     cold_users: ErrorSums = field(default_factory=ErrorSums)
     cold_items: ErrorSums = field(default_factory=ErrorSums)
     trained_on: ErrorSums = field(default_factory=ErrorSums)
@@ -204,7 +204,7 @@ def _compare(model: Predictor, held_out: HeldOut, liked: Liked) -> _Comparison:
 
 
 def _baselines(catalog: Catalog) -> dict[str, _Measured]:
-    """Both baselines, fitted on the train ratings in the model folder; clipped as the model's predictions are."""
+    """Both baselines, fitted on the train ratings in the model folder; clipped like those of the model."""
     start = time.perf_counter()
     mean = mean_rating(partial(_blocks, catalog.folder))
     after_mean = time.perf_counter()

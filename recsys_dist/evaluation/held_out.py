@@ -1,4 +1,4 @@
-"""The ratings that a model is judged by, and the refusal of those that it was trained on."""
+"""Held-out ratings in the indices of a model; train ratings are refused."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from recsys_dist.inference.ids import IdIndex
 
 
 class HeldOut:
-    """The ratings of one split by the model's indices; users and items unknown to it are its last row.
+    """The ratings of one split in the model's indices; an unknown user (item) has index num_users (num_items).
 
-    Unless it is allowed, raises `ConfigError` where they are those that the model was trained on, or are of a
-    dataset with another split, whose held-out ratings it may have been trained on. `DataError` where none are.
+    Unless it is allowed, raises `ConfigError` for the train split, and for a dataset with another split, whose
+    held-out ratings may have been trained on. Raises `DataError` if the split is empty or damaged.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class HeldOut:
         self._train_ratings = catalog.train_ratings
         provenance = catalog.folder.manifest.provenance
         self.is_trained_on = dataset.digest == provenance.dataset_digest
-        """Whether the dataset is the very one."""
+        """Whether the model was trained on this very dataset."""
         self.is_same_split = (
             self.is_trained_on or dataset.manifest.split.fingerprint == provenance.split_fingerprint
         )
         if not self.is_same_split and not allow_other_split:
             raise ConfigError(
-                f"{dataset.folder.url} has other ratings, or splits them in another way, than the dataset of "
-                f"training: its {split} ratings may have been trained on; evaluate on that dataset, or give "
-                "--allow-other-split, which leaves out what the model was trained on"
+                f"{dataset.folder.url} has other ratings, or another split, than the dataset of training: "
+                f"its {split} ratings may have been trained on; evaluate on that dataset, or give "
+                "--allow-other-split, which leaves out pairs that the model was trained on"
             )
         if not dataset.manifest.num_ratings.get(self._split):
             raise DataError(f"{dataset.folder.url} has no {split} ratings; prepare it with split.{split} above 0")
@@ -52,17 +52,17 @@ class HeldOut:
 
     @property
     def is_train(self) -> bool:
-        """Whether these are ratings that were trained on, as was asked for."""
+        """Whether the train split was requested."""
         return self._split == "train"
 
     def shards(self) -> Iterator[Ratings]:
-        """The ratings of one user shard after the other that count."""
+        """The ratings that count, one user shard after the other."""
         return (counting for counting, _ in self.parts())
 
     def parts(self) -> Iterator[tuple[Ratings, Ratings]]:
-        """For one user shard after the other: the ratings that count, and those of pairs that were trained on.
+        """For each user shard: the ratings that count, and those of pairs that were trained on.
 
-        Where train ratings were asked for, all of them count.
+        In the train split all ratings count.
         """
         for shard in range(len(self._dataset.shards("users"))):
             ratings = self._dataset.ratings(self._split, shard)
@@ -74,7 +74,7 @@ class HeldOut:
             yield counting, known
 
     def _translation(self, side: Side, ids: IdIndex) -> NDArray[np.int64]:
-        """Model index of each dataset index: the same where the model was trained on it, otherwise by raw id."""
+        """Model index of each dataset index: the same for the dataset of training, otherwise by raw id."""
         if self.is_trained_on:
             return np.arange(self._dataset.num_rows(side))
         return ids.find(self._dataset.ids(side))
@@ -85,8 +85,8 @@ def _parse_split(split: str, allow_train: bool) -> Split:
         raise ConfigError(f"--allow-train goes with --split train, not with {split}")
     if split == "train" and not allow_train:
         raise ConfigError(
-            "split 'train' is not held out; use test or valid, or add --allow-train for the error on what was "
-            "trained on"
+            "split 'train' is not held out; use test or valid, or add --allow-train for the error on the "
+            "train ratings"
         )
     for name in SPLITS:
         if split == name:

@@ -1,4 +1,4 @@
-"""Ranking quality: all items that a user has not rated in training are ranked, the held-out liked ones are wanted.
+"""Ranking metrics: all items that a user has not rated in training are ranked; liked held-out items are relevant.
 
 U users, I items, B users of a block, n places of a list, N held-out ratings
 """
@@ -24,9 +24,9 @@ SAMPLE_SEED = 0
 
 @dataclass(frozen=True)
 class Liked:
-    """Which held-out ratings are wanted in the lists: those of at least `relevant_from`.
+    """The relevant held-out ratings: those of at least `relevant_from`.
 
-    Users and items that the model does not know cannot be ranked and do not count.
+    Users and items unknown to the model cannot be ranked and do not count.
     """
 
     relevant_from: float
@@ -34,7 +34,7 @@ class Liked:
     num_items: int
 
     def pairs(self, held_out: Ratings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Users and items of the ratings that count."""
+        """Users and items of the relevant ratings."""
         known = (held_out.user_index < self.num_users) & (held_out.item_index < self.num_items)
         mine = known & (held_out.rating >= self.relevant_from)
         return held_out.user_index[mine], held_out.item_index[mine]
@@ -43,7 +43,7 @@ class Liked:
 def rank_held_out(
     model: Predictor, liked: Liked, held_out: Iterable[Ratings], eligible_U: NDArray[np.bool_], max_users: int
 ) -> Ranking:
-    """Recall and nDCG at `TOP`, averaged over at most `max_users` of the eligible users: a fixed draw."""
+    """Recall and nDCG at `TOP`, averaged over at most `max_users` of the eligible users, drawn by a fixed seed."""
     start, sums = time.perf_counter(), RankingSums()
     drawn_U = _draw(eligible_U, max_users)
     step = users_per_block(model.catalog.num_items)
@@ -76,10 +76,10 @@ def _draw(eligible_U: NDArray[np.bool_], max_users: int) -> NDArray[np.bool_]:
 def _rank_block(
     model: Predictor, user_B: NDArray[np.int64], position_N: NDArray[np.int64], item_N: NDArray[np.int64]
 ) -> RankingSums:
-    """`position_N` says where in `user_B` the user of each liked item stands."""
+    """`position_N` is the position in `user_B` of the user of each liked item."""
     num_items = model.catalog.num_items
     seen = model.catalog.train_ratings.of_users(user_B)
-    # A pair (user, item) is one number; a liked item that was rated in training as well cannot be ranked.
+    # Encode each pair (user, item) as one integer; liked items that were also rated in training cannot be ranked.
     wanted = np.setdiff1d(position_N * num_items + item_N, seen[0] * num_items + seen[1])
     score_BI = model.scorer.scores(model.known(user_B))
     item_Bn, score_Bn = (tensor.cpu().numpy() for tensor in best_items(score_BI, TOP, [seen]))

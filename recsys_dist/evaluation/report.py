@@ -1,4 +1,4 @@
-"""The report of an evaluation, as it stands in `report.json`."""
+"""The report of an evaluation, the content of `report.json`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _none_for_nan(value: Any) -> Any:
 
 
 Figure = Annotated[float | None, BeforeValidator(_none_for_nan)]
-"""None over nothing."""
+"""None over no ratings."""
 
 
 class Errors(StrictModel):
@@ -41,13 +41,13 @@ class Errors(StrictModel):
 
 
 class TimedErrors(Errors):
-    """The same, and the seconds that it took to fit and predict."""
+    """Errors, and the seconds it took to fit and predict."""
 
     seconds: float
 
 
 class Calibration(StrictModel):
-    """How well a model knows its errors on `count` ratings: calibration.py."""
+    """Calibration of a model on `count` ratings, see calibration.py."""
 
     coverage: dict[str, Figure]
     """The share of ratings within the central intervals of each coverage, as "0.9"."""
@@ -57,7 +57,7 @@ class Calibration(StrictModel):
 
 
 class Ranking(StrictModel):
-    """How well lists of the `top` items hit what users liked, averaged over `users` of `eligible_users`."""
+    """Recall and nDCG of lists of `top` items, averaged over `users` of `eligible_users`."""
 
     top: int
     relevant_from: float
@@ -69,7 +69,7 @@ class Ranking(StrictModel):
 
 
 class EvaluatedModel(StrictModel):
-    """Which model it was: the checkpoint of `step` epochs of a run with this configuration."""
+    """The evaluated model: the checkpoint after `step` epochs of a run with this configuration."""
 
     url: str
     kind: str
@@ -79,7 +79,7 @@ class EvaluatedModel(StrictModel):
 
 
 class EvaluatedDataset(StrictModel):
-    """Where the held-out ratings are from."""
+    """The dataset of the held-out ratings."""
 
     url: str
     digest: str
@@ -89,7 +89,7 @@ class EvaluatedDataset(StrictModel):
 
 
 class Seconds(StrictModel):
-    """How long it took the model."""
+    """Seconds that the model took."""
 
     predict: float
     uncertainty: float
@@ -98,29 +98,29 @@ class Seconds(StrictModel):
 
 
 class Allowed(StrictModel):
-    """What is refused unless it is asked for."""
+    """What is refused unless it is explicitly allowed."""
 
     train: bool
-    """Ratings that were trained on."""
+    """The train split."""
     other_split: bool
-    """A dataset with another split than that of training."""
+    """A dataset with another split than the dataset of training."""
 
 
 class EvaluationReport(Errors):
-    """The whole report; its own errors are those of the model over all ratings of the split."""
+    """The whole report; its own errors are the errors of the model over all ratings of the split."""
 
     split: str
     baselines: dict[str, TimedErrors]
     """`global_mean` and `user_item_bias`, fitted on the same train ratings."""
     cold_users: Errors
-    """Over ratings of users without a single train rating."""
+    """Over ratings of users without a train rating."""
     cold_items: Errors
     trained_on: Errors
     """Over pairs with a train rating, which count in no other figure; the dataset of training has none."""
     ranking: Ranking | None
-    """None where it was not asked for, and on train ratings."""
+    """None if it was not requested, and on train ratings."""
     uncertainty: Calibration | None
-    """None where the model does not know how sure it is."""
+    """None if the model has no uncertainty."""
     model: EvaluatedModel
     dataset: EvaluatedDataset
     allowed: Allowed
@@ -128,13 +128,13 @@ class EvaluationReport(Errors):
 
     @classmethod
     def read(cls, path: Path) -> EvaluationReport:
-        """Read a `report.json`. Raises `DataError` where it is missing or something else."""
+        """Read a `report.json`. Raises `DataError` if it is missing or not a report."""
         try:
             tree = json.loads(path.read_bytes())
         except OSError as error:
             raise DataError(f"cannot read the evaluation {path}: {error.strerror}") from None
         except ValueError:
-            raise DataError(f"{path} is no JSON; write it by evaluate --output") from None
+            raise DataError(f"{path} is not JSON; write it with evaluate --output") from None
         return validated(cls, tree, lambda problem: DataError(f"{path}: {problem}"))
 
     def __repr__(self) -> str:
@@ -145,7 +145,7 @@ class EvaluationReport(Errors):
     __str__ = __repr__
 
     def to_arrow(self) -> pa.Table:
-        """A line for each baseline, the model, and its cold users and items: name, rmse, mae, count."""
+        """One row for each baseline, the model, and its cold users and items: name, rmse, mae, count."""
         names, errors = zip(*self._rows(), strict=True)
         return pa.table(
             {
@@ -157,7 +157,7 @@ class EvaluationReport(Errors):
         )
 
     def to_pandas(self) -> Any:
-        """The same as a DataFrame."""
+        """The table of `to_arrow` as a DataFrame."""
         return as_pandas(self.to_arrow())
 
     def _rows(self) -> list[tuple[str, Errors]]:
@@ -165,7 +165,7 @@ class EvaluationReport(Errors):
         return [*self.baselines.items(), (self.model.kind, self), *parts]
 
     def write(self, path: Path) -> None:
-        """Write it as JSON to a local file."""
+        """Write the report as JSON to a local file."""
         write_whole(path, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n")
 
 

@@ -1,1 +1,1 @@
-"""Prediction, recommendation and evaluation on one node, without a process group."""
+"""Prediction and recommendation on one node, without a process group."""

@@ -1,6 +1,6 @@
-"""Lists for all users of a model, block after block into one Parquet file.
+"""Lists for all users of a model, written block by block into one Parquet file.
 
-B users of a block, I items, n places of a list, N places that are filled
+B users of a block, I items, n places of a list, N filled places
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from recsys_dist.inference.top import best_items
 from recsys_dist.storage.folder import Folder
 
 BLOCK_FLOATS = 1 << 24
-"""Scores held at once, 64 MiB: few enough to stay near the caches until the best of them are found, and rows
-enough for a product of matrices (measured from 2^22 to 2^25)."""
+"""Scores held at once, 64 MiB: few enough to stay near the caches until the best are selected, and enough rows for
+an efficient matrix product (measured from 2^22 to 2^25)."""
 GROUP_ROWS = 1 << 20
-"""Lines that are written together."""
+"""Rows that are written together."""
 COLUMNS = {
     "user_id": pa.string(),
     "rank": pa.int32(),
@@ -35,11 +35,11 @@ COLUMNS = {
     "score": pa.float32(),
     "std": pa.float32(),
 }
-"""In this order; `std` is left out where the model does not know it."""
+"""In this order; `std` is left out if the model has no uncertainty."""
 
 
 def check_lists_file(path: Path) -> None:
-    """Raise `ConfigError` where the name of an output file is not that of a Parquet file."""
+    """Raise `ConfigError` if the name of the output file does not end in .parquet."""
     if path.suffix != ".parquet":
         raise ConfigError(f"--output {path}: with --all-users the name must end in .parquet")
 
@@ -52,11 +52,11 @@ def write_all_lists(
     order: RankingCriterion,
     progress: Callable[[str, int, int], None],
 ) -> int:
-    """Write a line for each user and place, users in the order of the model; returns the number of lines.
+    """Write one row per user and rank, users in the order of the model; return the number of rows.
 
-    Columns: user_id, rank from 1, item_id, title (null where unknown), score (the predicted rating) and, of a
-    model that knows it, std, its standard deviation. The file is complete, or as it was before. Raises
-    `ConfigError` where n is below 1, or where the order needs an uncertainty that is not known.
+    Columns: user_id, rank from 1, item_id, title (null if unknown), score (the predicted rating) and, if the model
+    has an uncertainty, std, its standard deviation. The file is written whole or left unchanged. Raises
+    `ConfigError` if n is below 1, or if the criterion needs an uncertainty that the model lacks.
     """
     final = path.resolve()
     check_lists_file(final)

@@ -1,4 +1,4 @@
-"""What no family of models owns: ids, titles, train ratings, the range of ratings, and who is cold."""
+"""The part of a model that does not depend on its family: ids, titles, train ratings, rating range, cold rows."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Catalog:
 
     @property
     def num_items(self) -> int:
-        """I, the index of an item that nobody knows."""
+        """I, also the index of an unknown item."""
         return len(self.item_ids)
 
     @cached_property
     def grid(self) -> RatingGrid | None:
-        """The distinct train ratings; None where they are too many. Reads all train ratings once."""
+        """The distinct train ratings; None if there are too many. Reads all train ratings once."""
         return RatingGrid.read(self.folder)
 
     def is_cold(self, side: Side) -> NDArray[np.bool_]:
-        """Who has no train rating, the unknown at the end among them: [rows + 1]"""
+        """Whether each row has no train rating; the last entry, for unknown ids, is true: [rows + 1]"""
         return np.append(self.folder.num_train(side) == 0, True)
 
     def describe(self, item_N: NDArray[np.int64]) -> tuple[list[str], list[str | None]]:

@@ -1,9 +1,9 @@
-"""What a caller hands over as ids or ratings, in one of three plain forms.
+"""Ids or ratings from a caller, as a column in one of three forms.
 
-In: one value, or any sequence of them: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars,
-Arrow and what speaks its C interface. Out: an Arrow array, a NumPy array, or a list of Python values as given.
-What is an id (ids.py) or a rating is decided by the type of the value. A rating is a number, whatever holds it:
-text, truth values, dates and missing values are not, though NumPy would make numbers of them.
+In: one value, or any sequence: lists, tuples, ranges, generators, NumPy (masked too), pandas, polars, Arrow and
+objects with its C interface. Out: an Arrow array, a NumPy array, or a list of the Python values; and ratings as
+float32. The type of a value decides whether it is an id (ids.py) or a rating. A rating is a number, in any
+container: text, booleans, dates and missing values are refused, though NumPy would convert them to numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from recsys_dist.errors import DataError
 
 Values = ArrayLike | Iterable[Any]
-"""Ids or ratings as a caller may give them."""
+"""Ids or ratings as a caller may pass them."""
 Column: TypeAlias = pa.Array | NDArray[Any] | list[Any]
 
 Floats = NDArray[np.float32]
@@ -31,37 +31,37 @@ SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a column is called and has to hold, and the errors about one that does not."""
+    """The name and the required kind of a column, and its errors."""
 
     name: str
     kind: str
 
     def refused(self, place: int, value: Any, hint: str = "") -> DataError:
-        """The value at `place` is another one, or missing."""
+        """The error for a value of another kind, or a missing one, at `place`."""
         if is_missing(value):
-            told, hint = f"missing ({_shortened(value)})", "leave it out"
+            found, hint = f"missing ({_shortened(value)})", "leave it out"
         else:
-            told = f"{_shortened(value)}, of type {type(value).__name__}"
-        return self.wrong(f"but {self.name}[{place}] is {told}", hint)
+            found = f"{_shortened(value)}, of type {type(value).__name__}"
+        return self.wrong(f"but {self.name}[{place}] is {found}", hint)
 
-    def wrong(self, told: str, hint: str = "") -> DataError:
-        """What is told instead of the kind that is wanted."""
-        return DataError(f"{self.name} must be {self.kind}, {told}" + (f"; {hint}" if hint else ""))
+    def wrong(self, found: str, hint: str = "") -> DataError:
+        """The error for a column that is not of the required kind."""
+        return DataError(f"{self.name} must be {self.kind}, {found}" + (f"; {hint}" if hint else ""))
 
-    def not_flat(self, told: str) -> DataError:
-        """There are values within values."""
-        return DataError(f"{self.name} must be one-dimensional, not {told}")
+    def not_flat(self, found: str) -> DataError:
+        """The error for nested values."""
+        return DataError(f"{self.name} must be one-dimensional, not {found}")
 
     def unreadable(self, error: Exception) -> DataError:
-        """The library that they come from refuses."""
+        """The error for values that their library cannot read."""
         return DataError(f"{self.name} cannot be read: {' '.join(str(error).split())}")
 
 
 def as_column(values: Values, wanted: Wanted) -> Column:
-    """The values in a plain form; a single one becomes a column of one.
+    """The values as a column; a single value becomes a column of one.
 
-    Raises `DataError` for what has no order or is not one-dimensional, and where an Arrow or a masked array says
-    that a value is missing. What is missing in a list is left to the reader of its values.
+    Raises `DataError` for values that are unordered or not one-dimensional, and for missing values in an Arrow or
+    a masked array. Missing values in a list are left to the caller.
     """
     given: Any = values
     if isinstance(given, pa.Array | pa.ChunkedArray):
@@ -76,23 +76,23 @@ def as_column(values: Values, wanted: Wanted) -> Column:
     if not hasattr(given, "__iter__") or shape == ():
         return [given]
     if isinstance(given, set | frozenset | Mapping):
-        raise DataError(f"{wanted.name} must have an order, which a {type(given).__name__} has not; give a list")
+        raise DataError(f"{wanted.name} must have an order, but a {type(given).__name__} has none; give a list")
     return list(given) if isinstance(given, list | tuple) else _of_other(given, wanted)
 
 
 def _is_array(given: Any) -> bool:
-    """Whether NumPy keeps its values: it has one of NumPy's types, or nothing to tell but an array."""
+    """Whether NumPy holds the values: the object has a NumPy dtype, or offers nothing but `__array__`."""
     is_opaque = hasattr(given, "__array__") and not hasattr(given, "__iter__")
     return is_opaque or isinstance(getattr(given, "dtype", None), np.dtype)
 
 
 def is_bytes(value: Any) -> bool:
-    """Whether it is text that nobody has decoded."""
+    """Whether the value is undecoded text."""
     return isinstance(value, bytes | bytearray) or (isinstance(value, memoryview) and value.itemsize == 1)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it stands for no value: None, NaN, NaT, NA, a masked entry."""
+    """Whether the value is missing: None, NaN, NaT, NA, a masked entry."""
     if value is None or value is np.ma.masked or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     if isinstance(value, pa.Scalar):
@@ -103,7 +103,7 @@ def is_missing(value: Any) -> bool:
 
 
 def unwrapped(value: Any) -> Any:
-    """A value out of the Arrow scalar, or the array or tensor of no dimension, that holds it."""
+    """The value in an Arrow scalar, or in an array or tensor without dimensions; other values unchanged."""
     if isinstance(value, str | int | float):
         return value
     if isinstance(value, pa.Scalar):
@@ -115,7 +115,7 @@ def unwrapped(value: Any) -> Any:
 
 
 def _of_scalar(value: pa.Scalar) -> Any:
-    # Of times the Python value may be one rounded, or a number.
+    # The Python value of a time may be rounded, or a number.
     if pa.types.is_temporal(value.type):
         return value
     try:
@@ -128,7 +128,7 @@ def _shortened(value: Any) -> str:
     try:
         text = " ".join(repr(value).split())
     except ValueError:
-        text = "one that cannot be written"
+        text = "a value that cannot be printed"
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
@@ -145,12 +145,12 @@ def _of_arrow(given: Any, wanted: Wanted) -> pa.Array:
 
 
 def _decoded(array: Any) -> Any:
-    """Without the wrappings of extension types, dictionaries and runs."""
+    """Unwrap extension types, dictionaries and run-end encoding."""
     if isinstance(array, pa.ExtensionArray):
         return _decoded(array.storage)
     if pa.types.is_dictionary(array.type):
         values = _decoded(array.dictionary)
-        # Views of text can neither be decoded nor taken from.
+        # String views support neither decoding nor take.
         values = values.cast(pa.large_string()) if pa.types.is_string_view(values.type) else values
         return values.take(array.indices)
     if pa.types.is_run_end_encoded(array.type):
@@ -172,7 +172,7 @@ def _of_numpy(given: Any, wanted: Wanted) -> Column:
 
 
 def _of_other(given: Any, wanted: Wanted) -> Column:
-    """A column of another library, or whatever can be gone through."""
+    """A column of another library, or any iterable."""
     if callable(getattr(given, "tolist", None)):
         values: list[Any] = _tried(given.tolist, wanted)
         return values
@@ -181,7 +181,7 @@ def _of_other(given: Any, wanted: Wanted) -> Column:
 
 
 def _through_arrow(given: Any) -> Any:
-    """The Arrow array that an object says to be; None where it says none, or one of a kind that pyarrow lacks."""
+    """The object read through Arrow's C interface; None if it has none, or a type that pyarrow lacks."""
     for method, read in (("__arrow_c_array__", pa.array), ("__arrow_c_stream__", pa.chunked_array)):
         if hasattr(given, method):
             try:
@@ -192,7 +192,7 @@ def _through_arrow(given: Any) -> Any:
 
 
 def _tried(read: Callable[[], Any], wanted: Wanted) -> Any:
-    """Libraries refuse in ways of their own, such as for arrays on a GPU."""
+    """Call another library, whose exceptions (for arrays on a GPU, say) can be of any type."""
     try:
         return read()
     except Exception as error:
@@ -203,7 +203,7 @@ RATINGS = Wanted("ratings", "numbers")
 
 
 def as_ratings(ratings: Values, low: float, high: float) -> Floats:
-    """Ratings as they are given: [n]. Raises `DataError` for what is no number, or outside `low` .. `high`."""
+    """Ratings in the given order: [n]. Raises `DataError` for a value that is not a number in `low` .. `high`."""
     rating_N = _as_floats(as_column(ratings, RATINGS))
     wrong = ~((rating_N >= low) & (rating_N <= high))
     if wrong.any():
@@ -225,7 +225,7 @@ def _floats_of_arrow(array: pa.Array) -> NDArray[Any]:
     if pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())
     numbers: NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    # Text and lists become objects, nested ones too.
+    # Text and lists, nested or not, become objects.
     if numbers.dtype == object:
         raise RATINGS.wrong(f"not Arrow's {array.type}")
     return numbers
@@ -237,7 +237,7 @@ def _floats_of_numpy(array: NDArray[Any]) -> Floats:
     missing = np.flatnonzero(np.isnan(array))
     if len(missing):
         raise RATINGS.refused(int(missing[0]), array[missing[0]])
-    # What is too large becomes infinite, which is outside every range.
+    # Numbers too large for float32 become infinite, which is outside every range.
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 

@@ -1,10 +1,10 @@
-"""By what the items of a list are ranked: the mean, a bound that the taste of the user exceeds, or a draw.
+"""Ranking criteria: mean, lower confidence bound, Thompson sample.
 
     mean        the predicted rating
-    lower       mean - z std: by the uncertainty of factors and biases alone, so that items that are surely good
-                come before those that may be good
-    thompson    what one draw of the user's and of all items' factors from their posteriors predicts: now and then
-                an item comes first of which little is known (Thompson 1933)
+    lower       mean - z std, with the uncertainty of factors and biases alone: items that are surely good come
+                before items that may be good
+    thompson    the prediction from one draw of the user's and of all items' factors from their posteriors: now and
+                then an item with few ratings comes first (Thompson 1933)
 
 B users of a block, I items
 """
@@ -29,7 +29,7 @@ RANKINGS: tuple[RankBy, ...] = get_args(RankBy)
 
 
 def parse_rank_by(text: str) -> RankBy:
-    """The order of that name. Raises `ConfigError` where there is none."""
+    """The criterion of that name. Raises `ConfigError` if there is none."""
     for by in RANKINGS:
         if by == text:
             return by
@@ -38,13 +38,13 @@ def parse_rank_by(text: str) -> RankBy:
 
 @dataclass(frozen=True)
 class RankingCriterion:
-    """What comes first in a list. Raises `ConfigError` for what is no order."""
+    """How the items of a list are ranked. Raises `ConfigError` for invalid values."""
 
     by: RankBy = "mean"
     confidence: float = 0.9
-    """With `lower`: the probability that the bound is exceeded; below 0.5 it is an upper bound."""
+    """With `lower`: the probability that the expected rating exceeds the bound; below 0.5 it is an upper bound."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
 
     def __post_init__(self) -> None:
         parse_rank_by(self.by)
@@ -55,25 +55,25 @@ class RankingCriterion:
 
     @property
     def needs_uncertainty(self) -> bool:
-        """Whether the means are not enough."""
+        """Whether the criterion needs more than predicted ratings."""
         return self.by != "mean"
 
 
 Score = Callable[[Any, NDArray[np.int64]], torch.Tensor]
-"""From users, as the scorer of the model has them, and a key of each (its index) to scores of all items: [B, I]"""
+"""(users in the form of the scorer, a key of each user: its index) -> scores of all items: [B, I]"""
 
 
 def score_by(predictor: Predictor, order: RankingCriterion) -> Score:
-    """What scores all items for a block of users.
+    """The function that scores all items for a block of users.
 
-    Raises `ConfigError` where the order needs an uncertainty that the model does not know.
+    Raises `ConfigError` if the criterion needs an uncertainty that the model lacks.
     """
     uncertainty = predictor.scorer.uncertainty
     if not order.needs_uncertainty:
         return lambda users, _key_B: predictor.scorer.scores(users)
     if uncertainty is None:
         raise ConfigError(
-            f"rank_by {order.by}: {predictor.catalog.url} does not know how sure it is; use mean, or train "
+            f"rank_by {order.by}: {predictor.catalog.url} has no uncertainty; use mean, or train "
             f"kind: mf with posterior: full or diagonal"
         )
     if order.by == "thompson":
@@ -83,5 +83,5 @@ def score_by(predictor: Predictor, order: RankingCriterion) -> Score:
 
 
 def users_at_once(predictor: Predictor, order: RankingCriterion, most: int) -> int:
-    """Users of a block: `most`, or fewer where the order takes more memory."""
+    """Users of a block: `most`, or fewer if the criterion needs more memory."""
     return min(most, predictor.uncertainty.users_at_once) if order.needs_uncertainty else most

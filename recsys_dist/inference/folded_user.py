@@ -1,4 +1,4 @@
-"""A user made from ratings that training never saw, ready to predict and recommend."""
+"""A user folded in from ratings that were not in training: predictions and recommendations."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class FoldedUser:
 
     predictor: Predictor
     users: Any
-    """The one user, as the scorer of the model has it."""
+    """The one user, in the form of the scorer."""
     rated: NDArray[np.int64]
     """Indices of the items that the user has rated."""
     index: int
-    """Dense index of a known user; of a new one, that of the unknown."""
+    """Dense index of a known user; num_users for a new one."""
 
     def __repr__(self) -> str:
         who = repr(self.user_id) if self.user_id else "new"
@@ -40,17 +40,17 @@ class FoldedUser:
     def predict(self, item_ids: Values, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
 
     def predict(self, item_ids: Values, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
-        """Predicted ratings of raw item ids: [N]; with `return_std` also their standard deviations."""
+        """Predicted ratings of raw item ids: [N]; with `return_std`, also their standard deviations."""
         pairs = self._pairs(item_ids)
         rating_N = self.predictor.ratings(*pairs)
         return (rating_N, self.predictor.stds(*pairs)) if return_std else rating_N
 
     def predict_interval(self, item_ids: Values, coverage: float = 0.9) -> tuple[Floats, Floats]:
-        """Bounds that hold the rating with probability `coverage`, see `Model.predict_interval`: two [N]."""
+        """Bounds that contain the rating with probability `coverage`, see `Model.predict_interval`: two [N]."""
         return self.predictor.interval(*self._pairs(item_ids), coverage)
 
     def predict_probabilities(self, item_ids: Values) -> tuple[Floats, Floats]:
-        """How probable each rating of the grid is, [N, C], and the grid [C]: see `Model.predict_probabilities`."""
+        """Probability of each rating on the grid, [N, C], and the grid, [C]: see `Model.predict_probabilities`."""
         return self.predictor.probabilities(*self._pairs(item_ids))
 
     def recommend(
@@ -61,7 +61,7 @@ class FoldedUser:
         confidence: float = 0.9,
         seed: int = 0,
     ) -> Recommendations:
-        """The n best items, those that the user has rated left out; the order is that of `Model.recommend`."""
+        """The n best items that the user has not rated; for the criteria see `Model.recommend`."""
         predictor = self.predictor
         seen = [] if include_seen else [(np.zeros(len(self.rated), np.int64), self.rated)]
         score_1I = score_by(predictor, RankingCriterion(rank_by, confidence, seed))(
@@ -75,7 +75,7 @@ class FoldedUser:
 
     @property
     def user_id(self) -> str:
-        """Raw id of a known user; empty of a new one."""
+        """Raw id of a known user; empty for a new one."""
         ids = self.predictor.catalog.user_ids
         return "" if self.index == len(ids) else ids.take(np.array([self.index]))[0]
 

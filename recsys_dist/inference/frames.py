@@ -1,4 +1,4 @@
-"""Tables for people's own programs: Arrow always, pandas where it is installed."""
+"""Arrow tables as pandas DataFrames, if pandas is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recsys_dist.errors import ConfigError
 
 
 def as_pandas(table: pa.Table) -> Any:
-    """A DataFrame. Raises `ConfigError` where pandas is not installed."""
+    """The table as a DataFrame. Raises `ConfigError` if pandas is not installed."""
     try:
         return table.to_pandas()
     except ImportError:

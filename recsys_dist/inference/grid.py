@@ -1,7 +1,7 @@
-"""From a normal prediction to intervals, and to probabilities of the ratings that the data knows.
+"""Intervals, and probabilities of the ratings on a grid, from normal predictions.
 
-The grid of a model is the distinct ratings of its train data, such as 0.5, 1, ..., 5. The cell of a value goes
-half way to its neighbours, the outer cells without end: its probability is the mass of the normal in its cell.
+The grid of a model is the set of distinct train ratings, such as 0.5, 1, ..., 5. The cell of a value extends half
+way to its neighbours, the outer cells to infinity; its probability is the mass of the normal in its cell.
 
 N predictions, C grid values
 """
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 
 class RatingGrid:
-    """Distinct ratings in rising order: [C]"""
+    """Distinct ratings in ascending order: [C]"""
 
     def __init__(self, values: Floats) -> None:
         self.values = values
@@ -34,7 +34,7 @@ class RatingGrid:
 
     @classmethod
     def read(cls, folder: ModelFolder) -> RatingGrid | None:
-        """The grid of the train ratings of a model; None where there are more than `LARGEST_GRID` values."""
+        """The grid of the train ratings of a model; None for more than `LARGEST_GRID` values."""
         values = np.empty(0, np.float32)
         for shard in range(len(folder.manifest.user_shards)):
             here = pc.unique(pa.array(folder.block(shard).values)).to_numpy()
@@ -50,12 +50,12 @@ class RatingGrid:
         return masses
 
     def log_probabilities(self, mean_N: Floats, std_N: Floats, rating_N: Floats) -> NDArray[np.float64]:
-        """log of the mass of the cell that each rating lies in, however small: [N]"""
+        """Log of the mass of the cell of each rating, exact for tiny masses too: [N]"""
         edges = np.concatenate([[-np.inf], self._edges, [np.inf]])
         cell_N = np.searchsorted(self._edges, rating_N)
         mean_N64, std_N64 = mean_N.astype(np.float64), std_N.astype(np.float64)
         low_N, high_N = ((edges[cell_N + side] - mean_N64) / std_N64 for side in (0, 1))
-        # The mass right of the mean is that of the mirrored cell, whose logarithms keep their digits.
+        # Cells right of the mean are mirrored to the left, where log_ndtr keeps its digits.
         is_right_N = low_N > 0
         low_N, high_N = np.where(is_right_N, -high_N, low_N), np.where(is_right_N, -low_N, high_N)
         # log(Phi(b) - Phi(a)) = log Phi(b) + log(1 - exp(log Phi(a) - log Phi(b)))
@@ -68,9 +68,9 @@ class RatingGrid:
 def central_interval(
     mean_N: Floats, std_N: Floats, coverage: float, low: float, high: float
 ) -> tuple[Floats, Floats]:
-    """Bounds that hold a rating with probability `coverage`, clipped to low .. high: two [N].
+    """Bounds that contain a rating with probability `coverage`, clipped to low .. high: two [N].
 
-    Raises `ConfigError` where `coverage` is not between 0 and 1.
+    Raises `ConfigError` if `coverage` is not between 0 and 1.
     """
     if not isinstance(coverage, Real) or not 0 < coverage < 1 or (1 + coverage) / 2 == 1:
         raise ConfigError(f"coverage {coverage} is not a number between 0 and 1, such as 0.9")

@@ -1,7 +1,7 @@
-"""Raw ids to dense indices and back, by the array.
+"""Raw ids to dense indices and back, for whole arrays.
 
-An id is text exactly as in the data; a whole number stands for its digits. Nothing else is one, and nothing is
-guessed: a fraction, a truth value, bytes or a missing value is refused by its place.
+An id is text exactly as in the data; a whole number stands for its digits. Nothing else is an id, and nothing is
+guessed: a fraction, a boolean, bytes or a missing value is refused with its position.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from recsys_dist.errors import DataError
 from recsys_dist.inference.columns import Values, Wanted, as_column, is_bytes, unwrapped
 from recsys_dist.plain_text import is_utf8
 
-OF_FRACTIONS = "where they are whole, convert them: a number with int, a column to int64"
+OF_FRACTIONS = "if they are whole, convert them: a number with int, a column to int64"
 OF_BYTES = "decode them, as in .decode()"
 IDS_AT_ONCE = 1 << 14
 SHOWN_IDS = 5
 
 
 class IdIndex:
-    """The ids of one side; position = dense index. Errors about ids that are asked for call them `name`."""
+    """The ids of one side; position = dense index. Errors about requested ids call them `name`."""
 
     def __init__(self, ids: pa.StringArray, name: str = "ids") -> None:
         self._ids = ids
@@ -43,7 +43,7 @@ class IdIndex:
             yield from self._ids[start : start + IDS_AT_ONCE].to_pylist()
 
     def __contains__(self, one: object) -> bool:
-        """Whether it is one of the ids; what is no id at all is none of them."""
+        """Whether `one` is among the ids; an invalid id is not."""
         try:
             return bool(self.find([one])[0] < len(self))
         except DataError:
@@ -56,7 +56,7 @@ class IdIndex:
     def __getitem__(self, index: slice) -> list[str]: ...
 
     def __getitem__(self, index: SupportsIndex | slice) -> str | list[str]:
-        """The raw id at a dense index, or those of a slice."""
+        """The raw id at a dense index, or the raw ids of a slice."""
         if isinstance(index, slice):
             texts: list[str] = self._ids[index].to_pylist()
             return texts
@@ -67,28 +67,28 @@ class IdIndex:
         return f"<{len(self):,} {self._name}: {shown}{', ...' if len(self) > SHOWN_IDS else ''}>"
 
     def find(self, ids: Values) -> NDArray[np.int64]:
-        """Dense index of each raw id, `len(self)` where it is unknown: [n].
+        """Dense index of each raw id, `len(self)` if it is unknown: [n].
 
-        Raises `DataError` for what is no id.
+        Raises `DataError` for an invalid id.
         """
-        asked = id_array(ids, self._name).dictionary_encode()
-        # The few ids asked for are hashed and all ids looked up among them: the other way round takes 70 times as
-        # long for one id among millions, and an index kept for it would take seconds to make.
-        place_U = pc.index_in(self._ids, value_set=asked.dictionary)
+        requested = id_array(ids, self._name).dictionary_encode()
+        # Hash the few requested ids and look all ids up among them: the other way round takes 70 times as long for
+        # one id among millions, and building a permanent index would take seconds.
+        place_U = pc.index_in(self._ids, value_set=requested.dictionary)
         known = np.flatnonzero(place_U.is_valid())
-        index_D = np.full(len(asked.dictionary), len(self), np.int64)
+        index_D = np.full(len(requested.dictionary), len(self), np.int64)
         index_D[place_U.drop_null().to_numpy()] = known
-        index: NDArray[np.int64] = index_D[asked.indices.to_numpy()]
+        index: NDArray[np.int64] = index_D[requested.indices.to_numpy()]
         return index
 
     def texts(self, ids: Values) -> list[str]:
-        """Raw ids, known or not, as Python strings; a single one becomes a list of one."""
+        """Raw ids, known or not, as Python strings; a single id becomes a list of one."""
         texts: list[str] = id_array(ids, self._name).to_pylist()
         return texts
 
     @property
     def array(self) -> pa.StringArray:
-        """All of them; position = dense index."""
+        """All ids; position = dense index."""
         return self._ids
 
     def take(self, indices: NDArray[np.int64]) -> list[str]:
@@ -98,7 +98,7 @@ class IdIndex:
 
 
 def id_array(ids: Values, name: str = "ids") -> pa.StringArray:
-    """Raw ids as text. Raises `DataError`, which calls them `name`, for what is no id."""
+    """Raw ids as text. Raises `DataError`, which calls them `name`, for an invalid id."""
     wanted = Wanted(name, "text or whole numbers")
     column = as_column(ids, wanted)
     if not len(column):
@@ -133,7 +133,7 @@ def _of_numpy(array: NDArray[Any], wanted: Wanted) -> pa.StringArray:
 def _of_values(values: list[Any], wanted: Wanted) -> pa.StringArray:
     kinds = set(map(type, values))
     if kinds == {int}:
-        # Many at once, where 64 bits hold them.
+        # All at once if they fit into 64 bits.
         with suppress(OverflowError, pa.ArrowInvalid):
             return pa.array(values, pa.int64()).cast(pa.string())
     texts = values if kinds == {str} else [_text(place, one, wanted) for place, one in enumerate(values)]
@@ -141,16 +141,16 @@ def _of_values(values: list[Any], wanted: Wanted) -> pa.StringArray:
         return pa.array(texts, pa.string())
     except UnicodeEncodeError:
         wrong = next(place for place, text in enumerate(texts) if not is_utf8(text))
-        hint = "it holds half of a surrogate pair, which UTF-8 has no bytes for"
+        hint = "it contains half of a surrogate pair, which UTF-8 cannot encode"
         raise wanted.refused(wrong, texts[wrong], hint) from None
 
 
 def _text(place: int, one: Any, wanted: Wanted) -> str:
     value = unwrapped(one)
     if isinstance(value, str):
-        # Not what a subclass, such as an enumeration, is printed as.
+        # The text itself: a subclass, such as an enumeration, may print as something else.
         return str.__str__(value)
-    # NumPy takes a span of time for a whole number.
+    # NumPy counts a timedelta64 as a whole number.
     is_whole = isinstance(value, Integral) and not isinstance(value, bool | np.timedelta64)
     if is_whole or (isinstance(value, Decimal) and value.as_tuple().exponent == 0):
         return _digits(place, int(value), wanted)
@@ -165,20 +165,20 @@ def _digits(place: int, number: int, wanted: Wanted) -> str:
     try:
         return str(number)
     except ValueError:
-        # Python writes no number of more than 4300 digits.
+        # Python prints no number of more than 4300 digits.
         raise wanted.refused(place, number, "give it as text") from None
 
 
 def require_same_length(**arrays: NDArray[Any]) -> None:
-    """Raise `DataError` where arrays that go together differ in length."""
+    """Raise `DataError` if arrays that belong together differ in length."""
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{count} {name}" for name, count in lengths.items())
-        raise DataError(f"arrays that go together differ in length: {told}")
+        counts = ", ".join(f"{count} {name}" for name, count in lengths.items())
+        raise DataError(f"arrays that belong together differ in length: {counts}")
 
 
 def pair_up(user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Users and items as pairs; a single one goes with every one of the other side."""
+    """Users and items as pairs; a single user or item is paired with every one of the other side."""
     if len(user_N) != 1 and len(item_N) != 1:
         require_same_length(user_ids=user_N, item_ids=item_N)
     users, items = np.broadcast_arrays(user_N, item_N)

@@ -1,4 +1,4 @@
-"""Recommendations for one user, and the files that they are written to."""
+"""Recommendation lists, and their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIST_FORMATS = (".json", ".csv")
 
 
 class RecommendedItem(NamedTuple):
-    """One line of a list: `score` is the predicted rating, `std` its deviation where the model knows it."""
+    """One line of a list: `score` is the predicted rating, `std` its standard deviation or None."""
 
     item_id: str
     title: str | None
@@ -33,9 +33,9 @@ class RecommendedItem(NamedTuple):
 
 @dataclass(frozen=True)
 class Recommendations:
-    """The best items by the order asked for, best first; fewer than asked for where no more are unseen.
+    """The best items by the ranking criterion, best first; fewer than requested if no more are unseen.
 
-    `scores` are predicted ratings, whatever the order.
+    `scores` are predicted ratings, whatever the criterion.
     """
 
     user_id: str
@@ -57,20 +57,20 @@ class Recommendations:
         return f"{head}\n{text_table([names, *cells], numbers=1 + knows_std)}" if cells else head
 
     def rows(self) -> list[RecommendedItem]:
-        """Line by line, figures to four decimals."""
+        """The items, numbers rounded to four decimals."""
         scores = [round(score, 4) for score in self.scores.tolist()]
         stds = [None] * len(scores) if self.stds is None else [round(std, 4) for std in self.stds.tolist()]
         return list(map(RecommendedItem, self.item_ids, self.titles, scores, stds))
 
 
 class RecommendationLists(list[Recommendations]):
-    """One list for each user that was asked for, in their order."""
+    """One list per requested user, in the order of the request."""
 
     def __repr__(self) -> str:
         return "\n\n".join(map(repr, self)) if self else "no recommendations"
 
     def to_arrow(self) -> pa.Table:
-        """A line for each user and place: user_id, rank from 1, item_id, title, score, std (or null)."""
+        """One row per user and rank: user_id, rank from 1, item_id, title, score, std (or null)."""
         places = [(one, place) for one in self for place in range(len(one.item_ids))]
         columns = {
             "user_id": pa.array([one.user_id for one, _ in places], pa.string()),
@@ -85,12 +85,12 @@ class RecommendationLists(list[Recommendations]):
         return pa.table(columns)
 
     def to_pandas(self) -> Any:
-        """The same as a DataFrame."""
+        """The table of `to_arrow` as a DataFrame."""
         return as_pandas(self.to_arrow())
 
 
 def check_list_file(path: Path) -> None:
-    """Raise `ConfigError` where the name of an output file says no format that is known."""
+    """Raise `ConfigError` if the name of the output file does not end in .json or .csv."""
     if path.suffix not in LIST_FORMATS:
         raise ConfigError(f"--output {path}: the name must end in .json or .csv")
 
@@ -103,10 +103,10 @@ def write_lists(lists: Sequence[Recommendations], path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a local file: complete, or as it was before."""
+    """Write a local file whole; after a failure the file is unchanged."""
     final = path.resolve()
     with Folder(str(final.parent)).writer(final.name) as stream:
-        # A page may name files whose names are no UTF-8.
+        # A page may contain file names that are not UTF-8.
         stream.write(text.encode("utf-8", "backslashreplace"))
 
 

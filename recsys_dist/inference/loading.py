@@ -1,4 +1,4 @@
-"""A model folder, loaded onto a device by the scorer of its family."""
+"""Load a model folder onto a device, with the scorer of its family."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from recsys_dist.protocols.registry import known_family
 def load_predictor(path: str, device: str = "cpu", verify: bool = False) -> Predictor:
     """Load the model folder at `path`, a plain folder or a URL, onto `device` (cpu, cuda, cuda:N).
 
-    With `verify` the hash of every file is checked first, otherwise of the ids and titles alone. Raises
-    `CheckpointError` where the folder is not a model or is damaged, `ConfigError` where its family is not known.
+    With `verify` the hash of every file is checked first, otherwise only those of ids and titles. Raises
+    `CheckpointError` if the folder is not a model or is damaged, `ConfigError` if its family is unknown.
     """
     folder, there = ModelFolder.open(str(path), verify), _device(device)
     family = known_family(folder.manifest.kind, of=folder.folder.url)

@@ -1,6 +1,6 @@
-"""The numbers of a scorer, by dense index: NumPy in and out, within the range of the data.
+"""Predictions of a scorer by dense index: NumPy in and out, clipped to the range of the data.
 
-N pairs of a user and an item, C values of the grid of ratings
+N pairs of a user and an item, C values of the rating grid
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recsys_dist.protocols.scorer import Scorer, Uncertainty, on_device
 Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
 Pairs = tuple[Any, Index, Index]
-"""Users as the scorer has them, the place of each pair's user among them, and items by dense index."""
+"""Users in the form of the scorer, the row of each pair's user among them, and items by dense index."""
 
 
 class Predictor:
@@ -35,24 +35,24 @@ class Predictor:
 
     @property
     def uncertainty(self) -> Uncertainty[Any]:
-        """How sure the model is. Raises `ConfigError` where it does not know."""
+        """The uncertainty of the scorer. Raises `ConfigError` if it has none."""
         if self.scorer.uncertainty is None:
             raise ConfigError(
-                f"{self.catalog.url} does not know how sure it is; train kind: mf with posterior: full or diagonal"
+                f"{self.catalog.url} has no uncertainty; train kind: mf with posterior: full or diagonal"
             )
         return self.scorer.uncertainty
 
     def known(self, user_B: Index) -> Any:
-        """Users by index, as the scorer has them."""
+        """Users by dense index, in the form of the scorer."""
         return self.scorer.known(on_device(user_B, self.device))
 
     def by_index(self, user_N: Index, item_N: Index) -> Pairs:
-        """Pairs of dense indices; each user is looked up once, however many pairs it has."""
+        """Pairs from dense indices; each user is looked up once, however many pairs it has."""
         user_R, row_N = np.unique(user_N, return_inverse=True)
         return self.known(user_R), row_N, item_N
 
     def ratings(self, users: Any, row_N: Index, item_N: Index, clip: bool = True) -> Floats:
-        """Predicted ratings of pairs; `row_N` counts within `users`: [N]"""
+        """Predicted ratings of pairs; `row_N` indexes `users`: [N]"""
         rating_N = self.scorer.ratings(users, on_device(row_N, self.device), on_device(item_N, self.device))
         if clip:
             rating_N = rating_N.clamp(self.catalog.rating.min, self.catalog.rating.max)
@@ -66,17 +66,17 @@ class Predictor:
         return stds
 
     def interval(self, users: Any, row_N: Index, item_N: Index, coverage: float) -> tuple[Floats, Floats]:
-        """Bounds that hold the rating with probability `coverage`, clipped: two [N]."""
+        """Bounds that contain the rating with probability `coverage`, clipped: two [N]."""
         mean_N, std_N = self.ratings(users, row_N, item_N, clip=False), self.stds(users, row_N, item_N)
         return central_interval(mean_N, std_N, coverage, self.catalog.rating.min, self.catalog.rating.max)
 
     def probabilities(self, users: Any, row_N: Index, item_N: Index) -> tuple[Floats, Floats]:
-        """How probable each rating of the grid is: [N, C], rows sum to 1; and the grid itself: [C]."""
+        """Probability of each rating on the grid: [N, C], rows sum to 1; and the grid itself: [C]."""
         mean_N, std_N = self.ratings(users, row_N, item_N, clip=False), self.stds(users, row_N, item_N)
         grid = self.catalog.grid
         if grid is None:
             raise ConfigError(
-                f"{self.catalog.url} was trained on more than {LARGEST_GRID} distinct ratings, which are no "
-                "classes; use predict_interval"
+                f"{self.catalog.url} was trained on more than {LARGEST_GRID} distinct ratings, too many "
+                "for a grid; use predict_interval"
             )
         return grid.probabilities(mean_N, std_N), grid.values.copy()

@@ -1,4 +1,4 @@
-"""Top-N lists: all items scored for a block of users, what they have seen taken out, the best kept.
+"""Top-N lists: score all items for a block of users, drop seen items, keep the best.
 
 B users of a block, I items
 """
@@ -61,7 +61,7 @@ def _lists(
 def wanted_pairs(
     item_Bn: torch.Tensor, score_Bn: torch.Tensor
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Of the best items those that are wanted: row and item of each, [N], and how many each user has, [B]."""
+    """The places of the lists that are filled: row and item of each, [N], and how many each user has, [B]."""
     is_wanted_Bn = ~score_Bn.isneginf()
     count_B: NDArray[np.int64] = is_wanted_Bn.sum(1).cpu().numpy()
     return np.repeat(np.arange(len(count_B)), count_B), item_Bn[is_wanted_Bn].cpu().numpy(), count_B

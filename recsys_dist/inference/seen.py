@@ -1,4 +1,4 @@
-"""What a user has rated already: the train ratings in the model folder, and those of a dataset that is named."""
+"""The items that users have rated: in the train ratings of the model folder, or in a prepared dataset."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from recsys_dist.inference.ids import IdIndex
 from recsys_dist.model_folder.folder import ModelFolder
 
 SeenPairs = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Position in the list of users asked for, and item index: one entry per rating seen."""
+"""Position in the list of requested users, and item index: one entry per seen rating."""
 
 
 class TrainRatings:
-    """The train ratings of any users, from the blocks in the model folder; memory-mapped on a local disk."""
+    """The train ratings of users, from the blocks of the model folder; memory-mapped on a local disk."""
 
     def __init__(self, folder: ModelFolder) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class TrainRatings:
         self._blocks: dict[int, Block] = {}
 
     def of_users(self, user_B: NDArray[np.int64]) -> SeenPairs:
-        """The items that each of B users has rated; none for the unknown user."""
+        """The items that each of B users has rated; none for an unknown user."""
         shard_B = np.searchsorted(self._stops, user_B, side="right")
         known = [shard for shard in np.unique(shard_B).tolist() if shard < len(self._stops)]
         parts = [self._in_shard(shard, np.flatnonzero(shard_B == shard), user_B) for shard in known]
@@ -33,10 +33,10 @@ class TrainRatings:
         return position, np.concatenate([empty, *(part[1] for part in parts)])
 
     def hold(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether the pair of a user and an item has a train rating: [N]. The unknown have none."""
+        """Whether the pair of a user and an item has a train rating: [N]. Unknown ids have none."""
         users = np.unique(user_N)
         position, item = self.of_users(users)
-        # A pair is one number.
+        # Encode each pair as one integer.
         width = 1 + max(item_N.max(initial=0), item.max(initial=0))
         held: NDArray[np.bool_] = np.isin(user_N * width + item_N, users[position] * width + item)
         return held
@@ -60,19 +60,19 @@ class TrainRatings:
 
 
 class DatasetRatings:
-    """The ratings of any users in all splits of the prepared dataset at `url`, by raw ids."""
+    """The ratings of users in all splits of the prepared dataset at `url`, by raw id."""
 
     def __init__(self, url: str, items: IdIndex) -> None:
         self._dataset = Dataset.open(url)
         self._users = IdIndex(self._dataset.ids("users"))
         self._num_items = len(items)
-        # The model's index of each item of the dataset
+        # Model index of each item of the dataset
         self._item_of = items.find(self._dataset.ids("items"))
 
     def of_users(self, user_ids: list[str]) -> SeenPairs:
         """The items that each user has rated in any split.
 
-        Users and items that the dataset or the model does not know are passed over.
+        Users unknown to the dataset and items unknown to the model are skipped.
         """
         user_B = self._users.find(user_ids)
         shards = self._dataset.shards("users")
@@ -99,7 +99,7 @@ class DatasetRatings:
 
 
 def _entries(begin_M: NDArray[np.int64], count_M: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Entry numbers begin_m .. begin_m + count_m of M runs, one after the other."""
+    """Entry numbers begin_m .. begin_m + count_m of M runs, concatenated."""
     first_M = np.cumsum(count_M) - count_M
     entries: NDArray[np.int64] = np.arange(count_M.sum()) + np.repeat(begin_M - first_M, count_M)
     return entries

@@ -1,4 +1,4 @@
-"""What is like an item or a user: the cosine of their factor vectors, biases left out.
+"""Similar items or users: by the cosine of their factor vectors, without biases.
 
 R rows of one side, K width of the vectors
 """
@@ -16,7 +16,7 @@ from recsys_dist.plain_text import text_table
 
 
 class Similar(NamedTuple):
-    """The most similar rows, best first; titles are those of items, None where unknown."""
+    """The most similar rows, best first; titles are those of items, None if unknown."""
 
     ids: list[str]
     titles: list[str | None]
@@ -35,12 +35,12 @@ class Similar(NamedTuple):
 def nearest(
     vector_RK: torch.Tensor, is_cold_R: NDArray[np.bool_], row: int, n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The n rows with the highest cosine, without the row itself and those without a train rating.
+    """The n rows with the highest cosine, without the row itself and cold rows.
 
-    Equal cosines go by row. Raises `ConfigError` where n is no length of a list.
+    Ties are broken by row. Raises `ConfigError` if n is not a whole number, 1 or more.
     """
     require_list_length(n)
-    # A vector of nothing is like nothing.
+    # The cosine with a zero vector is 0.
     norm_R = vector_RK.norm(dim=1).clamp_min_(torch.finfo(vector_RK.dtype).tiny)
     cosine_R = (vector_RK @ (vector_RK[row] / norm_R[row])) / norm_R
     cosine_R[torch.from_numpy(is_cold_R).to(cosine_R.device)] = -torch.inf

@@ -1,4 +1,4 @@
-"""The best items of each user, in an order that never depends on chance.
+"""The best items of each user, in a deterministic order.
 
 B users of a block, I items, n items wanted
 """
@@ -17,7 +17,7 @@ from recsys_dist.protocols.scorer import on_device
 SCORE_BLOCK_FLOATS = 1 << 25
 """Scores held at once: 128 MiB."""
 GROUP = 64
-"""Items whose best score stands for them all at first."""
+"""Items of a group, which is first represented by its best score."""
 
 
 def users_per_block(num_items: int) -> int:
@@ -26,15 +26,15 @@ def users_per_block(num_items: int) -> int:
 
 
 def require_list_length(n: int) -> None:
-    """Raise `ConfigError` where no list can have n entries."""
+    """Raise `ConfigError` if n is not a whole number, 1 or more."""
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-        raise ConfigError(f"a list of {n} cannot be made; ask for a whole number, 1 or more")
+        raise ConfigError(f"a list of {n} items is impossible; give a whole number, 1 or more")
 
 
 def best_items(score_BI: torch.Tensor, n: int, seen: Sequence[SeenPairs]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The n best items of each of B users, see `top_items`; what is `seen` is scored -inf, in place.
+    """The n best items of each of B users, see `top_items`; `seen` items are set to -inf, in place.
 
-    Raises `ConfigError` where n is no length of a list.
+    Raises `ConfigError` if n is not a whole number, 1 or more.
     """
     require_list_length(n)
     for position_N, item_N in seen:
@@ -43,16 +43,16 @@ def best_items(score_BI: torch.Tensor, n: int, seen: Sequence[SeenPairs]) -> tup
 
 
 def top_items(score_BI: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Items and scores of the n best of each row, best first, equal scores by ascending item: [B, min(n, I)] each.
+    """Items and scores of the n best of each row, best first, ties by ascending item: [B, min(n, I)] each.
 
-    Items scored -inf are not wanted; they come last where fewer than n others are left.
+    Items scored -inf are not part of a list; they come last if fewer than n others are left.
     """
     num_items = score_BI.shape[1]
     n = min(n, num_items)
     score_Bm, item_Bm = _largest(score_BI, min(n + 1, num_items))
     item_Bn = item_Bm[:, :n].clone()
     if num_items > n:
-        # Of the items that share the last score any may be there: the lowest are chosen by a full sort.
+        # topk takes any of the items that tie for the last place: a full sort takes the lowest.
         cut_B = (score_Bm[:, n - 1] == score_Bm[:, n]) & ~score_Bm[:, n].isneginf()
         item_Bn[cut_B] = score_BI[cut_B].sort(dim=1, descending=True, stable=True).indices[:, :n]
     item_Bn = item_Bn.sort(dim=1).values
@@ -61,10 +61,10 @@ def top_items(score_BI: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _largest(score_BI: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The m largest scores of each row, falling, and items that have them: [B, m] each.
+    """The m largest scores of each row, descending, and their items: [B, m] each.
 
-    The m groups of items with the largest maxima hold m largest scores: whatever lies in another group is at most
-    as large as each of these maxima. To take a maximum is many times as fast as to select.
+    The m groups of items with the largest maxima contain m largest scores: any score in another group is at most
+    as large as each of these maxima. Taking maxima is many times faster than selecting.
     """
     num_items = score_BI.shape[1]
     whole = num_items // GROUP * GROUP

@@ -1,1 +1,1 @@
-"""One HTML page about a training run, to look at, to send and to print."""
+"""HTML pages about training runs and prepared datasets."""

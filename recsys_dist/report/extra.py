@@ -1,4 +1,4 @@
-"""What a page is drawn with is installed by the extra `report`."""
+"""Imports of the drawing libraries, which the extra `report` installs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recsys_dist.errors import ConfigError
 
 @contextmanager
 def drawing_tools() -> Iterator[None]:
-    """Imports in the block need matplotlib or Jinja. Raises `ConfigError` saying what to install without them."""
+    """Import matplotlib or Jinja in the block. Without them raises a `ConfigError` that says what to install."""
     try:
         yield
     except ImportError as error:

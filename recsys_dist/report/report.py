@@ -1,4 +1,4 @@
-"""From a run folder or a dataset to a page. The extra `report` brings what draws it."""
+"""Write the HTML page about a run folder or a dataset. Needs the extra `report`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from recsys_dist.report.run.run_record import RunRecord
 def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> None:
     """Write one self-contained HTML file about the run in `run_dir`, a folder or a URL.
 
-    `evaluation` is the `report.json` that `evaluate` wrote of its model. The same files give the same bytes.
-    Raises `ConfigError` where matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
+    `evaluation` is the `report.json` that `evaluate` wrote for its model. The same files give the same bytes.
+    Raises `ConfigError` if matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
     """
     with drawing_tools():
         from recsys_dist.report.run.page import render  # noqa: PLC0415 - needs an extra
@@ -28,7 +28,7 @@ def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> 
 def write_dataset_page(dataset: Dataset, output: Path, progress: Progress | None = None) -> None:
     """Write one self-contained HTML file about a prepared dataset; the same dataset gives the same bytes.
 
-    Raises `ConfigError` where matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
+    Raises `ConfigError` if matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
     """
     with drawing_tools():
         from recsys_dist.report.dataset.dataset_page import render  # noqa: PLC0415 - needs an extra

@@ -1,7 +1,7 @@
-"""SVG text to stand inside an HTML page, which gives it its colours and its font.
+"""SVG text for an HTML page, which sets its colours and its font.
 
-The same figures give the same bytes: no date, no random ids. Ids begin with the name of the figure, so that
-several stand in one page.
+The same figures give the same bytes: no date, no random ids. Ids begin with the name of the figure, so that a page
+can contain several.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager
 import matplotlib.style
 from matplotlib.figure import Figure
 
-# matplotlib knows no CSS variables: it draws with these colours, which become variables in its output.
+# matplotlib has no CSS variables: it draws with these colours, which its output replaces by variables.
 INK, MUTED, GRID, TRAIN, VALID = "#000001", "#000002", "#000003", "#000004", "#000005"
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", TRAIN: "--train", VALID: "--valid"}
-# Upon matplotlib's own defaults, not the person's, so that pages are alike everywhere.
+# On top of matplotlib's own defaults, not the user's settings, so that pages look the same everywhere.
 STYLE = {
     "svg.hashsalt": "recsys-dist",
     "svg.fonttype": "none",
@@ -40,12 +40,12 @@ STYLE = {
 
 
 def style() -> AbstractContextManager[None]:
-    """What is drawn in this context looks as it does on every page."""
+    """Context that draws figures in the style of the pages."""
     return matplotlib.style.context(["default", STYLE])
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element; `name` is that of no other figure of the page."""
+    """The figure as an SVG element; `name` is unique within the page."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)

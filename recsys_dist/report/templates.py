@@ -1,4 +1,4 @@
-"""The HTML templates of this folder: every page stands in `base.html.jinja` and needs no other file."""
+"""The HTML templates of this folder: every page extends `base.html.jinja` and needs no other file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 
 def fill(template: str, **values: Any) -> str:
-    """The page that a template makes of values. All of them are escaped, but for figures that are `Markup`."""
+    """Fill a template with values. All values are escaped except `Markup`, the figures."""
     environment = Environment(
         loader=FunctionLoader(_source),
         autoescape=True,

@@ -1,1 +1,1 @@
-"""Files and folders, on a local disk or behind a URL, and how Parquet is read from them."""
+"""Files and folders, on a local disk or behind a URL, and readers of Parquet."""

@@ -1,10 +1,10 @@
-"""Files from behind URLs, kept on the local disk under the sha256 of their content.
+"""A cache of remote files on the local disk, under the sha256 of their content.
 
     CACHE/ab/abcdef...      the whole content; CACHE is $RECSYS_DIST_CACHE, else ~/.cache/recsys_dist
 
-A file appears under its name whole, so that processes of one machine can share the folder; it is hashed before a
-process uses it for the first time, and fetched again where it is damaged. What nobody has used for `KEEP_DAYS` is
-removed as new files come. The folder may be removed whenever no process uses it.
+A file appears under its name whole, so that the processes of a machine can share the folder. Each process hashes a
+file before its first use, and fetches it again if it is damaged. Files unused for `KEEP_DAYS` are removed as new
+ones arrive. The folder can be removed whenever no process uses it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ PARTIAL = "partial-"
 
 
 class FileCache:
-    """The cache as one reader of files uses it."""
+    """The cache as seen by one reader of files."""
 
     def __init__(self) -> None:
         self._sound: set[Path] = set()
         """Files whose hash was checked."""
 
     def path(self, sha256: str, num_bytes: int, name: str, download: Callable[[str], None]) -> Path:
-        """The local path of a file; `download` writes it to a path where it is not here yet.
+        """The local path of a file; `download` writes it to a path if it is not in the cache.
 
-        Raises `DataError` with `name` where what is downloaded has other content every time, `ConfigError` where
-        the folder cannot be written.
+        Raises `DataError` with `name` if every download has the wrong content, `ConfigError` if the folder cannot
+        be written.
         """
         path = _folder() / sha256[:2] / sha256
         try:
@@ -47,8 +47,8 @@ class FileCache:
             raise
         except OSError as error:
             raise ConfigError(
-                f"cannot keep {name} in {_folder()}: {error.strerror or error}; "
-                f"name a folder with room in the environment variable {VARIABLE}"
+                f"cannot cache {name} in {_folder()}: {error.strerror or error}; "
+                f"name a folder with free space in the environment variable {VARIABLE}"
             ) from error
         return path
 
@@ -89,7 +89,7 @@ def _fetch(path: Path, sha256: str, name: str, download: Callable[[str], None]) 
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what is long unused; the files come to the folders evenly, so that each is swept in its turn."""
+    """Remove files that are long unused; hashes spread over the folders evenly, so each folder gets its turn."""
     oldest = time.time() - KEEP_DAYS * 86_400
     for path in folder.iterdir():
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Calls to the filesystem behind any URL that fsspec knows, and what goes wrong with them in one line."""
+"""Calls to the fsspec filesystem behind a URL, with errors of one line."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from recsys_dist.errors import ConfigError, DataError, RecsysDistError, StorageE
 from recsys_dist.storage.remote import ATTEMPTS, connection_options, masked, refuse_credentials
 
 STAMPS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
-"""What filesystems call that of a file which changes with its content, the surest first."""
+"""Names of file attributes that change with the content, the most reliable first."""
 
 
 class Filesystem:
     """The fsspec filesystem behind a URL, and the URL's `path` on it.
 
-    Calls raise an `OSError`: that of this machine, `FileNotFoundError`, or `StorageError` with one line that names
-    the URL, whatever kind of error the filesystem has for it. What fails in passing is tried again. Raises
-    `ConfigError` for a URL that holds credentials.
+    Calls raise an `OSError`: one of this machine, `FileNotFoundError`, or a one-line `StorageError` that names the
+    URL, whatever the filesystem itself raises. Transient failures are retried. Raises `ConfigError` for a URL that
+    contains credentials.
     """
 
     def __init__(self, url: str) -> None:
         refuse_credentials(url)
         if not url.strip():
-            raise ConfigError("a path is empty where a folder or file has to be named")
+            raise ConfigError("a path is empty; name a folder or file")
         self.url = url
         self.path = ""
         self.is_local = False
@@ -45,14 +45,14 @@ class Filesystem:
 
     def make_folder(self, path: str) -> None:
         """Create a folder and its parents."""
-        # A bucket has no folders, and s3fs would create a bucket whose name is mistyped.
+        # A bucket has no folders, and s3fs would create a bucket with a mistyped name.
         if not {"s3", "s3a"} & set(self._fs.protocol):
             self.call("makedirs", path, exist_ok=True)
 
     def stamp(self, path: str) -> tuple[int | None, str]:
-        """The size of a file, None where nobody tells it, and what changes when the file is written anew."""
+        """The size of a file, None if unknown, and a stamp that changes when the file is rewritten."""
         if self.is_local:
-            # fsspec's own `info` of a link has the time of the link.
+            # fsspec's own `info` of a symlink has the time of the link.
             status = Path(path).stat()
             return status.st_size, str(status.st_mtime_ns)
         self.call("invalidate_cache")
@@ -61,7 +61,7 @@ class Filesystem:
         return None if size is None else int(size), str(next((info[key] for key in STAMPS if key in info), ""))
 
     def read_whole(self, path: str) -> bytes:
-        """The content of a file, read again where it breaks off early."""
+        """The content of a file; a read that ends early is retried."""
         if self.is_local:
             return bytes(self.call("cat_file", path))
         for _ in range(ATTEMPTS):
@@ -69,13 +69,13 @@ class Filesystem:
             if size is None or len(data) == size:
                 return data
             self.call("invalidate_cache")
-        raise StorageError(f"cannot read {self._named(path)}: it breaks off after {len(data)} of {size} bytes")
+        raise StorageError(f"cannot read {self._named(path)}: it ends after {len(data)} of {size} bytes")
 
     @contextmanager
     def reader(self, path: str, name: str) -> Iterator[IO[bytes]]:
-        """Open a file as a binary stream. Raises `DataError` with `name` where opening or reading it fails.
+        """Open a file as a binary stream. Raises `DataError` with `name` if opening or reading it fails.
 
-        Other errors of the block, such as those of a file that it writes meanwhile, pass as they are.
+        Other errors in the block, such as those of a file that it writes, pass unchanged.
         """
         with self.reading(name):
             stream = self.call("open", path, "rb")
@@ -85,7 +85,7 @@ class Filesystem:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """What happens in the block is a read of the file `name`."""
+        """Report errors in the block as failed reads of the file `name`."""
         try:
             with self._own_errors(name, "read"):
                 yield
@@ -108,18 +108,18 @@ class Filesystem:
             raise StorageError(f"cannot {verb} {name}: {reason(error)}") from error
 
     def _named(self, *arguments: Any) -> str:
-        """The URL of the path among the arguments of a call; that of the filesystem without one."""
+        """The URL of the path among the arguments of a call; without a path, the URL of the filesystem."""
         inside = [text for text in arguments if isinstance(text, str) and text.startswith(self.path)]
         return self.url.rstrip("/") + inside[-1].removeprefix(self.path.rstrip("/")) if inside else self.url
 
 
 def _is_of_this_machine(error: Exception) -> bool:
-    """Whether it is of a local file, which a download is written to, or a full disk."""
+    """Whether the error is about a local file, such as the target of a download, or a full disk."""
     return isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC)
 
 
 class _NamedStream:
-    """A stream whose own errors name its file."""
+    """A stream whose errors name its file."""
 
     def __init__(self, stream: Any, filesystem: Filesystem, name: str) -> None:
         self._stream = stream
@@ -138,26 +138,26 @@ class _NamedStream:
             return self._read_all(left if size < 0 else min(size, left))
 
     def _read_all(self, num_bytes: int) -> bytes:
-        """As many bytes, of which the storage may have sent fewer at first."""
+        """Read exactly `num_bytes` bytes; the storage may send fewer at first."""
         data = bytes(self._stream.read(num_bytes))
         for _ in range(ATTEMPTS):
             if len(data) == num_bytes:
                 return data
             data += self._stream.read(num_bytes - len(data))
-        raise StorageError(f"cannot read {self._name}: it breaks off {num_bytes - len(data)} bytes early")
+        raise StorageError(f"cannot read {self._name}: it ends {num_bytes - len(data)} bytes early")
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         with self._filesystem.reading(self._name):
             from_end = self._stream.seek(0, os.SEEK_END) + offset if whence == os.SEEK_END else 0
             if from_end >= 0:
                 return int(self._stream.seek(offset, whence))
-        # Readers of archives count on this to learn that a file is short; it is no failure of the storage.
+        # Archive readers rely on this error to detect a short file; it is not a failure of the storage.
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
 def reason(error: Exception) -> str:
-    """What an error says, on one line."""
-    # Filesystems behind URLs raise these without the words of the operating system.
+    """The message of an error, on one line."""
+    # Remote filesystems raise it without the message of the operating system.
     if isinstance(error, FileNotFoundError):
         return "no such file"
     return masked(getattr(error, "strerror", None) or " ".join(str(error).split()) or error.__class__.__name__)

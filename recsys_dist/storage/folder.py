@@ -1,9 +1,9 @@
-"""Folders behind any URL that fsspec knows, and the record kept of each file in them.
+"""Folders at any fsspec URL, and the record kept of each file in them.
 
 In: a plain path or a URL (`s3://bucket/run`, `memory://x`). Out: bytes on storage and a `FileRecord` for each,
 which the manifests of datasets, checkpoints and models list. A file appears under its name complete or not at all.
 
-A folder on a local disk is created by its first file, and only once: where it is removed while a program writes to
+A folder on a local disk is created by its first file, and only once: if it is removed while a program writes to
 it, the next write fails.
 """
 
@@ -35,7 +35,7 @@ HASH_CHUNK_BYTES = 1 << 22
 
 
 class FileRecord(BaseModel):
-    """What a manifest says of one file: its name below the manifest's folder, rows, size and hash."""
+    """The entry of one file in a manifest: its name below the manifest's folder, rows, size and hash."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,7 +65,7 @@ class Folder:
         self.url = str(url).rstrip("/")
         self.is_local = self._fs.is_local
         self._is_there = False
-        """Whether it is known to exist, so that a write must not create it."""
+        """Whether the folder is known to exist, so that a write must not create it."""
 
     def __repr__(self) -> str:
         return f"Folder({self.url!r})"
@@ -75,7 +75,7 @@ class Folder:
         return Folder(f"{self.url}/{name}")
 
     def expect(self) -> Folder:
-        """This folder, which exists already: writes fail where it is missing and do not create it."""
+        """This folder, marked as existing: writes fail if it is missing and do not create it."""
         self._is_there = True
         return self
 
@@ -108,7 +108,7 @@ class Folder:
         self._is_there = True
 
     def make_child(self, name: str) -> Folder:
-        """Create the folder `name` below this one. Raises `StorageError` where this one was removed meanwhile."""
+        """Create the folder `name` below this one. Raises `StorageError` if this one has been removed."""
         child = self.child(name)
         if self.is_local:
             self._make_folders_of(name)
@@ -118,10 +118,10 @@ class Folder:
         return child.expect()
 
     def remove(self, name: str = "") -> None:
-        """Delete a file or a whole folder; silent where it is missing.
+        """Delete a file or a whole folder; silent if it is missing.
 
-        A local folder first gets another name, so that who still writes into it finds it gone and cannot fill it
-        anew meanwhile. Where that is broken off, it is left as `.NAME.` with a hash behind.
+        A local folder is renamed first, so that a process that still writes into it fails and cannot refill it. An
+        interrupted removal leaves it as `.NAME.` with a random suffix.
         """
         if not self.exists(name):
             return
@@ -132,9 +132,9 @@ class Folder:
         self._is_there &= bool(name)
 
     def take(self, source: Folder, name: str) -> None:
-        """Give this folder the file `name` of another one in the same storage, which keeps it as well.
+        """Copy the file `name` from another folder in the same storage.
 
-        On a local disk the file gets a second name where it can; elsewhere the storage copies it.
+        On a local disk the file becomes a hard link if possible; elsewhere the storage copies it.
         """
         if not self.is_local:
             self._fs.call("cp_file", source.path(name), self.path(name))
@@ -150,18 +150,18 @@ class Folder:
         sync_folder(path.parent)
 
     def read_bytes(self, name: str) -> bytes:
-        """The content of a file. Raises `DataError` naming it where it cannot be read."""
+        """The content of a file. Raises `DataError` naming it if it cannot be read."""
         with self._fs.reading(f"{self.url}/{name}"):
             return self._fs.read_whole(self.path(name))
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file for reading as a binary stream. Raises `DataError` where opening or reading it fails."""
+        """Open a file for reading as a binary stream. Raises `DataError` if opening or reading it fails."""
         with self._fs.reader(self.path(name), f"{self.url}/{name}") as stream:
             yield stream
 
     def write_bytes(self, name: str, data: bytes, rows: int = 0) -> FileRecord:
-        """Write a file whole: it is there under its name, complete and flushed to disk, or not at all."""
+        """Write a file whole: it appears under its name complete and flushed to disk, or not at all."""
         with self.writer(name) as stream:
             stream.write(data)
         return FileRecord(name=name, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -170,14 +170,14 @@ class Folder:
     def writer(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file for writing; it appears under `name` when the block ends without an error.
 
-        Raises `StorageError` where this folder, once known to exist, is missing.
+        Raises `StorageError` if this folder is known to have existed and is missing.
         """
         if self.is_local:
             self._make_folders_of(name)
             with _local_writer(self.local_path(name)) as stream:
                 yield stream
             return
-        # Uploaded when it is complete: a block that fails leaves nothing behind, and an object appears whole.
+        # Uploaded once complete: a block that fails leaves nothing behind, and an object appears whole.
         with (
             tempfile.NamedTemporaryFile(buffering=0) as temporary,
             io.BufferedWriter(_NamedFile(temporary.fileno(), temporary.name, closefd=False)) as stream,
@@ -190,7 +190,7 @@ class Folder:
                 raise StorageError(f"cannot write {self.url}/{name}: {error.strerror}") from error
 
     def _make_folders_of(self, name: str) -> None:
-        """Create the local folders that hold the file `name`: below this one, and this one where it is new."""
+        """Create the local folders that hold the file `name`: below this one, and this one if it is new."""
         if not self._is_there:
             self.make()
         self._require_there(name)
@@ -199,12 +199,12 @@ class Folder:
     def _require_there(self, name: str) -> None:
         if not self.local_path("").is_dir():
             raise StorageError(
-                f"cannot write {self.url}/{name}: its folder is missing; it was removed meanwhile, or is not on "
-                "storage that all processes share"
+                f"cannot write {self.url}/{name}: its folder is missing; it was removed, or is not on storage "
+                "that all processes share"
             )
 
     def record(self, name: str, rows: int) -> FileRecord:
-        """Read a file back and describe it."""
+        """Read a file back and return its record."""
         digest, size = hashlib.sha256(), 0
         with self.open(name) as stream:
             while chunk := stream.read(HASH_CHUNK_BYTES):
@@ -213,7 +213,7 @@ class Folder:
         return FileRecord(name=name, rows=rows, bytes=size, sha256=digest.hexdigest())
 
     def check_size(self, record: FileRecord) -> None:
-        """Raise `DataError` where the file is missing or of another size than recorded."""
+        """Raise `DataError` if the file is missing or its size differs from the record."""
         try:
             size = int(self._fs.call("size", self.path(record.name)))
         except StorageError:
@@ -224,14 +224,14 @@ class Folder:
             raise DataError(f"{self.url}/{record.name} has {size} bytes where {record.bytes} were recorded")
 
     def verify(self, record: FileRecord) -> None:
-        """Raise `DataError` where the file's size or content differs from its record."""
+        """Raise `DataError` if the file's size or content differs from its record."""
         self.check_size(record)
         tries = 1 if self.is_local else ATTEMPTS
         if not any(self.record(record.name, record.rows).sha256 == record.sha256 for _ in range(tries)):
             raise self._damaged(record)
 
     def read_recorded(self, record: FileRecord) -> bytes:
-        """The content of a file. Raises `DataError` where it differs from the record."""
+        """The content of a file. Raises `DataError` if it differs from the record."""
         tries = 1 if self.is_local else ATTEMPTS
         for _ in range(tries):
             data = self.read_bytes(record.name)
@@ -240,9 +240,9 @@ class Folder:
         raise self._damaged(record)
 
     def local_copy(self, record: FileRecord) -> Path:
-        """A file on the local disk: the file itself, or a copy of it in the cache (see storage/file_cache.py).
+        """The local path of a file: the file itself, or its copy in the cache (see storage/file_cache.py).
 
-        Raises `DataError` where its size, or the content of one that is fetched, differs from the record.
+        Raises `DataError` if the size of a local file, or the content of a fetched one, differs from the record.
         """
         if self.is_local:
             self.check_size(record)
@@ -258,7 +258,7 @@ class Folder:
         return self._cache.path(record.sha256, record.bytes, name, download)
 
     def checked_copy(self, record: FileRecord) -> Path:
-        """The same, with the content checked in either case."""
+        """`local_copy`, with the content checked in both cases."""
         if self.is_local:
             self.verify(record)
         return self.local_copy(record)
@@ -287,7 +287,7 @@ def _local_writer(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _NamedFile(io.FileIO):
-    """An open file whose errors of writing name `path`, that of the file which is to be."""
+    """An open file whose write errors name `path`, its final path."""
 
     def __init__(self, descriptor: int, path: str, closefd: bool = True) -> None:
         super().__init__(descriptor, "wb", closefd)

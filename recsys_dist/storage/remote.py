@@ -1,4 +1,4 @@
-"""What storage behind URLs needs: secrets stay out of sight, and what fails in passing is tried again.
+"""Remote storage: masked secrets and retries of transient failures.
 
 Credentials come from where the libraries look for them: environment variables, their configuration files, the role
 of the machine. In a URL they would be written into manifests, checkpoints, rejects and logs.
@@ -15,9 +15,9 @@ import fsspec
 from recsys_dist.errors import ConfigError
 
 ATTEMPTS = 5
-"""How often a request is sent, and a file read whose content is not what it should be, before that is an error."""
+"""How often a request is sent, or a file with wrong content read, before it is an error."""
 RETRIES = {"mode": ("AWS_RETRY_MODE", "standard"), "total_max_attempts": ("AWS_MAX_ATTEMPTS", ATTEMPTS)}
-"""Settings of botocore, and the variables of the environment that have the last word on them."""
+"""Settings of botocore, and the environment variables that override them."""
 MASK = "***"
 _SECRET = "token|secret|passw|credential|signature|access_?-?key|api_?-?key"
 # user:password@, where no port follows the colon
@@ -31,16 +31,16 @@ def masked(text: str) -> str:
 
 
 def refuse_credentials(url: str) -> None:
-    """Raise `ConfigError` where a URL holds a secret: a password, a key, a token, a signature."""
+    """Raise `ConfigError` if a URL contains a secret: a password, a key, a token, a signature."""
     if "://" in url and masked(url) != url:
         raise ConfigError(
-            f"{masked(url)}: a URL with credentials would be written into manifests and logs; leave them to the "
-            "environment or to the configuration files of the storage"
+            f"{masked(url)}: a URL with credentials would be written into manifests and logs; put them into "
+            "the environment or into the configuration files of the storage"
         )
 
 
 def connection_options(url: str) -> dict[str, Any]:
-    """What a filesystem is told on how often to try; nothing where the person's own settings of fsspec do."""
+    """Options of a filesystem for retries; none if the user's own fsspec settings have them."""
     protocol = url.partition("://")[0]
     if protocol not in {"s3", "s3a"} or "config_kwargs" in fsspec.config.conf.get(protocol, {}):
         return {}

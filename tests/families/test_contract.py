@@ -167,7 +167,7 @@ def test_uncertainty_is_there_or_said_to_be_missing(trained, name):
         assert ((low <= rating) & (rating <= high)).all()
         assert model.recommend("u1", 3, rank_by="thompson")[0].item_ids
         return
-    with pytest.raises(ConfigError, match="does not know how sure it is"):
+    with pytest.raises(ConfigError, match="has no uncertainty"):
         model.predict("u1", "i1", return_std=True)
 
 

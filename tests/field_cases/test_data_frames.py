@@ -69,7 +69,7 @@ def test_what_is_no_id_in_pandas_is_refused(pd):
         (pd.Series([1, None], dtype=pd.ArrowDtype(pa.int64())), MISSING),
         (["a", pd.NA], MISSING),
         (["a", pd.NaT], MISSING),
-        (pd.Series([1, None]), "not NumPy's float64; where they are whole"),
+        (pd.Series([1, None]), "not NumPy's float64; if they are whole"),
         (pd.Series([True]), "not NumPy's bool"),
         (pd.Series(pd.to_datetime(["2020-01-01"])), "not NumPy's datetime64"),
         (pd.DataFrame({"user": [1]}), r"one-dimensional, not a DataFrame of shape \(1, 1\)"),
@@ -100,7 +100,7 @@ def test_what_is_no_id_in_polars_is_refused(pl):
     wrong = [
         (pl.Series(["a", None]), MISSING),
         (pl.Series([1, None]), MISSING),
-        (pl.Series([1.0]), "not Arrow's double; where they are whole"),
+        (pl.Series([1.0]), "not Arrow's double; if they are whole"),
         (pl.Series([True]), "not Arrow's bool"),
         (pl.Series([["a"]]), "not Arrow's large_list"),
         (pl.DataFrame({"user": [1]}), r"one-dimensional, not a DataFrame of shape \(1, 1\)"),
@@ -200,7 +200,7 @@ def test_missing_values_of_data_frames_are_kept_to_be_set_aside(pd, pl):
     [
         (
             {"member": [1.0, None]},
-            r"table\['member'\] must be text or whole numbers, not pandas' float64; where they",
+            r"table\['member'\] must be text or whole numbers, not pandas' float64; if they",
         ),
         ({"film": [True, False]}, r"table\['film'\] must be text or whole numbers, not pandas' bool$"),
         ({"film": [b"a", b"b"]}, r"table\['film'\]\[0\] is b'a', of type bytes; decode them"),
@@ -222,7 +222,7 @@ def test_the_row_of_a_wrong_object_is_that_of_the_table(pd, monkeypatch):
     frame = pd.DataFrame(columns(10)).astype(object)
     frame.loc[9, "film"] = 1.5
 
-    with pytest.raises(DataError, match=r"table\['film'\]\[9\] is 1.5, of type float; where they are whole"):
+    with pytest.raises(DataError, match=r"table\['film'\]\[9\] is 1.5, of type float; if they are whole"):
         read(frame)
 
 

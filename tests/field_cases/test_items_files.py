@@ -89,7 +89,7 @@ def test_a_few_titles_that_match_are_nothing_to_tell(run, tmp_path, num_titles):
         tmp_path / "t.csv", [f"i{place + 1},Film" for place in range(num_titles)], header="id,name"
     )
     _, output = run([f"u{n},i{n},5" for n in range(400)], items, "id", "name")
-    assert "Mind:" not in output
+    assert "Note:" not in output
 
 
 def test_two_ways_to_write_ids_are_told_and_kept_apart(run):

@@ -169,7 +169,7 @@ def test_a_moment_beyond_what_the_others_need_is_set_aside(address, tmp_path, ca
     assert len(found) == 37
     assert found["u7", "i3"] == (SECOND + 7) * BILLION + 1
     assert command("inspect", tmp_path / "d") == 0
-    assert "in parts of 1/1,000,000,000 of the input's unit" in " ".join(capsys.readouterr().out.split())
+    assert "in units of 1/1,000,000,000 of the input's unit" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_moment_that_fits_nothing_is_set_aside_alone(address, tmp_path):

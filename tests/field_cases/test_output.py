@@ -235,7 +235,7 @@ def test_bytes_of_a_name_that_are_no_text_are_no_defect(folders, tmp_path):
         (("recommend", b"m\xe9", "--user", "u1"), "m\N{REPLACEMENT CHARACTER} has no model.json"),
         (
             ("recommend", folders["MF"], "--user", b"\xe9"),
-            r"is '\udce9', of type str; it holds half of a surrogate",
+            r"is '\udce9', of type str; it contains half of a surrogate",
         ),
     ]:
         code, _, err = run(*arguments)

@@ -46,7 +46,7 @@ def test_inspect_of_the_field_case_proposes_the_folder(capsys, monkeypatch):
     assert (found.tree["paths"], found.num_files, found.num_empty) == (str(CASES / "spark_csv"), 2, 1)
     assert found.remarks == ()
     assert inspect(CASES / "spark_csv") == 0
-    assert ["empty files besides", "1, skipped"] in cells(capsys.readouterr().out)
+    assert ["empty files", "1, skipped"] in cells(capsys.readouterr().out)
 
 
 EMPTY = {

@@ -101,7 +101,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, launcher: str
         assert process.wait(DEADLINE_S) == code, training.output.read_text()
     told = training.output.read_text()
     assert "received SIGINT: saving; press Ctrl-C again to end at once" in told
-    assert "Asked to stop: the state is saved. The same command continues." in told
+    assert "Stopped: the state is saved. The same command continues." in told
     assert training.status()["state"] == "preempted", told
     done = len(training.epochs())
 

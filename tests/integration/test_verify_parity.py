@@ -62,7 +62,7 @@ def test_one_and_two_ranks_give_the_same_model(tmp_path: Path) -> None:
 
     assert process.returncode == 0, out + err
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
-    assert [(row[0], row[3]) for row in rows] == [("1", "the first"), ("2", "equal, bit for bit")]
+    assert [(row[0], row[3]) for row in rows] == [("1", "the reference"), ("2", "equal, bit for bit")]
     assert rows[0][2] == rows[1][2]
     assert len(rows[0][2]) == 16
     assert not (tmp_path / "run").exists()

@@ -117,10 +117,10 @@ def test_positions_fractions_and_paths_of_a_preparation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("output: a\nmodel:\n  kind: red\noutput: b\n", r"job\.yaml line 4: key 'output' stands twice"),
+        ("output: a\nmodel:\n  kind: red\noutput: b\n", r"job\.yaml line 4: duplicate key 'output'"),
         (
             "output: a\nmodel:\n  kind: red\n  depth: 2\n  depth: 3\n",
-            r"job\.yaml line 5: key 'depth' stands twice",
+            r"job\.yaml line 5: duplicate key 'depth'",
         ),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, message: 
         ("titles.column=[1]", "titles.column: Input should be a valid string"),
         (
             "model={kind: red, kind: blue}",
-            "override 'model={kind: red, kind: blue}' line 1: key 'kind' stands twice",
+            "override 'model={kind: red, kind: blue}' line 1: duplicate key 'kind'",
         ),
         ("output=null", "output: Input should be a valid string"),
         ("titles.paths=[1]", "titles.paths.0: Input should be a valid string"),

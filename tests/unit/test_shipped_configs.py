@@ -66,7 +66,7 @@ def test_an_unknown_name_is_answered_with_all_names(name):
 def test_a_file_without_a_path_is_no_name_and_the_refusal_tells_its_path(working_folder, file):
     (working_folder / file).touch()
 
-    with pytest.raises(ConfigError, match=f"with its path: ./{file}$"):
+    with pytest.raises(ConfigError, match=f"give its path: ./{file}$"):
         find_config("mine")
 
 
@@ -78,7 +78,7 @@ def test_a_file_of_the_same_name_makes_the_name_ambiguous(working_folder, file):
         find_config("mf")
 
     # Both can be told apart by what the refusal says.
-    assert f"write ./{file} for the file, or {CONFIGS / 'mf.yaml'} for the other" in str(refused.value)
+    assert f"write ./{file} for the file, or {CONFIGS / 'mf.yaml'} for the shipped one" in str(refused.value)
     assert find_config(f"./{file}").read_text() != find_config(str(CONFIGS / "mf.yaml")).read_text()
 
 

@@ -1,4 +1,4 @@
-"""What a manifest says of a prepared dataset, as tables on stdout; nothing but the manifest is read."""
+"""Tables on stdout about a prepared dataset; only its manifest is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def print_manifest(dataset: Dataset) -> None:
-    """Counts and split, rows read and rejected, shards and their balance, files by kind."""
+    """Print counts and split, rows read and rejected, shards and their balance, files by kind."""
     manifest, output = dataset.manifest, new_console()
     output.print(_contents(dataset))
     output.print(_rows(manifest))
@@ -28,7 +28,7 @@ def print_manifest(dataset: Dataset) -> None:
 
 
 def print_verified(dataset: Dataset) -> None:
-    """That every file is what the manifest says."""
+    """Print that every file matches the manifest."""
     files = dataset.manifest.files
     new_console().print(f"All {len(files):,} files are as recorded: {sum(file.bytes for file in files):,} bytes")
 
@@ -44,7 +44,7 @@ def _contents(dataset: Dataset) -> Table:
     table.add_row("rating", f"{rating.min:g} to {rating.max:g}, mean {rating.mean:.4f}")
     if manifest.timestamp_ticks > 1:
         table.add_row(
-            "timestamps", f"in parts of 1/{manifest.timestamp_ticks:,} of the input's unit, a second for dates"
+            "timestamps", f"in units of 1/{manifest.timestamp_ticks:,} of the input's unit (for dates: a second)"
         )
     rule = ", ".join(f"{key} {value}" for key, value in manifest.split.rule.items())
     table.add_row("split", rule)
@@ -65,8 +65,8 @@ def _rows(manifest: Manifest) -> Table:
 
 
 def _shards(manifest: Manifest) -> Table:
-    """`max / mean`: how much longer than an average one the largest shard takes."""
-    names = ("of", "shards", "rows each", "mean ratings", "most", "max / mean")
+    """`max / mean`: how much more work than an average shard the largest one is."""
+    names = ("side", "shards", "rows each", "mean ratings", "max ratings", "max / mean")
     table = _columns("Shards", *names)
     for side, shards in (("users", manifest.user_shards), ("items", manifest.item_shards)):
         table.add_row(side, *_shard_figures(shards))
@@ -86,14 +86,14 @@ def _files(files: Sequence[FileRecord]) -> Table:
     ordered = sorted(files, key=_kind)
     groups = [(kind, list(group)) for kind, group in groupby(ordered, _kind)]
     for kind, group in [*groups, ("all", ordered)]:
-        # Their sum would count the train ratings, which the blocks repeat, three times.
+        # A sum would count the train ratings, which the blocks repeat, three times.
         rows = f"{sum(file.rows for file in group):,}" if kind != "all" else ""
         table.add_row(kind, f"{len(group):,}", rows, f"{sum(file.bytes for file in group):,}")
     return table
 
 
 def _kind(file: FileRecord) -> str:
-    """The folder of a file; the file itself where it stands alone."""
+    """The folder of a file; at the top level the file itself."""
     return file.name.rpartition("/")[0] or file.name
 
 

@@ -1,4 +1,4 @@
-"""What `inspect` finds in an input file, as tables on stdout, and the settings that it proposes."""
+"""Tables on stdout about an input file, and the proposed settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_CHARACTERS = 24
 
 
 def print_sniffed(sniffed: Sniffed) -> None:
-    """The file and its shape, its columns, the rows of the sample, and what to mind."""
+    """Print the file and its shape, its columns, the rows of the sample, and remarks."""
     output = new_console()
     output.print(_file(sniffed))
     output.print(_columns(sniffed))
@@ -28,11 +28,11 @@ def print_sniffed(sniffed: Sniffed) -> None:
     for field in sniffed.missing:
         output.print(f"Not found: the column of the {field}", soft_wrap=True)
     for remark in sniffed.remarks:
-        output.print(f"Mind: {remark}", soft_wrap=True)
+        output.print(f"Note: {remark}", soft_wrap=True)
 
 
 def print_settings(text: str) -> None:
-    """The proposed configuration, as it stands."""
+    """Print the proposed configuration unchanged."""
     console = new_console()
     console.print("Proposed settings:")
     for line in text.removesuffix("\n").split("\n"):
@@ -43,17 +43,17 @@ def _file(sniffed: Sniffed) -> Table:
     file, table = sniffed.table.file, pairs_table("Input")
     table.add_row("file", file.name)
     if sniffed.num_files > 1:
-        table.add_row("files in all", f"{sniffed.num_files:,}, of which the largest was looked at")
+        table.add_row("files in all", f"{sniffed.num_files:,}; the largest was examined")
     if sniffed.num_empty:
-        table.add_row("empty files besides", f"{sniffed.num_empty:,}, skipped")
-    table.add_row("looked at", sniffed.table.extent)
+        table.add_row("empty files", f"{sniffed.num_empty:,}, skipped")
+    table.add_row("sample", sniffed.table.extent)
     table.add_row("packing", " in ".join(part for part in (file.packing, file.member and "zip") if part) or "none")
     table.add_row("format", "Parquet" if sniffed.table.shape is None else "text")
     if sniffed.table.shape is not None:
         _add_shape(table, sniffed.table.shape)
     table.add_row("columns", f"{len(sniffed.table.columns)}")
     if sniffed.folder_columns:
-        table.add_row("columns in names of folders", f"{len(sniffed.folder_columns)}")
+        table.add_row("columns from folder names", f"{len(sniffed.folder_columns)}")
     return table
 
 
@@ -64,7 +64,7 @@ def _add_shape(table: Table, shape: TextShape) -> None:
     if shape.escape is not None:
         table.add_row("escape", shape.escape)
     table.add_row("header", "none" if shape.header is None else "yes")
-    table.add_row("layout", "netflix: lines name the items" if shape.has_item_lines else "plain")
+    table.add_row("layout", "netflix: each item has a line of its own" if shape.has_item_lines else "plain")
 
 
 def _columns(sniffed: Sniffed) -> Table:
@@ -82,14 +82,14 @@ def _columns(sniffed: Sniffed) -> Table:
 
 
 def _rows(sniffed: Sniffed, parsed: ParsedSample) -> Table:
-    table = pairs_table("Rows of the sample, by the proposed settings")
+    table = pairs_table("Rows of the sample, with the proposed settings")
     table.add_row("lines", f"{sniffed.table.num_lines:,}")
-    table.add_row("rows that can be used", f"{parsed.num_good:,}")
+    table.add_row("usable rows", f"{parsed.num_good:,}")
     for reason, count in sorted(parsed.refused.items()):
         table.add_row(f"refused: {reason}", f"{count:,}")
     total = sniffed.table.total_rows(parsed.num_read)
     about = "" if sniffed.table.is_whole else "about "
-    table.add_row("rows in the file", "unknown while it is packed" if total is None else f"{about}{total:,}")
+    table.add_row("rows in the file", "unknown, because it is packed" if total is None else f"{about}{total:,}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""What the commands print when they are done: one table each, on stdout."""
+"""Results of the commands: one table each, on stdout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequence[str] = ()) -> None:
-    """The summary of a preparation: what was read, what was refused and why, what came out, and what to mind."""
+    """Print the summary of a preparation: rows read, rows rejected and why, the dataset, remarks."""
     table = pairs_table("Prepared dataset")
     table.add_row("rows read", f"{manifest.rows.read:,}")
     table.add_row("rows kept", f"{manifest.rows.kept:,}")
@@ -41,27 +41,27 @@ def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequ
     console = new_console()
     console.print(table)
     for remark in remarks:
-        console.print(f"Mind: {remark}", soft_wrap=True)
+        console.print(f"Note: {remark}", soft_wrap=True)
 
 
 ENDINGS = {
     "EARLY_STOPPED": "Stopped early: validation no longer improves.",
-    "CONVERGED": "Finished: the model stands still.",
+    "CONVERGED": "Finished: the model has converged.",
 }
 
 
 def print_outcome(outcome: str, run_dir: str) -> None:
-    """How training ended, and what to do next."""
+    """Print how training ended, and the next command."""
     console = new_console()
     if outcome == "PREEMPTED":
-        console.print("Asked to stop: the state is saved. The same command continues.")
+        console.print("Stopped: the state is saved. The same command continues.")
         return
     ended = ENDINGS.get(outcome, "Finished.")
     console.print(f"{ended} Next: recsys-dist merge {shlex.quote(run_dir)} --output MODEL_DIR", soft_wrap=True)
 
 
 def print_model(manifest: ModelManifest, output: str) -> None:
-    """The summary of a merge."""
+    """Print the summary of a merge."""
     table = pairs_table("Model")
     table.add_row("kind", manifest.kind)
     table.add_row("step", f"{manifest.step}")
@@ -74,7 +74,7 @@ def print_model(manifest: ModelManifest, output: str) -> None:
 
 
 def print_report(report: EvaluationReport) -> None:
-    """Errors of the model and its baselines on the same ratings, then the ranking figures."""
+    """Print the errors of the model and its baselines on the same ratings, then the ranking figures."""
     title = f"{report.model.kind} on the {report.split} ratings"
     table = Table(title=title, title_justify="left")
     for name in ("", "RMSE", "MAE", "ratings", "seconds"):
@@ -92,13 +92,13 @@ def print_report(report: EvaluationReport) -> None:
 
 def _remarks(report: EvaluationReport) -> Iterator[str]:
     if report.allowed.train:
-        yield "The model was trained on these ratings: they say nothing about others."
+        yield "The model was trained on these ratings: the errors say nothing about other ratings."
     if report.allowed.other_split:
         yield "The dataset has another split than the one that the model was trained on."
     if report.trained_on.count:
         yield (
             f"Left out: {report.trained_on.count:,} ratings of pairs that the model was trained on "
-            f"(on these RMSE {_figure(report.trained_on.rmse)})"
+            f"(RMSE on these: {_figure(report.trained_on.rmse)})"
         )
     if report.uncertainty is not None:
         yield _calibration(report.uncertainty)
@@ -112,42 +112,42 @@ def _remarks(report: EvaluationReport) -> Iterator[str]:
 
 
 def _calibration(uncertainty: Calibration) -> str:
-    asked = " / ".join(f"{100 * float(share):g}" for share in uncertainty.coverage)
+    nominal = " / ".join(f"{100 * float(share):g}" for share in uncertainty.coverage)
     covered = " / ".join("-" if share is None else f"{100 * share:.1f}" for share in uncertainty.coverage.values())
     classes = "" if uncertainty.log_loss is None else f", log-loss {uncertainty.log_loss:.4f}"
-    return f"Intervals of {asked} % hold {covered} % of the ratings; NLL {_figure(uncertainty.nll)}{classes}"
+    return f"Intervals of {nominal} % contain {covered} % of the ratings; NLL {_figure(uncertainty.nll)}{classes}"
 
 
 def print_page(output: Path) -> None:
-    """Where the page lies."""
+    """Print where the page is."""
     new_console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
 
 
 def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) -> None:
-    """What `recommend --all-users` has written."""
+    """Print what `recommend --all-users` has written."""
     counts = f"{num_lines:,} lines for {num_users:,} users"
-    told = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
-    new_console().print(told, soft_wrap=True)
+    message = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
+    new_console().print(message, soft_wrap=True)
 
 
-RANKED_BY = {"mean": "", "lower": ", by what the taste surely exceeds", "thompson": ", by a draw"}
-"""What the title of a list says of its order, which the predicted ratings do not show."""
+RANKED_BY = {"mean": "", "lower": ", by the lower bound", "thompson": ", by a Thompson sample"}
+"""The ranking criterion in the title of a list, since the predicted ratings do not show it."""
 
 
 def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "mean") -> None:
-    """One table per user: rank, title where any item has one, item id, predicted rating."""
+    """Print one table per user: rank, title if any item has one, item id, predicted rating."""
     console, has_titles = new_console(), any(title is not None for one in lists for title in one.titles)
     for recommended in lists:
         table = _ranked(f"User {recommended.user_id}{RANKED_BY[rank_by]}", has_titles, "item", "predicted")
         for rank, item in enumerate(recommended.rows(), start=1):
-            spread = "" if item.std is None else f" ± {item.std:.2f}"
+            deviation = "" if item.std is None else f" ± {item.std:.2f}"
             titles = [item.title or ""] * has_titles
-            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{spread}")
+            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{deviation}")
         console.print(table)
 
 
 def print_similar(title: str, similar: Similar) -> None:
-    """What is most like an item or a user: rank, title where any has one, id, cosine."""
+    """Print the most similar items or users: rank, title if any has one, id, cosine."""
     has_titles = any(name is not None for name in similar.titles)
     table = _ranked(title, has_titles, "id", "cosine")
     for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
@@ -173,8 +173,8 @@ def pairs_table(title: str) -> Table:
 
 
 def _add_errors(table: Table, name: str, row: Errors, seconds: float | None = None) -> None:
-    told = "" if seconds is None else f"{seconds:.2f}"
-    table.add_row(name, _figure(row.rmse), _figure(row.mae), f"{row.count:,}", told)
+    taken = "" if seconds is None else f"{seconds:.2f}"
+    table.add_row(name, _figure(row.rmse), _figure(row.mae), f"{row.count:,}", taken)
 
 
 def _figure(value: float | None) -> str:

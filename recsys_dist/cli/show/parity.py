@@ -16,12 +16,12 @@ DIGEST_DIGITS = 16
 
 
 def print_parity(runs: Sequence[ParityRun], tolerance: float) -> None:
-    """Ranks, seconds (start of the processes included), first digits of the digest, and how it compares."""
+    """Print ranks, seconds (start of the processes included), first digits of the digest, and the verdict."""
     table = Table(title="The final checkpoint by number of ranks", title_justify="left")
     for name in ("ranks", "seconds", "digest", "verdict"):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=name != "verdict")
     for number, run in enumerate(runs):
-        verdict = _verdict(run, tolerance) if number else "the first"
+        verdict = _verdict(run, tolerance) if number else "the reference"
         table.add_row(f"{run.num_ranks}", f"{run.seconds:.1f}", run.digest[:DIGEST_DIGITS], verdict)
     new_console().print(table)
 

@@ -24,18 +24,18 @@ LOG_EVERY_S = 10.0
 
 
 class StageProgress(Protocol):
-    """Called with a stage, how many of its tasks are done, how many there are, and the rows done where known."""
+    """Called with a stage, its tasks done, its tasks in all, and the rows done if known."""
 
     def __call__(self, stage: str, done: int, total: int, rows: int = 0, /) -> None:
-        """Show it."""
+        """Show the progress of a stage."""
         ...
 
 
 @contextmanager
 def show_stages() -> Iterator[StageProgress]:
-    """Show one bar per stage on stderr while the body runs: tasks, rows a second, time taken and time left.
+    """Show one bar per stage on stderr while the body runs: tasks, rows per second, time taken and time left.
 
-    Where stderr is not a terminal there is a line now and then, and the bars are printed at the end.
+    If stderr is not a terminal, a line is printed now and then, and the bars at the end.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -59,22 +59,22 @@ def show_stages() -> Iterator[StageProgress]:
 
 
 class Stage:
-    """One stage as it goes on; what was done before it was started here does not count for its speed."""
+    """The progress of one stage; work that was done before its start here does not count for its speed."""
 
     def __init__(self, name: str, done: int, rows: int, bar: TaskID) -> None:
         self.bar = bar
         self.speed = ""
-        """Rows a second, as text; empty where rows are not told."""
+        """Rows per second, as text; empty if rows are not reported."""
         self._name, self._first_done, self._first_rows = name, done, rows
-        self._start = self._told = time.monotonic()
+        self._start = self._printed = time.monotonic()
 
     def update(self, done: int, total: int, rows: int) -> None:
-        """Note what is done, and print a line where there is no terminal and none was printed for a while."""
+        """Record progress; without a terminal print a line, at most one every `LOG_EVERY_S` seconds."""
         now = time.monotonic()
         taken = now - self._start
         if rows > self._first_rows and taken > 0:
             self.speed = f"{(rows - self._first_rows) / taken:,.0f} rows/s"
-        if not sys.stderr.isatty() and now - self._told >= LOG_EVERY_S and done > self._first_done:
+        if not sys.stderr.isatty() and now - self._printed >= LOG_EVERY_S and done > self._first_done:
             left = taken / (done - self._first_done) * (total - done)
             sys.stderr.write(f"{self._name}: {done} of {total} {self.speed} about {left:,.0f} s left\n")
-            self._told = now
+            self._printed = now

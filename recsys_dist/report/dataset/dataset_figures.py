@@ -19,7 +19,7 @@ SPLIT_COLORS = {"train": TRAIN, "valid": VALID, "test": MUTED}
 
 
 def histogram(overview: DatasetOverview) -> str:
-    """Ratings by value, the splits one upon the other."""
+    """Ratings by value, splits stacked."""
     with style():
         figure = Figure(figsize=(7.6, 3.0), layout="constrained")
         axes = figure.subplots()
@@ -57,7 +57,7 @@ def activity(overview: DatasetOverview) -> str:
 
 
 def density(overview: DatasetOverview) -> str:
-    """The share of pairs that are rated, by user shard and item shard, on a logarithmic scale of colours."""
+    """The share of pairs that are rated, by user shard and item shard, on a logarithmic colour scale."""
     with style():
         figure = Figure(figsize=(7.6, 4.2), layout="constrained")
         axes = figure.subplots()

@@ -1,8 +1,8 @@
-"""What the ratings of a prepared dataset look like as a whole, from one pass over its shards.
+"""Overview of the ratings of a prepared dataset, from one pass over its shards.
 
     U, I  users, items      S, T  shards of users, of items
 
-In memory are the counts of ratings of each user and item, and one shard of ratings.
+Memory holds the number of ratings of each user and item, and one shard of ratings.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Activity:
-    """Train ratings of users or items by falling activity: a curve of at most `NUM_RANKS` points."""
+    """Train ratings of users or items by descending activity: a curve of at most `NUM_RANKS` points."""
 
     rank: NDArray[np.int64]
-    """Places from 1, evenly spread over a logarithmic axis."""
+    """Ranks from 1, evenly spaced on a logarithmic axis."""
     num_ratings: NDArray[np.int64]
     median: float
     num_cold: int
-    """Those without a train rating; the curve shows zeros."""
+    """Users or items without a train rating; zeros of the curve."""
 
     @classmethod
     def of(cls, num_train: NDArray[np.int64]) -> Activity:
-        """From the train ratings of each user or item."""
+        """From the number of train ratings of each user or item."""
         falling = np.sort(num_train)[::-1]
         rank = np.unique(np.geomspace(1, len(falling), NUM_RANKS).round().astype(np.int64))
         return cls(rank, falling[rank - 1], float(np.median(falling)), int((falling == 0).sum()))
@@ -50,7 +50,7 @@ class DatasetOverview:
     cells_ST: NDArray[np.int64]
     """Train ratings by user shard and item shard."""
     density_ST: NDArray[np.float64]
-    """The same as a share of all pairs of a user and an item there; NaN where there are none."""
+    """The same as a share of all pairs of a user and an item in the cell; NaN without pairs."""
 
     @classmethod
     def read(cls, dataset: Dataset, progress: Progress | None = None) -> DatasetOverview:
@@ -76,7 +76,7 @@ class DatasetOverview:
 
 
 def balance(shards: Sequence[Shard]) -> NDArray[np.float64]:
-    """Ratings of each shard as a multiple of their mean; all 0 where there are none."""
+    """Ratings of each shard as a multiple of their mean; all 0 without ratings."""
     counts = np.array([shard.num_ratings for shard in shards], np.float64)
     return counts / (counts.mean() or 1.0)
 

@@ -14,7 +14,7 @@ TEMPLATE = "dataset.html.jinja"
 
 
 def render(dataset: Dataset, overview: DatasetOverview) -> str:
-    """The whole page. Everything that comes from files is escaped; the figures are the only markup put in."""
+    """The whole page. Everything from files is escaped; only the figures are inserted as markup."""
     figures = {
         "histogram": histogram(overview),
         "activity": activity(overview),
@@ -27,6 +27,6 @@ def render(dataset: Dataset, overview: DatasetOverview) -> str:
         manifest=dataset.manifest,
         overview=overview,
         largest={side: float(balance(dataset.shards(side)).max()) for side in SIDES},
-        # Numbers and fixed words, so nothing in them needs to be escaped.
+        # Figures contain numbers and fixed words alone, so nothing needs to be escaped.
         figures={name: Markup(svg) for name, svg in figures.items()},
     )

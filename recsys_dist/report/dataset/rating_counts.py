@@ -1,4 +1,4 @@
-"""How often each rating occurs: exact while there are few different ones, in equal steps of the range beyond."""
+"""Histogram of ratings: exact for few distinct values, otherwise in equal steps of the range."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from recsys_dist.dataset.manifest import SPLITS, Split
 
 MOST_VALUES = 60
-"""More different ratings than these are shown in steps."""
+"""More distinct ratings than this are counted in steps."""
 NUM_STEPS = 40
 
 
 @dataclass
 class RatingCounts:
-    """Counts of ratings by split and value; a step's value is its middle."""
+    """Number of ratings by split and value; a step has the value of its middle."""
 
     low: float
     high: float
-    """The range that steps divide; ratings beyond it count in the outermost steps."""
+    """The end of the range that steps divide; ratings beyond it count in the outermost steps."""
     by_split: dict[Split, Counter[float]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
     in_steps: bool = False
 

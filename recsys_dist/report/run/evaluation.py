@@ -1,4 +1,4 @@
-"""The report of `recsys-dist evaluate` beside the run that its model is of."""
+"""The report of `recsys-dist evaluate` about the model of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys_dist.training.config import TrainConfig
 def read_evaluation(path: Path, config: TrainConfig) -> EvaluationReport:
     """Read the evaluation of the model that `config` trains.
 
-    Raises `DataError` where the file is missing or something else, `ConfigError` where it is of another model.
+    Raises `DataError` if the file is missing or not a report, `ConfigError` if it evaluates another model.
     """
     report = EvaluationReport.read(path)
     evaluated = parse_settings(TrainConfig, report.model.config, source=f"{path}: the configuration of the model")
@@ -29,8 +29,7 @@ def read_evaluation(path: Path, config: TrainConfig) -> EvaluationReport:
 
 
 def rows_of(report: EvaluationReport) -> list[tuple[str, Errors, float | None]]:
-    """The rows of the table, each with its seconds where they were taken: baselines, the model, and parts of its
-    ratings."""
+    """The rows of the table, with seconds if measured: baselines, the model, its cold users and items."""
     whole = TimedErrors(rmse=report.rmse, mae=report.mae, count=report.count, seconds=report.seconds.predict)
     timed = [
         *((name.replace("_", " "), one) for name, one in report.baselines.items()),

@@ -1,4 +1,4 @@
-"""The page: numbers and figures of a run filled into one HTML template."""
+"""The page about a run: numbers and figures filled into one HTML template."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TEMPLATE = "page.html.jinja"
 OUTCOMES = {
     "finished": "finished",
     "early_stopped": "stopped early, validation no longer improved",
-    "converged": "finished, the model stands still",
+    "converged": "finished, the model has converged",
     "preempted": "interrupted and saved",
     None: "running, or killed",
 }
 
 
 def render(record: RunRecord, evaluation: EvaluationReport | None) -> str:
-    """The whole page. Everything that comes from files is escaped; the figures are the only markup put in."""
+    """The whole page. Everything from files is escaped; only the figures are inserted as markup."""
     return fill(
         TEMPLATE,
         record=record,
@@ -44,12 +44,12 @@ def _ending(status: Status) -> str:
 
 
 def _figures(record: RunRecord) -> dict[str, Markup]:
-    # Numbers and fixed words, so nothing in them needs to be escaped.
+    # Figures contain numbers and fixed words alone, so nothing needs to be escaped.
     return {"learning": Markup(learning_curves(record)), "speed": Markup(speed(record))}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings by their dotted names, in the order of the file and as it spells them."""
+    """Settings by dotted key, in the order and the spelling of the file."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

@@ -10,7 +10,7 @@ from recsys_dist.errors import DataError
 
 
 class Record(BaseModel):
-    """Base of what a report reads; keys that it does not show are passed over."""
+    """Base class of the records that a report reads; keys that it does not show are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,4 +1,4 @@
-"""What a run folder tells of its run: the settings, how it stands, the figures of each epoch."""
+"""The record of a run in its folder: settings, status, figures of each epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recsys_dist.training.run_folder import CONFIG, METRICS, STATUS
 
 
 class Status(Record):
-    """status.json; `running` also stands there after a run was killed. `error`: why it failed."""
+    """status.json; the state is `running` also after a run was killed. `error`: why it failed."""
 
     state: Literal["running", "preempted", "finished", "failed"]
     outcome: Literal["finished", "converged", "early_stopped", "preempted"] | None
@@ -28,7 +28,7 @@ class Status(Record):
 
 
 class Epoch(Record):
-    """One line of metrics.jsonl; None where there was no such figure. `searching`: no candidate for the best."""
+    """One line of metrics.jsonl; None for figures not measured. `searching`: not a candidate for the best."""
 
     epoch: int
     train_rmse: float | None
@@ -47,7 +47,7 @@ class RunRecord:
     status: Status
     epochs: Sequence[Epoch]
     best: tuple[int, float] | None
-    """The epoch that `merge` takes and its validation RMSE; None where no checkpoint has one."""
+    """The epoch that `merge` takes and its validation RMSE; None if no checkpoint has one."""
 
     @property
     def is_validated(self) -> bool:
@@ -56,7 +56,7 @@ class RunRecord:
 
     @classmethod
     def read(cls, run_dir: str) -> RunRecord:
-        """Read a run folder. Raises `DataError` where it is none or damaged, `ConfigError` for wrong settings."""
+        """Read a run folder. Raises `DataError` if it is none or damaged, `ConfigError` for wrong settings."""
         folder = Folder(run_dir)
         if not folder.exists(CONFIG):
             raise DataError(f"{folder.url} holds no {CONFIG}; give the run_dir of a training run")
@@ -68,7 +68,7 @@ class RunRecord:
 
 
 def _best(folder: Folder, epochs: Sequence[Epoch]) -> tuple[int, float] | None:
-    """By the checkpoints, of which not every epoch has one; by the epochs where a copy of the run has none."""
+    """From the checkpoints, which not every epoch has; from the epochs if a copy of the run has no checkpoints."""
     if committed_names(folder.child(CHECKPOINTS)):
         best = best_checkpoint(folder)
     else:

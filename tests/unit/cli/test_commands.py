@@ -340,7 +340,7 @@ def test_prepare_passes_the_settings_on_and_sums_up(capsys, tmp_path, monkeypatc
     assert told["rejected: bad rating"] == "5"
     assert told["rows kept"] == f"{dataset.manifest.rows.kept:,}"
     assert told["ratings to test"] == f"{dataset.manifest.num_ratings['test']:,}"
-    assert out.splitlines()[-1] == "Mind: 2 user ids are odd\N{REPLACEMENT CHARACTER}[2J"
+    assert out.splitlines()[-1] == "Note: 2 user ids are odd\N{REPLACEMENT CHARACTER}[2J"
     code, _, err = run(capsys, "prepare", "--config", str(config), "output=out")
     assert code == 2
     assert err.splitlines()[-1] == "error: ratings.dat: line 7 is odd"

@@ -22,7 +22,7 @@ def test_tables_then_the_settings_that_are_written(tmp_path, capsys, monkeypatch
     assert ["separator", ","] in shown
     assert ["rating", "rating", "text", "3", "2.5", "x", "2.5, 3.0, x"] in shown
     assert ["refused: rating is not a finite number", "1"] in shown
-    assert ["rows that can be used", "2"] in shown
+    assert ["usable rows", "2"] in shown
     written = (tmp_path / "a.yaml").read_text()
     assert out.endswith(written)
     assert yaml.safe_load(written)["input"]["columns"]["item"] == "movieId"
@@ -49,7 +49,7 @@ def test_options_of_a_dataset_do_not_go_with_a_file(tmp_path, capsys, option):
     values = [tmp_path / "page.html"] if option == "--plot" else []
     assert inspect(tmp_path / "a.csv", option, *values) == 2
     error = capsys.readouterr().err
-    assert error == f"error: {option} is for prepared datasets, and {tmp_path}/a.csv holds no manifest.json\n"
+    assert error == f"error: {option} is for prepared datasets, but {tmp_path}/a.csv holds no manifest.json\n"
 
 
 def test_output_does_not_go_with_a_dataset(tmp_path, capsys):
@@ -65,7 +65,7 @@ def test_neither_a_dataset_nor_input_is_one_line(tmp_path, capsys, name, told):
     assert inspect(tmp_path / name) == 2
     error = capsys.readouterr().err
     assert error.startswith(
-        f"error: {tmp_path}/{name} holds no manifest.json: it is no prepared dataset, nor input: "
+        f"error: {tmp_path}/{name} holds no manifest.json: it is neither a prepared dataset nor input: "
     )
     assert told in error
     assert error.count("\n") == 1

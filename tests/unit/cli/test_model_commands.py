@@ -62,7 +62,7 @@ def test_evaluate_prints_how_well_the_model_knows_its_errors(capsys, folders):
         capsys, "evaluate", folders["AUTOREC"], "--dataset", folders["DATASET"], "--ranking-users", "0"
     )
 
-    assert "Intervals of 50 / 80 / 90 / 95 % hold " in known
+    assert "Intervals of 50 / 80 / 90 / 95 % contain " in known
     assert "log-loss" in known
     assert "Intervals" not in unknown
 
@@ -91,7 +91,7 @@ def test_evaluate_says_what_was_allowed(capsys, folders, tmp_path):
             ["recommend", "MF", "--user", "u1", "--confidence", "2"],
             "confidence 2.0 is not a number between 0 and 1",
         ),
-        (["recommend", "AUTOREC", "--user", "u1", "--rank-by", "lower"], "does not know how sure it is"),
+        (["recommend", "AUTOREC", "--user", "u1", "--rank-by", "lower"], "has no uncertainty"),
         (["evaluate", "MF", "--dataset", "DATASET", "--split", "train"], "split 'train' is not held out"),
         (["similar", "MF"], "give either --item or --user"),
         (["similar", "MF", "--item", "i1", "--user", "u1"], "give either --item or --user"),

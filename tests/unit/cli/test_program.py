@@ -36,7 +36,7 @@ def test_the_module_has_the_name_of_the_program(tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert "Usage: recsys-dist train" in done.stdout
-    assert "./NAME.yaml is the file" in " ".join(done.stdout.split())
+    assert "write ./NAME.yaml for the file" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ def test_damaged_held_out_ratings_are_refused(tmp_path):
 
 @pytest.mark.parametrize("rating", [float("nan"), float("inf")])
 def test_what_is_no_rating_is_relevant_from_nowhere(path, dataset, rating):
-    with pytest.raises(ConfigError, match="is no rating; use a finite number"):
+    with pytest.raises(ConfigError, match="is not a rating; use a finite number"):
         evaluate(path, dataset.folder.url, relevant_from=rating)
 
 

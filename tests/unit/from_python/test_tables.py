@@ -83,11 +83,11 @@ def test_columns_of_all_types_that_hold_ids_and_ratings_become_plain():
     [
         (
             {"user": [1.0, 2.0]},
-            r"table\['user'\] must be text or whole numbers, not the double of Arrow; where they",
+            r"table\['user'\] must be text or whole numbers, not the double of Arrow; if they",
         ),
         ({"item": [True, False]}, r"table\['item'\] must be text or whole numbers, not the bool of Arrow$"),
         ({"item": [b"a", b"b"]}, r"not the binary of Arrow; decode them"),
-        ({"user": pa.array([1, 2], pa.decimal128(5, 2))}, r"not the decimal128\(5, 2\) of Arrow; where they are"),
+        ({"user": pa.array([1, 2], pa.decimal128(5, 2))}, r"not the decimal128\(5, 2\) of Arrow; if they are"),
         ({"user": [["a"], ["b"]]}, r"not the list<item: string> of Arrow"),
         ({"rating": [True, False]}, r"table\['rating'\] must be numbers, not the bool of Arrow"),
         ({"user": pa.array([1, 2], pa.duration("s"))}, r"not the duration\[s\] of Arrow"),

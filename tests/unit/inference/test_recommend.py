@@ -102,7 +102,7 @@ def test_a_dataset_is_opened_once_for_many_blocks_of_users(model, dataset, monke
 @pytest.mark.parametrize("n", [0, -1, 2.5, True, "3"])
 def test_a_list_of_nothing_is_refused(model, n):
     for who in (lambda: model.recommend("u1", n), lambda: model.fold_in(["i1"], [4]).recommend(n)):
-        with pytest.raises(ConfigError, match=f"a list of {n} cannot be made"):
+        with pytest.raises(ConfigError, match=f"a list of {n} items is impossible"):
             who()
 
 

@@ -60,5 +60,5 @@ def test_what_nothing_is_known_of_is_like_nothing(model):
 def test_without_factors_nothing_is_similar(tmp_path, dataset):
     write_merged(mf_run(dataset, factors=0), dataset, tmp_path / "model")
 
-    with pytest.raises(ConfigError, match="has no factors by which any item could be like another"):
+    with pytest.raises(ConfigError, match="has no factors by which one item could be compared with another"):
         load_model(str(tmp_path / "model")).similar_items("i3", 2)

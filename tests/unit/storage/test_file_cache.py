@@ -120,7 +120,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(folder, record, tmp_pat
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("RECSYS_DIST_CACHE", str(tmp_path / "file"))
 
-    with pytest.raises(ConfigError, match=rf"cannot keep {folder.url}/a\.bin in .*RECSYS_DIST_CACHE$"):
+    with pytest.raises(ConfigError, match=rf"cannot cache {folder.url}/a\.bin in .*RECSYS_DIST_CACHE$"):
         folder.local_copy(record)
 
 

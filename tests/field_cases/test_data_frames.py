@@ -26,12 +26,12 @@ NAMED: dict[str, Any] = {"user": "member", "item": "film", "rating": "stars", "t
 UTC = datetime.UTC
 
 
-@pytest.fixture
 def table_of(given: Any) -> Any:
     """What is taken for a table."""
     return as_table(given)
 
 
+@pytest.fixture
 def pd():
     return pytest.importorskip("pandas")
 

@@ -203,8 +203,8 @@ class Model:
             is_new = bool(catalog.is_cold("users")[user])
             own_item_M, own_rating_M = catalog.train_ratings.of_user(user)
             item_N, rating_N = np.concatenate([own_item_M, item_N]), np.concatenate([own_rating_M, rating_N])
-        # Sorted by item, so that sums do not depend on the order of the arguments; reversed first, so that the last
-        # rating of an item counts.
+        # Sorted by item, so that sums do not depend on the order of the arguments; reversed first, so that the
+        # last rating of an item counts.
         item_N, place_N = np.unique(item_N[::-1], return_index=True)
         rating = torch.from_numpy(rating_N[::-1][place_N]).to(device)
         users = self.predictor.scorer.fold_in(torch.from_numpy(item_N).to(device), rating, is_new)

@@ -31,7 +31,7 @@ def read_hashed(folder: Folder, name: str) -> bytes:
     data = folder.read_bytes(name)
     if folder.exists(hash_name(name)) and folder.read_bytes(hash_name(name)) != _line(name, data):
         raise DataError(
-            f"{folder.url}/{name} does not match {hash_name(name)}: one of them is damaged; restore both"
+            f"{folder.url}/{name} is damaged, or {hash_name(name)} is: they do not match; restore both"
         )
     return data
 

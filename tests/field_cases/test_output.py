@@ -231,7 +231,7 @@ def test_bytes_of_a_name_that_are_no_text_are_no_defect(folders, tmp_path):
     ratings = os.fsencode(tmp_path) + b"/r\xe9.csv"
     Path(os.fsdecode(ratings)).write_text(RATINGS)
     for arguments, reason in [
-        (("inspect", ratings), "holds bytes that are no UTF-8; rename the file"),
+        (("inspect", ratings), "is not valid UTF-8; rename the file"),
         (("recommend", b"m\xe9", "--user", "u1"), "m\N{REPLACEMENT CHARACTER} has no model.json"),
         (
             ("recommend", folders["MF"], "--user", b"\xe9"),

@@ -49,11 +49,11 @@ def test_a_table_is_refused_wherever_it_is_named(tmp_path, name):
     log, data = LOGS[name]
     table = tmp_path / "all" / "table"
     write_table(table, log, data)
-    says = f"{table} is {name}, whose log lists its current files; export it as plain Parquet or CSV, "
+    says = f"{table} is {name}: only its log lists its current files; export it as plain Parquet or CSV, "
     assert refusal(table).startswith(f"input.paths: {says}")
     assert refusal(f"{table}/").startswith(f"input.paths: {says}")
     assert refusal(tmp_path).startswith(f"input.paths: {says}")
-    inside = f"{table}, which is {name}, whose log lists"
+    inside = f"{table}, which is {name}: only its log lists"
     file = table / data
     # A file beside the log is refused as the table that it belongs to.
     lies = says if file.parent == table else f"{file} is in {inside}"

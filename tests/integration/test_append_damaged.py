@@ -139,7 +139,11 @@ HARMS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "no manifest": ("manifest.json", Path.unlink, r"holds no manifest\.json"),
     "another mean": ("manifest.json", edited(lambda manifest: manifest["rating"].update(mean=3.0)), "is damaged"),
     "other counts": ("manifest.json", edited(move_a_rating), "is damaged"),
-    "a damaged hash": ("manifest.sha256", lambda path: flip(path, 0.1, 1), r"manifest\.sha256 beside it"),
+    "a damaged hash": (
+        "manifest.sha256",
+        lambda path: flip(path, 0.1, 1),
+        r"manifest\.sha256 is: they do not match",
+    ),
 }
 
 

@@ -88,7 +88,7 @@ class TableGuard:
     def _refuse(self, table: TableFormat, folder: str, before: str) -> None:
         where = f"{before}{folder}, which" if before else folder
         raise DataError(
-            f"{self.key}: {where} is {table.name}, whose log lists its current files; export it as plain "
+            f"{self.key}: {where} is {table.name}: only its log lists its current files; export it as plain "
             f"Parquet or CSV, {table.export.format(folder=folder)}"
         )
 

@@ -242,7 +242,7 @@ class Model:
         if row == len(ids):
             raise DataError(
                 f"unknown {what} {text!r}: {self.catalog.url} was trained on {len(ids):,} other "
-                f"{what}s; ids are compared exactly as they stand in the data"
+                f"{what}s; ids must match those of the data exactly"
             )
         if is_cold_R[row]:
             raise DataError(f"{what} {text!r} has no train rating, so there is nothing to compare others with")
@@ -259,5 +259,5 @@ class Model:
         if unknown:
             raise DataError(
                 f"unknown user {', '.join(map(repr, unknown))}: {self.catalog.url} was trained on "
-                f"{len(self.user_ids):,} other users; ids are compared exactly as they stand in the data"
+                f"{len(self.user_ids):,} other users; ids must match those of the data exactly"
             )

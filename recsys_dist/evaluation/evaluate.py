@@ -204,7 +204,7 @@ def _compare(model: Predictor, held_out: HeldOut, liked: Liked) -> _Comparison:
 
 
 def _baselines(catalog: Catalog) -> dict[str, _Measured]:
-    """Both baselines, fitted on the train ratings in the model folder; clipped like those of the model."""
+    """Both baselines, fitted on the train ratings in the model folder; clipped like model predictions."""
     start = time.perf_counter()
     mean = mean_rating(partial(_blocks, catalog.folder))
     after_mean = time.perf_counter()

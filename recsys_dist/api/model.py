@@ -110,6 +110,7 @@ class Model:
 
         With `return_std`, also the standard deviation of each rating around its prediction, rating noise included.
         """
+        self.predictor.require_ratings()
         pairs = self._pairs(user_ids, item_ids)
         rating_N = self.predictor.ratings(*pairs)
         return (rating_N, self.predictor.stds(*pairs)) if return_std else rating_N
@@ -131,6 +132,7 @@ class Model:
 
     def predict_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64], clip: bool = True) -> Floats:
         """Predicted ratings by dense index: [N]; index num_users (num_items) is an unknown user (item)."""
+        self.predictor.require_ratings()
         return self.predictor.ratings(*self.predictor.by_index(user_N, item_N), clip)
 
     def std_indices(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> Floats:

@@ -33,6 +33,10 @@ TICKS_RULE = "timestamp_ticks"
 """Rule: ticks per unit in which timestamps are stored, if some are not whole units."""
 
 
+FEEDBACK_RULE, INTERACTIONS = "feedback", "interactions"
+"""Rule: `interactions` if the rows of the input had no ratings; absent if they had."""
+
+
 PREPARING, DATASET = "preparing", "dataset"
 """During preparation, OUTPUT/preparing/KEY/dataset holds the files."""
 
@@ -139,6 +143,11 @@ class Manifest(StrictModel):
         """Stored ticks per unit of the input; for dates and times the unit is a second."""
         ticks = (self.rules or {}).get(TICKS_RULE, 1)
         return ticks if isinstance(ticks, int) else 1
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether rows had ratings; otherwise each is an interaction, and values count interactions."""
+        return (self.rules or {}).get(FEEDBACK_RULE) != INTERACTIONS
 
     def to_bytes(self) -> bytes:
         """The manifest as written to disk; equal content gives equal bytes."""

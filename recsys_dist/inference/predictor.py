@@ -42,6 +42,14 @@ class Predictor:
             )
         return self.scorer.uncertainty
 
+    def require_ratings(self) -> None:
+        """Raise `ConfigError` if the model ranks items and predicts no ratings."""
+        if not self.scorer.predicts_ratings:
+            raise ConfigError(
+                f"{self.catalog.url} ranks items and predicts no ratings (kind: "
+                f"{self.catalog.folder.manifest.kind}); use recommend, or train kind: mf or autorec"
+            )
+
     def known(self, user_B: Index) -> Any:
         """Users by dense index, in the form of the scorer."""
         return self.scorer.known(on_device(user_B, self.device))
@@ -52,9 +60,9 @@ class Predictor:
         return self.known(user_R), row_N, item_N
 
     def ratings(self, users: Any, row_N: Index, item_N: Index, clip: bool = True) -> Floats:
-        """Predicted ratings of pairs; `row_N` indexes `users`: [N]"""
+        """Predicted ratings of pairs, or scores of a model that ranks; `row_N` indexes `users`: [N]"""
         rating_N = self.scorer.ratings(users, on_device(row_N, self.device), on_device(item_N, self.device))
-        if clip:
+        if clip and self.scorer.predicts_ratings:
             rating_N = rating_N.clamp(self.catalog.rating.min, self.catalog.rating.max)
         ratings: Floats = rating_N.cpu().numpy()
         return ratings

@@ -70,6 +70,8 @@ class ModelFamily(ABC, Generic[SettingsT]):
     tables whose names start with it and an underscore."""
     parity_tolerance: ClassVar[float] = 0.0
     """Relative tolerance between models trained on different numbers of ranks; 0: bitwise equal."""
+    needs_ratings: ClassVar[bool] = True
+    """Whether the model learns from ratings, so that a dataset of interactions without ratings is refused."""
     has_same_bits_on_any_threads: ClassVar[bool] = False
     """Whether results do not depend on the number of threads, so that training may leave busy cores alone."""
 

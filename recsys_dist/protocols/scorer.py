@@ -25,6 +25,11 @@ class Scorer(Protocol[UsersT]):
     """A trained model, loaded on one device."""
 
     @property
+    def predicts_ratings(self) -> bool:
+        """Whether `ratings` predicts ratings. Otherwise the model ranks items, and `ratings` gives the scores by
+        which it ranks."""
+
+    @property
     def uncertainty(self) -> Uncertainty[UsersT] | None:
         """Uncertainty of predictions; None if the model has none."""
 
@@ -38,8 +43,8 @@ class Scorer(Protocol[UsersT]):
         """
 
     def ratings(self, users: UsersT, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
-        """Predicted ratings, not clipped: float32 [N]. `row_N` are positions in `users`; the item index
-        `num_items` is the unknown item."""
+        """Predicted ratings, or scores (see `predicts_ratings`), not clipped: float32 [N]. `row_N` are positions
+        in `users`; the item index `num_items` is the unknown item."""
 
     def scores(self, users: UsersT) -> torch.Tensor:
         """Scores of all items for each user, in the order of the predicted ratings: [B, I]. The caller may modify

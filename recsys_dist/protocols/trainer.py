@@ -15,12 +15,14 @@ class EpochResult:
     """Results of one epoch, summed over all ranks.
 
     `train`: errors over the train ratings. A posterior with covariances reports the expected squared error, which
-    includes its own uncertainty; unknown sums are NaN. `extra`: named figures of the model. `finished` is False if
-    the epoch was interrupted by a stop request; the trainer's state can then be saved and resumed from this point.
-    `note`: a decision of the model, as a message.
+    includes its own uncertainty; unknown sums are NaN. None: the model ranks items and predicts no ratings; its
+    `extra` figures are then the ones of the log. `num_ratings`: the train ratings of the epoch. `extra`: named
+    figures of the model. `finished` is False if the epoch was interrupted by a stop request; the trainer's state
+    can then be saved and resumed from this point. `note`: a decision of the model, as a message.
     """
 
-    train: ErrorSums
+    train: ErrorSums | None
+    num_ratings: int
     extra: Mapping[str, float]
     finished: bool = True
     note: str | None = None
@@ -44,8 +46,9 @@ class Trainer(Protocol):
         """Run one epoch. `should_stop` is a collective with the same answer on all ranks; trainers with long
         epochs call it between steps, equally often on every rank."""
 
-    def validate(self) -> ErrorSums:
-        """Errors on the validation split, summed over all ranks; predictions are clipped to the rating range."""
+    def validate(self) -> ErrorSums | None:
+        """Errors on the validation split, summed over all ranks; predictions are clipped to the rating range. None
+        if the model predicts no ratings."""
 
     def state(self) -> TrainerState:
         """This rank's part of the state to save."""

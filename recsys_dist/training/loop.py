@@ -24,7 +24,7 @@ from recsys_dist.protocols.trainer import EpochResult, Trainer
 from recsys_dist.protocols.warm_start import WarmStart
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
-from recsys_dist.training.tracking import EpochRecord, Tracker
+from recsys_dist.training.tracking import TRAFFIC, EpochRecord, Tracker
 
 
 class Outcome(enum.Enum):
@@ -71,7 +71,7 @@ def fit(
         judged = None if trainer.is_searching else valid_rmse
         stopping = stopping.after(judged)
         received_before, received = received, collectives.received_in_all_bytes
-        result = replace(result, extra={**result.extra, "received_mb": (received - received_before) / 1e6})
+        result = replace(result, extra={**result.extra, TRAFFIC: (received - received_before) / 1e6})
         log = partial(_log, tracker, trainer, result, valid_rmse, seconds)
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop = should_stop()
@@ -113,8 +113,10 @@ def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig, is_b
 
 
 def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
-    """The validation RMSE of rank 0, so that all ranks stop in the same epoch; None without ratings."""
+    """The validation RMSE of rank 0, so that all ranks stop in the same epoch; None if there is none."""
     sums = trainer.validate()
+    if sums is None:
+        return None
     _require_finite(sums, f"validation after epoch {trainer.epochs_done}")
     rmse: float | None = collectives.gather_json(sums.rmse if sums.count else None)[0]
     return rmse
@@ -123,12 +125,13 @@ def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
 def _log(
     tracker: Tracker, trainer: Trainer, result: EpochResult, valid_rmse: float | None, seconds: float
 ) -> None:
-    _require_finite(result.train, f"epoch {trainer.epochs_done}")
+    if result.train is not None:
+        _require_finite(result.train, f"epoch {trainer.epochs_done}")
     record = EpochRecord(
         epoch=trainer.epochs_done,
-        train_rmse=result.train.rmse,
+        train_rmse=None if result.train is None else result.train.rmse,
         valid_rmse=valid_rmse,
-        num_ratings=result.train.count,
+        num_ratings=result.num_ratings,
         seconds=seconds,
         extra=result.extra,
         is_searching=trainer.is_searching,

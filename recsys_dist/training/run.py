@@ -107,6 +107,7 @@ def _run_in(
         config.training.memory_limit,
         collectives,
     )
+    _require_feedback(config, dataset)
     config.family.check(setup)
     learnt = None
     if start is None:
@@ -124,6 +125,14 @@ def _run_in(
         if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:
             tracker.say(f"best: epoch {best[0]}, valid RMSE {best[1]:.4f}, which merge takes")
     return outcome
+
+
+def _require_feedback(config: TrainConfig, dataset: Dataset) -> None:
+    if config.family.needs_ratings and not dataset.manifest.has_ratings:
+        raise ConfigError(
+            f"model.kind: {config.model.kind} learns from ratings, but {config.dataset} has interactions alone; use "
+            "kind: ials or kind: ease"
+        )
 
 
 def require_same_run(start: Checkpoint, config: TrainConfig, facts: Mapping[str, JsonValue]) -> None:

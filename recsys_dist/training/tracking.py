@@ -23,6 +23,9 @@ from recsys_dist.storage.folder import Folder
 from recsys_dist.training.run_folder import METRICS
 from recsys_dist.training.tensorboard import ScalarLog
 
+TRAFFIC = "received_mb"
+"""Figure of every epoch: megabytes that rank 0 has received from others."""
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -32,7 +35,7 @@ class EpochRecord:
     """
 
     epoch: int
-    train_rmse: float
+    train_rmse: float | None
     valid_rmse: float | None
     num_ratings: int
     seconds: float
@@ -65,9 +68,14 @@ class EpochRecord:
         search = " (search)" if self.is_searching else ""
         valid = "" if self.valid_rmse is None else f"valid RMSE {self.valid_rmse:.4f}{search}  "
         return (
-            f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  train RMSE {self.train_rmse:.4f}  {valid}"
+            f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}  {self._train_text()}  {valid}"
             f"{self.ratings_per_s:,.0f} ratings/s  {self.seconds:.2f} s  left at most {_clock(remaining_s)}"
         )
+
+    def _train_text(self) -> str:
+        if self.train_rmse is not None:
+            return f"train RMSE {self.train_rmse:.4f}"
+        return "  ".join(f"{name} {figure:.4f}" for name, figure in self.extra.items() if name != TRAFFIC)
 
 
 class Tracker:

@@ -40,13 +40,13 @@ class FakeTrainer:
     def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
         while self.steps_done < STEPS:
             if should_stop():
-                return EpochResult(ErrorSums(), {}, finished=False)
+                return EpochResult(ErrorSums(), 0, {}, finished=False)
             self.steps_done += 1
             self.rows = self.rows * 0.9 + torch.sin(self.rows + self.steps_done)
         self.steps_done = 0
         self.epochs_done += 1
         self.trained += 1
-        return EpochResult(ErrorSums(4.0 / self.epochs_done**2, 1.0, 4), {"noise": 0.5})
+        return EpochResult(ErrorSums(4.0 / self.epochs_done**2, 1.0, 4), 4, {"noise": 0.5})
 
     def validate(self) -> ErrorSums:
         if not self._valid_rmse:

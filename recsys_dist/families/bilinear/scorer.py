@@ -25,6 +25,8 @@ class BilinearUsers:
 class BilinearForm:
     """Both sides, loaded on one device."""
 
+    predicts_ratings = True
+
     def __init__(self, folder: ModelFolder, device: torch.device, offset: float, activation: str) -> None:
         self.device, self.offset = device, offset
         self.users = load_factors(folder, "users", device)

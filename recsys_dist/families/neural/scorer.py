@@ -30,6 +30,7 @@ class PairFacts(StrictModel):
 class PairScorer:
     """Implements the protocol of protocols/scorer.py. `UsersT` are rows of each user table: [B, ...]."""
 
+    predicts_ratings = True
     uncertainty = None
 
     def __init__(self, family: PairSource, folder: ModelFolder, device: torch.device) -> None:

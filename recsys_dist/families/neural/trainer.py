@@ -133,4 +133,5 @@ class PairTrainer:
 
     def _result(self, finished: bool) -> EpochResult:
         """The result with errors over all ranks."""
-        return EpochResult(self._sums.total(), {"learning_rate": self._learning_rate()}, finished)
+        train = self._sums.total()
+        return EpochResult(train, train.count, {"learning_rate": self._learning_rate()}, finished)

@@ -45,7 +45,9 @@ def _ending(status: Status) -> str:
 
 def _figures(record: RunRecord) -> dict[str, Markup]:
     # Figures contain numbers and fixed words alone, so nothing needs to be escaped.
-    return {"learning": Markup(learning_curves(record)), "speed": Markup(speed(record))}
+    has_errors = any(epoch.train_rmse is not None for epoch in record.epochs)
+    learning = {"learning": Markup(learning_curves(record))} if has_errors else {}
+    return {**learning, "speed": Markup(speed(record))}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -140,7 +140,7 @@ def test_errors_that_are_not_finite_end_the_run_and_save_nothing(squared, tmp_pa
 
     def diverge(should_stop):
         result = one_epoch(should_stop)
-        return EpochResult(ErrorSums(squared, 1.0, 4), {}) if trainer.epochs_done == 2 else result
+        return EpochResult(ErrorSums(squared, 1.0, 4), 4, {}) if trainer.epochs_done == 2 else result
 
     trainer.train_epoch = diverge  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=r"epoch 2: the sum of squared errors is (nan|inf)"):

@@ -160,12 +160,12 @@ class AutorecTrainer:
                 return self._result(finished=False)
             self._train_step(range(self._step, min(self._step + self._batches_at_once, self._steps)))
         result = self._result(finished=True)
+        assert result.train is not None, "an autoencoder predicts ratings"
         self._require_sense("train RMSE", result.train.rmse)
         if self.epochs_done + 1 == self._epochs:
             assert self._last_batch is not None, "an epoch ends with a batch"
-            self._require_sense(
-                "RMSE of its last batch", rmse_of(self._model, self._last_batch, self._collectives)
-            )
+            last = rmse_of(self._model, self._last_batch, self._collectives)
+            self._require_sense("RMSE of its last batch", last)
         self.epochs_done += 1
         self._step = 0
         if not self._settings.is_full_batch:
@@ -347,4 +347,4 @@ class AutorecTrainer:
         """The result with errors over all ranks."""
         train = self._sums.total()
         rate = {} if self._settings.is_full_batch else {"learning_rate": self._learning_rate()}
-        return EpochResult(train, rate, finished)
+        return EpochResult(train, train.count, rate, finished)

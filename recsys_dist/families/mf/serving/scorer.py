@@ -20,6 +20,8 @@ from recsys_dist.model_folder.tables import Table
 class MfScorer:
     """Implements the protocol of protocols/scorer.py."""
 
+    predicts_ratings = True
+
     def __init__(self, folder: ModelFolder, device: torch.device) -> None:
         self._folder, self._facts = folder, folder.facts(MfFacts)
         self._form = BilinearForm(folder, device, self._facts.offset, activation="identity")

@@ -118,7 +118,7 @@ class EmTrainer:
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
         note = self._advance(bound / model.num_ratings)
         extra = {"noise_std": math.sqrt(model.noise_variance), "bound": bound}
-        return EpochResult(result_sums, extra, note=note)
+        return EpochResult(result_sums, result_sums.count, extra, note=note)
 
     def _advance(self, bound: float) -> str | None:
         """Advance the search by one epoch; returns a message for the log, if any."""

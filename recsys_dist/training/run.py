@@ -130,7 +130,7 @@ def _run_in(
 def _require_feedback(config: TrainConfig, dataset: Dataset) -> None:
     if config.family.needs_ratings and not dataset.manifest.has_ratings:
         raise ConfigError(
-            f"model.kind: {config.model.kind} learns from ratings, but {config.dataset} has interactions alone; use "
+            f"model.kind: {config.model.kind} needs ratings, but {config.dataset} has only interactions; use "
             "kind: ials or kind: ease"
         )
 

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from recsys_dist.cli.blend_command import blend
 from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.model_commands import evaluate, recommend, similar
 from recsys_dist.cli.streams import lasting_streams
@@ -25,7 +26,7 @@ from recsys_dist.version import __version__
 
 NAME = "recsys-dist"
 EXIT_USER_ERROR = 2
-COMMANDS = (prepare, train, merge, evaluate, recommend, similar, report, inspect, verify_parity)
+COMMANDS = (prepare, train, merge, blend, evaluate, recommend, similar, report, inspect, verify_parity)
 """In the order in which `--help` lists them."""
 
 app = typer.Typer(

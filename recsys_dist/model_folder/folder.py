@@ -32,11 +32,12 @@ from recsys_dist.strict_model import StrictT, first_problem, validated
 
 
 class ModelFolder:
-    """A model folder, opened for reading."""
+    """A model folder, opened for reading. The tables of a part of it are below `prefix`, see parts.py."""
 
-    def __init__(self, folder: Folder, manifest: ModelManifest) -> None:
+    def __init__(self, folder: Folder, manifest: ModelManifest, prefix: str = "") -> None:
         self.folder = folder
         self.manifest = manifest
+        self._prefix = prefix
         self._records = {record.name: record for record in manifest.files}
 
     @classmethod
@@ -71,11 +72,11 @@ class ModelFolder:
 
     def has_table(self, name: str) -> bool:
         """Whether the model has a table of that name."""
-        return Table.chunk_name(name, 0) in self._records
+        return Table.chunk_name(self._prefix + name, 0) in self._records
 
     def table(self, name: str) -> Table:
         """A table of rows."""
-        records: list[FileRecord] = []
+        records, name = list[FileRecord](), self._prefix + name
         while (chunk := Table.chunk_name(name, len(records))) in self._records:
             records.append(self._records[chunk])
         if not records:

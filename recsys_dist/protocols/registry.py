@@ -21,6 +21,7 @@ GROUP = "recsys_dist.families"
 OWN = {
     "mf": "recsys_dist.families.mf.family:MatrixFactorization",
     "autorec": "recsys_dist.families.autorec.family:AutoRec",
+    "blend": "recsys_dist.families.blend.family:Blend",
 }
 HOW_TO_NAME = "give --family MODULE:CLASS, or install the package that provides it"
 _added: dict[str, ModelFamily[Any]] = {}

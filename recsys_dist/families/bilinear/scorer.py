@@ -6,6 +6,7 @@ B users of a block, I items, N pairs, K width of the vectors
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -22,6 +23,18 @@ class BilinearUsers:
     bias_B: torch.Tensor
 
 
+@runtime_checkable
+class BilinearScorer(Protocol):
+    """A scorer whose scores are products of vectors plus biases."""
+
+    @property
+    def form(self) -> BilinearForm:
+        """Both sides of the form."""
+
+    def means(self, users: Any) -> BilinearUsers:
+        """Vectors and biases of users that the scorer knows or has folded in."""
+
+
 class BilinearForm:
     """Both sides, loaded on one device."""
 
@@ -33,6 +46,20 @@ class BilinearForm:
         self.items = load_factors(folder, "items", device)
         rating = folder.manifest.rating
         self._link = OutputLink(activation, rating.min, rating.max, offset)
+
+    @property
+    def form(self) -> BilinearForm:
+        """Itself, see `BilinearScorer`."""
+        return self
+
+    def means(self, users: BilinearUsers) -> BilinearUsers:
+        """The users as they are, see `BilinearScorer`."""
+        return users
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether ratings are scores plus a term of the user, without an output function."""
+        return self._link.kind == "identity"
 
     def known(self, user_B: torch.Tensor) -> BilinearUsers:
         """Users by index; the index `num_users` is the unknown user."""

@@ -24,16 +24,16 @@ class MfScorer:
 
     def __init__(self, folder: ModelFolder, device: torch.device) -> None:
         self._folder, self._facts = folder, folder.facts(MfFacts)
-        self._form = BilinearForm(folder, device, self._facts.offset, activation="identity")
+        self.form = BilinearForm(folder, device, self._facts.offset, activation="identity")
 
     @cached_property
     def _noise(self) -> RatingNoise:
-        return RatingNoise(self._folder, self._facts, self._form.device)
+        return RatingNoise(self._folder, self._facts, self.form.device)
 
     @cached_property
     def _item_precision_R(self) -> torch.Tensor:
         """E[beta_i] of all items: float64"""
-        every_R = torch.arange(self._form.items.num_rows + 1, device=self._form.device)
+        every_R = torch.arange(self.form.items.num_rows + 1, device=self.form.device)
         return self._noise.precision("items", every_R)
 
     @cached_property
@@ -46,19 +46,19 @@ class MfScorer:
     def _covariances(self) -> Covariances | None:
         if not self._folder.has_table(covariances_of("users")):
             return None
-        return Covariances(self._folder, self._form, self._noise)
+        return Covariances(self._folder, self.form, self._noise)
 
     @cached_property
     def uncertainty(self) -> MfUncertainty | None:
         """None if the model keeps no covariances."""
-        return None if self._covariances is None else MfUncertainty(self._form, self._covariances)
+        return None if self._covariances is None else MfUncertainty(self.form, self._covariances)
 
     def known(self, user_B: torch.Tensor) -> MfUsers:
         """Users by index; covariances are read on demand."""
         posterior = None
         if self._covariances is not None:
             posterior = partial(_posterior_of_known, self._covariances, user_B)
-        return MfUsers(self._form.known(user_B), posterior)
+        return MfUsers(self.form.known(user_B), posterior)
 
     def fold_in(self, item_N: torch.Tensor, rating_N: torch.Tensor, is_new: bool) -> MfUsers:  # noqa: ARG002
         """The posterior given the ratings; without ratings, the prior."""
@@ -80,39 +80,43 @@ class MfScorer:
 
     def ratings(self, users: MfUsers, row_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:
         """Predicted ratings: [N]"""
-        return self._form.ratings(users.means, row_N, item_N)
+        return self.form.ratings(users.means, row_N, item_N)
 
     def scores(self, users: MfUsers) -> torch.Tensor:
         """Scores of all items for each user: [B, I]"""
-        return self._form.scores(users.means)
+        return self.form.scores(users.means)
 
     def vectors(self, side: Side) -> torch.Tensor | None:
         """Factors without biases; None if the model has no factors."""
-        factors = self._form.users if side == "users" else self._form.items
+        factors = self.form.users if side == "users" else self.form.items
         return factors.vector_RK[:-1] if factors.width else None
+
+    def means(self, users: MfUsers) -> BilinearUsers:
+        """Posterior means."""
+        return users.means
 
     def _prior(self) -> MfUsers:
         if self._covariances is None:
-            return MfUsers(self._form.average_user, None)
-        unknown_1 = torch.tensor([self._form.users.num_rows], device=self._form.device)
+            return MfUsers(self.form.average_user, None)
+        unknown_1 = torch.tensor([self.form.users.num_rows], device=self.form.device)
         covariance_1T = self._covariances.posterior("users", unknown_1).covariance_RT
-        return _folded(self._form.average_user, covariance_1T, self._noise_of_new(precision=1.0, count=0))
+        return _folded(self.form.average_user, covariance_1T, self._noise_of_new(precision=1.0, count=0))
 
     def _rated_items(self, item_N: torch.Tensor, residual_N: torch.Tensor) -> RatedItems:
-        items, constraint_Nn = self._form.items, None
+        items, constraint_Nn = self.form.items, None
         row_N = torch.where(items.is_cold_R[item_N], items.num_rows, item_N)
         if self._item_constraints is not None:
-            constraint_Nn = self._item_constraints.take(item_N.cpu())["constraint"].to(self._form.device)
+            constraint_Nn = self._item_constraints.take(item_N.cpu())["constraint"].to(self.form.device)
         precision_N = self._item_precision_R[row_N]
         return RatedItems(items.vector_RK[row_N], items.bias_R[row_N], precision_N, constraint_Nn, residual_N)
 
     def _noise_of_new(self, precision: float, count: int) -> torch.Tensor:
         """E[1 / alpha] of a user with `count` ratings: float64 [1]"""
         if self._facts.user_precision_dof is None:
-            return torch.ones(1, dtype=torch.float64, device=self._form.device)
+            return torch.ones(1, dtype=torch.float64, device=self.form.device)
         numbers = torch.tensor([precision, count], dtype=torch.float64, device="cpu")
         inverse_1 = expected_inverse(numbers[:1], numbers[1:], self._facts.user_precision_dof)
-        return inverse_1.to(self._form.device)
+        return inverse_1.to(self.form.device)
 
 
 def _posterior_of_known(covariances: Covariances, user_B: torch.Tensor, row_R: torch.Tensor) -> Posterior:

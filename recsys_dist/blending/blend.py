@@ -6,11 +6,14 @@ In: model folders and the prepared dataset that all were trained on. Out: one mo
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
-from recsys_dist.blending.judging import judged_users
+from recsys_dist.blending.judging import Judging, judged_users
+from recsys_dist.blending.refit import LEAST_RATINGS, Say, train_again
 from recsys_dist.blending.weights import Fitted, fit_for_lists, fit_for_ratings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import CheckpointError, ConfigError
@@ -43,13 +46,15 @@ def blend(
     goal: str = "lists",
     weights: Sequence[float] | None = None,
     device: str = "cpu",
+    say: Say = lambda _line: None,
 ) -> Blended:
     """Write the weighted sum of `models` (folders) to the new folder `output`.
 
-    `goal` is `lists` (weights with the largest nDCG@10) or `ratings` (least squares); they are fitted on the
-    validation ratings of the dataset, or on withheld train ratings if it has none, never on test ratings.
-    `weights` are used as they are. Raises `ConfigError` or `CheckpointError` for models that do not go together,
-    weights that are not finite, or an `output` that exists.
+    `goal` is `lists` (weights with the largest nDCG@10) or `ratings` (least squares). They are fitted on the
+    validation ratings of the dataset. If it has none, each model is trained once more without a twentieth of the
+    train ratings, by which the weights are judged. Test ratings are never read. Given `weights` are used as they
+    are. `say` shows a line of progress. Raises `ConfigError` or `CheckpointError` for models that do not go
+    together, weights that are not finite, or an `output` that exists.
     """
     chosen = parse_goal(goal)
     if len(models) < 2:
@@ -60,17 +65,24 @@ def blend(
     dataset = Dataset.open(dataset_url)
     opened = [load_predictor(url, device, verify=True) for url in models]
     _require_alike(opened, dataset, chosen)
-    fitted = _fit(opened, dataset, chosen) if weights is None else Fitted(tuple(map(float, weights)))
+    fitted = _fit(opened, dataset, chosen, device, say) if weights is None else Fitted(tuple(map(float, weights)))
     with new_folder(output) as folder:
         manifest = _write(folder, opened, chosen, fitted)
     return Blended(manifest, tuple(models), chosen, fitted)
 
 
-def _fit(models: Sequence[Predictor], dataset: Dataset, goal: Goal) -> Fitted:
-    judging = judged_users(models[0], dataset)
-    if goal == "lists":
-        return fit_for_lists(models, judging, dataset.manifest.rating.mean)
-    return fit_for_ratings(models, judging)
+def _fit(models: Sequence[Predictor], dataset: Dataset, goal: Goal, device: str, say: Say) -> Fitted:
+    if dataset.manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS:
+        return _fit_on(models, judged_users(models[0], dataset, "valid", "validation ratings"), goal)
+    with tempfile.TemporaryDirectory(prefix="recsys_dist-blend-") as folder:
+        trained, reduced = train_again(models, dataset, device, Path(folder), say)
+        return _fit_on(trained, judged_users(trained[0], reduced, "test", "withheld train ratings"), goal)
+
+
+def _fit_on(models: Sequence[Predictor], judging: Judging, goal: Goal) -> Fitted:
+    if goal == "ratings":
+        return fit_for_ratings(models, judging)
+    return fit_for_lists(models, judging, models[0].catalog.rating.mean)
 
 
 def parse_goal(text: str) -> Goal:

@@ -43,8 +43,8 @@ class Fitted:
 
 
 def fit_for_ratings(models: Sequence[Predictor], judging: Judging) -> Fitted:
-    """Non-negative least squares of the hidden ratings on the models' predictions, with an intercept."""
-    rating_N = np.concatenate([one.hidden_rating_N for one in judging.users]).astype(np.float64)
+    """Non-negative least squares of the held-out ratings on the models' predictions, with an intercept."""
+    rating_N = np.concatenate([one.held_out_rating_N for one in judging.users]).astype(np.float64)
     predicted_NP = np.stack([_predictions(model, judging) for model in models], 1)
     low, high = models[0].catalog.rating.min, models[0].catalog.rating.max
     mean_P, mean = predicted_NP.mean(0), rating_N.mean()
@@ -60,19 +60,17 @@ def fit_for_ratings(models: Sequence[Predictor], judging: Judging) -> Fitted:
 
 
 def _predictions(model: Predictor, judging: Judging) -> NDArray[np.float64]:
-    """Predicted ratings of all hidden ratings, user after user: [N]"""
-    parts = []
-    for users, one in zip(judging.known_to(model), judging.users, strict=True):
-        row_N = np.zeros(len(one.hidden_item_N), np.int64)
-        parts.append(model.ratings(users, row_N, one.hidden_item_N, clip=False))
-    return np.concatenate(parts).astype(np.float64)
+    """Predicted ratings of all held-out ratings, user after user, not clipped: [N]"""
+    row_N = np.repeat(np.arange(len(judging.users)), [len(one.held_out_item_N) for one in judging.users])
+    item_N = np.concatenate([one.held_out_item_N for one in judging.users])
+    return model.ratings(judging.known_to(model), row_N, item_N, clip=False).astype(np.float64)
 
 
 def fit_for_lists(models: Sequence[Predictor], judging: Judging, relevant_from: float) -> Fitted:
     """Coordinate search for the weights with the largest nDCG@10, beginning with the best single model.
 
     Scores of each model are in units of their spread over items, so that one grid of weights serves all. Raises
-    `DataError` if no user has a relevant hidden rating.
+    `DataError` if no user has a relevant held-out rating.
     """
     lists = _Lists.of(models, judging, relevant_from)
     spread_P = lists.spread_P
@@ -106,23 +104,23 @@ class _Lists:
     @classmethod
     def of(cls, models: Sequence[Predictor], judging: Judging, relevant_from: float) -> _Lists:
         def is_relevant(one: JudgedUser) -> NDArray[np.bool_]:
-            return one.hidden_rating_N >= relevant_from
+            return one.held_out_rating_N >= relevant_from
 
         users = [one for one in judging.users if is_relevant(one).any()]
         if not users:
             raise DataError(
-                f"no hidden rating is at least {relevant_from:.4g}; give the weights as --weights 1,0.5"
+                f"no held-out rating is at least {relevant_from:.4g}; give the weights as --weights 1,0.5"
             )
-        judging = Judging(users, judging.is_folded_in, judging.source)
+        judging = Judging(users, judging.source)
         position_N, item_N = (on_device(index, torch.device("cpu")) for index in judging.seen)
         score_PSI = []
         for model in models:
-            score_SI = torch.cat([model.scorer.scores(one).float().cpu() for one in judging.known_to(model)])
+            score_SI = model.scorer.scores(judging.known_to(model)).float().cpu()
             score_SI[position_N, item_N] = -torch.inf
             score_PSI.append(score_SI)
         hit_SI = torch.zeros(score_PSI[0].shape, dtype=torch.bool, device="cpu")
         for row, one in enumerate(users):
-            hit_SI[row, on_device(one.hidden_item_N[is_relevant(one)], hit_SI.device)] = True
+            hit_SI[row, on_device(one.held_out_item_N[is_relevant(one)], hit_SI.device)] = True
         return cls(score_PSI, hit_SI, hit_SI.sum(1).numpy())
 
     @property

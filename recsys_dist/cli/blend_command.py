@@ -39,8 +39,9 @@ def blend(
 ) -> None:
     """Blend models into one: a weighted sum that predicts, recommends and folds in like any other model.
 
-    The weights are fitted on the validation ratings, or on withheld train ratings if there are none; never on
-    test ratings.
+    The weights are fitted on the validation ratings. If the dataset has none, each model is trained once more
+    without a twentieth of the train ratings, by which the weights are judged; --weights saves that. Test ratings
+    are never read.
 
     Example: recsys-dist blend models/ease models/ials models/mf --dataset data/ml1m --output models/blend
     """
@@ -48,7 +49,8 @@ def blend(
     from recsys_dist.cli.show.blend import print_blend
 
     name_families(family)
-    print_blend(blend_models(models, dataset, output, goal, _numbers(weights), device), output)
+    blended = blend_models(models, dataset, output, goal, _numbers(weights), device, typer.echo)
+    print_blend(blended, output)
 
 
 def _numbers(text: str | None) -> list[float] | None:

@@ -68,6 +68,11 @@ class Block:
         entries = slice(int(indptr[0]), int(indptr[-1]))
         return Block(start, indptr - indptr[0], self.indices[entries], self.values[entries])
 
+    def only(self, wanted_N: NDArray[np.bool_]) -> Block:
+        """The same rows with the wanted entries alone."""
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(wanted_N)])[self.indptr]
+        return Block(self.start, indptr, self.indices[wanted_N], self.values[wanted_N])
+
 
 def write_block(folder: Folder, name: str, block: Block) -> FileRecord:
     """Write one block; `rows` in its record counts ratings."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.manifest import Manifest
@@ -49,9 +48,4 @@ class TuningHoldout:
         row_N = np.repeat(np.arange(block.start, block.start + block.num_rows), np.diff(block.indptr))
         place_N = row_N * self.num_columns + (block.indices.astype(np.int64) + first_column)
         withheld_N = keyed_mask((self.seed, HOLDOUT_STREAM), place_N, self.share)
-        return _only(block, ~withheld_N), _only(block, withheld_N)
-
-
-def _only(block: Block, wanted_N: NDArray[np.bool_]) -> Block:
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(wanted_N)])[block.indptr]
-    return Block(block.start, indptr, block.indices[wanted_N], block.values[wanted_N])
+        return block.only(~withheld_N), block.only(withheld_N)

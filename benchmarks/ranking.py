@@ -26,6 +26,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,31 @@ class Split:
 
 def split_of(data: str, folder: Path, seed: int) -> Split:
     """The split of a data set: random 90/10 without validation ratings, the fixed u1, or that of the demo."""
-    if data == "ml-1m":
-        paths = (f"input.paths={folder}/ml-1m/ratings.dat.gz", f"items.paths={folder}/ml-1m/movies.dat")
-        return Split(data, "prepare_ml1m", (*paths, "split.valid=0", f"split.seed={seed}"), seed)
-    if data == "ml-100k":
-        u1 = folder / data / "u1"
-        paths = (f"split.train={u1}.base.gz", f"split.test={u1}.test.gz", f"items.paths={folder}/{data}/u.item.gz")
-        return Split(data, "prepare_ml100k_u1", paths, seed)
-    own = ROOT / "tests" / "data" / "movietweetings"
-    paths = (f"input.paths={own}/ratings.dat.gz", f"items.paths={own}/movies.dat.gz")
-    return Split(data, "prepare_movietweetings", (*paths, f"split.seed={seed}"), seed)
+    demo, fixed = ROOT / "tests" / "data" / "movietweetings", folder / "ml-100k"
+    config, paths = {
+        "ml-1m": (
+            "prepare_ml1m",
+            (
+                f"input.paths={folder}/ml-1m/ratings.dat.gz",
+                f"items.paths={folder}/ml-1m/movies.dat",
+                "split.valid=0",
+            ),
+        ),
+        "ml-100k": (
+            "prepare_ml100k_u1",
+            (
+                f"split.train={fixed}/u1.base.gz",
+                f"split.test={fixed}/u1.test.gz",
+                f"items.paths={fixed}/u.item.gz",
+            ),
+        ),
+        "movietweetings": (
+            "prepare_movietweetings",
+            (f"input.paths={demo}/ratings.dat.gz", f"items.paths={demo}/movies.dat.gz"),
+        ),
+    }[data]
+    drawn = () if data == "ml-100k" else (f"split.seed={seed}",)
+    return Split(data, config, (*paths, *drawn), seed)
 
 
 def measure(split: Split, work: Path) -> list[Row]:
@@ -198,11 +214,14 @@ def implicit_als(lists: Lists, work: Path) -> list[Row]:
     for epochs in IMPLICIT_EPOCHS:
         printed = run(python, "-c", IMPLICIT, folder, str(epochs), threads=2).output
         factors = np.load(folder / "factors.npz")
-        users, items = factors["users"], factors["items"]
-        figures = lists.figures(lambda rows, users=users, items=items: users[rows] @ items.T)
+        figures = lists.figures(partial(_products, factors["users"], factors["items"]))
         label = f"implicit {version_of('implicit')} ALS, 64 factors, {epochs} epochs"
         rows.append({"model": label, "seconds": float(printed.strip().splitlines()[-1]), **figures})
     return rows
+
+
+def _products(user_UK: np.ndarray, item_IK: np.ndarray, users: np.ndarray) -> np.ndarray:
+    return user_UK[users] @ item_IK.T
 
 
 def show(rows: list[Row]) -> None:
@@ -215,10 +234,8 @@ def show(rows: list[Row]) -> None:
         print(f"| popularity | {mean(own, 'popularity_ndcg')} | {mean(own, 'popularity_recall')} | | |")
         for model in dict.fromkeys(row["model"] for row in own):
             mine = [row for row in own if row["model"] == model]
-            seconds = statistics.median(row["seconds"] for row in mine)
-            print(
-                f"| {model} | {mean(mine, 'ndcg')} | {mean(mine, 'recall')} | {mean(mine, 'rmse')} | {seconds:.1f} |"
-            )
+            figures = " | ".join(mean(mine, figure) for figure in ("ndcg", "recall", "rmse"))
+            print(f"| {model} | {figures} | {statistics.median(row['seconds'] for row in mine):.1f} |")
 
 
 def mean(rows: list[Row], figure: str) -> str:

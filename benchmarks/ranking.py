@@ -86,7 +86,7 @@ class Split:
 
 def split_of(data: str, folder: Path, seed: int) -> Split:
     """The split of a data set: random 90/10 without validation ratings, the fixed u1, or that of the demo."""
-    demo, fixed = ROOT / "tests" / "data" / "movietweetings", folder / "ml-100k"
+    demo, fixed, million = ROOT / "tests" / "data" / "movietweetings", folder / "ml-100k", folder / "ml-1m"
     config, paths = {
         "ml-1m": (
             "prepare_ml1m",

@@ -91,8 +91,8 @@ def split_of(data: str, folder: Path, seed: int) -> Split:
         "ml-1m": (
             "prepare_ml1m",
             (
-                f"input.paths={folder}/ml-1m/ratings.dat.gz",
-                f"items.paths={folder}/ml-1m/movies.dat",
+                f"input.paths={million}/ratings.dat.gz",
+                f"items.paths={million}/movies.dat",
                 "split.valid=0",
             ),
         ),

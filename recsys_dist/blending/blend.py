@@ -72,7 +72,9 @@ def blend(
 
 
 def _fit(models: Sequence[Predictor], dataset: Dataset, goal: Goal, device: str, say: Say) -> Fitted:
-    if dataset.manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS:
+    # Of users held out as a whole, the models know no rating.
+    holds_out_users = dataset.manifest.split.rule.get("kind") == "users"
+    if dataset.manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS and not holds_out_users:
         return _fit_on(models, judged_users(models[0], dataset, "valid", "validation ratings"), goal)
     with tempfile.TemporaryDirectory(prefix="recsys_dist-blend-") as folder:
         trained, reduced = train_again(models, dataset, device, Path(folder), say)

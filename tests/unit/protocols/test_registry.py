@@ -149,7 +149,7 @@ def test_an_installed_package_brings_its_families(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
     registry._installed.cache_clear()
     try:
-        assert registry.names() == ["autorec", "mf", "own"]
+        assert {"mf", "own"} <= set(registry.names())
         assert registry.family_named("own").name == "own"
     finally:
         registry._installed.cache_clear()

@@ -87,6 +87,7 @@ def prepare(
     """
     _refuse(unknown)
     given: dict[Field, ColumnName | None] = {"user": user, "item": item, "timestamp": timestamp}
+    columns: dict[Field, ColumnName | None]
     columns = {field: column for field, column in given.items() if column is not None}
     if rating is not ...:
         columns["rating"] = rating

@@ -68,8 +68,8 @@ def json_kind(data: bytes) -> JsonKind | None:
 
 def has_object_lines(data: bytes) -> bool:
     """Whether at least half of the lines that `data` begins with are JSON objects; the last may be cut off."""
-    lines = [line for line in data.split(b"\n") if line.strip()]
-    whole = lines[:-1] or lines
+    *lines, last = data.split(b"\n")
+    whole = [line for line in lines if line.strip()] or [last]
     return 2 * sum(map(_is_object, whole)) >= len(whole)
 
 

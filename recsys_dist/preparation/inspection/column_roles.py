@@ -82,9 +82,8 @@ def guess_roles(columns: Sequence[ColumnFacts], fields: Sequence[str]) -> dict[s
     for field, find in _BY_VALUES.items():
         if field in fields and field not in roles:
             rest = [column for column in _rest(usable, roles) if column.kind != "empty"]
-            # Two columns without known names are users and items, even if the items are few.
-            is_spare = field != "rating" or len(rest) >= len(set(fields) - roles.keys() - {"timestamp"})
-            found = find(rest) if is_spare else None
+            is_scarce = field == "rating" and len(rest) < len(set(fields) - roles.keys() - {"timestamp"})
+            found = find(_surely_ratings(rest) if is_scarce else rest)
             if found is not None:
                 roles[field] = Role(found, is_guess=True)
     return {field: roles[field] for field in fields if field in roles}
@@ -177,6 +176,11 @@ def _rating(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
         return column.kind != "whole numbers", min(place, 2), -column.num_distinct
 
     return max(candidates, key=likelihood)[1] if candidates else None
+
+
+def _surely_ratings(columns: Sequence[ColumnFacts]) -> list[ColumnFacts]:
+    """The last column if it can hardly be items, for files with a user or an item, but not both, beside it."""
+    return [column for column in columns[-1:] if column.kind != "whole numbers" or column.num_distinct <= FEW]
 
 
 def _is_rating(column: ColumnFacts) -> bool:

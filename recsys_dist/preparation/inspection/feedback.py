@@ -10,10 +10,14 @@ from recsys_dist.preparation.inspection.time_columns import is_time_name, units_
 
 
 def are_interactions(columns: Sequence[ColumnFacts], roles: Mapping[str, Role], missing: Collection[str]) -> bool:
-    """Whether only the rating is missing, and no column that is left holds numbers which could be it."""
+    """Whether only the rating is missing, and no column that is left could be it.
+
+    If the names do not tell user and item, no column may be left.
+    """
     taken = {role.column.position for role in roles.values()}
     rest = [column for column in columns if column.position not in taken]
-    return set(missing) == {"rating"} and not any(map(_may_be_rating, rest))
+    is_guess = any(role.is_guess for field, role in roles.items() if field != "timestamp")
+    return set(missing) == {"rating"} and not any(is_guess or _may_be_rating(column) for column in rest)
 
 
 def _may_be_rating(column: ColumnFacts) -> bool:

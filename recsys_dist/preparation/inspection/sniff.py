@@ -151,8 +151,9 @@ def _names(table: SampledTable) -> tuple[str, ...]:
 def _fields(table: SampledTable, chosen: Mapping[str, Column | None]) -> tuple[str, ...]:
     """The fields that need a column of the file."""
     has_item_lines = table.shape is not None and table.shape.has_item_lines
-    elsewhere = {field for field, column in chosen.items() if column is None} | {"item"} * has_item_lines
-    return tuple(field for field in ("user", "item", "rating", "timestamp") if field not in elsewhere)
+    elsewhere = {field for field, column in chosen.items() if column is None}
+    fields = ("user", "rating", "timestamp") if has_item_lines else ("user", "item", "rating", "timestamp")
+    return tuple(field for field in fields if field not in elsewhere)
 
 
 def _tree(

@@ -47,6 +47,6 @@ def resolve_duplicates(
     group = np.cumsum(is_first) - 1
     first = np.flatnonzero(is_first)
     is_rival = role[order] == role[order[first]][group]
-    totals = np.bincount(group, np.where(is_rival, rating[order].astype(np.float64), 0.0))
+    totals = np.bincount(group, np.where(is_rival, rating[order].astype(np.float64), 0.0)).astype(np.float64)
     counts = np.bincount(group, is_rival).astype(np.int64)
     return Duplicates(order[first], order[~is_first], ~is_rival[~is_first], totals, counts)

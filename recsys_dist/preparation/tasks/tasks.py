@@ -64,8 +64,9 @@ def fit_times(scratch_url: str, info: RunInfo, ticks: int, config: PrepareConfig
 
 
 def find_last(block: InputBlock) -> LastItem | None:
-    """The last item named in a block; see `find_last_item`."""
-    assert isinstance(block.layout, TextLayout), "only text has item lines"
+    """The last item named in a block, which only text can hold; see `find_last_item`."""
+    if not isinstance(block.layout, TextLayout):
+        return None
     return find_last_item(block.file, block.layout, block.start, block.stop)
 
 

@@ -87,7 +87,8 @@ IDS = {
 
 
 @pytest.mark.parametrize("written", IDS)
-def test_an_id_is_its_text_or_its_digits(way, written):
+@pytest.mark.usefixtures("way")
+def test_an_id_is_its_text_or_its_digits(written):
     accepted, refused = parse(line(user=written, item=written))
     assert refused == []
     assert [row[1:3] for row in accepted] == [(IDS[written], IDS[written])]
@@ -121,7 +122,8 @@ BAD = {
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
 @pytest.mark.parametrize("written", BAD)
-def test_any_other_id_is_refused_alone_with_its_line_and_reason(way, written, place):
+@pytest.mark.usefixtures("way")
+def test_any_other_id_is_refused_alone_with_its_line_and_reason(written, place):
     bad = line(user=written)
     rows = {"first": [bad, GOOD, GOOD], "middle": [GOOD, bad, GOOD], "last": [GOOD, GOOD, bad]}[place]
     accepted, refused = parse("\r\n".join(rows))
@@ -143,7 +145,8 @@ RATINGS = {
 
 
 @pytest.mark.parametrize("written", RATINGS)
-def test_a_rating_is_a_number_or_the_text_of_one(way, written):
+@pytest.mark.usefixtures("way")
+def test_a_rating_is_a_number_or_the_text_of_one(written):
     accepted, refused = parse(line(rating=written))
     assert (refused, [row[3] for row in accepted]) == ([], [RATINGS[written]])
 
@@ -166,7 +169,8 @@ def test_a_rating_is_a_number_or_the_text_of_one(way, written):
         '{"a": 4}',
     ],
 )
-def test_any_other_rating_is_refused(way, written):
+@pytest.mark.usefixtures("way")
+def test_any_other_rating_is_refused(written):
     assert parse(GOOD + "\n" + line(rating=written))[1] == [(2, Reason.NOT_A_NUMBER.label)]
 
 
@@ -187,7 +191,8 @@ TIMES: dict[str, tuple[TimestampFormat, int, int]] = {
 
 
 @pytest.mark.parametrize("written", TIMES)
-def test_a_timestamp_is_a_number_or_a_text_as_in_text_files(way, written):
+@pytest.mark.usefixtures("way")
+def test_a_timestamp_is_a_number_or_a_text_as_in_text_files(written):
     time, whole, nanos = TIMES[written]
     accepted, refused = parse(line(timestamp=written), time=time)
     assert (refused, [row[4:] for row in accepted]) == ([], [(whole, nanos)])
@@ -202,7 +207,8 @@ def test_a_timestamp_is_a_number_or_a_text_as_in_text_files(way, written):
         *(('"2018-07-07 22:09:11"', "ctime"), ("", "ctime"), ('"Thu Mar 32 18:57:54 2018"', "ctime")),
     ],
 )
-def test_any_other_timestamp_is_refused(way, written, time):
+@pytest.mark.usefixtures("way")
+def test_any_other_timestamp_is_refused(written, time):
     reason = Reason.TIMESTAMP if time == "number" else Reason.DATE
     assert parse(line(timestamp=written), time=time) == ([], [(1, reason.label)])
 
@@ -227,20 +233,23 @@ def test_any_other_timestamp_is_refused(way, written, time):
         *('{"user": "a",}', "{'user': 'a'}", '{"a": ' + "[" * 5000 + "]" * 5000 + "}"),
     ],
 )
-def test_a_line_that_is_no_object_is_refused_alone(way, bad):
+@pytest.mark.usefixtures("way")
+def test_a_line_that_is_no_object_is_refused_alone(bad):
     accepted, refused = parse(f"{GOOD}\n{bad}\n{GOOD}\n")
     assert [row[0] for row in accepted] == [1, 3]
     assert refused == [(2, Reason.NOT_AN_OBJECT.label)]
 
 
-def test_an_object_of_two_lines_beside_two_objects_in_a_line_is_no_way_to_hide(way):
+@pytest.mark.usefixtures("way")
+def test_an_object_of_two_lines_beside_two_objects_in_a_line_is_no_way_to_hide():
     halves = GOOD.split(', "rating"')
     accepted, refused = parse("\n".join([halves[0] + ",", '"rating"' + halves[1], GOOD + GOOD]))
     assert accepted == []
     assert [number for number, _ in refused] == [1, 2, 3]
 
 
-def test_lines_are_read_as_those_of_text(way):
+@pytest.mark.usefixtures("way")
+def test_lines_are_read_as_those_of_text():
     long = line(note='"' + "x" * MAX_LINE_BYTES + '"')
     rows = ["", GOOD, "", line(user='"b\xff"'), long, line(user='"\0"'), GOOD + "\r", f"  {GOOD}\t"]
     data = b"\xef\xbb\xbf" + "\r\n".join(rows).encode("latin-1")
@@ -250,7 +259,8 @@ def test_lines_are_read_as_those_of_text(way):
     assert refused == [(number, reason.label) for number, reason in zip((4, 5, 6, 7), reasons, strict=True)]
 
 
-def test_what_is_not_asked_for_is_not_judged(way):
+@pytest.mark.usefixtures("way")
+def test_what_is_not_asked_for_is_not_judged():
     rows = [
         line(note='"\\ud800"'),
         line(note="NaN"),
@@ -263,7 +273,8 @@ def test_what_is_not_asked_for_is_not_judged(way):
     assert parse("\n".join(rows)) == ([(n + 1, "a", "x", 4.0, 10, 0) for n in range(len(rows))], [])
 
 
-def test_keys_within_objects(way):
+@pytest.mark.usefixtures("way")
+def test_keys_within_objects():
     places = layout(user="user.id", rating="review.stars.given", item="review.item")
     rows = [
         '{"user": {"id": 7, "name": "A"}, "review": {"item": "x", "stars": {"given": 3}}, "timestamp": 1}',
@@ -279,7 +290,8 @@ def test_keys_within_objects(way):
     assert refused == [(place + 2, reason.label) for place, reason in enumerate(reasons)]
 
 
-def test_a_column_within_another_one_is_read_line_by_line(way):
+@pytest.mark.usefixtures("way")
+def test_a_column_within_another_one_is_read_line_by_line():
     rows = ['{"user": "a", "item": "x", "rating": 1}', '{"user": {"id": "a"}, "item": "x", "rating": 2}']
     places = JsonLayout(
         "utf-8", {"user": (("user",), "id"), "item": (("user", "id"), "id"), "rating": (("rating",), "number")}
@@ -307,8 +319,8 @@ def test_a_key_that_is_nowhere_is_told_with_those_that_are(tmp_path):
     with pytest.raises(DataError) as told:
         find_layout(tmp_path, text)
     assert str(told.value) == (
-        f"input.columns.user: {tmp_path}/a.jsonl has no key 'user' in its first lines; its keys are: usr, item.id, "
-        "rating, when"
+        f"input.columns.user: {tmp_path}/a.jsonl has no key 'user' in its first lines; its keys are: usr, "
+        "item.id, rating, when"
     )
 
 

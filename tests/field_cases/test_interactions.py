@@ -26,7 +26,7 @@ from tests.support.contents import contents, digests, rejects
 from tests.support.inspect_command import cells
 
 NULL = "input.columns={user: user, item: item, rating: null}"
-TIMED = "input.columns={user: user, item: item, rating: null, timestamp: timestamp}"
+TIMED = "input.columns.rating=null"
 ALL_TRAIN = "split={kind: random, test: 0, valid: 0}"
 REPEATED = ["a,x,5", "a,y,1", "a,x,2", "b,x,9", "a,x,8", "b,x,9"]
 """User, item and timestamp: a and x three times, b and x twice."""

@@ -1,10 +1,11 @@
 """Reads the wanted fields of a block of JSON Lines as text columns, and rejects lines that have none.
 
-Arrow parses each piece from which it gives exactly what Python's decoder would; Python decodes the other pieces
-line by line:
+Arrow parses each piece from which it gives exactly what Python's decoder would. Other pieces are divided, and the
+smallest are decoded by Python line by line:
 
-    piece --types of its first object--> Arrow --all lines are objects of these types--> columns
-                                           '--anything else--> Python --> columns and rejected lines
+    piece --types of its first objects--> Arrow --all lines are objects of these types--> columns
+      ^                                     '--anything else--> smaller pieces, or Python
+      '-------------------------------------------------------------'       '--> columns and rejected lines
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from recsys_dist.preparation.parsing.text_checks import refusals
 from recsys_dist.storage.arrow import own_memory
 
 PIECE_BYTES = 1 << 20
+PARTS, LEAST_ROWS = 8, 1000
+"""Number of parts of a piece that Arrow cannot read, and the least rows of a piece to divide."""
 PROBED_LINES = 20
 MAX_BRACKETS = 200
 """Lines with more opening brackets are left to Python's decoder, which refuses values that are nested too deep."""
@@ -55,9 +58,8 @@ def cut_objects(lines: Lines, layout: JsonLayout) -> Fields:
     in_folders = {name: repeated(value, 1) for name, value in layout.folder_values.items()}
     if in_folders:
         reasons[is_row & (reasons == FINE)] = refusals(list(in_folders.values()))[0]
-    parts = [
-        _cut_piece(lines, place, layout) for place in _pieces(lines, np.flatnonzero(is_row & (reasons == FINE)))
-    ]
+    pieces = _pieces(lines, np.flatnonzero(is_row & (reasons == FINE)))
+    parts = [part for rows in pieces for part in _cut_piece(lines, rows, layout)]
     for part in parts:
         reasons[part.refused] = part.refused_for
     rows = np.concatenate([np.zeros(0, np.int64), *(part.line for part in parts)])
@@ -91,11 +93,15 @@ def _pieces(lines: Lines, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]
     return iter(part for part in np.split(rows, edges) if len(part))
 
 
-def _cut_piece(lines: Lines, rows: NDArray[np.int64], layout: JsonLayout) -> _Piece:
+def _cut_piece(lines: Lines, rows: NDArray[np.int64], layout: JsonLayout) -> Iterator[_Piece]:
     columns = _read_fast(lines, rows, layout)
     if columns is not None:
-        return _Piece(columns, rows, rows[:0], np.zeros(0, np.int8))
-    return _read_exactly(lines, rows, layout)
+        yield _Piece(columns, rows, rows[:0], np.zeros(0, np.int8))
+    elif len(rows) < LEAST_ROWS:
+        yield _read_exactly(lines, rows, layout)
+    else:
+        for part in np.array_split(rows, PARTS):
+            yield from _cut_piece(lines, part, layout)
 
 
 def _read_exactly(lines: Lines, rows: NDArray[np.int64], layout: JsonLayout) -> _Piece:
@@ -137,9 +143,7 @@ def _read_fast(lines: Lines, rows: NDArray[np.int64], layout: JsonLayout) -> dic
     schema = _schema(_types(lines, rows, layout)) if is_braced.all() else None
     if schema is None:
         return None
-    is_wanted = np.zeros(len(lines), bool)
-    is_wanted[rows] = True
-    piece = lines.select(is_wanted)
+    piece = _bytes_of(lines, rows)
     if _is_deep(piece) or ((b"-NaN" in piece or b"Inf" in piece) and ODD_CONSTANT.search(piece)):
         return None
     table = _read_json(piece, schema)
@@ -149,6 +153,12 @@ def _read_fast(lines: Lines, rows: NDArray[np.int64], layout: JsonLayout) -> dic
     if any(map(_has_zero, columns.values())) and MINUS_ZERO.search(piece):
         return None
     return {name: _as_text(column) for name, column in columns.items()}
+
+
+def _bytes_of(lines: Lines, rows: NDArray[np.int64]) -> bytes:
+    """The bytes of some lines, each with its line end."""
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+    return b"".join(lines.data[lines.starts[run[0]] : lines.stops[run[-1]] + 1] for run in runs)
 
 
 def _is_deep(piece: bytes) -> bool:

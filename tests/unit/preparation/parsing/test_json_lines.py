@@ -379,7 +379,9 @@ def test_both_ways_of_reading_agree(rows, time):
         exact = parse(data, time=time)
     assert parse(data, time=time) == exact
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_columns, "PIECE_BYTES", 64)
+        patch.setattr(json_columns, "PIECE_BYTES", 200)
+        patch.setattr(json_columns, "LEAST_ROWS", 3)
+        patch.setattr(json_columns, "PARTS", 3)
         assert parse(data, time=time) == exact
 
 

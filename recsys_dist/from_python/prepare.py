@@ -71,9 +71,7 @@ def prepare(
     - a path or URL of a file, a folder or a glob, or a list of these. Columns are then names or positions from 0.
       Settings that are not given are proposed as by `recsys-dist inspect`, unless `settings` has `input.columns`.
 
-    With `rating=None` each row, or stored entry, is an interaction of value 1; with `ratings={"duplicates":
-    "count"}` the value of a pair is the number of its rows.
-
+    With `rating=None` each row is an interaction of value 1, or with `ratings={"duplicates": "count"}` adds one.
     Ids are exact text; whole numbers become their digits. Id columns of fractions, booleans or bytes are refused.
     Rows that cannot be used are set aside and counted; `rejects/` of the dataset lists each with its row number
     from 1. Timestamps are numbers, dates or times. As text they are numbers, or dates and times if `settings` has
@@ -86,11 +84,7 @@ def prepare(
     message. An interrupted preparation continues when called again with the same settings and rows.
     """
     _refuse(unknown)
-    given: dict[Field, ColumnName | None] = {"user": user, "item": item, "timestamp": timestamp}
-    columns: dict[Field, ColumnName | None]
-    columns = {field: column for field, column in given.items() if column is not None}
-    if rating is not ...:
-        columns["rating"] = rating
+    columns = _given(user, item, rating, timestamp)
     tree = merged(
         settings,
         {"output": os.fspath(output), "split": split, "overwrite": overwrite, "append": append},
@@ -110,6 +104,18 @@ def _refuse(unknown: Mapping[str, Any]) -> None:
     for name in unknown:
         known = ", ".join(name for name in signature(prepare).parameters if name != "unknown")
         raise ConfigError(f"prepare has no argument {name!r}; it has: {known}")
+
+
+def _given(
+    user: ColumnName | None,
+    item: ColumnName | None,
+    rating: ColumnName | EllipsisType | None,
+    timestamp: ColumnName | None,
+) -> dict[Field, ColumnName | None]:
+    """The columns that are given; None for the rating means interactions."""
+    fields: dict[Field, ColumnName | None] = {"user": user, "item": item, "timestamp": timestamp}
+    given: dict[Field, ColumnName | None] = {field: one for field, one in fields.items() if one is not None}
+    return given if isinstance(rating, EllipsisType) else {**given, "rating": rating}
 
 
 def _rows_of(

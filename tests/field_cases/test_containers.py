@@ -269,10 +269,7 @@ def test_other_json_than_lines_is_told_and_how_to_convert_it(tmp_path, name, suf
     path.write_bytes(content)
     told = told_of(path)
     assert told.startswith(f"{path} is {kind}")
-    assert (
-        "which is not read; write one object a line, for example with jq -c " in told
-        or "remove the commas" in told
-    )
+    assert "not read; write one object a line, for example with jq -c " in told or "remove the commas" in told
     with pytest.raises(DataError) as refused:
         read(configure(path))
     assert str(refused.value) == told

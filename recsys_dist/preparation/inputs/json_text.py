@@ -15,7 +15,6 @@ OBJECT = re.compile(r'\{\s*("[^"\n]*"\s*:|\}|$)')
 ROWS = re.compile(r'\[\s*(\{\s*"|\[\s*["\d-]|$)')
 PYTHON_OBJECT = re.compile(r"\{\s*u?'[^'\n]*'\s*:")
 LINES = "JSON Lines"
-ONE_A_LINE = "which is not read; write one object a line, for example with jq -c {filter} FILE > ratings.jsonl"
 
 
 @dataclass(frozen=True)
@@ -31,15 +30,19 @@ class JsonKind:
         return self.name == LINES
 
 
+def _with_jq(query: str) -> str:
+    return f"write one object a line, for example with jq -c {query} FILE > ratings.jsonl"
+
+
 JSON_LINES = JsonKind(LINES, "which is read if its name ends in .jsonl, or with format: json")
 OBJECTS = JsonKind(
-    "JSON with objects of several lines, or several objects in a line", ONE_A_LINE.format(filter=".")
+    "JSON with objects of several lines, or several objects in a line", "which is not read; " + _with_jq(".")
 )
-COMMAS = JsonKind("JSON objects with a comma after each", "which is not read; remove the commas at the line ends")
-ARRAY = JsonKind("a JSON array, not one object a line", ONE_A_LINE.format(filter="'.[]'"))
+COMMAS = JsonKind("JSON objects with a comma after each", "which are not read; remove the commas at the line ends")
+ARRAY = JsonKind("a JSON array, not one object a line", "which is not read; " + _with_jq("'.[]'"))
 ARRAYS = JsonKind(
     "JSON arrays line by line, without keys",
-    ONE_A_LINE.format(filter="'{user: .[0], item: .[1], rating: .[2]}'"),
+    "which are not read; " + _with_jq("'{user: .[0], item: .[1], rating: .[2]}'"),
 )
 PYTHON = JsonKind(
     "Python dictionaries line by line",

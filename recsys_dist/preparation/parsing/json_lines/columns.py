@@ -150,7 +150,7 @@ def _read_fast(lines: Lines, rows: NDArray[np.int64], layout: JsonLayout) -> dic
     if table is None or len(table) != len(rows):
         return None
     columns = {name: _at(table, path) for name, (path, _) in layout.fields.items()}
-    if any(map(_has_zero, columns.values())) and MINUS_ZERO.search(piece):
+    if any(map(_has_zero, columns.values())) and b"-0" in piece and MINUS_ZERO.search(piece):
         return None
     return {name: _as_text(column) for name, column in columns.items()}
 

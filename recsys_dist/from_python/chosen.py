@@ -49,7 +49,8 @@ def _place(table: Table, name: str, field: Field, column: ColumnName) -> int:
         )
     problem = "more than one column" if places else "no column"
     shown = ", ".join(map(str, table.labels))[:SHOWN_CHARACTERS]
-    raise ConfigError(f"{field}: {problem} {column!r} in the {name}; its columns: {shown}")
+    hint = "; rating=None if each row is an interaction" if field == "rating" else ""
+    raise ConfigError(f"{field}: {problem} {column!r} in the {name}; its columns: {shown}{hint}")
 
 
 def _batches(table: Table, places: Sequence[int], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:

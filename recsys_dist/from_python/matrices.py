@@ -53,6 +53,16 @@ def matrix_table(matrix: Any, user_ids: Values | None, item_ids: Values | None) 
     return Table(["user", "item", "rating"], chunks, kinds)
 
 
+def require_no_zeros(matrix: Any) -> None:
+    """Raise `DataError` if a zero is stored, which is either no interaction or one whose value does not count."""
+    num_zeros = matrix.nnz - matrix.count_nonzero()
+    if num_zeros:
+        raise DataError(
+            f"the sparse matrix stores {num_zeros:,} zeros, and with rating=None every stored entry is an "
+            "interaction; call eliminate_zeros() first if they are none"
+        )
+
+
 def _ids(given: Values | None, name: str, count: int, what: str) -> pa.Array | None:
     if given is None:
         return None

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from inspect import signature
+from types import EllipsisType
 from typing import Any, Never
 
 from recsys_dist.config import parse_settings
@@ -18,7 +19,7 @@ from recsys_dist.dataset.manifest import Manifest
 from recsys_dist.errors import ConfigError
 from recsys_dist.from_python.chosen import ColumnName, table_rows
 from recsys_dist.from_python.fields import Field
-from recsys_dist.from_python.matrices import is_matrix, matrix_table
+from recsys_dist.from_python.matrices import is_matrix, matrix_table, require_no_zeros
 from recsys_dist.from_python.proposal import file_settings
 from recsys_dist.from_python.settings import TABLE, TITLES, merged, table_columns, table_settings, title_settings
 from recsys_dist.from_python.tables import Table, as_table
@@ -42,7 +43,7 @@ def prepare(
     *,
     user: ColumnName | None = None,
     item: ColumnName | None = None,
-    rating: ColumnName | None = None,
+    rating: ColumnName | EllipsisType | None = ...,
     timestamp: ColumnName | None = None,
     titles: Any = None,
     title: ColumnName = "title",
@@ -70,6 +71,7 @@ def prepare(
     - a path or URL of a file, a folder or a glob, or a list of these. Columns are then names or positions from 0.
       Settings that are not given are proposed as by `recsys-dist inspect`, unless `settings` has `input.columns`.
 
+    With `rating=None` each row is an interaction of value 1, or with `ratings={"duplicates": "count"}` adds one.
     Ids are exact text; whole numbers become their digits. Id columns of fractions, booleans or bytes are refused.
     Rows that cannot be used are set aside and counted; `rejects/` of the dataset lists each with its row number
     from 1. Timestamps are numbers, dates or times. As text they are numbers, or dates and times if `settings` has
@@ -82,14 +84,13 @@ def prepare(
     message. An interrupted preparation continues when called again with the same settings and rows.
     """
     _refuse(unknown)
-    given: dict[Field, ColumnName | None] = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
-    columns = {field: column for field, column in given.items() if column is not None}
+    columns = _given(user, item, rating, timestamp)
     tree = merged(
         settings,
         {"output": os.fspath(output), "split": split, "overwrite": overwrite, "append": append},
         {"ratings": ratings, "shards": shards, "cluster": cluster},
     )
-    rows, tree = _rows_of(_source(table, user_ids, item_ids), columns, tree)
+    rows, tree = _rows_of(_source(table, user_ids, item_ids, columns), columns, tree)
     named = None if titles is None else title_rows(titles, TITLES, item, title)
     config = parse_settings(PrepareConfig, tree if named is None else tree | title_settings(), source="prepare")
     prepare_dataset(config, progress, _tell(named), HandedOver(rows, named))
@@ -105,8 +106,20 @@ def _refuse(unknown: Mapping[str, Any]) -> None:
         raise ConfigError(f"prepare has no argument {name!r}; it has: {known}")
 
 
+def _given(
+    user: ColumnName | None,
+    item: ColumnName | None,
+    rating: ColumnName | EllipsisType | None,
+    timestamp: ColumnName | None,
+) -> dict[Field, ColumnName | None]:
+    """The columns that are given; None for the rating means interactions."""
+    fields: dict[Field, ColumnName | None] = {"user": user, "item": item, "timestamp": timestamp}
+    given: dict[Field, ColumnName | None] = {field: one for field, one in fields.items() if one is not None}
+    return given if isinstance(rating, EllipsisType) else {**given, "rating": rating}
+
+
 def _rows_of(
-    source: Any, columns: Mapping[Field, ColumnName], tree: dict[str, Any]
+    source: Any, columns: Mapping[Field, ColumnName | None], tree: dict[str, Any]
 ) -> tuple[TableRows | None, dict[str, Any]]:
     """The rows of a table, or None for files, and the settings completed for this input."""
     if isinstance(source, list):
@@ -115,9 +128,13 @@ def _rows_of(
     return table_rows(source, TABLE, chosen), tree | table_settings(chosen, tree)
 
 
-def _source(given: Any, user_ids: Values | None, item_ids: Values | None) -> Table | list[str]:
+def _source(
+    given: Any, user_ids: Values | None, item_ids: Values | None, columns: Mapping[Field, ColumnName | None]
+) -> Table | list[str]:
     """The given table, or the list of paths."""
     if is_matrix(given):
+        if columns.get("rating", ...) is None:
+            require_no_zeros(given)
         return matrix_table(given, user_ids, item_ids)
     if user_ids is not None or item_ids is not None:
         raise ConfigError("user_ids and item_ids name the rows and columns of a sparse matrix, but table is none")

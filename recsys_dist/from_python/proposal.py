@@ -14,7 +14,7 @@ from recsys_dist.preparation.inspection.sniff import MAX_REJECTED, Sniffed, snif
 
 def file_settings(
     paths: Sequence[str],
-    columns: Mapping[Field, ColumnName],
+    columns: Mapping[Field, ColumnName | None],
     settings: Mapping[str, Any],
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -43,4 +43,5 @@ def _require_columns(sniffed: Sniffed) -> None:
     rest = [repr(column.reference) for column in sniffed.columns if column.position not in taken]
     for field in sniffed.missing:
         of = f"one of {', '.join(rest)}" if rest else "but no column is left"
+        of += ", or None if each row is an interaction" if field == "rating" else ""
         raise ConfigError(f"{field}: not found among the columns of {sniffed.table.file.name}; set {field}=, {of}")

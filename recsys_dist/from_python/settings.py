@@ -54,10 +54,10 @@ def input_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def table_columns(columns: Mapping[Field, ColumnName], tree: Mapping[str, Any]) -> dict[Field, ColumnName]:
+def table_columns(columns: Mapping[Field, ColumnName | None], tree: Mapping[str, Any]) -> dict[Field, ColumnName]:
     """The column of each field: from the arguments, else the settings, else of the field's name.
 
-    Timestamps have no default column.
+    Timestamps have no default column. A column None for the rating means interactions.
     """
     configured = input_keys(tree).get("columns") or {}
     if not isinstance(configured, dict) or configured.keys() - set(FIELDS):
@@ -77,7 +77,8 @@ def table_settings(columns: Mapping[Field, ColumnName], tree: Mapping[str, Any])
     split = tree.get("split")
     if isinstance(split, dict) and split.get("kind") == "files":
         raise ConfigError("split.kind: files needs input files; for a table use random, leave_n_out or time")
-    named = {field: field for field in columns}
+    # Without a rating, the rows are interactions; the key is required.
+    named = {"rating": None, **{field: field for field in columns}}
     return {"input": {**given, "paths": TABLE, "format": "parquet", "columns": named}}
 
 

@@ -24,14 +24,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.manifest import RATINGS, SPLITS, TICKS_RULE, Ancestor, Manifest, Shard
+from recsys_dist.dataset.manifest import RATINGS, SPLITS, Ancestor, Manifest, Shard
 from recsys_dist.dataset.tables import id_schema, write_table
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.errors import DataError
 from recsys_dist.preparation.arrays.scratch import join_texts, narrow, pack_texts, unpack_texts
 from recsys_dist.preparation.collection import cut_buckets, find_time_cutoffs
 from recsys_dist.preparation.parsing.input_blocks import InputBlock
 from recsys_dist.preparation.parsing.timestamps import Moments
-from recsys_dist.preparation.publish import manifest_of, rules_of, write_item_table, write_rejects
+from recsys_dist.preparation.publish import manifest_of, write_item_table, write_rejects
 from recsys_dist.preparation.reading import Reading
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.shards.gathered import ShardInfo
@@ -47,20 +47,6 @@ from recsys_dist.storage.folder import FileRecord, Folder
 
 ADDED_ITEMS = "items.added"
 logger = logging.getLogger(__name__)
-
-
-def require_same_rules(config: PrepareConfig, base: Manifest, url: str) -> None:
-    """Raise `ConfigError` if the settings differ from the rules that `base` was prepared with."""
-    if base.rules is None:
-        raise ConfigError(f"output: {url} does not record the rules it was prepared with; prepare all files again")
-    rules = rules_of(config)
-    # The ticks of timestamps are not a setting: appended timestamps may need finer ones.
-    for key in sorted(rules.keys() | base.rules.keys() - {TICKS_RULE}):
-        if rules.get(key) != base.rules.get(key):
-            raise ConfigError(
-                f"{key}: {rules.get(key)!r} here, but {url} was prepared with {base.rules.get(key)!r}; "
-                "appended ratings must follow the same rules"
-            )
 
 
 @dataclass(frozen=True)

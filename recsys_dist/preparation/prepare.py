@@ -25,7 +25,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.hashed_file import hash_name
 from recsys_dist.dataset.manifest import MANIFEST, Manifest, Shard
 from recsys_dist.errors import ConfigError, DataError, StorageError
-from recsys_dist.preparation.append import Addition, require_same_rules
+from recsys_dist.preparation.append import Addition
 from recsys_dist.preparation.arrays.scratch import Scratch, narrow
 from recsys_dist.preparation.attempt import Attempt
 from recsys_dist.preparation.cluster.cluster import Progress, open_cluster
@@ -38,6 +38,7 @@ from recsys_dist.preparation.parsing.titles import Titles, find_titles_files, re
 from recsys_dist.preparation.publish import manifest_of, write_item_table, write_rejects, write_user_table
 from recsys_dist.preparation.reading import Reading
 from recsys_dist.preparation.remarks import remarks
+from recsys_dist.preparation.same_rules import require_same_rules
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.shards.item_ids import ITEM_IDS, rank_items
 from recsys_dist.preparation.shards.merging import RUNS

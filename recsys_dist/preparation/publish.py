@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from recsys_dist.dataset.manifest import (
+    FEEDBACK_RULE,
+    INTERACTIONS,
     SPLITS,
     TICKS_RULE,
     Ancestor,
@@ -72,6 +74,8 @@ def rules_of(config: PrepareConfig) -> dict[str, JsonValue]:
         split = describe(config.split)
     tree = {"ratings": ratings, "split": split}
     rules = {f"{part}.{key}": value for part, settings in tree.items() for key, value in settings.items()}
+    if not config.has_ratings:
+        rules[FEEDBACK_RULE] = INTERACTIONS
     return {**rules, "input.columns.timestamp": config.input.columns.timestamp is not None}
 
 

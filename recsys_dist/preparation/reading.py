@@ -59,14 +59,14 @@ class Reading:
         for file, info in zip(files, infos, strict=True):
             runs.append(Run(info.name, file.name, lines[file.name] + 1, SPLITS.index(file.role), ticks))
             lines[file.name] += info.num_lines
-        require_rows(infos, runs, self.config.ratings.max_rejected)
+        require_rows(infos, runs, self.config)
         require_unchanged(self.files)
         return infos, runs
 
     def _fit_times(self, infos: list[RunInfo], ticks: int) -> list[RunInfo]:
         """Reject rows whose timestamps overflow at `ticks` per unit; most runs are returned unchanged."""
         far = [place for place, info in enumerate(infos) if not info.fits(ticks)]
-        calls = [(self._scratch_url, infos[place], ticks, self.config.input.separator) for place in far]
+        calls = [(self._scratch_url, infos[place], ticks, self.config) for place in far]
         subjects = [f"the timestamps of {infos[place].name}" for place in far]
         fitted = self.journal.run("fit times", tasks.fit_times, calls, subjects) if far else []
         replaced = dict(zip(far, fitted, strict=True))

@@ -27,7 +27,7 @@ import pytest
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.settings.input import FileSettings
-from tests.field_cases.reading import CASES, HEADER, configure, read, sniffed
+from tests.field_cases.reading import CASES, HEADER, configure, parsed_sample, read, sniffed
 from tests.support.inspect_command import inspect
 
 ROWS = (HEADER + "".join(f"u{n % 50},i{n % 30},{n % 5 + 1}\n" for n in range(500))).encode()
@@ -241,30 +241,59 @@ def test_parquet_of_another_name_is_read_where_the_settings_say_so(tmp_path):
 
 
 LINES = [{"user": "u", "item": "i", "rating": 3}] * 40
-JSON: dict[str, tuple[bytes, str]] = {
-    "objects.json": (b"".join(json.dumps(line).encode() + b"\n" for line in LINES), "JSON Lines"),
-    "crlf.csv": (b"".join(json.dumps(line).encode() + b"\r\n" for line in LINES), "JSON Lines"),
-    "bom.jsonl": (b"\xef\xbb\xbf" + json.dumps(LINES[0]).encode() + b"\n", "JSON Lines"),
-    "packed.jsonl.gz": (gzip.compress(json.dumps(LINES[0]).encode() + b"\n"), "JSON Lines"),
-    "lists.jsonl": (b'["u","i",3]\n["v","j",4]\n', "JSON Lines"),
-    "empty_first.jsonl": (b'{}\n{"user":"u"}\n', "JSON Lines"),
-    "long_line.jsonl": (json.dumps({"text": "x" * (1 << 21), "user": "u"}).encode() + b"\n", "JSON"),
-    "array.json": (json.dumps(LINES).encode(), "JSON"),
-    "rows.json": (json.dumps([["u", "i", 3]] * 99_999).encode(), "JSON"),
-    "pretty.json": (json.dumps(LINES, indent=2).encode(), "JSON"),
-    "one.json": (json.dumps(LINES[0], indent=2).encode(), "JSON"),
-    "columns.json": (json.dumps({"user": list(range(200_000)), "item": []}).encode(), "JSON"),
-    "together.json": (b'{"a":1,"b":2,"c":3}{"a":1,"b":2,"c":3}', "JSON Lines"),
+OTHER_JSON: dict[str, tuple[bytes, str]] = {
+    "lists.jsonl": (b'["u","i",3]\n["v","j",4]\n', "JSON arrays line by line, without keys"),
+    "long_line.jsonl": (
+        json.dumps({"text": "x" * (1 << 21), "user": "u"}).encode() + b"\n",
+        "JSON with objects of",
+    ),
+    "array.json": (json.dumps(LINES).encode(), "a JSON array, not one object a line"),
+    "lines_of_array.json": (
+        b"[\n" + b",\n".join(json.dumps(line).encode() for line in LINES) + b"]",
+        "a JSON array",
+    ),
+    "rows.json": (json.dumps([["u", "i", 3]] * 99_999).encode(), "a JSON array"),
+    "pretty.json": (json.dumps(LINES, indent=2).encode(), "a JSON array"),
+    "one.json": (json.dumps(LINES[0], indent=2).encode(), "JSON with objects of several lines"),
+    "columns.json": (json.dumps({"user": list(range(200_000)), "item": []}).encode(), "JSON with objects of"),
+    "together.json": (b'{"a":1,"b":2,"c":3}{"a":1,"b":2,"c":3}', "JSON with objects of several lines, or several"),
+    "commas.json": (b'{"user":0,"item":0,"rating":1},\n' * 9, "JSON objects with a comma after each"),
 }
 
 
-@pytest.mark.parametrize("name", JSON)
-def test_json_is_told_and_how_to_convert_it(tmp_path, name):
-    content, kind = JSON[name]
-    (tmp_path / name).write_bytes(content)
-    told = told_of(tmp_path / name)
-    assert told.startswith(f"{tmp_path / name} is {kind}")
-    assert "which is not read; convert it to CSV or Parquet, for example with DuckDB: COPY (SELECT * FROM " in told
+@pytest.mark.parametrize("suffix", ["", ".csv"])
+@pytest.mark.parametrize("name", OTHER_JSON)
+def test_other_json_than_lines_is_told_and_how_to_convert_it(tmp_path, name, suffix):
+    content, kind = OTHER_JSON[name]
+    path = tmp_path / f"{name}{suffix}"
+    path.write_bytes(content)
+    told = told_of(path)
+    assert told.startswith(f"{path} is {kind}")
+    assert "not read; write one object a line, for example with jq -c " in told or "remove the commas" in told
+    with pytest.raises(DataError) as refused:
+        read(configure(path))
+    assert str(refused.value) == told
+
+
+JSON_LINES: dict[str, bytes] = {
+    "objects.json": b"".join(json.dumps(line).encode() + b"\n" for line in LINES),
+    "crlf.json": b"".join(json.dumps(line).encode() + b"\r\n" for line in LINES),
+    "bom.jsonl": b"\xef\xbb\xbf" + json.dumps(LINES[0]).encode() + b"\n",
+    "packed.jsonl.gz": gzip.compress(json.dumps(LINES[0]).encode() + b"\n"),
+    "empty_first.jsonl": b'\n{}\n{"user":"u","item":"i","rating":3}\n',
+    "damaged_first.jsonl": b'{"user":"u","it\n' + json.dumps(LINES[0]).encode() + b"\n",
+    "list_first.jsonl": b'["u","i",3]\n' + json.dumps(LINES[0]).encode() + b"\n",
+    "compact.NDJSON": b'{"user":"u","item":"i","rating":3}',
+}
+
+
+@pytest.mark.parametrize("name", JSON_LINES)
+def test_json_lines_are_read(tmp_path, name):
+    (tmp_path / name).write_bytes(JSON_LINES[name])
+    rows, rejected = read(configure(tmp_path / name))
+    assert set(rows) == {("u", "i", 3.0)}
+    assert len(rejected) == ("first" in name)
+    assert sniffed(tmp_path / name).tree["format"] == "json"
 
 
 def test_python_dictionaries_are_told(tmp_path):
@@ -272,13 +301,11 @@ def test_python_dictionaries_are_told(tmp_path):
     assert "is Python dictionaries line by line, which are not read" in told_of(tmp_path / "old.json")
 
 
-@pytest.mark.parametrize("name", ["amazon.json", "yelp_compact.json"])
-def test_the_field_cases_of_json(name, capsys):
-    assert told_of(CASES / name).startswith(
-        f"{CASES / name} is JSON Lines (one object or array a line), which is not "
-    )
-    assert inspect(CASES / name) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize(("name", "num_rows"), [("amazon.json", 2), ("yelp_compact.json", 3)])
+def test_the_field_cases_of_json_lines(name, num_rows, capsys):
+    assert inspect(CASES / name) == 0
+    assert "Not found" not in capsys.readouterr().out
+    assert parsed_sample(sniffed(CASES / name)).num_good == num_rows
 
 
 TEXTS = {
@@ -333,7 +360,7 @@ def test_names_that_stand_twice_in_a_header_are_said(tmp_path):
         (b"070707" + b"0" * 70 + b"a.csv\0user,item,rating\n1,2,3\n", "a cpio archive"),
         (b"!<arch>\na.csv/  0  0  0  644  30  `\nuser,item,rating\n1,2,3\n", "an ar archive"),
         (b"%%MatrixMarket matrix coordinate real general\n3 3 1\n1 2 3\n", "a Matrix Market file"),
-        (b'{"user":0,"item":0,"rating":1},\n' * 9, "JSON Lines"),
+        (b'{"user":0,"item":0,"rating":1},\n' * 9, "JSON objects with a comma"),
     ],
 )
 def test_more_that_reads_like_lines_is_named(tmp_path, content, kind):

@@ -203,13 +203,13 @@ def test_a_part_whose_rows_cannot_be_used_is_told(tmp_path):
 
 
 def test_of_files_that_are_no_table_the_largest_table_is_looked_at(tmp_path):
-    write(tmp_path, a__csv=many(), b__json='{"user": "u"}\n' * 999, c__txt="Notes.\n" * 999)
+    write(tmp_path, a__csv=many(), b__json='["u", "i"]\n' * 999, c__txt="Notes.\n" * 999)
     found = sniffed(tmp_path)
     assert found.tree["paths"] == f"{tmp_path}/a.csv"
-    assert "b.json is JSON Lines" in found.remarks[0]
+    assert "b.json is JSON arrays line by line" in found.remarks[0]
 
 
 def test_where_no_file_is_a_table_the_largest_is_told(tmp_path):
-    write(tmp_path, a__json='{"user": "u"}\n' * 999, b__txt="Notes.\n")
-    with pytest.raises(DataError, match=r"a\.json is JSON Lines"):
+    write(tmp_path, a__json='["u", "i"]\n' * 999, b__txt="Notes.\n")
+    with pytest.raises(DataError, match=r"a\.json is JSON arrays"):
         sniffed(tmp_path)

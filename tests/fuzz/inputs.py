@@ -1,4 +1,4 @@
-"""Damaged rating files through `inspect` and `prepare`: CSV, Parquet, gzip and zip.
+"""Damaged rating files through `inspect` and `prepare`: CSV, JSON Lines, Parquet, gzip and zip.
 
 python -m tests.fuzz.inputs --count 2000 --seed 0
 """
@@ -48,6 +48,7 @@ def _require_sound(folder: Path, deadline_s: float) -> None:
     rng = np.random.default_rng(0)
     text = _text(rng)
     sound = {"a.csv": text, "a.parquet": _table(rng), "a.csv.zip": _zip(text), "a.csv.zst": _zstd(text)}
+    sound["a.jsonl"] = _objects(rng)
     for number, (name, content) in enumerate(sound.items()):
         work = folder / f"sound-{number}"
         work.mkdir()
@@ -100,6 +101,20 @@ def _table(rng: np.random.Generator) -> bytes:
     return sink.getvalue()
 
 
+def _objects(rng: np.random.Generator) -> bytes:
+    is_text = rng.random() < 0.5
+    rows = []
+    for _ in range(NUM_ROWS):
+        row = {"user": f"u{rng.integers(9)}" if is_text else int(rng.integers(9)), "item": f"é{rng.integers(9)}"}
+        row |= {"rating": int(rng.integers(1, 11)), "timestamp": int(10**9 + rng.integers(99))}
+        rows.append(json.dumps({**row, "note": [{"a": None}]}, ensure_ascii=bool(rng.random() < 0.5)))
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def _json(rng: np.random.Generator) -> tuple[str, bytes]:
+    return "a.jsonl", mutate(_objects(rng), rng)
+
+
 def _csv(rng: np.random.Generator) -> tuple[str, bytes]:
     return "a.csv", mutate(_text(rng), rng)
 
@@ -134,6 +149,7 @@ def _zstd(text: bytes) -> bytes:
 KINDS = (
     *(_csv, _parquet, _packed(".gz", gzip.compress), _packed(".zip", _zip)),
     *(_csv, _parquet, _packed(".bz2", bz2.compress), _packed(".zst", _zstd)),
+    _json,
 )
 
 if __name__ == "__main__":

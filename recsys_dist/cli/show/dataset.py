@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from recsys_dist.cli.show.model import pairs_table
+from recsys_dist.cli.show.model import noun, pairs_table, rating_row
 from recsys_dist.console import new_console
 from recsys_dist.dataset.manifest import SPLITS
 
@@ -35,13 +35,13 @@ def print_verified(dataset: Dataset) -> None:
 
 def _contents(dataset: Dataset) -> Table:
     manifest, table = dataset.manifest, pairs_table("Dataset")
-    kept, rating = manifest.rows.kept, manifest.rating
+    kept = manifest.rows.kept
     table.add_row("users", f"{manifest.num_users:,}")
     table.add_row("items", f"{manifest.num_items:,}")
     for split in SPLITS:
-        table.add_row(f"ratings to {split}", f"{manifest.num_ratings.get(split, 0):,}")
+        table.add_row(f"{noun(manifest)}s to {split}", f"{manifest.num_ratings.get(split, 0):,}")
     table.add_row("density", f"{kept / (manifest.num_users * manifest.num_items):.4%}")
-    table.add_row("rating", f"{rating.min:g} to {rating.max:g}, mean {rating.mean:.4f}")
+    table.add_row(*rating_row(manifest))
     if manifest.timestamp_ticks > 1:
         table.add_row(
             "timestamps", f"in units of 1/{manifest.timestamp_ticks:,} of the input's unit (for dates: a second)"
@@ -66,7 +66,8 @@ def _rows(manifest: Manifest) -> Table:
 
 def _shards(manifest: Manifest) -> Table:
     """`max / mean`: how much more work than an average shard the largest one is."""
-    names = ("side", "shards", "rows each", "mean ratings", "max ratings", "max / mean")
+    nouns = f"{noun(manifest)}s"
+    names = ("side", "shards", "rows each", f"mean {nouns}", f"max {nouns}", "max / mean")
     table = _columns("Shards", *names)
     for side, shards in (("users", manifest.user_shards), ("items", manifest.item_shards)):
         table.add_row(side, *_shard_figures(shards))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recsys_dist.preparation.inspection.text_shape import TextShape
 
 SHOWN_CHARACTERS = 24
+FORMATS = {"csv": "text", "json": "JSON Lines", "parquet": "Parquet"}
 
 
 def print_sniffed(sniffed: Sniffed) -> None:
@@ -48,10 +49,12 @@ def _file(sniffed: Sniffed) -> Table:
         table.add_row("empty files", f"{sniffed.num_empty:,}, skipped")
     table.add_row("sample", sniffed.table.extent)
     table.add_row("packing", " in ".join(part for part in (file.packing, file.member and "zip") if part) or "none")
-    table.add_row("format", "Parquet" if sniffed.table.shape is None else "text")
+    table.add_row("format", FORMATS[file.format])
     if sniffed.table.shape is not None:
         _add_shape(table, sniffed.table.shape)
-    table.add_row("columns", f"{len(sniffed.table.columns)}")
+    table.add_row("columns", f"{sniffed.table.num_columns:,}")
+    if not sniffed.has_ratings:
+        table.add_row("rows are", "interactions, without ratings")
     if sniffed.folder_columns:
         table.add_row("columns from folder names", f"{len(sniffed.folder_columns)}")
     return table

@@ -32,9 +32,8 @@ def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequ
     table.add_row("items", f"{manifest.num_items:,}")
     table.add_row("density", f"{manifest.rows.kept / (manifest.num_users * manifest.num_items):.4%}")
     for split, count in manifest.num_ratings.items():
-        table.add_row(f"ratings to {split}", f"{count:,}")
-    rating = manifest.rating
-    table.add_row("rating", f"{rating.min:g} to {rating.max:g}, mean {rating.mean:.4f}")
+        table.add_row(f"{noun(manifest)}s to {split}", f"{count:,}")
+    table.add_row(*rating_row(manifest))
     table.add_row("shards", f"{len(manifest.user_shards)} of users, {len(manifest.item_shards)} of items")
     table.add_row("seconds", f"{seconds:.1f}")
     table.add_row("output", output)
@@ -42,6 +41,18 @@ def print_dataset(manifest: Manifest, output: str, seconds: float, remarks: Sequ
     console.print(table)
     for remark in remarks:
         console.print(f"Note: {remark}", soft_wrap=True)
+
+
+def noun(manifest: Manifest) -> str:
+    """What a row of the dataset is."""
+    return "rating" if manifest.has_ratings else "interaction"
+
+
+def rating_row(manifest: Manifest) -> tuple[str, str]:
+    """Label and range of the values of the train rows."""
+    rating = manifest.rating
+    label = "rating" if manifest.has_ratings else "interactions per pair"
+    return label, f"{rating.min:g} to {rating.max:g}, mean {rating.mean:.4f}"
 
 
 ENDINGS = {

@@ -29,6 +29,7 @@ INTO_ARCHIVE = re.compile(
     rf"(?P<archive>.*?(?:{'|'.join(map(re.escape, ARCHIVES))}))/(?P<member>.+)", re.IGNORECASE | re.DOTALL
 )
 PARQUET_NAMES = (".parquet", ".pq")
+JSON_NAMES = (".json", ".jsonl", ".ndjson")
 OFFICE_MEMBER = "[Content_Types].xml"
 GLOB_SIGNS = "*?["
 
@@ -179,7 +180,9 @@ def _is_wanted(member: str, wanted: str | None) -> bool:
     return not is_hidden(member) and (wanted is None or fnmatchcase(member, wanted))
 
 
-def _format_of(name: str, file_format: FileFormat) -> Literal["csv", "parquet"]:
+def _format_of(name: str, file_format: FileFormat) -> Literal["csv", "parquet", "json"]:
     if file_format != "auto":
         return file_format
+    if name.lower().endswith(JSON_NAMES):
+        return "json"
     return "parquet" if name.lower().endswith(PARQUET_NAMES) else "csv"

@@ -6,10 +6,11 @@ In: the first bytes of an input file, unpacked. Out: the name of its format and 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from recsys_dist.errors import DataError
-from recsys_dist.preparation.inputs.json_text import json_kind
-from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
+from recsys_dist.preparation.inputs.json_text import has_object_lines, json_kind
+from recsys_dist.preparation.inputs.sources import MAX_LINE_BYTES, InputFile, first_bytes
 
 UNPACK = "which is not read; unpack it and name the files in it"
 EXPORT = "which is not read; export the table as CSV or Parquet"
@@ -78,11 +79,26 @@ TAR_BLOCK, TAR_CHECKSUM = 512, slice(148, 156)
 PROBE_BYTES = 1 << 12
 
 
-def check_begins_as_text(file: InputFile, data: bytes) -> None:
-    """Raise `DataError` naming the file if its first bytes, unpacked, show that it is not a text table."""
-    kind = _kind(file, data) or json_kind(file.name, data)
+def check_beginning(file: InputFile, data: bytes) -> None:
+    """Raise `DataError` naming the file if its first bytes, unpacked, show that it is not of its format.
+
+    The format is delimited text or JSON Lines.
+    """
+    kind = _kind(file, data)
     if kind is not None:
         raise DataError(f"{file.name} is {kind}")
+    found = json_kind(data)
+    is_readable = found is None or (file.format == "json" and (found.is_lines or has_object_lines(data)))
+    if found is not None and not is_readable:
+        raise DataError(f"{file.name} is {found.name}, {found.advice}")
+
+
+def recognized(file: InputFile) -> InputFile:
+    """The file, with the format JSON Lines if that is what a file of another name begins with."""
+    if file.format != "csv":
+        return file
+    kind = json_kind(first_bytes(file, MAX_LINE_BYTES + 1))
+    return replace(file, format="json") if kind is not None and kind.is_lines else file
 
 
 def kind_of(file: InputFile) -> str | None:
@@ -91,7 +107,9 @@ def kind_of(file: InputFile) -> str | None:
     if not data or data.startswith(b"PAR1"):
         return None
     is_text = min(data) >= ord("\t")
-    return _kind(file, data) or json_kind(file.name, data) or ("text; change its suffix" if is_text else None)
+    found = json_kind(data)
+    told = found and f"{found.name}, {found.advice}"
+    return _kind(file, data) or told or ("text; change its suffix" if is_text else None)
 
 
 def _kind(file: InputFile, data: bytes) -> str | None:

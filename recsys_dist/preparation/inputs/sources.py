@@ -27,7 +27,7 @@ class InputFile:
     name: str
     url: str
     num_bytes: int
-    format: Literal["csv", "parquet"]
+    format: Literal["csv", "parquet", "json"]
     role: Split = "train"
     """The file's split with `split.kind: files`, else `train`."""
     packing: Packing | None = None

@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_dist.preparation.parsing.rows import NUMBER
-from recsys_dist.preparation.parsing.timestamps import ISO, WHOLE_NUMBER
+from recsys_dist.preparation.parsing.timestamps import CTIME, ISO, WHOLE_NUMBER
 
-Kind = Literal["whole numbers", "decimals", "dates", "decimal commas", "text", "empty"]
+Kind = Literal["whole numbers", "decimals", "dates", "ctime dates", "decimal commas", "text", "empty"]
 PATTERNS: dict[Kind, str] = {
     "whole numbers": WHOLE_NUMBER,
     "decimals": NUMBER,
     "dates": ISO,
+    "ctime dates": CTIME,
     "decimal commas": r"^[+-]?[0-9]+(,[0-9]+)?$",
 }
 NUMBERS: tuple[Kind, ...] = ("whole numbers", "decimals", "decimal commas")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from recsys_dist.errors import ConfigError
 from recsys_dist.preparation.inspection.column_facts import NUMBERS, ColumnFacts
-from recsys_dist.preparation.inspection.time_columns import READABLE, is_time_name, unit_of
+from recsys_dist.preparation.inspection.time_columns import DATES, READABLE, is_time_name, unit_of
 from recsys_dist.preparation.parsing.rejects import shorten
 from recsys_dist.preparation.settings.input import Column
 
@@ -35,7 +35,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "timestamp": (
         *("timestamp", "ts", "time", "unixtime", "unixreviewtime", "datetime", "date", "reviewtime", "reviewdate"),
-        *("ratingdate", "createdat", "created", "ratedat"),
+        *("ratingdate", "createdat", "created", "ratedat", "dateadded"),
     ),
 }
 """Names in lower case without punctuation, most likely first."""
@@ -65,6 +65,11 @@ def is_known_name(name: str) -> bool:
     return any(_bare(name) in names for names in NAMES.values())
 
 
+def is_row_number(name: str | None) -> bool:
+    """Whether the name suggests a column of row numbers."""
+    return name is not None and _bare(name) in NUMBERING
+
+
 def guess_roles(columns: Sequence[ColumnFacts], fields: Sequence[str]) -> dict[str, Role]:
     """The roles of those `fields` for which a column is found."""
     names = [column.name for column in columns]
@@ -76,20 +81,23 @@ def guess_roles(columns: Sequence[ColumnFacts], fields: Sequence[str]) -> dict[s
             roles[field] = role
     for field, find in _BY_VALUES.items():
         if field in fields and field not in roles:
-            found = find([column for column in _rest(usable, roles) if column.kind != "empty"])
+            rest = [column for column in _rest(usable, roles) if column.kind != "empty"]
+            is_scarce = field == "rating" and len(rest) < len(set(fields) - roles.keys() - {"timestamp"})
+            found = find(_surely_ratings(rest) if is_scarce else rest)
             if found is not None:
                 roles[field] = Role(found, is_guess=True)
     return {field: roles[field] for field in fields if field in roles}
 
 
 def chosen_roles(
-    columns: Sequence[ColumnFacts], fields: Sequence[str], chosen: Mapping[str, Column], file: str
+    columns: Sequence[ColumnFacts], fields: Sequence[str], chosen: Mapping[str, Column | None], file: str
 ) -> dict[str, Role]:
-    """The roles of columns that the user has chosen, by name or by position from 0.
+    """The roles of columns that the user has chosen, by name or by position from 0; None is no column.
 
     Raises `ConfigError` for a column that is missing or ambiguous in `file`, and for a field that is not a column.
     """
-    return {field: Role(_chosen(columns, fields, field, column, file), False) for field, column in chosen.items()}
+    given = {field: column for field, column in chosen.items() if column is not None}
+    return {field: Role(_chosen(columns, fields, field, column, file), False) for field, column in given.items()}
 
 
 def _chosen(
@@ -152,8 +160,8 @@ def _timestamp(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
 
 
 def _is_time(column: ColumnFacts, is_last_of_all: bool) -> bool:
-    if column.kind not in READABLE or column.kind == "dates":
-        return column.kind == "dates"
+    if column.kind not in READABLE or column.kind in DATES:
+        return column.kind in DATES
     low, high = map(unit_of, column.span)
     is_sure = is_last_of_all or (column.name is not None and is_time_name(column.name))
     return low is not None and low == high and (low in COARSE_UNITS or is_sure)
@@ -168,6 +176,11 @@ def _rating(columns: Sequence[ColumnFacts]) -> ColumnFacts | None:
         return column.kind != "whole numbers", min(place, 2), -column.num_distinct
 
     return max(candidates, key=likelihood)[1] if candidates else None
+
+
+def _surely_ratings(columns: Sequence[ColumnFacts]) -> list[ColumnFacts]:
+    """The last column if it can hardly be items, for files with a user or an item, but not both, beside it."""
+    return [column for column in columns[-1:] if column.kind != "whole numbers" or column.num_distinct <= FEW]
 
 
 def _is_rating(column: ColumnFacts) -> bool:

@@ -6,10 +6,11 @@ In: files and settings. Out: why a file cannot be read with these settings, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.sources import InputFile, first_bytes
+from recsys_dist.preparation.parsing.json_lines.layout import read_json_layout
 from recsys_dist.preparation.parsing.layout import read_layout, split_names
 from recsys_dist.preparation.parsing.parquet import open_parquet, rating_columns
 from recsys_dist.preparation.parsing.rows import parse_text
@@ -36,10 +37,13 @@ class Part:
 
 def compare(files: Sequence[InputFile], sniffed: InputFile, settings: InputSettings) -> Iterator[Part]:
     """Compare the beginnings of the other files."""
-    others = [file for file in files if file != sniffed]
-    for file in others[:: -(-len(others) // MAX_COMPARED) or 1]:
-        if file.format != sniffed.format:
-            yield Part(file, f"{file.name} has a different format")
+    others = [file for file in files if (file.url, file.member) != (sniffed.url, sniffed.member)]
+    for other in others[:: -(-len(others) // MAX_COMPARED) or 1]:
+        # The proposal names the format, so that names do not decide between text and JSON.
+        is_parquet = other.format == "parquet"
+        file = other if is_parquet else replace(other, format=sniffed.format)
+        if is_parquet != (sniffed.format == "parquet"):
+            yield Part(other, f"{other.name} has a different format")
             continue
         try:
             yield _part_of_parquet(file, settings) if file.format == "parquet" else _part_of_text(file, settings)
@@ -65,14 +69,16 @@ def _part_of_parquet(file: InputFile, settings: InputSettings) -> Part:
 
 
 def _part_of_text(file: InputFile, settings: InputSettings) -> Part:
-    layout = read_layout(file, settings, dict(settings.columns), "input")
+    read = read_json_layout if file.format == "json" else read_layout
+    layout = read(file, settings, dict(settings.columns), "input")
     head = first_bytes(file, HEAD_BYTES)
     head = head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1]
     parsed = parse_text(head, layout, RatingRules(), True, None, settings.timestamp_format)
     first = parsed.rejects.first()
     is_unlike = first is not None and (first[0] == 1 or len(parsed.rows) == 0)
     unlike = f"line {first[0]}: {first[1]}: {first[2]!r}" if first is not None and is_unlike else None
-    return Part(file, None, _header(head, settings), unlike)
+    names = () if file.format == "json" else _header(head, settings)
+    return Part(file, None, names, unlike)
 
 
 def _header(head: bytes, settings: InputSettings) -> tuple[str, ...]:

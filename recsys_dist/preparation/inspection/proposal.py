@@ -41,17 +41,21 @@ def _columns(sniffed: Sniffed) -> Iterator[str]:
         facts = [describe_time(role.column)] if field == "timestamp" else []
         comment = "; ".join(filter(None, ["a guess" if role.is_guess else "", *facts]))
         yield _commented(f"    {field}: {_scalar(role.column.reference)}", comment)
+    if not sniffed.has_ratings:
+        yield _commented("    rating: null", "each row is an interaction")
     taken = {role.column.position for role in sniffed.roles.values()}
     references = [column.reference for column in sniffed.columns if column.position not in taken]
     rest = ", ".join(_scalar(reference) for reference in references if references.count(reference) == 1)
     for field in sniffed.missing:
-        yield f"    # {field}: choose" + (f" one of {rest}" if rest else ", but no column is left")
+        instead = ", or null if each row is an interaction" if field == "rating" else ""
+        yield f"    # {field}: choose" + (f" one of {rest}{instead}" if rest else ", but no column is left")
 
 
 def _ratings(sniffed: Sniffed) -> Iterator[str]:
     parsed = sniffed.parsed
     yield "ratings:"
-    for key, seen in (("min", parsed and parsed.lowest), ("max", parsed and parsed.highest)):
+    seen_range = (parsed.lowest, parsed.highest) if parsed is not None and sniffed.has_ratings else (None, None)
+    for key, seen in zip(("min", "max"), seen_range, strict=True):
         yield _commented(f"  {key}: null", "" if seen is None else f"seen in the sample: {seen:g}")
     yield _commented(f"  max_rejected: {MAX_REJECTED:g}", "stop if a larger fraction of the rows cannot be used")
 

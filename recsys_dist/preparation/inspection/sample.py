@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recsys_dist.errors import DataError
-from recsys_dist.preparation.inputs.kinds import check_begins_as_text
+from recsys_dist.preparation.inputs.kinds import check_beginning
 from recsys_dist.preparation.inputs.sources import InputFile, first_bytes, read_blocks
 from recsys_dist.storage.filesystem import Filesystem
 
@@ -55,7 +55,7 @@ def take_sample(file: InputFile) -> Sample:
 
 def _require_text(file: InputFile, data: bytes) -> None:
     name = file.name
-    check_begins_as_text(file, data)
+    check_beginning(file, data)
     if not data.strip():
         raise DataError(f"{name} is empty")
     if len(data) - len(data.translate(None, CONTROL)) > max(FEW_CONTROL, MAX_CONTROL * len(data)):

@@ -21,15 +21,17 @@ from recsys_dist.preparation.inputs.hive import folder_values
 from recsys_dist.preparation.inputs.sources import InputFile
 from recsys_dist.preparation.inspection.column_facts import ColumnFacts, describe
 from recsys_dist.preparation.inspection.column_roles import Role, chosen_roles, complete_roles, guess_roles
+from recsys_dist.preparation.inspection.feedback import are_interactions
 from recsys_dist.preparation.inspection.other_parts import compare, disagreements
-from recsys_dist.preparation.inspection.table_sample import ParquetTable, ParsedSample, TextTable, read_table
+from recsys_dist.preparation.inspection.table_sample import ParsedSample, SampledTable, read_table
 from recsys_dist.preparation.inspection.text_shape import GOOD_SHARE
-from recsys_dist.preparation.inspection.time_columns import doubts_of_size, doubts_of_unused
+from recsys_dist.preparation.inspection.time_columns import DATES, doubts_of_size, doubts_of_unused
 from recsys_dist.preparation.parsing.text_checks import readable
 from recsys_dist.preparation.settings.input import Column, FileSettings, InputSettings
 
 MAX_TRIED = 20
 """Maximum number of files tried, largest first, to find a table."""
+INTERACTIONS = "no column can hold ratings, so each row is taken as an interaction (columns.rating: null)"
 MAX_REJECTED = 0.01
 """The proposed value of ratings.max_rejected."""
 
@@ -38,7 +40,7 @@ MAX_REJECTED = 0.01
 class Sniffed:
     """The findings and the proposal."""
 
-    table: TextTable | ParquetTable
+    table: SampledTable
     folder_columns: tuple[ColumnFacts, ...]
     """Columns from folder names, with the values of all files."""
     num_files: int
@@ -56,26 +58,35 @@ class Sniffed:
     """Why another file cannot be read with the proposal, which then names only the sampled file."""
 
     @property
+    def has_ratings(self) -> bool:
+        """Whether rows have ratings, or a column of ratings is missing; otherwise they are interactions."""
+        return self.tree["columns"].get("rating", ...) is not None
+
+    @property
     def columns(self) -> tuple[ColumnFacts, ...]:
         """The columns of the file, then those from folder names."""
         return (*self.table.columns, *self.folder_columns)
 
 
-def sniff(key: str, *patterns: str, chosen: Mapping[str, Column] = {}) -> Sniffed:
+def sniff(key: str, *patterns: str, chosen: Mapping[str, Column | None] = {}) -> Sniffed:
     """Sample the largest file that `patterns` match, and compare the beginnings of the others.
 
-    `chosen` maps fields to columns that the user has chosen. Raises `DataError` with `key` if no file matches, or
-    naming a file that cannot be read, and `ConfigError` if a chosen column does not exist.
+    `chosen` maps fields to columns that the user has chosen; None for the rating means interactions. Raises
+    `DataError` with `key` if no file matches, or naming a file that cannot be read, and `ConfigError` if a chosen
+    column does not exist.
     """
     files, empty = set_aside_empty(key, find_files(key, patterns, FileSettings()))
     table = _largest_table(files)
     folder_columns = tuple(_folder_columns(files, table))
-    fields = _fields(table)
+    fields = _fields(table, chosen)
     columns = [*table.columns, *_telling(folder_columns, table.columns, fields)]
     known = chosen_roles([*table.columns, *folder_columns], fields, chosen, table.file.name)
     roles = complete_roles(columns, fields, known)
     missing = tuple(field for field in fields if field not in roles and field != "timestamp")
-    tree, remarks = _tree(patterns, table, roles), tuple(_doubts(table, roles))
+    remarks = tuple(_doubts(table, roles))
+    if are_interactions([*table.columns, *folder_columns], roles, missing):
+        missing, remarks = (), (*remarks, INTERACTIONS)
+    tree = _tree(patterns, table, roles, has_ratings="rating" in {*roles, *missing})
     if missing:
         return Sniffed(table, folder_columns, len(files), len(empty), roles, missing, tree, None, remarks)
     settings = parse_settings(InputSettings, tree, source=table.file.name)
@@ -87,13 +98,15 @@ def sniff(key: str, *patterns: str, chosen: Mapping[str, Column] = {}) -> Sniffe
         stranger = f"the files differ; settings that fit {table.file.name} do not fit another: {strangers[0]}"
     else:
         stranger = None
-        remarks += tuple(disagreements(parts, table.file, _names(table)))
+        # Objects may lack keys, so that two files of JSON Lines hardly ever have the same ones.
+        names = () if table.file.format == "json" else _names(table)
+        remarks += tuple(disagreements(parts, table.file, names))
     parsed, problem = _parse(table, settings)
     remarks += problem
     return Sniffed(table, folder_columns, len(files), len(empty), roles, missing, tree, parsed, remarks, stranger)
 
 
-def _largest_table(files: Sequence[InputFile]) -> TextTable | ParquetTable:
+def _largest_table(files: Sequence[InputFile]) -> SampledTable:
     """The largest file that is a table. If there is none, raises the `DataError` of the largest file."""
     errors = []
     for file in sorted(files, key=lambda file: -file.num_bytes)[:MAX_TRIED]:
@@ -104,7 +117,7 @@ def _largest_table(files: Sequence[InputFile]) -> TextTable | ParquetTable:
     raise errors[0]
 
 
-def _folder_columns(files: Sequence[InputFile], table: TextTable | ParquetTable) -> Iterator[ColumnFacts]:
+def _folder_columns(files: Sequence[InputFile], table: SampledTable) -> Iterator[ColumnFacts]:
     """Columns from the folder names of the sampled file, unless the file has a column of that name."""
     values = [folder_values(file) for file in files]
     keys = [key for key in folder_values(table.file) if key not in _names(table)]
@@ -131,16 +144,21 @@ def _named_role(column: ColumnFacts, fields: Sequence[str]) -> str | None:
     return next((field for field, role in roles.items() if not role.is_guess), None)
 
 
-def _names(table: TextTable | ParquetTable) -> tuple[str, ...]:
+def _names(table: SampledTable) -> tuple[str, ...]:
     return tuple(column.name for column in table.columns if column.name is not None)
 
 
-def _fields(table: TextTable | ParquetTable) -> tuple[str, ...]:
+def _fields(table: SampledTable, chosen: Mapping[str, Column | None]) -> tuple[str, ...]:
+    """The fields that need a column of the file."""
     has_item_lines = table.shape is not None and table.shape.has_item_lines
-    return ("user", "rating", "timestamp") if has_item_lines else ("user", "item", "rating", "timestamp")
+    elsewhere = {field for field, column in chosen.items() if column is None}
+    fields = ("user", "rating", "timestamp") if has_item_lines else ("user", "item", "rating", "timestamp")
+    return tuple(field for field in fields if field not in elsewhere)
 
 
-def _tree(patterns: Sequence[str], table: TextTable | ParquetTable, roles: dict[str, Role]) -> dict[str, Any]:
+def _tree(
+    patterns: Sequence[str], table: SampledTable, roles: dict[str, Role], has_ratings: bool
+) -> dict[str, Any]:
     paths = patterns[0] if len(patterns) == 1 else list(patterns)
     tree: dict[str, Any] = {"paths": paths, "format": table.file.format}
     if table.shape is not None:
@@ -149,14 +167,13 @@ def _tree(patterns: Sequence[str], table: TextTable | ParquetTable, roles: dict[
         if shape.escape is not None:
             tree["escape"] = shape.escape
         tree |= {"encoding": shape.encoding, "layout": "netflix" if shape.has_item_lines else "plain"}
-    tree["columns"] = {field: roles[field].column.reference for field in _fields(table) if field in roles}
-    has_dates = "timestamp" in roles and roles["timestamp"].column.kind == "dates"
-    return tree | {"timestamp_format": "iso" if has_dates else "number"}
+    columns: dict[str, Any] = {field: role.column.reference for field, role in roles.items()}
+    tree["columns"] = columns if has_ratings else {**columns, "rating": None}
+    kind = roles["timestamp"].column.kind if "timestamp" in roles else "empty"
+    return tree | {"timestamp_format": DATES.get(kind, "number")}
 
 
-def _parse(
-    table: TextTable | ParquetTable, settings: InputSettings
-) -> tuple[ParsedSample | None, tuple[str, ...]]:
+def _parse(table: SampledTable, settings: InputSettings) -> tuple[ParsedSample | None, tuple[str, ...]]:
     """The result of parsing the sample with the proposed settings, and remarks on it."""
     try:
         parsed = table.parse(settings)
@@ -172,7 +189,7 @@ def _parse(
     return parsed, ()
 
 
-def _doubts(table: TextTable | ParquetTable, roles: dict[str, Role]) -> Iterator[str]:
+def _doubts(table: SampledTable, roles: dict[str, Role]) -> Iterator[str]:
     shape = table.shape
     if shape is not None and not shape.is_encoding_sure:
         yield "the encoding is a guess: the file is not UTF-8, and any file is valid latin-1"
@@ -191,6 +208,8 @@ def _doubts(table: TextTable | ParquetTable, roles: dict[str, Role]) -> Iterator
     if "timestamp" in roles:
         yield from doubts_of_size(roles["timestamp"].column)
     yield from doubts_of_unused(table.columns, {field: role.column.position for field, role in roles.items()})
+    if len(table.columns) < table.num_columns:
+        yield f"only the first {len(table.columns):,} of {table.num_columns:,} keys are examined"
     guessed = ", ".join(field for field, role in roles.items() if role.is_guess)
     if guessed:
         yield f"column roles that are guesses, not clear from the names: {guessed}"

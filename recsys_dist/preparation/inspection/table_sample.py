@@ -6,18 +6,22 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.hive import folder_values
+from recsys_dist.preparation.inputs.kinds import recognized
 from recsys_dist.preparation.inputs.sources import InputFile
 from recsys_dist.preparation.inspection.column_facts import ColumnFacts, describe
+from recsys_dist.preparation.inspection.json_keys import key_texts
 from recsys_dist.preparation.inspection.sample import Sample, take_sample
 from recsys_dist.preparation.inspection.text_shape import TextShape, from_first_item, guess_shape
 from recsys_dist.preparation.parsing.fields import cut_fields
-from recsys_dist.preparation.parsing.layout import read_layout
+from recsys_dist.preparation.parsing.json_lines.layout import JsonLayout, read_json_layout
+from recsys_dist.preparation.parsing.layout import TextLayout, read_layout
 from recsys_dist.preparation.parsing.lines import Lines
 from recsys_dist.preparation.parsing.parquet import open_parquet, parse_parquet
 from recsys_dist.preparation.parsing.parquet_types import decoded
@@ -85,21 +89,57 @@ class TextTable:
     def parse(self, settings: InputSettings) -> ParsedSample:
         """Parse the sample by the proposed settings."""
         layout = read_layout(self.file, settings, dict(settings.columns), "input")
-        timestamps = settings.timestamp_format
-        return ParsedSample.of(
-            [
-                parse_text(piece, layout, RatingRules(), not place, None, timestamps)
-                for place, piece in enumerate(self.sample.pieces)
-            ]
-        )
+        return parse_pieces(self.sample, layout, settings)
 
     def total_rows(self, num_sampled: int) -> int | None:
         """Estimated rows of the file, from the mean row length; None if its unpacked size is unknown."""
-        if self.sample.is_whole:
-            return num_sampled
-        if self.file.packing is not None:
-            return None
-        return round(num_sampled * self.file.num_bytes / self.sample.num_bytes)
+        return estimated_rows(self.file, self.sample, num_sampled)
+
+    @property
+    def num_columns(self) -> int:
+        """Number of columns of the file."""
+        return len(self.columns)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the number of rows is exact, not estimated."""
+        return self.sample.is_whole
+
+
+@dataclass(frozen=True)
+class JsonTable:
+    """The sample of a file of JSON Lines; its columns are the keys, dotted within objects."""
+
+    file: InputFile
+    sample: Sample
+    columns: tuple[ColumnFacts, ...]
+    num_columns: int
+    """Number of keys, more than are described if there are too many."""
+    num_lines: int
+    shape: None = None
+
+    @classmethod
+    def read(cls, file: InputFile) -> JsonTable:
+        """Take a sample. Raises `DataError` naming a file that is not JSON Lines."""
+        sample = take_sample(file)
+        pieces = [Lines.of(piece, "utf-8", not place) for place, piece in enumerate(sample.pieces)]
+        found = key_texts(file, [lines.text_of(row) for lines in pieces for row in range(len(lines))])
+        columns = [describe(place, name, texts) for place, (name, texts) in enumerate(found.columns)]
+        return cls(file, sample, tuple(columns), found.num_keys, sum(map(len, pieces)))
+
+    @property
+    def extent(self) -> str:
+        """The extent of the sample, for messages."""
+        return self.sample.extent
+
+    def parse(self, settings: InputSettings) -> ParsedSample:
+        """Parse the sample by the proposed settings."""
+        layout = read_json_layout(self.file, settings, dict(settings.columns), "input")
+        return parse_pieces(self.sample, layout, settings)
+
+    def total_rows(self, num_sampled: int) -> int | None:
+        """Estimated rows of the file; see `TextTable.total_rows`."""
+        return estimated_rows(self.file, self.sample, num_sampled)
 
     @property
     def is_whole(self) -> bool:
@@ -152,10 +192,40 @@ class ParquetTable:
         assert num_sampled <= self.num_rows, "the sample is a part of the file"
         return self.num_rows
 
+    @property
+    def num_columns(self) -> int:
+        """Number of columns of the file."""
+        return len(self.columns)
 
-def read_table(file: InputFile) -> TextTable | ParquetTable:
-    """Sample a file of either format."""
-    return ParquetTable.read(file) if file.format == "parquet" else TextTable.read(file)
+
+SampledTable: TypeAlias = TextTable | JsonTable | ParquetTable
+
+
+def read_table(file: InputFile) -> SampledTable:
+    """Sample a file of any format; JSON Lines are recognized whatever the name."""
+    if file.format == "parquet":
+        return ParquetTable.read(file)
+    file = recognized(file)
+    return JsonTable.read(file) if file.format == "json" else TextTable.read(file)
+
+
+def parse_pieces(sample: Sample, layout: TextLayout | JsonLayout, settings: InputSettings) -> ParsedSample:
+    """Parse a sample of text or JSON Lines."""
+    return ParsedSample.of(
+        [
+            parse_text(piece, layout, RatingRules(), not place, None, settings.timestamp_format)
+            for place, piece in enumerate(sample.pieces)
+        ]
+    )
+
+
+def estimated_rows(file: InputFile, sample: Sample, num_sampled: int) -> int | None:
+    """Rows of a file, from the mean length of the sampled rows; None if its unpacked size is unknown."""
+    if sample.is_whole:
+        return num_sampled
+    if file.packing is not None:
+        return None
+    return round(num_sampled * file.num_bytes / sample.num_bytes)
 
 
 def _text_columns(shape: TextShape, pieces: list[Lines]) -> Iterator[ColumnFacts]:

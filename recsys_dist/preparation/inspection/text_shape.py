@@ -130,6 +130,9 @@ def _lines(pieces: Sequence[bytes], encoding: str) -> list[str]:
 def _best_cut(name: str, lines: Sequence[str], least: int) -> _Cut:
     cuts = [_cut(separator, lines) for separator in SEPARATORS]
     fitting = [cut for cut in cuts if cut.num_fields >= least and cut.share >= LEAST_SHARE]
+    # Interactions may have only a user and an item.
+    pairs = [cut for cut in cuts if cut.num_fields == 2 < least and cut.share >= GOOD_SHARE]
+    fitting = [*fitting, *(cut for cut in pairs if _has_known_names(cut, lines[0]))] or pairs
     if not fitting:
         shown = " ".join(SEPARATORS.values())
         raise DataError(
@@ -138,11 +141,11 @@ def _best_cut(name: str, lines: Sequence[str], least: int) -> _Cut:
         )
     # Blanks also separate words in a text column, so a header of known names outranks the number of fields.
     return max(
-        fitting, key=lambda cut: (_names_ratings(cut, lines[0]), min(cut.share, GOOD_SHARE), cut.num_fields)
+        fitting, key=lambda cut: (_has_known_names(cut, lines[0]), min(cut.share, GOOD_SHARE), cut.num_fields)
     )
 
 
-def _names_ratings(cut: _Cut, line: str) -> bool:
+def _has_known_names(cut: _Cut, line: str) -> bool:
     """Whether the first line, split in this way, has at least two known column names."""
     names = split_names(line, cut.separator, cut.quote, cut.escape)
     return len(names) == cut.num_fields and sum(map(is_known_name, names)) > 1

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from recsys_dist.preparation.inspection.column_facts import NUMBERS, ColumnFacts, Kind
 from recsys_dist.preparation.parsing.rejects import shorten
+from recsys_dist.preparation.settings.input import TimestampFormat
 
-READABLE: tuple[Kind, ...] = ("whole numbers", "decimals", "dates")
+DATES: dict[Kind, TimestampFormat] = {"dates": "iso", "ctime dates": "ctime"}
+"""The setting `timestamp_format` of each kind of dates."""
+READABLE: tuple[Kind, ...] = ("whole numbers", "decimals", *DATES)
 """Kinds of columns that can hold timestamps."""
 FIRST_SECOND, LAST_SECOND = 5e8, 2.2e9
 """The range of plausible timestamps, 1985 to 2039, in any unit."""
@@ -41,7 +44,7 @@ def units_of(column: ColumnFacts) -> list[str]:
 
 def describe_time(column: ColumnFacts) -> str:
     """The unit or time zone of a timestamp column, in a few words; empty if unknown."""
-    if column.kind == "dates":
+    if column.kind in DATES:
         return "UTC unless an offset is given"
     units = units_of(column)
     return f"{units[0]} since 1970, by their size" if len(units) == 1 else ""

@@ -13,6 +13,7 @@ from recsys_dist.preparation.inputs.empty_parts import without_empty
 from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.inputs.sources import InputFile
 from recsys_dist.preparation.parsing.item_lines import LastItem
+from recsys_dist.preparation.parsing.json_lines.layout import JsonLayout, read_json_layout
 from recsys_dist.preparation.parsing.layout import TextLayout, read_layout
 from recsys_dist.preparation.parsing.parquet import group_ranges
 from recsys_dist.preparation.settings.prepare import PrepareConfig, named_paths
@@ -23,7 +24,7 @@ class InputBlock:
     """A range of one input file: bytes of text or row groups of Parquet; `number` is unique in the input."""
 
     file: InputFile
-    layout: TextLayout | None
+    layout: TextLayout | JsonLayout | None
     """None for Parquet."""
     number: int
     start: int
@@ -77,12 +78,13 @@ def _cut(file: InputFile, config: PrepareConfig) -> list[tuple[int, int]]:
     return file.blocks(config.input.block_bytes)
 
 
-def _layout(file: InputFile, config: PrepareConfig) -> TextLayout | None:
+def _layout(file: InputFile, config: PrepareConfig) -> TextLayout | JsonLayout | None:
     if file.format == "parquet":
         if config.input.has_item_lines:
             raise DataError(f"{file.name} is Parquet, but layout: netflix is for text")
         return None
-    return read_layout(file, config.input, dict(config.input.columns), "input")
+    read = read_json_layout if file.format == "json" else read_layout
+    return read(file, config.input, dict(config.input.columns), "input")
 
 
 def continued_blocks(blocks: list[InputBlock]) -> list[InputBlock]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from recsys_dist.errors import DataError
 from recsys_dist.preparation.inputs.hive import folder_values, wanted_values
-from recsys_dist.preparation.inputs.kinds import check_begins_as_text
+from recsys_dist.preparation.inputs.kinds import check_beginning
 from recsys_dist.preparation.inputs.sources import MAX_LINE_BYTES, InputFile, first_bytes
 from recsys_dist.preparation.parsing.quoted_line import split_quoted
 from recsys_dist.preparation.settings.input import Column, FileSettings
@@ -52,7 +52,7 @@ def read_layout(
 
     Raises `DataError` if the file is empty or lacks a wanted column.
     """
-    lines = _first_lines(file, settings.encoding)
+    lines = first_lines(file, settings.encoding)
     if settings.has_item_lines:
         lines = [line for line in lines if settings.separator in line]
     wanted = {name: column for name, column in columns.items() if column is not None}
@@ -112,10 +112,11 @@ def _split(line: str, settings: FileSettings) -> list[str] | None:
     return split_line(line, settings.separator, settings.quote_sign, settings.field_limit, settings.escape)
 
 
-def _first_lines(file: InputFile, encoding: str) -> list[str]:
+def first_lines(file: InputFile, encoding: str) -> list[str]:
+    """The lines at the beginning of a file. Raises `DataError` if it is empty, or visibly of another format."""
     data = first_bytes(file, SAMPLE_BYTES)
     is_whole = len(data) < SAMPLE_BYTES
-    check_begins_as_text(file, data)
+    check_beginning(file, data)
     if encoding == "utf-8":
         data = data.removeprefix(UTF8_BOM)
     if not data.strip():

@@ -51,6 +51,10 @@ class Lines:
         data = self.data[self.starts[line] : self.stops[line]]
         return shorten(data[: 4 * MAX_LINE_BYTES].decode("utf-8", errors="backslashreplace"))
 
+    def text_of(self, line: int) -> str:
+        """A whole line; bytes that are not UTF-8 are replaced."""
+        return self.data[self.starts[line] : self.stops[line]].decode("utf-8", errors="replace")
+
     @cached_property
     def is_blank(self) -> NDArray[np.bool_]:
         """Whether each line is empty."""

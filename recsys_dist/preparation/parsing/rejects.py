@@ -43,6 +43,11 @@ class Reason(IntEnum):
     ESCAPE = 18
     TIME_RANGE = 19
     LINE_FEED = 20
+    ADDED_UP = 21
+    NOT_AN_OBJECT = 22
+    REPEATED_KEY = 23
+    ID_TYPE = 24
+    TITLE_TYPE = 25
 
     @property
     def label(self) -> str:
@@ -72,6 +77,11 @@ _LABELS = {
     Reason.ESCAPE: "escape at the end of the line",
     Reason.TIME_RANGE: "timestamp out of range",
     Reason.LINE_FEED: "line feed inside a field",
+    Reason.ADDED_UP: "added to another row of the pair",
+    Reason.NOT_AN_OBJECT: "not a JSON object",
+    Reason.REPEATED_KEY: "key occurs twice in an object",
+    Reason.ID_TYPE: "id is neither text nor a whole number",
+    Reason.TITLE_TYPE: "title is not text",
 }
 
 

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys_dist.preparation.parsing.fields import cut_fields
+from recsys_dist.preparation.parsing.json_lines.columns import cut_objects
+from recsys_dist.preparation.parsing.json_lines.layout import JsonLayout
 from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.lines import FINE, Lines
 from recsys_dist.preparation.parsing.rejects import Reason, Rejects
@@ -62,7 +64,7 @@ class ParsedBlock:
 
 def parse_text(
     data: bytes,
-    layout: TextLayout,
+    layout: TextLayout | JsonLayout,
     rules: RatingRules,
     is_first: bool,
     item_above: str | None = None,
@@ -73,7 +75,10 @@ def parse_text(
     With item lines, `item_above` is the item of the block's first rows.
     """
     lines = Lines.of(data, layout.encoding, is_first)
-    fields = cut_fields(lines, layout, is_first, item_above)
+    if isinstance(layout, JsonLayout):
+        fields = cut_objects(lines, layout)
+    else:
+        fields = cut_fields(lines, layout, is_first, item_above)
     rows, refused, reasons = check_rows(fields.columns, fields.line, rules, timestamp_format)
     bad_lines = np.concatenate([fields.refused, refused])
     bad_reasons = np.concatenate([fields.refused_for, reasons])
@@ -89,15 +94,18 @@ def check_rows(
     rules: RatingRules,
     timestamp_format: TimestampFormat = "number",
 ) -> tuple[Rows, NDArray[np.int64], NDArray[np.int8]]:
-    """Return the accepted rows, and the lines (from 0) and reasons of the others."""
+    """Return the accepted rows, and the lines (from 0) and reasons of the others.
+
+    Without a column `rating`, each row is an interaction of value 1.
+    """
     reasons = np.full(len(line), FINE, np.int8)
     # Later checks overwrite earlier ones, so they run in order of increasing priority.
     moments = None
     if "timestamp" in columns:
         moments, is_bad = parse_timestamps(columns["timestamp"], timestamp_format)
         reasons[moments.is_out_of_range] = Reason.TIME_RANGE
-        reasons[is_bad] = Reason.DATE if timestamp_format == "iso" else Reason.TIMESTAMP
-    rating = _per_row(columns["rating"], _numbers)
+        reasons[is_bad] = Reason.TIMESTAMP if timestamp_format == "number" else Reason.DATE
+    rating = _per_row(columns["rating"], _numbers) if "rating" in columns else np.ones(len(line), np.float32)
     if rules.min is not None or rules.max is not None:
         low, high = rules.min, rules.max
         outside = (rating < (-np.inf if low is None else low)) | (rating > (np.inf if high is None else high))

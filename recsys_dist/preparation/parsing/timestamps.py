@@ -29,6 +29,12 @@ DATE = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 OFFSET = r"(?:Z|UTC|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)"
 ISO = rf"^{DATE}(?:[T ]{TIME}(?:[.,][0-9]+)?(?: ?{OFFSET})?)?$"
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+CTIME = (
+    rf"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?P<month>{'|'.join(MONTHS)}) (?P<day>[ 0-3]?[0-9]) (?P<time>{TIME})"
+    rf"(?: (?P<offset>{OFFSET}))? (?P<year>[0-9]{{4}})$"
+)
+"""Times such as Thu Mar 22 18:57:54 -0700 2018."""
 DATE_AND_TIME = 19
 """Characters of a date and time up to the seconds."""
 BELOW = r"^(?:[.,](?P<digits>[0-9]+))? ?(?:Z|UTC|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?)?$"
@@ -118,7 +124,9 @@ def parse_timestamps(column: pa.Array, text_format: TimestampFormat) -> tuple[Mo
         return _floats(column)
     texts = pc.fill_null(pc.cast(column, pa.string()), "")
     is_number = pa.types.is_integer(kind) or pa.types.is_decimal(kind)
-    return _numbers(texts) if is_number or text_format == "number" else _dates(texts)
+    if is_number or text_format == "number":
+        return _numbers(texts)
+    return _dates(_as_iso(texts) if text_format == "ctime" else texts)
 
 
 def _instants(column: pa.Array) -> Moments:
@@ -203,6 +211,21 @@ def _dates(column: pa.StringArray) -> tuple[Moments, NDArray[np.bool_]]:
     offset, nanos[is_good] = _below_seconds(pc.utf8_slice_codeunits(good, DATE_AND_TIME))
     whole[is_good] = pc.cast(seconds, pa.int64()).to_numpy() - offset
     return Moments.of(whole[place], nanos[place]), ~is_good[place]
+
+
+def _as_iso(texts: pa.StringArray) -> pa.StringArray:
+    """Times in the layout of `CTIME` as ISO 8601; other texts become empty."""
+    encoded = texts.dictionary_encode()
+    parts = pc.extract_regex(encoded.dictionary, CTIME)
+    number = pc.add(pc.index_in(parts.field("month"), value_set=pa.array(MONTHS)), 1)
+    month, day = (
+        pc.utf8_lpad(pc.utf8_trim_whitespace(pc.cast(part, pa.string())), 2, "0")
+        for part in (number, parts.field("day"))
+    )
+    date = pc.binary_join_element_wise(parts.field("year"), month, day, "-")
+    moment = pc.binary_join_element_wise(date, parts.field("time"), "T")
+    whole = pc.binary_join_element_wise(moment, parts.field("offset"), "")
+    return pc.fill_null(whole, "").take(encoded.indices)
 
 
 def _is_on_calendar(dates: pa.StringArray) -> NDArray[np.bool_]:

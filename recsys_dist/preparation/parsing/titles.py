@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from recsys_dist.preparation.inputs.empty_parts import without_empty
 from recsys_dist.preparation.inputs.find import find_files
 from recsys_dist.preparation.inputs.sources import InputFile, read_blocks
-from recsys_dist.preparation.parsing.fields import cut_fields
+from recsys_dist.preparation.parsing.fields import Fields, cut_fields
+from recsys_dist.preparation.parsing.json_lines.columns import cut_objects
+from recsys_dist.preparation.parsing.json_lines.layout import read_json_layout
 from recsys_dist.preparation.parsing.layout import read_layout
 from recsys_dist.preparation.parsing.lines import FINE, Lines
 from recsys_dist.preparation.parsing.parquet_titles import read_title_rows
@@ -70,11 +72,11 @@ def _read_file(file: InputFile, settings: ItemsSettings) -> Titles:
     columns = {"item": settings.columns.item, "title": settings.columns.title}
     if file.format == "parquet":
         return _read_parquet(file, columns)
-    layout = read_layout(file, settings, columns, "items")
+    cut = _cutter(file, settings, columns)
     parts, first_line = [], 1
     for number, data in enumerate(_blocks(file)):
-        lines = Lines.of(data, layout.encoding, is_first=number == 0)
-        fields = cut_fields(lines, layout, is_first=number == 0)
+        lines = Lines.of(data, settings.encoding, is_first=number == 0)
+        fields = cut(lines, number == 0)
         first = None
         if len(fields.refused):
             line, reason = int(fields.refused[0]), Reason(int(fields.refused_for[0])).label
@@ -83,6 +85,17 @@ def _read_file(file: InputFile, settings: ItemsSettings) -> Titles:
         parts.append(Titles(table, len(fields.refused), first))
         first_line += len(lines)
     return Titles.joined(parts)
+
+
+def _cutter(
+    file: InputFile, settings: ItemsSettings, columns: Mapping[str, Column]
+) -> Callable[[Lines, bool], Fields]:
+    """The function that reads the fields of a block, given whether it begins the file."""
+    if file.format == "json":
+        layout = read_json_layout(file, settings, columns, "items")
+        return lambda lines, _: cut_objects(lines, layout)
+    text_layout = read_layout(file, settings, columns, "items")
+    return lambda lines, is_first: cut_fields(lines, text_layout, is_first)
 
 
 def _blocks(file: InputFile) -> Iterator[bytes]:

@@ -11,17 +11,18 @@ from recsys_dist.config import Settings
 from recsys_dist.preparation.settings.paths import Paths
 from recsys_dist.sizes import Size
 
-FileFormat = Literal["auto", "csv", "parquet"]
-TimestampFormat = Literal["number", "iso"]
+FileFormat = Literal["auto", "csv", "parquet", "json"]
+TimestampFormat = Literal["number", "iso", "ctime"]
 Column = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
 
 
 class FileSettings(Settings):
-    """The format of a text file; ignored for Parquet."""
+    """The format of a text file; ignored for Parquet. Of JSON Lines only the encoding can differ."""
 
     format: FileFormat = "auto"
-    """`auto` decides by the name: .parquet and .pq are Parquet, all else is text. Files ending in .gz, .bz2 or
-    .zst are unpacked, and each member of a .zip is a file."""
+    """`auto` decides by the name: .parquet and .pq are Parquet; .json, .jsonl and .ndjson are JSON Lines, one
+    object a line; all else is text. Files ending in .gz, .bz2 or .zst are unpacked, and each member of a .zip is
+    a file."""
     separator: str = Field(default=",", min_length=1, max_length=8)
     """One or more characters between the fields."""
     quote: str | None = Field(default='"', min_length=1, max_length=1)
@@ -101,6 +102,7 @@ class FileSettings(Settings):
 class RatingColumns(Settings):
     """The columns of a rating: names with a header, else positions from 0.
 
+    In JSON Lines a name is a key; dots lead into objects, as in `user.id`, unless a key has that very name.
     A name may also be the key of a folder on the path, such as `year` in `year=2020/ratings.csv`; a column of that
     name in the file takes precedence.
     """
@@ -108,7 +110,8 @@ class RatingColumns(Settings):
     user: Column
     item: Column | None = None
     """null only with `layout: netflix`."""
-    rating: Column
+    rating: Column | None
+    """null: each row is an interaction, of value 1, and models that need ratings cannot be trained on it."""
     timestamp: Column | None = None
     """Numbers, by convention seconds since 1970, or dates; null: the files have no timestamps."""
 
@@ -128,8 +131,9 @@ class InputSettings(FileSettings):
     """`number`: numbers such as 1126051199 or 1126051199.5, kept unchanged. `iso`: dates such as 2005-09-06, or
     dates and times such as 2005-09-06 23:59:59.5 (or T instead of the blank), with an offset such as Z or +02:00
     if not in UTC. They become seconds since 1970; a date becomes its midnight. Parquet dates and times become the
-    same. Fractions are kept: a dataset stores its timestamps in units, thousandths, millionths or billionths, the
-    coarsest that is exact. `split.test_from` and `valid_from` are in units in any case."""
+    same. `ctime`: times such as Thu Mar 22 18:57:54 -0700 2018, in UTC without the offset; the weekday is not
+    checked. Fractions are kept: a dataset stores its timestamps in units, thousandths, millionths or billionths,
+    the coarsest that is exact. `split.test_from` and `valid_from` are in units in any case."""
     block_bytes: Size = Field(default=32 << 20, ge=1 << 8, le=1 << 30)
     """Bytes of input that one task parses; for Parquet at most a million rows, if the row groups allow it. Memory
     per worker is about ten times as much."""
@@ -150,7 +154,7 @@ class InputSettings(FileSettings):
             raise ValueError("columns.item is required, except with layout: netflix, where lines name the items")
         if self.layout == "netflix" and self.columns.item is not None:
             raise ValueError("columns.item cannot be set with layout: netflix, where lines name the items")
-        if self.layout == "netflix" and (self.header or self.format == "parquet"):
+        if self.layout == "netflix" and (self.header or self.format in {"parquet", "json"}):
             raise ValueError("layout: netflix is for text without a header; set header to false")
         return self
 
@@ -191,9 +195,18 @@ def _check_columns(settings: FileSettings, columns: dict[str, Column | None], ke
         raise ValueError(f"{key} names the same column twice")
     if settings.format == "parquet":
         return
+    if settings.format == "json":
+        _check_names(given, key)
+        return
     wanted, hint = (str, "header: true needs names") if settings.header else (int, "header: false needs positions")
     strangers = {name: column for name, column in given.items() if not isinstance(column, wanted)}
     # Among positions, a name may be a folder key; this is checked when the files are known.
     if strangers and (settings.header or len(strangers) == len(given)):
         name, column = next(iter(strangers.items()))
         raise ValueError(f"{key}.{name} is {column!r}, but {hint}")
+
+
+def _check_names(columns: dict[str, Column], key: str) -> None:
+    for name, column in columns.items():
+        if not isinstance(column, str):
+            raise ValueError(f"{key}.{name} is {column!r}, but format: json needs the name of a key")

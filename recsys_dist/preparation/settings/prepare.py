@@ -33,10 +33,11 @@ class RatingRules(Settings):
     max_rejected: float = Field(default=1.0, ge=0, le=1)
     """Maximum fraction of unusable rows; a larger one stops the preparation after parsing. Rows that other rules
     drop, such as duplicates, do not count. By default any number may be unusable, but not all."""
-    duplicates: Literal["last", "first", "mean", "error"] = "last"
-    """Of several ratings of one item by one user, keep the last or the first by timestamp or their mean, or refuse
-    the whole input. For equal timestamps, and without timestamps, input order decides: files by full name, then
-    lines. The mean gets the timestamp of the last."""
+    duplicates: Literal["last", "first", "mean", "sum", "count", "error"] = "last"
+    """Of several ratings of one item by one user, keep the last or the first by timestamp, their mean or their
+    sum, or refuse the whole input. For equal timestamps, and without timestamps, input order decides: files by
+    full name, then lines. Mean and sum get the timestamp of the last. `count` is for interactions: the value of a
+    pair is the number of its rows, as with `sum`, and not 1, as with `last` and `first`."""
     min_user_ratings: int = Field(default=1, ge=1)
     min_item_ratings: int = Field(default=1, ge=1)
     """k-core filtering: drop users and items with fewer ratings, repeatedly. Duplicates count once; all splits
@@ -50,6 +51,11 @@ class RatingRules(Settings):
                 "'latest' is not a rule; use 'last', which among equally late ratings keeps the last in the input"
             )
         return duplicates
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the value of a pair is the sum over its rows."""
+        return self.duplicates in {"sum", "count"}
 
     @model_validator(mode="after")
     def _is_a_range(self) -> RatingRules:
@@ -196,6 +202,21 @@ class PrepareConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _rates_or_counts(self) -> PrepareConfig:
+        has_range = (self.ratings.min, self.ratings.max) != (None, None)
+        if self.has_ratings:
+            _check_ratings(self.ratings.duplicates, has_range)
+        elif has_range:
+            raise ValueError(
+                "ratings.min and ratings.max need ratings, but input.columns.rating is null; set both to null"
+            )
+        elif self.ratings.duplicates == "mean":
+            raise ValueError(
+                "ratings.duplicates: mean needs ratings, but input.columns.rating is null; set it to last or count"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_its_files_once(self) -> PrepareConfig:
         if self.split.kind == "files" and self.input.paths:
             raise ValueError("input.paths: with split.kind: files, give the paths as split.train and split.test")
@@ -213,9 +234,27 @@ class PrepareConfig(Settings):
         return self
 
     @property
+    def has_ratings(self) -> bool:
+        """Whether rows have ratings; otherwise each is an interaction."""
+        return self.input.columns.rating is not None
+
+    @property
     def drops_rare(self) -> bool:
         """Whether k-core filtering drops users and items with few ratings."""
         return max(self.ratings.min_user_ratings, self.ratings.min_item_ratings) > 1
+
+
+def _check_ratings(duplicates: str, has_range: bool) -> None:
+    """Raise `ValueError` for rules of duplicates that do not suit ratings."""
+    if duplicates == "count":
+        raise ValueError(
+            "ratings.duplicates: count is for interactions; set it to sum to add up the ratings, or "
+            "input.columns.rating to null to ignore them"
+        )
+    if duplicates == "sum" and has_range:
+        raise ValueError(
+            "ratings.duplicates: sum gives values outside ratings.min and ratings.max; set both to null"
+        )
 
 
 def named_paths(config: PrepareConfig) -> Iterable[tuple[str, Split, Paths]]:

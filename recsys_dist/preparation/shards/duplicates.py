@@ -17,8 +17,15 @@ class Duplicates:
     dropped: NDArray[np.int64]
     is_held_out: NDArray[np.bool_]
     """For each dropped row, whether it lost to a row of a test or validation file."""
-    mean: NDArray[np.float64]
-    """For each kept row, the mean rating of its pair."""
+    total: NDArray[np.float64]
+    """For each kept row, the sum of the ratings of its pair, of the same role."""
+    count: NDArray[np.int64]
+    """For each kept row, the number of these ratings."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """For each kept row, the mean rating of its pair."""
+        return self.total / self.count
 
 
 def resolve_duplicates(
@@ -40,6 +47,6 @@ def resolve_duplicates(
     group = np.cumsum(is_first) - 1
     first = np.flatnonzero(is_first)
     is_rival = role[order] == role[order[first]][group]
-    totals = np.bincount(group, np.where(is_rival, rating[order].astype(np.float64), 0.0))
-    means = totals / np.bincount(group, is_rival)
-    return Duplicates(order[first], order[~is_first], ~is_rival[~is_first], means)
+    totals = np.bincount(group, np.where(is_rival, rating[order].astype(np.float64), 0.0)).astype(np.float64)
+    counts = np.bincount(group, is_rival).astype(np.int64)
+    return Duplicates(order[first], order[~is_first], ~is_rival[~is_first], totals, counts)

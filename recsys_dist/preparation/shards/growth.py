@@ -142,6 +142,9 @@ def finish_grown(
     was_drawn = settled.rows.run % len(SPLITS)
     has_other_ticks = runs[0].ticks != dataset.manifest.timestamp_ticks
     is_touched = old is None or has_other_ticks or bool((is_new | (drawn.split != was_drawn)).any())
+    if old is not None and is_settled and not is_touched:
+        # Earlier rows may have added to the value of a pair whose latest row is the dataset's.
+        is_touched = not np.array_equal(settled.rows.rating, old.rows.rating)
     if is_touched:
         save_rows(scratch, part.shard, settled, drawn.split)
         changed = _changed_items(old, settled, drawn.split, len(item_ids))

@@ -22,7 +22,7 @@ from recsys_dist.preparation.arrays.sorting import sort_pairs
 from recsys_dist.preparation.parsing.rejects import Reason, Rejects
 from recsys_dist.preparation.parsing.timestamps import Moments
 from recsys_dist.preparation.settings.prepare import PrepareConfig
-from recsys_dist.preparation.shards.duplicates import resolve_duplicates
+from recsys_dist.preparation.shards.duplicates import Duplicates, resolve_duplicates
 from recsys_dist.preparation.shards.gathered import ShardInfo, write_collected
 from recsys_dist.preparation.shards.item_ids import all_item_ids
 from recsys_dist.preparation.shards.runs import bucket_of, user_order
@@ -99,7 +99,7 @@ def split_shard(
     rejects = Rejects.of([])
     if not is_kept.all():
         dropped = settled.rows.take(~is_kept)
-        rejects = refuse_rows(dropped, drop_reason[~is_kept], settled.ids, item_ids, runs, config.input.separator)
+        rejects = refuse_rows(dropped, drop_reason[~is_kept], settled.ids, item_ids, runs, config)
         settled = settled.keep(is_kept)
     return write_collected(scratch, shard, settled, rejects, item_ids, runs, config.split, cutoffs)
 
@@ -133,7 +133,9 @@ def deduplicate_rows(
     if not is_repeat.any():
         return settled, Rejects.of([])
     if config.ratings.duplicates == "error":
-        raise DataError(_describe_repeat(rows, np.flatnonzero(is_repeat)[0], runs, settled.ids, item_ids))
+        problem = _describe_repeat(rows, np.flatnonzero(is_repeat)[0], runs, settled.ids, item_ids)
+        others = "last, first or mean" if config.has_ratings else "last, first or count"
+        raise DataError(f"{problem}; set ratings.duplicates to {others} to accept this")
     return _drop_repeats(settled, is_repeat, runs, item_ids, config)
 
 
@@ -238,12 +240,29 @@ def _drop_repeats(
     )
     if rule == "mean":
         rows.rating[shared[chosen.kept]] = chosen.mean
+    elif config.ratings.adds_up:
+        rows.rating[shared[chosen.kept]] = _finite_totals(chosen, part, settled.ids, item_ids)
     stays = np.ones(len(rows.user), bool)
     stays[shared[chosen.dropped]] = False
-    reason = np.where(chosen.is_held_out, np.int8(Reason.HELD_OUT), np.int8(Reason.DUPLICATE))
+    usual = Reason.ADDED_UP if config.ratings.adds_up else Reason.DUPLICATE
+    reason = np.where(chosen.is_held_out, np.int8(Reason.HELD_OUT), np.int8(usual))
     dropped = part.take(chosen.dropped)
-    rejects = refuse_rows(dropped, reason, settled.ids, item_ids, runs, config.input.separator)
+    rejects = refuse_rows(dropped, reason, settled.ids, item_ids, runs, config)
     return Settled(settled.ids, settled.hashes, rows.take(stays)), rejects
+
+
+def _finite_totals(
+    chosen: Duplicates, part: Rows, user_ids: pa.LargeStringArray, item_ids: pa.LargeStringArray
+) -> NDArray[np.float32]:
+    """The sum of each pair. Raises `DataError` for one that overflows float32."""
+    with np.errstate(over="ignore"):
+        totals = chosen.total.astype(np.float32)
+    too_large = np.flatnonzero(~np.isfinite(totals))
+    if len(too_large):
+        row = chosen.kept[too_large[0]]
+        user, item = user_ids[part.user[row]].as_py(), item_ids[part.item[row]].as_py()
+        raise DataError(f"the ratings of item {item!r} by user {user!r} add up to more than float32 holds")
+    return totals
 
 
 def _describe_repeat(
@@ -254,7 +273,4 @@ def _describe_repeat(
         for at in (row - 1, row)
     ]
     user, item = user_ids[rows.user[row]].as_py(), item_ids[rows.item[row]].as_py()
-    return (
-        f"user {user!r} rates item {item!r} twice: {places[0]} and {places[1]}; "
-        "set ratings.duplicates to last, first or mean to accept this"
-    )
+    return f"user {user!r} rates item {item!r} twice: {places[0]} and {places[1]}"

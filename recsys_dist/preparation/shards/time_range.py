@@ -13,18 +13,20 @@ from recsys_dist.preparation.arrays.scratch import Scratch, unpack_texts, wide_r
 from recsys_dist.preparation.parsing.rejects import Reason, Rejects
 from recsys_dist.preparation.parsing.rows import ParsedBlock, Rows
 from recsys_dist.preparation.parsing.timestamps import Moments
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.shards.runs import RunInfo, write_run
 
 
-def fit_run(scratch: Scratch, info: RunInfo, ticks: int, separator: str) -> RunInfo:
+def fit_run(scratch: Scratch, info: RunInfo, ticks: int, config: PrepareConfig) -> RunInfo:
     """Write a copy of a run in which rows that overflow are moved to the rejects."""
     rows = _load_rows(scratch, info.name)
     assert rows.timestamp is not None, "a run without timestamps cannot overflow"
     is_fit = Moments(rows.timestamp).fits(ticks)
     far = _take(rows, np.flatnonzero(~is_fit))
     parts = zip(far.line.tolist(), far.user.to_pylist(), far.item.to_pylist(), far.rating.tolist(), strict=True)
+    num_fields = 3 if config.has_ratings else 2
     refused = [
-        (line, int(Reason.TIME_RANGE), separator.join((user, item, f"{rating:g}")))
+        (line, int(Reason.TIME_RANGE), config.input.separator.join((user, item, f"{rating:g}")[:num_fields]))
         for line, user, item, rating in parts
     ]
     if info.rejected:

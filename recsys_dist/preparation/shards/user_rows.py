@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.preparation.arrays.scratch import Arrays, Scratch, copy_texts, join_texts, pack_texts
 from recsys_dist.preparation.parsing.rejects import Rejects
+from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.preparation.shards.runs import bucket_of
 
 RUN_LINES = 1 << 40
@@ -151,16 +152,14 @@ def refuse_rows(
     user_ids: pa.LargeStringArray,
     item_ids: pa.LargeStringArray,
     runs: Sequence[Run],
-    separator: str,
+    config: PrepareConfig,
 ) -> Rejects:
     """Convert rows to rejects, with `origin` as the line and a text rebuilt from the parsed fields."""
     first_line = np.array([run.first_line for run in runs])
     origin = rows.origin + first_line[rows.run] - 1
     order = np.argsort(origin)
-    text = pc.binary_join_element_wise(
-        user_ids.take(pa.array(rows.user)),
-        item_ids.take(pa.array(rows.item)),
-        pc.cast(pa.array(rows.rating), pa.large_string()),
-        pa.scalar(separator, pa.large_string()),
-    )
+    fields = [user_ids.take(pa.array(rows.user)), item_ids.take(pa.array(rows.item))]
+    if config.has_ratings:
+        fields.append(pc.cast(pa.array(rows.rating), pa.large_string()))
+    text = pc.binary_join_element_wise(*fields, pa.scalar(config.input.separator, pa.large_string()))
     return Rejects(origin[order], reason[order], text.take(pa.array(order)))

@@ -13,6 +13,7 @@ from recsys_dist.preparation.arrays.scratch import Scratch
 from recsys_dist.preparation.inputs.sources import read_blocks
 from recsys_dist.preparation.parsing.input_blocks import InputBlock
 from recsys_dist.preparation.parsing.item_lines import LastItem, find_last_item
+from recsys_dist.preparation.parsing.layout import TextLayout
 from recsys_dist.preparation.parsing.parquet import parse_parquet
 from recsys_dist.preparation.parsing.rows import ParsedBlock, parse_text
 from recsys_dist.preparation.settings.prepare import PrepareConfig
@@ -57,14 +58,15 @@ def parse_block(block: InputBlock, config: PrepareConfig) -> Iterator[ParsedBloc
         yield parsed
 
 
-def fit_times(scratch_url: str, info: RunInfo, ticks: int, separator: str) -> RunInfo:
+def fit_times(scratch_url: str, info: RunInfo, ticks: int, config: PrepareConfig) -> RunInfo:
     """Reject rows of a run whose timestamps overflow; see `fit_run`."""
-    return fit_run(Scratch(scratch_url), info, ticks, separator)
+    return fit_run(Scratch(scratch_url), info, ticks, config)
 
 
 def find_last(block: InputBlock) -> LastItem | None:
-    """The last item named in a block; see `find_last_item`."""
-    assert block.layout is not None, "Parquet has no item lines"
+    """The last item named in a block, which only text can hold; see `find_last_item`."""
+    if not isinstance(block.layout, TextLayout):
+        return None
     return find_last_item(block.file, block.layout, block.start, block.stop)
 
 

@@ -48,7 +48,7 @@ def test_a_configuration_for_text_goes_with_a_table_too():
 
     assert table_settings({"user": "member"}, tree)["input"] == {
         **tree["input"],
-        **{"paths": "table", "format": "parquet", "columns": {"user": "user"}},
+        **{"paths": "table", "format": "parquet", "columns": {"user": "user", "rating": None}},
     }
 
 
@@ -137,12 +137,18 @@ def test_settings_with_columns_are_complete():
 @pytest.mark.parametrize(
     ("columns", "error", "reason"),
     [
-        ({"user": "member"}, ConfigError, "user: .*a.csv has no column 'member'; it has: user, item, text"),
-        ({}, ConfigError, "rating: not found among the columns of .*a.csv; set rating=, one of 'text'"),
+        ({"user": "member"}, ConfigError, "user: .*a.csv has no column 'member'; it has: user, item, plays"),
+        (
+            {},
+            ConfigError,
+            "rating: not found among the columns of .*a.csv; set rating=, one of 'plays', or None if",
+        ),
     ],
 )
 def test_columns_of_files_that_are_not_there_are_told(tmp_path, columns, error, reason):
-    path = write(tmp_path / "a.csv", "user,item,text\n" + "".join(f"u{n},i{n},so so {n}\n" for n in range(30)))
+    path = write(
+        tmp_path / "a.csv", "user,item,plays\n" + "".join(f"u{n},i{n},{200 + 7 * n}\n" for n in range(30))
+    )
 
     with pytest.raises(error, match=reason):
         file_settings([path], columns, {}, lambda _: None)

@@ -58,7 +58,7 @@ def read(config: PrepareConfig, scratch: Scratch) -> tuple[list[tuple[object, ..
             reasons = [Reason(code).label for code in parsed.rejects.reason]
             rejects += zip((parsed.rejects.line + first_line - 1).tolist(), reasons, strict=True)
             first_line += parsed.num_lines
-    require_rows(infos, runs, config.ratings.max_rejected)
+    require_rows(infos, runs, config)
     assert sum(info.num_read for info in infos) == len(rows) + len(rejects)
     return rows, rejects
 

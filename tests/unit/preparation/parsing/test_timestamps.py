@@ -200,3 +200,26 @@ def test_a_refused_row_of_parquet_shows_a_moment_that_python_has_no_type_for(tmp
     columns = RatingColumns(user="user", item="item", rating="rating", timestamp="when")
     (block,) = parse_parquet(file, range(1), columns, RatingRules())
     assert block.rejects.first() == (1, "empty user id", f",1,3,{NOON}")
+
+
+@given(
+    st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31)).map(lambda moment: moment.replace(microsecond=0)),
+    st.sampled_from(["", "Z ", "UTC ", "+0000 ", "-0700 ", "+05:30 "]),
+    st.booleans(),
+)
+def test_times_as_c_writes_them_are_the_same_moments(moment, offset, is_padded):
+    day = f"{moment.day:2}" if is_padded else f"{moment.day:02}"
+    text = f"{moment:%a %b} {day} {moment:%H:%M:%S} {offset}{moment.year}"
+    iso = f"{moment.year}-{moment:%m-%d %H:%M:%S}{offset.strip()}"
+    found, is_bad = parse_timestamps(pa.array([text, "", text, iso]), "ctime")
+    expected, _ = parse_timestamps(pa.array([iso]), "iso")
+    assert is_bad.tolist() == [False, True, False, True]
+    assert found.whole[[0, 2]].tolist() == expected.whole.tolist() * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Mar 22 18:57:54 2018", "Thu Mar 22 18:57 2018", "Thu Feb 30 18:57:54 2018", "thu Mar 22 18:57:54 2018"],
+)
+def test_other_texts_than_c_writes_are_refused(text):
+    assert parse_timestamps(pa.array([text]), "ctime")[1].tolist() == [True]

@@ -42,7 +42,7 @@ def changed(key, value):
         ),
         ("input.layout", "netflix", r"input: columns\.item cannot be set with layout: netflix"),
         ("input.max_bytes", 0, r"input\.max_bytes: .*greater than or equal to 1"),
-        ("input.timestamp_format", "unix", r"input\.timestamp_format: .*'number' or 'iso'"),
+        ("input.timestamp_format", "unix", r"input\.timestamp_format: .*'number', 'iso' or 'ctime'"),
         ("ratings.max_rejected", 2, r"ratings\.max_rejected: .*less than or equal to 1"),
         (
             "items",
@@ -51,7 +51,11 @@ def changed(key, value):
         ),
         ("ratings", {"min": 5, "max": 1}, r"ratings: min 5\.0 is not below max 1\.0"),
         ("ratings.min", float("nan"), r"ratings\.min: .*finite"),
-        ("ratings.duplicates", "newest", r"ratings\.duplicates: .*'last', 'first', 'mean' or 'error'"),
+        (
+            "ratings.duplicates",
+            "newest",
+            r"ratings\.duplicates: .*'last', 'first', 'mean', 'sum', 'count' or 'error'",
+        ),
         ("ratings.duplicates", "latest", r"ratings\.duplicates: 'latest' is not a rule; use 'last'"),
         ("ratings.min_user_ratings", 0, r"ratings\.min_user_ratings: .*greater than or equal to 1"),
         ("split", {"kind": "random", "test": 0.6, "valid": 0.4}, r"split: test \+ valid must be below 1"),

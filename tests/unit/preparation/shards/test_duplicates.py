@@ -26,6 +26,7 @@ def test_one_row_of_each_pair_is_kept_whatever_their_order(keep, expected):
         )
         chosen = resolve_duplicates(pair, role.astype(np.int8), time, rating.astype(np.float32), origin, keep)
         assert origin[chosen.kept].tolist() == expected
+        assert (chosen.total.tolist(), chosen.count.tolist()) == ([13.0, 3.0, 8.0], [3, 2, 2])
         assert chosen.mean.tolist() == pytest.approx([13 / 3, 1.5, 4])
         dropped = dict(zip(origin[chosen.dropped].tolist(), chosen.is_held_out.tolist(), strict=True))
         assert dropped == {row: row == 3 for row in range(len(rows)) if row not in expected}

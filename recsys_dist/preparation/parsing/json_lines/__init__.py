@@ -1,0 +1,1 @@
+"""Reads ratings and titles from JSON Lines: one object a line."""

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from recsys_dist.api.comparison import compare_models
     from recsys_dist.api.model import Model, load_model
     from recsys_dist.api.training import train
     from recsys_dist.dataset.dataset import Dataset
@@ -38,6 +39,7 @@ __all__ = [
     "PairFamily",
     "PairSettings",
     "__version__",
+    "compare_models",
     "load_model",
     "merge",
     "prepare",
@@ -53,6 +55,7 @@ WHERE = {
     "ModelSettings": ("protocols.family", "ModelSettings"),
     "PairFamily": ("families.neural.family", "PairFamily"),
     "PairSettings": ("families.neural.settings", "PairSettings"),
+    "compare_models": ("api.comparison", "compare_models"),
     "load_model": ("api.model", "load_model"),
     "merge": ("merging", "merge"),
     "prepare": ("from_python.prepare", "prepare"),

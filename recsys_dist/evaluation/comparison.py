@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
+from recsys_dist.evaluation.errors import Measured
 from recsys_dist.evaluation.evaluate import Evaluation, measure
 from recsys_dist.evaluation.report import EvaluationReport, Figure, write_report
 from recsys_dist.evaluation.settings import EvaluationSettings
@@ -121,8 +122,11 @@ def compare(
 ) -> tuple[ComparisonReport, list[Evaluation]]:
     """Evaluate all models on the same users. Raises `ConfigError` unless they were trained on the same split."""
     _require_same_training(models)
-    loads = load_seconds or [0.0] * len(models)
-    evaluations = [measure(model, dataset, settings, load) for model, load in zip(models, loads, strict=True)]
+    evaluations: list[Evaluation] = []
+    baselines: dict[str, Measured] | None = None
+    for model, seconds in zip(models, load_seconds or [0.0] * len(models), strict=True):
+        evaluations.append(measure(model, dataset, settings, seconds, baselines))
+        baselines = evaluations[-1].errors.baselines or baselines
     comparisons = [
         PairedComparison(model=number, first=0, differences=dict(_differences(evaluations[0], one)))
         for number, one in enumerate(evaluations)

@@ -82,6 +82,8 @@ class HeldOutErrors:
 
     model: Measured
     baselines: dict[str, Measured]
+    are_baselines_measured: bool
+    """Whether the baselines have their errors already, from the evaluation of another model."""
     calibration: MeasuredCalibration
     item_segments: Segments
     values: ValueSegments | None
@@ -99,7 +101,7 @@ class HeldOutErrors:
     def add(self, ratings: Ratings, is_cold_U: NDArray[np.bool_], is_cold_I: NDArray[np.bool_]) -> None:
         """Add ratings that count."""
         error_N = self.model.add(ratings)
-        for baseline in self.baselines.values():
+        for baseline in () if self.are_baselines_measured else self.baselines.values():
             baseline.add(ratings)
         self.calibration.add(ratings)
         self.by_user.add(ratings.user_index, error_N)
@@ -111,10 +113,17 @@ class HeldOutErrors:
 
 
 def measure_errors(
-    users: EvaluatedUsers, held_out: HeldOut, liked: Liked, item_segments: Segments
+    users: EvaluatedUsers,
+    held_out: HeldOut,
+    liked: Liked,
+    item_segments: Segments,
+    baselines: dict[str, Measured] | None = None,
 ) -> HeldOutErrors:
-    """Predict all held-out ratings with the model and the baselines."""
-    found = _empty(users, item_segments)
+    """Predict all held-out ratings with the model and the baselines.
+
+    `baselines` are those of another model of the same training, measured on the same ratings.
+    """
+    found = _empty(users, item_segments, baselines)
     is_cold_U, is_cold_I = users.num_known_U == 0, users.model.catalog.is_cold("items")
     for ratings, known in held_out.parts():
         trained_on = found.model.predict(known.user_index, known.item_index)
@@ -124,12 +133,13 @@ def measure_errors(
     return found
 
 
-def _empty(users: EvaluatedUsers, item_segments: Segments) -> HeldOutErrors:
+def _empty(users: EvaluatedUsers, item_segments: Segments, baselines: dict[str, Measured] | None) -> HeldOutErrors:
     catalog, predicts = users.model.catalog, users.model.scorer.predicts_ratings
     values = ValueSegments.of(catalog) if predicts else None
     return HeldOutErrors(
         Measured(users.ratings if predicts else _nothing, seconds=0.0),
-        _baselines(users) if predicts else {},
+        (baselines or _baselines(users)) if predicts else {},
+        bool(baselines),
         MeasuredCalibration(users),
         item_segments,
         values,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.evaluation.errors import HeldOutErrors, measure_errors
+from recsys_dist.evaluation.errors import HeldOutErrors, Measured, measure_errors
 from recsys_dist.evaluation.held_out import HeldOut
 from recsys_dist.evaluation.ranking import Liked, RankedUsers, rank_held_out
 from recsys_dist.evaluation.report import (
@@ -45,21 +45,26 @@ class Evaluation:
 
 
 def measure(
-    model: Predictor, dataset: Dataset, settings: EvaluationSettings, load_seconds: float = 0.0
+    model: Predictor,
+    dataset: Dataset,
+    settings: EvaluationSettings,
+    load_seconds: float = 0.0,
+    baselines: dict[str, Measured] | None = None,
 ) -> Evaluation:
     """Compare a model with the held-out ratings of a split (`test` or `valid`).
 
     Another dataset may contain pairs that the model was trained on: their ratings are left out of all figures and
     reported separately. A dataset with another split needs `allow_other_split`. `allow_train` goes with the split
-    `train`, in which all ratings count. A model that predicts no ratings is only ranked. Raises `DataError` if the
-    split is empty or damaged, `ConfigError` for a split that is refused.
+    `train`, in which all ratings count. A model that predicts no ratings is only ranked. `baselines` are those of
+    another model of the same training, measured before. Raises `DataError` if the split is empty or damaged,
+    `ConfigError` for a split that is refused.
     """
     start = time.perf_counter()
     held_out = HeldOut(model.catalog, dataset, settings)
     users = _users(model, held_out)
     liked = _liked(model, dataset, settings)
     item_segments = Segments.of_items(np.append(model.catalog.folder.num_train("items"), 0))
-    errors = measure_errors(users, held_out, liked, item_segments)
+    errors = measure_errors(users, held_out, liked, item_segments, baselines)
     ranking, ranked = None, None
     # Train ratings cannot be ranked: lists leave out items rated in training.
     if settings.ranking_users > 0 and not held_out.is_train:

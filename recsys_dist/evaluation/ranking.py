@@ -23,6 +23,7 @@ from recsys_dist.inference.top import best_items, users_per_block
 from recsys_dist.metrics import METRICS, CatalogueMetrics, list_metrics
 
 SAMPLE_SEED = 0
+FLOATS_PER_PLACE = 16
 Index = NDArray[np.int64]
 
 
@@ -189,7 +190,9 @@ def rank_held_out(
     lists, popular = (Lists(settings.top, item_segments) for _ in range(2))
     done = _Pass(users, lists, popular, PopularityLists(num_train_I), np.zeros(len(item_segments), np.int64))
     drawn_U = _draw(eligible_U, settings.ranking_users)
-    for block in _blocks(liked, held_out, drawn_U, users_per_block(len(num_train_I))):
+    # Long lists need memory beside the scores: items, scores and hits of two rankings.
+    step = users_per_block(len(num_train_I) + FLOATS_PER_PLACE * min(max(settings.top), len(num_train_I)))
+    for block in _blocks(liked, held_out, drawn_U, step):
         done.add(*block)
     num_users, ranked = int(np.count_nonzero(folder.num_train("users"))), done.ranked()
     ranking = Ranking(

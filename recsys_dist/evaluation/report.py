@@ -144,7 +144,7 @@ class ItemSegment(StrictModel):
     cuts: tuple[ItemCut, ...]
 
 
-class Segments(StrictModel):
+class SegmentFigures(StrictModel):
     """The same evaluation by the activity of users, the popularity of items and the value of ratings."""
 
     users: tuple[UserSegment, ...]
@@ -216,7 +216,7 @@ class EvaluationReport(Errors):
     """Over pairs with a train rating, which count in no other figure; the dataset of training has none."""
     ranking: Ranking | None
     """None if it was not requested, and on train ratings."""
-    segments: Segments
+    segments: SegmentFigures
     fold_in: FoldInFigures | None
     """None unless the split holds out whole users."""
     uncertainty: Calibration | None
@@ -237,7 +237,7 @@ class EvaluationReport(Errors):
             raise DataError(f"{path} is not JSON; write it with evaluate --output") from None
         if isinstance(tree, dict) and "comparisons" in tree:
             raise DataError(f"{path} compares several models; evaluate one alone")
-        return validated(cls, tree, lambda problem: DataError(f"{path}: {problem}"))
+        return validated(cls, tree, lambda problem: DataError(f"{path}: {problem}; write it again"))
 
     def __repr__(self) -> str:
         head = f"{self.model.kind} on {self.count:,} {self.split} ratings"

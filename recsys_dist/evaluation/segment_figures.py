@@ -19,9 +19,9 @@ from recsys_dist.evaluation.report import (
     ItemSegment,
     ListFigures,
     RatingSegment,
+    SegmentFigures,
     UserSegment,
 )
-from recsys_dist.evaluation.report import Segments as SegmentFigures
 from recsys_dist.evaluation.segments import Segments
 from recsys_dist.metrics import METRICS
 

@@ -29,6 +29,7 @@ class EvaluationSettings:
     allow_other_split: bool = False
 
     def __post_init__(self) -> None:
+        assert list(self.top) == sorted(set(self.top)), "as_tops sorts"
         if self.relevant_from is not None and not math.isfinite(self.relevant_from):
             raise ConfigError(f"relevant_from {self.relevant_from} is not a rating; use a finite number")
 

@@ -38,7 +38,8 @@ def paths(tmp_path_factory, dataset) -> list[str]:
 def test_reports_are_those_of_each_model_alone(paths, dataset):
     compared = compare_models(paths, dataset, top=[5, 10])
 
-    timed: dict[str, Any] = {"seconds": True, "baselines": True, "ranking": {"seconds"}}
+    fitted = {name: {"seconds"} for name in ("global_mean", "user_item_bias")}
+    timed: dict[str, Any] = {"seconds": True, "baselines": fitted, "ranking": {"seconds"}}
     for path, report in zip(paths, compared.reports, strict=True):
         alone = load_model(path).evaluate(dataset, top=[5, 10])
         assert report.model_dump(exclude=timed) == alone.model_dump(exclude=timed)
@@ -90,9 +91,11 @@ def test_samples_draw_as_many_users_with_replacement_in_pieces(monkeypatch):
 
 
 def test_errors_are_compared_only_where_all_predict(paths, dataset):
-    models = [load_model(paths[0]).predictor, ranking_predictor(paths[1])]
+    models = [ranking_predictor(paths[1]), *(load_model(path).predictor for path in paths[:2])]
     compared, _ = compare(models, dataset, EvaluationSettings())
-    assert list(compared.comparisons[0].differences) == ["ndcg@10", "truncated_recall@10"]
+    for one in compared.comparisons:
+        assert list(one.differences) == ["ndcg@10", "truncated_recall@10"]
+    assert [len(report.baselines) for report in compared.reports] == [0, 2, 2]
 
 
 def test_without_relevant_ratings_there_is_no_difference(paths, dataset):

@@ -11,11 +11,17 @@ from recsys_dist import load_model
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.hashing import pair_hashes, text_hashes
 from recsys_dist.dataset.manifest import MANIFEST, SplitInfo
+from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
 from recsys_dist.evaluation.evaluate import measure
 from recsys_dist.evaluation.per_user import per_user_table
 from recsys_dist.evaluation.settings import EvaluationSettings
+from recsys_dist.families.tuning_holdout import LEAST_RATINGS, can_judge
+from recsys_dist.merging import merge
 from recsys_dist.metrics import list_metrics
+from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.loop import Outcome
+from recsys_dist.training.run import train
 from tests.support.merged import autorec_run, mf_run, train_matrix, write_merged
 from tests.support.prepared import low_rank_ratings, write_dataset
 from tests.support.ranking_model import ranking_predictor
@@ -23,10 +29,13 @@ from tests.support.ranking_model import ranking_predictor
 SHARE, SEED = 0.6, 3
 
 
-def users_dataset(path, num_shards: int = 4, share: float = SHARE, test_users: int = 20) -> Dataset:
+def users_dataset(
+    path, num_shards: int = 4, share: float = SHARE, test_users: int = 20, valid_users: int = 0
+) -> Dataset:
     """All ratings of the first 20 of 80 users are test ratings, by a rule of kind `users`."""
     user, item, rating = low_rank_ratings(80, 60, 2500)
-    dataset = write_dataset(path, user, item, rating, 2 * (user < test_users), 80, 60, num_shards)
+    codes = np.where(user < test_users, 2, np.where(user < test_users + valid_users, 1, 0))
+    dataset = write_dataset(path, user, item, rating, codes, 80, 60, num_shards)
     rule = {"kind": "users", "test": 0.25, "valid": 0.0, "fold_in_share": share, "seed": SEED}
     split = SplitInfo(rule=rule, fingerprint=dataset.manifest.split.fingerprint)
     dataset.folder.write_bytes(MANIFEST, dataset.manifest.model_copy(update={"split": split}).to_bytes())
@@ -140,3 +149,22 @@ def test_train_ratings_and_other_splits(tmp_path, path, dataset):
         load_model(path).evaluate(other)
     with pytest.raises(ConfigError, match=r"holds out whole users \(split\.kind: users\), which only a model"):
         load_model(path).evaluate(other, allow_other_split=True)
+
+
+@pytest.mark.parametrize("model", [{"kind": "mf", "factors": 2}, {"kind": "autorec", "orientation": "users"}])
+def test_training_neither_tunes_nor_stops_by_users_without_train_ratings(tmp_path, capsys, model):
+    users = users_dataset(tmp_path / "dataset", test_users=10, valid_users=30)
+    assert users.manifest.num_ratings["valid"] > LEAST_RATINGS
+    assert not can_judge(users.manifest)
+    tree = {"dataset": users.folder.url, "run_dir": str(tmp_path / "run"), "device": "cpu", "model": model}
+    config = TrainConfig.model_validate({**tree, "training": {"epochs": 4, "patience": 1}})
+
+    outcome = train(config, World.single())
+    merge(str(tmp_path / "run"), str(tmp_path / "model"))
+    report = load_model(str(tmp_path / "model")).evaluate(users, "valid")
+
+    assert outcome in {Outcome.FINISHED, Outcome.CONVERGED}
+    assert "holds out whole users, so training.patience has no effect" in capsys.readouterr().out
+    assert report.model.step == 4
+    assert report.fold_in.users == 30
+    assert report.rmse < report.baselines["global_mean"].rmse

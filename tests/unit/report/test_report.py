@@ -113,6 +113,20 @@ def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path):
     assert "hit rate" in page
 
 
+def test_a_model_that_ranks_is_shown_by_its_lists(trained, tmp_path):
+    report = json.loads(trained.evaluation.read_text())
+    report |= {"predicts_ratings": False, "rmse": None, "mae": None, "baselines": {}, "uncertainty": None}
+    report["ranking"]["relevant_from"] = None
+    report["segments"]["ratings"] = []
+    (tmp_path / "report.json").write_text(json.dumps(report))
+
+    text = Page(written(trained.run, tmp_path / "report.html", tmp_path / "report.json")).text
+
+    assert "Test nDCG" in text
+    assert "Test RMSE" not in text
+    assert any("all held-out items are relevant" in part for part in text)
+
+
 def test_a_key_of_a_report_that_nobody_knows_is_named(trained, tmp_path):
     report = json.loads(trained.evaluation.read_text())
     report["ranking"]["accuracy"] = 0.5

@@ -141,7 +141,7 @@ class CatalogueMetrics:
     """Mean over the places of -log2(share of users who rated the item in training), in bits."""
     gini: float
     """Gini index of the number of lists per item: 0 if all are equally often listed, 1 if always the same one."""
-    popularity: float
+    mean_popularity: float
     """Mean over the places of the item's number of train ratings."""
 
     @classmethod
@@ -157,5 +157,5 @@ class CatalogueMetrics:
             coverage=np.count_nonzero(listed_I) / num_items,
             novelty=float(listed_I @ information_I) / places,
             gini=spread / (max(1, num_items - 1) * places),
-            popularity=float(listed_I @ num_train_I.astype(np.float64)) / places,
+            mean_popularity=float(listed_I @ num_train_I.astype(np.float64)) / places,
         )

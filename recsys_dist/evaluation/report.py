@@ -62,7 +62,7 @@ class CatalogueFigures(StrictModel):
     coverage: Figure
     novelty: Figure
     gini: Figure
-    popularity: Figure
+    mean_popularity: Figure
 
 
 class ListFigures(StrictModel):
@@ -101,6 +101,16 @@ class Ranking(StrictModel):
             if one.top == top:
                 return one
         raise KeyError(top)
+
+    def rows(self, name: str) -> list[list[str]]:
+        """A short table with its head: the baselines, then the model `name`, each at every cut."""
+        named = [*self.baselines.items(), (name, self.cuts)]
+        cells = [
+            [f"{one.top}", _shown(one.recall), _shown(one.ndcg), _shown(one.coverage), whose]
+            for whose, cuts in named
+            for one in cuts
+        ]
+        return [["top", "recall", "nDCG", "coverage", ""], *cells]
 
 
 class RatingSegment(StrictModel):
@@ -242,7 +252,10 @@ class EvaluationReport(Errors):
     def __repr__(self) -> str:
         head = f"{self.model.kind} on {self.count:,} {self.split} ratings"
         rows = [["RMSE", "MAE", ""], *([_shown(one.rmse), _shown(one.mae), name] for name, one in self._rows())]
-        return f"{head}\n{text_table(rows, numbers=2)}"
+        tables = [text_table(rows, numbers=2)]
+        if self.ranking is not None:
+            tables.append(text_table(self.ranking.rows(self.model.kind), numbers=4))
+        return "\n".join([head, *tables])
 
     __str__ = __repr__
 

@@ -119,7 +119,7 @@ def test_figures_of_the_catalogue_are_their_definitions():
     assert found.coverage == len(set(np.concatenate(lists).tolist())) / 40
     rated = np.maximum(num_train[np.concatenate(lists)], 1)
     assert found.novelty == pytest.approx(np.mean([-math.log2(count / 60) for count in rated]))
-    assert found.popularity == pytest.approx(np.mean(num_train[np.concatenate(lists)]))
+    assert found.mean_popularity == pytest.approx(np.mean(num_train[np.concatenate(lists)]))
     # The Gini index as half the relative mean difference, without the pairs of an item with itself.
     differences = np.abs(listed[:, None] - listed[None]).sum() / (40 * 39)
     assert found.gini == pytest.approx(differences / (2 * listed.mean()))

@@ -74,8 +74,9 @@ def all_scores(path: str, dataset: Dataset) -> np.ndarray:
 
 @pytest.mark.parametrize("ranked_by", ["model", "popularity"])
 def test_every_figure_at_every_cut_equals_brute_force(path, dataset, ranked_by):
-    ranking = load_model(path).evaluate(dataset, top=TOPS).ranking
+    report = load_model(path).evaluate(dataset, top=TOPS)
 
+    ranking = report.ranking
     num_train = dataset.num_train("items")
     scores = all_scores(path, dataset)
     if ranked_by == "popularity":
@@ -90,6 +91,7 @@ def test_every_figure_at_every_cut_equals_brute_force(path, dataset, ranked_by):
         whole = CatalogueMetrics.of(listed, num_train, int((dataset.num_train("users") > 0).sum()))
         expected = {"top": cut.top, **dict(zip(METRICS, mean[number], strict=True)), **vars(whole)}
         assert cut.model_dump() == pytest.approx(expected, abs=1e-12)
+        assert f"{cut.top:>3}  {cut.recall:.4f}  {cut.ndcg:.4f}" in repr(report)
 
 
 def test_a_cut_beyond_the_catalogue_is_one_of_the_whole_list(path, dataset):

@@ -49,7 +49,9 @@ def evaluate(
     relevant_from: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
-            metavar="RATING", help="Ratings of at least this value are relevant; default: the train mean."
+            metavar="RATING",
+            help="Ratings of at least this value are relevant; default: the train mean, and of data without "
+            "ratings everything.",
         ),
     ] = None,
     ranking_users: Annotated[

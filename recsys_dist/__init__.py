@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from recsys_dist.api.blending import blend
+    from recsys_dist.api.comparison import compare_models
     from recsys_dist.api.model import Model, load_model
     from recsys_dist.api.training import train
     from recsys_dist.dataset.dataset import Dataset
@@ -40,6 +41,7 @@ __all__ = [
     "PairSettings",
     "__version__",
     "blend",
+    "compare_models",
     "load_model",
     "merge",
     "prepare",
@@ -56,6 +58,7 @@ WHERE = {
     "PairFamily": ("families.neural.family", "PairFamily"),
     "PairSettings": ("families.neural.settings", "PairSettings"),
     "blend": ("api.blending", "blend"),
+    "compare_models": ("api.comparison", "compare_models"),
     "load_model": ("api.model", "load_model"),
     "merge": ("merging", "merge"),
     "prepare": ("from_python.prepare", "prepare"),

@@ -14,7 +14,9 @@ Unknown ids are no error: their ratings are predicted from the other side and fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -25,8 +27,10 @@ from numpy.typing import NDArray
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import Side
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.evaluation.evaluate import RANKING_USERS, compare
+from recsys_dist.evaluation.evaluate import measure
+from recsys_dist.evaluation.per_user import check_per_user_file, write_per_user
 from recsys_dist.evaluation.report import EvaluationReport
+from recsys_dist.evaluation.settings import RANKING_USERS, TOP, EvaluationSettings, as_tops
 from recsys_dist.inference.columns import Values, as_ratings
 from recsys_dist.inference.criterion import RankBy, RankingCriterion
 from recsys_dist.inference.folded_user import FoldedUser
@@ -174,13 +178,26 @@ class Model:
         ranking_users: int = RANKING_USERS,
         allow_train: bool = False,
         allow_other_split: bool = False,
+        top: int | Sequence[int] = TOP,
+        per_user: str | PathLike[str] | None = None,
     ) -> EvaluationReport:
-        """Errors, ranking and calibration on the held-out ratings of a dataset, beside two baselines.
+        """Errors, ranking and calibration on the held-out ratings of a dataset, beside baselines.
 
-        See `recsys_dist.evaluation.evaluate.compare`.
+        Ratings of at least `relevant_from` (None: the train mean; all interactions of data without ratings) are
+        relevant in the ranking, which covers at most `ranking_users` users, in lists cut at each of `top`.
+        `per_user` names a .parquet file for the figures of each user. Raises `DataError` if the split is empty or
+        damaged, `ConfigError` for a split that is refused and for values that mean nothing.
         """
+        file = None if per_user is None else Path(per_user)
+        if file is not None:
+            check_per_user_file(file)
+        tops = as_tops(top)
+        settings = EvaluationSettings(split, relevant_from, ranking_users, tops, allow_train, allow_other_split)
         opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-        return compare(self.predictor, opened, split, relevant_from, ranking_users, allow_train, allow_other_split)
+        evaluation = measure(self.predictor, opened, settings)
+        if file is not None:
+            write_per_user([evaluation], file)
+        return evaluation.report
 
     def fold_in(self, item_ids: Values, ratings: Values, user_id: str | int | None = None) -> FoldedUser:
         """Fold in a user from ratings that were not in training. Items unknown to the model are skipped.

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from recsys_dist.cli.options import (
+    CutsOption,
     DeviceOption,
     FamilyOption,
     ListsOption,
     ModelArgument,
+    ModelsArgument,
+    PerUserOption,
     RankByOption,
+    SegmentsOption,
     UsersOption,
     VerifyOption,
     name_families,
@@ -28,11 +32,12 @@ from recsys_dist.errors import ConfigError
 
 if TYPE_CHECKING:
     from recsys_dist.api.model import Model
+    from recsys_dist.evaluation.settings import EvaluationSettings
     from recsys_dist.inference.criterion import RankingCriterion
 
 
 def evaluate(
-    model_dir: ModelArgument,
+    model_dir: ModelsArgument,
     dataset: Annotated[str, typer.Option(metavar="DATASET", help="Prepared dataset with the held-out ratings.")],
     split: Annotated[
         str, typer.Option(help="Split to evaluate: test or valid; train only with --allow-train.")
@@ -44,12 +49,17 @@ def evaluate(
     relevant_from: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
-            metavar="RATING", help="Ratings of at least this value are relevant; default: the train mean."
+            metavar="RATING",
+            help="Ratings of at least this value are relevant; default: the train mean, and of data without "
+            "ratings everything.",
         ),
     ] = None,
     ranking_users: Annotated[
         int, typer.Option(min=0, help="Rank all items for at most this many users, a fixed draw; 0 for none.")
     ] = 20_000,
+    top: CutsOption = "10",
+    segments: SegmentsOption = False,
+    per_user: PerUserOption = None,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
     allow_train: Annotated[
@@ -65,24 +75,52 @@ def evaluate(
     ] = False,
     family: FamilyOption = None,
 ) -> None:
-    """Measure RMSE and MAE on held-out ratings, for cold users and items too, beside two baselines; and the top
-    10.
+    """Measure RMSE and MAE on held-out ratings, for cold users and items too, and lists of unseen items, beside
+    baselines.
 
-    If the model has an uncertainty, also its calibration: coverage of its intervals, NLL and log-loss.
+    If the model has an uncertainty, also its calibration: coverage of its intervals, NLL and log-loss. Of several
+    models, also the difference of each to the first, with its 95 % interval.
 
     Example: recsys-dist evaluate models/ml1m --dataset data/ml1m --output report.json
+
+    Example: recsys-dist evaluate models/a models/b --dataset data/ml1m --top 5,10,20
     """
-    from recsys_dist.cli.show.model import print_report
-    from recsys_dist.evaluation.evaluate import evaluate as evaluate_model
+    from recsys_dist.evaluation.per_user import check_per_user_file
+    from recsys_dist.evaluation.settings import EvaluationSettings, parse_tops
 
     require_writable(output)
+    if per_user is not None:
+        check_per_user_file(per_user)
+    tops = parse_tops(top)
+    settings = EvaluationSettings(split, relevant_from, ranking_users, tops, allow_train, allow_other_split)
     name_families(family)
-    report = evaluate_model(
-        model_dir, dataset, split, relevant_from, ranking_users, device, verify, allow_train, allow_other_split
-    )
+    _evaluate(model_dir, dataset, settings, device, verify, output, per_user, segments)
+
+
+def _evaluate(
+    model_dirs: list[str],
+    dataset: str,
+    settings: EvaluationSettings,
+    device: str,
+    verify: bool,
+    output: Path | None,
+    per_user: Path | None,
+    segments: bool,
+) -> None:
+    from recsys_dist.cli.show.evaluation import print_comparison, print_report
+    from recsys_dist.evaluation.comparison import evaluate_folders
+    from recsys_dist.evaluation.per_user import write_per_user
+
+    comparison, evaluations = evaluate_folders(model_dirs, dataset, settings, device, verify)
+    is_alone = len(model_dirs) == 1
     if output is not None:
-        report.write(output)
-    print_report(report)
+        (comparison.reports[0] if is_alone else comparison).write(output)
+    if per_user is not None:
+        write_per_user(evaluations, per_user)
+    if is_alone:
+        print_report(comparison.reports[0], segments)
+    else:
+        print_comparison(comparison, segments)
 
 
 def recommend(

@@ -45,6 +45,12 @@ RunArgument = Annotated[
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL_DIR", help="Model folder that `merge` wrote.", show_default=False)
 ]
+ModelsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL_DIR...", help="Model folders that `merge` wrote, one or more.", show_default=False
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 VerifyOption = Annotated[
     bool,
@@ -72,6 +78,20 @@ ListsOption = Annotated[
         metavar="FILE",
         help="Also write the lists to a local file: .json or .csv; .parquet with --all-users.",
     ),
+]
+CutsOption = Annotated[
+    str,
+    typer.Option(metavar="N,N,...", help="Cut-offs of the lists: every metric is measured at each of them."),
+]
+SegmentsOption = Annotated[
+    bool,
+    typer.Option(
+        "--segments", help="Also show the figures by activity of users, popularity of items and value of ratings."
+    ),
+]
+PerUserOption = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Option(metavar="FILE", help="Also write the figures of each user, to a local .parquet file."),
 ]
 FamilyOption = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time

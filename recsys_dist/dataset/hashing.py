@@ -63,5 +63,9 @@ def text_hashes(texts: pa.LargeStringArray) -> NDArray[np.uint64]:
 
 def pair_hashes(seed: int, user_hash: NDArray[np.uint64], item_hash: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One hash for each (seed, user, item), uniform over 64 bits."""
-    start = np.uint64((seed + 1) * GOLDEN % 2**64)
-    return mix(mix(user_hash + start) ^ item_hash)
+    return mix(seeded_hashes(seed, user_hash) ^ item_hash)
+
+
+def seeded_hashes(seed: int, hashes_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One hash for each (seed, id), uniform over 64 bits: [N]"""
+    return mix(hashes_N + np.uint64((seed + 1) * GOLDEN % 2**64))

@@ -149,6 +149,11 @@ class Manifest(StrictModel):
         """Whether rows had ratings; otherwise each is an interaction, and values count interactions."""
         return (self.rules or {}).get(FEEDBACK_RULE) != INTERACTIONS
 
+    @property
+    def holds_out_users(self) -> bool:
+        """Whether the split holds out all ratings of some users, instead of ratings of users that have others."""
+        return self.split.rule.get("kind") == "users"
+
     def to_bytes(self) -> bytes:
         """The manifest as written to disk; equal content gives equal bytes."""
         return (json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()

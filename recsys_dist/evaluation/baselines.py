@@ -27,14 +27,19 @@ class BiasModel:
     item_bias_I: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, blocks: Blocks, num_users: int, num_items: int) -> BiasModel:
-        """Learn from the ratings, one pass over the blocks per sweep; holds the biases and one block in memory."""
+    def fit(cls, blocks: Blocks, num_users: int, num_items: int, folded: Block | None = None) -> BiasModel:
+        """Learn from the ratings, one pass over the blocks per sweep; holds the biases and one block in memory.
+
+        `folded` holds ratings of users without a train rating, which give them a bias too.
+        """
         biases = Biases(mean_rating(blocks), np.zeros(num_items))
         for _ in range(SWEEPS):
             biases = biases.after(biases.sums(blocks()))
         user_bias_U = np.zeros(num_users)
         for block in blocks():
             user_bias_U[block.start : block.stop] = biases.of_rows(block)
+        if folded is not None:
+            user_bias_U += biases.of_rows(folded)
         return cls(biases.mean, user_bias_U, biases.column_bias_C)
 
     def predict(self, user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> NDArray[np.float64]:

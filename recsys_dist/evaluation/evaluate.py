@@ -1,226 +1,121 @@
-"""Evaluation of a model on held-out ratings, beside two baselines fitted on the same train ratings.
+"""Evaluation of a model on held-out ratings, beside baselines fitted on the same train ratings.
 
-In: a model folder, a prepared dataset. Out: the report (report.py). Held-out ratings are compared with
-predictions, never used to make them.
+In: a model folder, a prepared dataset. Out: the report (report.py) and the figures of each user (per_user.py).
+Held-out ratings are compared with predictions, never used to make them; only users that were held out whole are
+folded in from some of theirs.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import Dataset, Ratings
-from recsys_dist.errors import ConfigError
-from recsys_dist.evaluation.baselines import BiasModel, mean_rating
-from recsys_dist.evaluation.calibration import CalibrationSums
+from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.evaluation.errors import HeldOutErrors, Measured, measure_errors
 from recsys_dist.evaluation.held_out import HeldOut
-from recsys_dist.evaluation.ranking import Liked, rank_held_out
+from recsys_dist.evaluation.ranking import Liked, RankedUsers, rank_held_out
 from recsys_dist.evaluation.report import (
     Allowed,
-    Calibration,
     Errors,
     EvaluatedDataset,
     EvaluatedModel,
     EvaluationReport,
+    FoldInFigures,
     Seconds,
-    TimedErrors,
 )
-from recsys_dist.inference.catalog import Catalog
-from recsys_dist.inference.loading import load_predictor
+from recsys_dist.evaluation.segment_figures import segment_figures
+from recsys_dist.evaluation.segments import Segments
+from recsys_dist.evaluation.settings import EvaluationSettings
+from recsys_dist.evaluation.users import EvaluatedUsers, FoldedInUsers, KnownUsers
 from recsys_dist.inference.predictor import Predictor
-from recsys_dist.metrics import ErrorSums
 from recsys_dist.model_folder.folder import ModelFolder
 
-RANKING_USERS = 20_000
-Predict = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The report on a model, and what it says of each user."""
+
+    report: EvaluationReport
+    users: EvaluatedUsers
+    errors: HeldOutErrors
+    ranked: RankedUsers | None
+    """None without a ranking."""
 
 
-def evaluate(
-    model_dir: str,
-    dataset_url: str,
-    split: str = "test",
-    relevant_from: float | None = None,
-    ranking_users: int = RANKING_USERS,
-    device: str = "cpu",
-    verify: bool = True,
-    allow_train: bool = False,
-    allow_other_split: bool = False,
-) -> EvaluationReport:
-    """Load the model at `model_dir` and `compare` it; `verify` checks the hash of every model file first."""
-    start = time.perf_counter()
-    _require_finite(relevant_from)
-    model, dataset = load_predictor(model_dir, device, verify), Dataset.open(dataset_url)
-    load = time.perf_counter() - start
-    report = compare(model, dataset, split, relevant_from, ranking_users, allow_train, allow_other_split)
-    seconds = report.seconds.model_copy(update={"load": load, "total": time.perf_counter() - start})
-    return report.model_copy(update={"seconds": seconds})
-
-
-def compare(
+def measure(
     model: Predictor,
     dataset: Dataset,
-    split: str = "test",
-    relevant_from: float | None = None,
-    ranking_users: int = RANKING_USERS,
-    allow_train: bool = False,
-    allow_other_split: bool = False,
-) -> EvaluationReport:
+    settings: EvaluationSettings,
+    load_seconds: float = 0.0,
+    baselines: dict[str, Measured] | None = None,
+) -> Evaluation:
     """Compare a model with the held-out ratings of a split (`test` or `valid`).
 
-    Ratings of at least `relevant_from` (None: the train mean) are relevant in the ranking, which covers at most
-    `ranking_users` users. Another dataset may contain pairs that the model was trained on: their ratings are left
-    out of all figures and reported separately. A dataset with another split needs `allow_other_split`.
-    `allow_train` goes with the split `train`, in which all ratings count. Raises `DataError` if the split is empty
-    or damaged, `ConfigError` if `relevant_from` is not finite.
+    Another dataset may contain pairs that the model was trained on: their ratings are left out of all figures and
+    reported separately. A dataset with another split needs `allow_other_split`. `allow_train` goes with the split
+    `train`, in which all ratings count. A model that predicts no ratings is only ranked. `baselines` are those of
+    another model of the same training, measured before. Raises `DataError` if the split is empty or damaged,
+    `ConfigError` for a split that is refused.
     """
-    _require_finite(relevant_from)
     start = time.perf_counter()
-    catalog, held_out = model.catalog, HeldOut(model.catalog, dataset, split, allow_train, allow_other_split)
-    relevant_from = catalog.rating.mean if relevant_from is None else relevant_from
-    liked = Liked(relevant_from, len(catalog.user_ids), len(catalog.item_ids))
-    found = _compare(model, held_out, liked)
+    held_out = HeldOut(model.catalog, dataset, settings)
+    users = _users(model, held_out)
+    liked = _liked(model, dataset, settings)
+    item_segments = Segments.of_items(np.append(model.catalog.folder.num_train("items"), 0))
+    errors = measure_errors(users, held_out, liked, item_segments, baselines)
+    ranking, ranked = None, None
     # Train ratings cannot be ranked: lists leave out items rated in training.
-    ranks = ranking_users > 0 and not held_out.is_train
-    ranking = rank_held_out(model, liked, held_out.shards(), found.eligible_U, ranking_users) if ranks else None
-    return EvaluationReport(
-        **Errors.of(found.model.errors).model_dump(),
-        split=split,
-        baselines={name: one.figures() for name, one in found.baselines.items()},
-        cold_users=Errors.of(found.cold_users),
-        cold_items=Errors.of(found.cold_items),
-        trained_on=Errors.of(found.trained_on),
+    if settings.ranking_users > 0 and not held_out.is_train:
+        ranking, ranked = rank_held_out(
+            users, liked, held_out.shards(), errors.eligible_U, settings, item_segments
+        )
+    report = EvaluationReport(
+        **Errors.of(errors.model.errors).model_dump(),
+        split=settings.split,
+        predicts_ratings=model.scorer.predicts_ratings,
+        baselines={name: one.figures() for name, one in errors.baselines.items()},
+        cold_users=Errors.of(errors.cold_users),
+        cold_items=Errors.of(errors.cold_items),
+        trained_on=Errors.of(errors.trained_on),
         ranking=ranking,
-        uncertainty=found.calibration.figures(),
-        model=_about_model(catalog.folder),
-        dataset=EvaluatedDataset(
-            url=dataset.folder.url,
-            digest=dataset.digest,
-            split_fingerprint=dataset.manifest.split.fingerprint,
-            is_trained_on=held_out.is_trained_on,
-            is_same_split=held_out.is_same_split,
-        ),
+        segments=segment_figures(errors, ranked, users.num_known_U),
+        fold_in=_fold_in(users, held_out),
+        uncertainty=errors.calibration.figures(),
+        model=_about_model(model.catalog.folder),
+        dataset=_about_dataset(dataset, held_out),
         allowed=Allowed(train=held_out.is_train, other_split=not held_out.is_same_split),
         seconds=Seconds(
-            predict=found.model.seconds,
-            uncertainty=found.calibration.seconds,
-            load=0.0,
-            total=time.perf_counter() - start,
+            predict=errors.model.seconds,
+            uncertainty=errors.calibration.seconds,
+            load=load_seconds,
+            total=load_seconds + time.perf_counter() - start,
         ),
     )
+    return Evaluation(report, users, errors, ranked)
 
 
-def _require_finite(relevant_from: float | None) -> None:
-    if relevant_from is not None and not math.isfinite(relevant_from):
-        raise ConfigError(f"relevant_from {relevant_from} is not a rating; use a finite number")
+def _users(model: Predictor, held_out: HeldOut) -> EvaluatedUsers:
+    if held_out.fold_in_share is None:
+        return KnownUsers(model)
+    return FoldedInUsers(model, held_out.fold_in_ratings())
 
 
-@dataclass
-class _Measured:
-    """One predictor, its errors so far and the seconds spent on them."""
-
-    predict: Predict
-    seconds: float
-    errors: ErrorSums = field(default_factory=ErrorSums)
-
-    def add(self, ratings: Ratings) -> NDArray[np.floating]:
-        start = time.perf_counter()
-        predicted = self.predict(ratings.user_index, ratings.item_index)
-        self.errors += ErrorSums.of(predicted, ratings.rating)
-        self.seconds += time.perf_counter() - start
-        return predicted
-
-    def figures(self) -> TimedErrors:
-        return TimedErrors(**Errors.of(self.errors).model_dump(), seconds=self.seconds)
+def _liked(model: Predictor, dataset: Dataset, settings: EvaluationSettings) -> Liked:
+    relevant_from = settings.relevant_from
+    if relevant_from is None and dataset.manifest.has_ratings:
+        relevant_from = model.catalog.rating.mean
+    return Liked(relevant_from, len(model.catalog.user_ids), model.catalog.num_items)
 
 
-@dataclass
-class _Calibration:
-    """Calibration so far and the seconds spent on it; empty for a model without uncertainty."""
-
-    model: Predictor
-    seconds: float = 0.0
-    sums: CalibrationSums = field(default_factory=CalibrationSums)
-
-    def add(self, ratings: Ratings) -> None:
-        if self.model.scorer.uncertainty is None:
-            return
-        start, limits = time.perf_counter(), self.model.catalog.rating
-        pairs = self.model.by_index(ratings.user_index, ratings.item_index)
-        mean_N, std_N = self.model.ratings(*pairs, clip=False), self.model.stds(*pairs)
-        self.sums += CalibrationSums.of(
-            mean_N, std_N, ratings.rating, (limits.min, limits.max), self.model.catalog.grid
-        )
-        self.seconds += time.perf_counter() - start
-
-    def figures(self) -> Calibration | None:
-        return None if self.model.scorer.uncertainty is None else self.sums.figures()
-
-
-@dataclass
-class _Comparison:
-    """One pass over the held-out ratings with all predictors."""
-
-    model: _Measured
-    baselines: dict[str, _Measured]
-    calibration: _Calibration
-    eligible_U: NDArray[np.bool_]
-    """Whether each user has a relevant held-out rating."""
-    cold_users: ErrorSums = field(default_factory=ErrorSums)
-    cold_items: ErrorSums = field(default_factory=ErrorSums)
-    trained_on: ErrorSums = field(default_factory=ErrorSums)
-
-
-def _compare(model: Predictor, held_out: HeldOut, liked: Liked) -> _Comparison:
-    catalog = model.catalog
-
-    def predict(user_N: NDArray[np.int64], item_N: NDArray[np.int64]) -> NDArray[np.floating]:
-        return model.ratings(*model.by_index(user_N, item_N))
-
-    found = _Comparison(
-        _Measured(predict, seconds=0.0),
-        _baselines(catalog),
-        _Calibration(model),
-        np.zeros(len(catalog.user_ids), np.bool_),
+def _fold_in(users: EvaluatedUsers, held_out: HeldOut) -> FoldInFigures | None:
+    if held_out.fold_in_share is None:
+        return None
+    num_known_U = users.num_known_U
+    return FoldInFigures(
+        share=held_out.fold_in_share, users=int((num_known_U > 0).sum()), ratings=int(num_known_U.sum())
     )
-    is_cold_U, is_cold_I = catalog.is_cold("users"), catalog.is_cold("items")
-    for ratings, known in held_out.parts():
-        found.trained_on += ErrorSums.of(predict(known.user_index, known.item_index), known.rating)
-        predicted = found.model.add(ratings)
-        for baseline in found.baselines.values():
-            baseline.add(ratings)
-        found.calibration.add(ratings)
-        user_cold, item_cold = is_cold_U[ratings.user_index], is_cold_I[ratings.item_index]
-        found.cold_users += ErrorSums.of(predicted[user_cold], ratings.rating[user_cold])
-        found.cold_items += ErrorSums.of(predicted[item_cold], ratings.rating[item_cold])
-        found.eligible_U[liked.pairs(ratings)[0]] = True
-    return found
-
-
-def _baselines(catalog: Catalog) -> dict[str, _Measured]:
-    """Both baselines, fitted on the train ratings in the model folder; clipped like model predictions."""
-    start = time.perf_counter()
-    mean = mean_rating(partial(_blocks, catalog.folder))
-    after_mean = time.perf_counter()
-    biases = BiasModel.fit(partial(_blocks, catalog.folder), len(catalog.user_ids), len(catalog.item_ids))
-    limits = catalog.rating
-    return {
-        "global_mean": _Measured(lambda user_N, _item_N: np.full(len(user_N), mean), after_mean - start),
-        "user_item_bias": _Measured(
-            lambda user_N, item_N: biases.predict(user_N, item_N).clip(limits.min, limits.max),
-            time.perf_counter() - after_mean,
-        ),
-    }
-
-
-def _blocks(folder: ModelFolder) -> Iterator[Block]:
-    return (folder.block(shard) for shard in range(len(folder.manifest.user_shards)))
 
 
 def _about_model(folder: ModelFolder) -> EvaluatedModel:
@@ -231,4 +126,14 @@ def _about_model(folder: ModelFolder) -> EvaluatedModel:
         step=manifest.step,
         digest=manifest.contents_digest,
         config=manifest.config,
+    )
+
+
+def _about_dataset(dataset: Dataset, held_out: HeldOut) -> EvaluatedDataset:
+    return EvaluatedDataset(
+        url=dataset.folder.url,
+        digest=dataset.digest,
+        split_fingerprint=dataset.manifest.split.fingerprint,
+        is_trained_on=held_out.is_trained_on,
+        is_same_split=held_out.is_same_split,
     )

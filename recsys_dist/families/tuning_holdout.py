@@ -32,7 +32,8 @@ def tuning_holdout_share(manifest: Manifest) -> float:
 
 
 def _can_judge_by_valid(manifest: Manifest) -> bool:
-    return manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS
+    # Users that are held out whole have no train rating: their errors say nothing about users that have.
+    return not manifest.holds_out_users and manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,9 @@ def table_settings(columns: Mapping[Field, ColumnName], tree: Mapping[str, Any])
         )
     split = tree.get("split")
     if isinstance(split, dict) and split.get("kind") == "files":
-        raise ConfigError("split.kind: files needs input files; for a table use random, leave_n_out or time")
+        raise ConfigError(
+            "split.kind: files needs input files; for a table use random, leave_n_out, time or users"
+        )
     # Without a rating, the rows are interactions; the key is required.
     named = {"rating": None, **{field: field for field in columns}}
     return {"input": {**given, "paths": TABLE, "format": "parquet", "columns": named}}

@@ -45,11 +45,12 @@ def fit(
     preempted: Callable[[], bool],
     start: Checkpoint | WarmStart | None = None,
     facts: Mapping[str, JsonValue] | None = None,
+    stops_early: bool = True,
 ) -> Outcome:
     """Train until the last epoch, convergence, early stopping, or a stop request on any rank.
 
     `start` is a checkpoint to resume from, or a warm start; every checkpoint records `facts` and the
-    configuration.
+    configuration. `stops_early`: whether the validation error decides when to stop and which epoch is the best.
     """
     stopping = collectives.together("reading the checkpoint", lambda: _resume(trainer, start))
     collectives.together("opening the metrics", lambda: tracker.start(trainer.epochs_done))
@@ -68,7 +69,7 @@ def fit(
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
         # Validation during a search judges trials, which are not candidates for the best state.
-        judged = None if trainer.is_searching else valid_rmse
+        judged = valid_rmse if stops_early and not trainer.is_searching else None
         stopping = stopping.after(judged)
         received_before, received = received, collectives.received_in_all_bytes
         result = replace(result, extra={**result.extra, TRAFFIC: (received - received_before) / 1e6})

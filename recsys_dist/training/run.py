@@ -18,7 +18,7 @@ from recsys_dist.checkpoint.checkpoint import Checkpoint
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.config import parse_settings
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.manifest import MANIFEST
+from recsys_dist.dataset.manifest import MANIFEST, Manifest
 from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
@@ -120,7 +120,9 @@ def _run_in(
     trainer = config.family.trainer(setup)
     with tracker:
         tracker.say(_opening(folder, start, config, dataset))
-        outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts)
+        # Users that are held out whole are cold, so their error says little about a model of the others.
+        stops_early = not dataset.manifest.holds_out_users
+        outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts, stops_early)
         collectives.together("writing the status", lambda: status.end(outcome.value, trainer.epochs_done))
         if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:
             tracker.say(f"best: epoch {best[0]}, valid RMSE {best[1]:.4f}, which merge takes")
@@ -196,8 +198,7 @@ def _verify_share(dataset: Dataset, world: World) -> None:
 
 def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, dataset: Dataset) -> str:
     if start is None:
-        has_valid = config.training.patience is None or dataset.manifest.num_ratings.get("valid")
-        note = "" if has_valid else "; no validation ratings, so training.patience has no effect"
+        note = "" if config.training.patience is None else _note_of_patience(dataset.manifest)
         learnt = f", starting from {config.start_from}" if config.start_from else ""
         return f"training in {folder.url}{learnt}{note}"
     if start.step >= config.training.epochs:
@@ -212,6 +213,14 @@ def _opening(folder: Folder, start: Checkpoint | None, config: TrainConfig, data
         )
     where = f"within epoch {start.step + 1}" if start.name.part else f"after epoch {start.step}"
     return f"{folder.url} resumes {where}"
+
+
+def _note_of_patience(manifest: Manifest) -> str:
+    if not manifest.num_ratings.get("valid"):
+        return "; no validation ratings, so training.patience has no effect"
+    return (
+        "; the split holds out whole users, so training.patience has no effect" if manifest.holds_out_users else ""
+    )
 
 
 def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_dist.api.model import load_model
 from recsys_dist.config import load_settings
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.world import World
-from recsys_dist.evaluation.evaluate import evaluate
 from recsys_dist.merging import merge
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
@@ -97,7 +97,7 @@ def test_two_ranks_then_merge_evaluate_and_recommend_equal_a_single_process(runs
     config = load_settings(TrainConfig, REPOSITORY / "configs" / f"{runs.model}.yaml", runs.settings("alone"))
     train(config, World.single())
     merge(config.run_dir, str(runs.folder / "model_alone"))
-    alone = evaluate(str(runs.folder / "model_alone"), str(runs.dataset))
+    alone = load_model(str(runs.folder / "model_alone")).evaluate(str(runs.dataset))
 
     together = json.loads(report.read_text())
     assert together["count"] == alone.count > 0

@@ -21,7 +21,6 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import CheckpointError, DataError, StorageError
-from recsys_dist.evaluation.evaluate import evaluate
 from recsys_dist.merging import merge
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.preparation.prepare import prepare
@@ -129,7 +128,7 @@ def test_the_whole_path_loses_nothing_to_a_store_that_fails(store, tmp_path, cap
     ]
     assert digests[0] == digests[1]
 
-    reports = [evaluate(f"{place}/model", f"{place}/data") for place in (local, BUCKET)]
+    reports = [load_model(f"{place}/model", verify=True).evaluate(f"{place}/data") for place in (local, BUCKET)]
     assert len({(report.rmse, report.mae, report.count) for report in reports}) == 1
     models = [load_model(f"{place}/model") for place in (local, BUCKET)]
     lists = [model.recommend(["user 3"], 5, False, f"{local}/data")[0].rows() for model in models]

@@ -260,6 +260,28 @@ def test_the_last_ratings_of_each_user_are_left_out(run, tmp_path):
         assert [rank for _, rank in sorted(ranks)] == sorted(rank for _, rank in ranks)
 
 
+def test_users_are_held_out_whole_and_stay_so_whatever_the_blocks_and_orders(run, tmp_path):
+    rows = random_rows(4000)
+    split = {"kind": "users", "test": 0.3, "valid": 0.2, "seed": 4}
+    dataset = run([write_rows(tmp_path / "r.csv", rows)], split=split)
+    found = contents(dataset)
+    of_user: dict[str, set[str]] = {}
+    for (user, _), (*_, name) in found.items():
+        of_user.setdefault(user, set()).add(name)
+    assert all(len(names) == 1 for names in of_user.values())
+    assert {name for names in of_user.values() for name in names} == set(SPLITS)
+    held_out = [user for user, names in of_user.items() if names != {"train"}]
+    assert (dataset.num_train("users") == 0).sum() == len(held_out)
+    turned = write_rows(tmp_path / "turned.csv", rows[::-1])
+    again = run([turned], "turned", split=split, shards={"users": 2}, input={"block_bytes": 900})
+    assert {pair: name for pair, (*_, name) in contents(again).items()} == {
+        pair: name for pair, (*_, name) in found.items()
+    }
+    assert again.manifest.split.rule == {**split, "fold_in_share": 0.8}
+    other = run([turned], "other", split={**split, "seed": 5})
+    assert other.manifest.split.fingerprint != dataset.manifest.split.fingerprint
+
+
 def test_refused_rows_are_listed_with_file_and_line_and_all_add_up(run, tmp_path):
     good = "".join(f"u{n % 7},i{n},3,{n}\n" for n in range(500))
     # Blocks of which not one row is accepted are among these.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recsys_dist.dataset.manifest import Manifest
-    from recsys_dist.evaluation.report import Calibration, Errors, EvaluationReport
     from recsys_dist.inference.criterion import RankBy
     from recsys_dist.inference.lists import Recommendations
     from recsys_dist.inference.similar import Similar
@@ -84,51 +83,6 @@ def print_model(manifest: ModelManifest, output: str) -> None:
     new_console().print(table)
 
 
-def print_report(report: EvaluationReport) -> None:
-    """Print the errors of the model and its baselines on the same ratings, then the ranking figures."""
-    title = f"{report.model.kind} on the {report.split} ratings"
-    table = Table(title=title, title_justify="left")
-    for name in ("", "RMSE", "MAE", "ratings", "seconds"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, row in report.baselines.items():
-        _add_errors(table, name.replace("_", " "), row, row.seconds)
-    _add_errors(table, report.model.kind, report, report.seconds.predict)
-    _add_errors(table, "  cold users", report.cold_users)
-    _add_errors(table, "  cold items", report.cold_items)
-    console = new_console()
-    console.print(table)
-    for line in _remarks(report):
-        console.print(line, soft_wrap=True)
-
-
-def _remarks(report: EvaluationReport) -> Iterator[str]:
-    if report.allowed.train:
-        yield "The model was trained on these ratings: the errors say nothing about other ratings."
-    if report.allowed.other_split:
-        yield "The dataset has another split than the one that the model was trained on."
-    if report.trained_on.count:
-        yield (
-            f"Left out: {report.trained_on.count:,} ratings of pairs that the model was trained on "
-            f"(RMSE on these: {_figure(report.trained_on.rmse)})"
-        )
-    if report.uncertainty is not None:
-        yield _calibration(report.uncertainty)
-    ranking = report.ranking
-    if ranking is not None:
-        yield (
-            f"Top {ranking.top} of all unseen items for {ranking.users:,} of {ranking.eligible_users:,} users, "
-            f"relevant from {ranking.relevant_from:g}: recall {_figure(ranking.recall)}, "
-            f"nDCG {_figure(ranking.ndcg)} ({ranking.seconds:.1f} s)"
-        )
-
-
-def _calibration(uncertainty: Calibration) -> str:
-    nominal = " / ".join(f"{100 * float(share):g}" for share in uncertainty.coverage)
-    covered = " / ".join("-" if share is None else f"{100 * share:.1f}" for share in uncertainty.coverage.values())
-    classes = "" if uncertainty.log_loss is None else f", log-loss {uncertainty.log_loss:.4f}"
-    return f"Intervals of {nominal} % contain {covered} % of the ratings; NLL {_figure(uncertainty.nll)}{classes}"
-
-
 def print_page(output: Path) -> None:
     """Print where the page is."""
     new_console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
@@ -181,12 +135,3 @@ def pairs_table(title: str) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", overflow="fold")
     return table
-
-
-def _add_errors(table: Table, name: str, row: Errors, seconds: float | None = None) -> None:
-    taken = "" if seconds is None else f"{seconds:.2f}"
-    table.add_row(name, _figure(row.rmse), _figure(row.mae), f"{row.count:,}", taken)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -71,6 +71,28 @@ class TimeSplit(Settings):
         return self
 
 
+class UsersSplit(Settings):
+    """Holds out whole users, drawn by a hash of seed and user: `test` and `valid` are fractions of the users.
+
+    Training sees no rating of them. Evaluation folds each of them in from a part of its ratings, and judges by the
+    other ones (strong generalization). A user stays in its split when ratings are appended.
+    """
+
+    kind: Literal["users"]
+    test: Fraction = 0.1
+    valid: Fraction = 0.0
+    """During training these users are without ratings, so their validation error measures the items alone."""
+    fold_in_share: Fraction = 0.8
+    """Probability that a rating of a held-out user is folded in, drawn by a hash of seed, user and item."""
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> UsersSplit:
+        if self.test + self.valid >= 1:
+            raise ValueError("test + valid must be below 1 to leave users to train on")
+        return self
+
+
 class FilesSplit(Settings):
     """Fixed split: separate files for train and test."""
 
@@ -82,7 +104,7 @@ class FilesSplit(Settings):
     seed: Seed = 0
 
 
-SplitRule = RandomSplit | LeaveNOutSplit | TimeSplit | FilesSplit
+SplitRule = RandomSplit | LeaveNOutSplit | TimeSplit | UsersSplit | FilesSplit
 
 
 def with_kind(tree: Any) -> Any:
@@ -94,12 +116,12 @@ def with_kind(tree: Any) -> Any:
         return tree
     shares = [tree[name] for name in ("test", "valid") if name in tree]
     # Unknown keys are refused by name later.
-    others = {name for kind in (LeaveNOutSplit, TimeSplit, FilesSplit) for name in kind.model_fields}
+    others = {name for kind in (LeaveNOutSplit, TimeSplit, UsersSplit, FilesSplit) for name in kind.model_fields}
     if not tree.keys() & (others - RandomSplit.model_fields.keys()) and all(map(_is_share, shares)):
         return {"kind": "random", **tree}
     raise ValueError(
-        "key 'split.kind' is required, one of random, leave_n_out, time and files; it defaults to random if only "
-        "test and valid, fractions from 0 to below 1, and seed are given"
+        "key 'split.kind' is required, one of random, leave_n_out, time, users and files; it defaults to random "
+        "if only test and valid, fractions from 0 to below 1, and seed are given"
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_dist.dataset.hashing import GOLDEN, mix, pair_hashes, text_hashes
+from recsys_dist.dataset.hashing import GOLDEN, mix, pair_hashes, seeded_hashes, text_hashes
 from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.preparation.arrays.scratch import Scratch, narrow, narrow_ratings, pack_texts
 from recsys_dist.preparation.parsing.rejects import Rejects
@@ -69,10 +69,12 @@ def draw(
     cutoffs: Cutoffs | None = None,
 ) -> Drawn:
     """Draw the split of deduplicated rows."""
-    rows = settled.rows
-    pair_hash = pair_hashes(hash_seed(rule), settled.hashes[rows.user], text_hashes(item_ids)[rows.item])
+    rows, seed = settled.rows, hash_seed(rule)
+    pair_hash = pair_hashes(seed, settled.hashes[rows.user], text_hashes(item_ids)[rows.item])
     role = np.array([run.role for run in runs], np.int8)[rows.run]
-    return Drawn(draw_split(rule, SplitKeys(rows.user, pair_hash, rows.timestamp, role), cutoffs), pair_hash)
+    user_hash = seeded_hashes(seed, settled.hashes)[rows.user]
+    keys = SplitKeys(rows.user, pair_hash, rows.timestamp, role, user_hash)
+    return Drawn(draw_split(rule, keys, cutoffs), pair_hash)
 
 
 def finish_shard(

@@ -1,7 +1,7 @@
 """Assigns ratings to train, validation and test. Codes are indices into `SPLITS`.
 
-The split of a pair depends on its ids and the seed, on its file, on the user's other ratings, or on two global
-timestamps; it never depends on the shards.
+The split of a pair depends on its ids or its user alone and the seed, on its file, on the user's other ratings, or
+on two global timestamps; it never depends on the shards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.manifest import SPLITS
-from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, RandomSplit, SplitRule
+from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, RandomSplit, SplitRule, UsersSplit
 
 TRAIN, VALID, TEST = (SPLITS.index(split) for split in SPLITS)
 LAST = 2**63 - 1
@@ -31,6 +31,8 @@ class SplitKeys:
     timestamp: NDArray[np.integer]
     role: NDArray[np.int8]
     """The split of the pair's file."""
+    user_hash: NDArray[np.uint64]
+    """Hashes of seed and user."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def draw_split(rule: SplitRule, pairs: SplitKeys, cutoffs: Cutoffs | None = None
             return np.where(pairs.role == TRAIN, _by_hash(pairs.hash, 0.0, valid), pairs.role)
         case LeaveNOutSplit():
             return _by_user(rule, pairs)
+        case UsersSplit():
+            return _by_hash(pairs.user_hash, rule.test, rule.valid)
         case _:
             assert cutoffs is not None, "a split by time needs cutoffs"
             return _by_time(pairs.timestamp, cutoffs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recsys_dist.config import parse_settings
 from recsys_dist.errors import ConfigError
-from recsys_dist.evaluation.report import Errors, EvaluationReport, TimedErrors
+from recsys_dist.evaluation.report import CutFigures, Errors, EvaluationReport, TimedErrors
 from recsys_dist.training.config import TrainConfig
 
 
@@ -37,3 +37,11 @@ def rows_of(report: EvaluationReport) -> list[tuple[str, Errors, float | None]]:
     ]
     parts = [("cold users", report.cold_users), ("cold items", report.cold_items)]
     return [*((name, one, one.seconds) for name, one in timed), *((name, one, None) for name, one in parts)]
+
+
+def lists_of(report: EvaluationReport) -> list[tuple[str, CutFigures]]:
+    """The rows of the table of lists: baselines, then the model, each at every cut."""
+    if report.ranking is None:
+        return []
+    rows = [(name, one) for name, cuts in report.ranking.baselines.items() for one in cuts]
+    return [*rows, *((report.model.kind, one) for one in report.ranking.cuts)]

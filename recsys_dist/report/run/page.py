@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recsys_dist.evaluation.report import EvaluationReport
-from recsys_dist.report.run.evaluation import rows_of
+from recsys_dist.report.run.evaluation import lists_of, rows_of
 from recsys_dist.report.run.figures import learning_curves, speed
 from recsys_dist.report.run.run_record import RunRecord, Status
 from recsys_dist.report.templates import fill
@@ -31,6 +31,7 @@ def render(record: RunRecord, evaluation: EvaluationReport | None) -> str:
         record=record,
         evaluation=evaluation,
         rows=rows_of(evaluation) if evaluation is not None else [],
+        lists=lists_of(evaluation) if evaluation is not None else [],
         model=record.config.family.title(record.config.model),
         outcome=_ending(record.status),
         seconds=sum(epoch.seconds or 0.0 for epoch in record.epochs),

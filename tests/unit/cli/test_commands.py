@@ -62,7 +62,11 @@ def test_evaluate_prints_a_table_and_writes_the_report(capsys, tmp_path, folders
     report = json.loads((tmp_path / "r.json").read_text())
     assert code == 0
     assert report["split"] == "valid"
-    for figure in (report["rmse"], report["baselines"]["user_item_bias"]["mae"], report["ranking"]["ndcg"]):
+    for figure in (
+        report["rmse"],
+        report["baselines"]["user_item_bias"]["mae"],
+        report["ranking"]["cuts"][0]["ndcg"],
+    ):
         assert f"{figure:.4f}" in out
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pyarrow.parquet as pq
 import pytest
 
 from recsys_dist import load_model
@@ -80,9 +83,50 @@ def test_evaluate_says_what_was_allowed(capsys, folders, tmp_path):
     assert "Left out: " in out
 
 
+def test_evaluate_measures_at_every_cut_and_shows_segments_only_when_asked(capsys, folders, tmp_path):
+    told = ["evaluate", folders["MF"], "--dataset", folders["DATASET"]]
+    _, plain, _ = run(capsys, *told)
+    code, out, _ = run(
+        capsys, *told, "--top", "5,20", "--segments", "--per-user", str(tmp_path / "users.parquet"),
+        "--output", str(tmp_path / "r.json"),
+    )  # fmt: skip
+
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert code == 0
+    assert [cut["top"] for cut in report["ranking"]["cuts"]] == [5, 20]
+    for cut in (*report["ranking"]["cuts"], *report["ranking"]["baselines"]["popularity"]):
+        assert f"{cut['recall']:.4f}" in out
+    assert "by train ratings of the item" in out
+    assert f"{report['segments']['ratings'][0]['errors']['rmse']:.4f}" in out
+    assert "by train ratings of the item" not in plain
+    assert "popularity" in plain
+    assert "ndcg@20" in pq.read_schema(tmp_path / "users.parquet").names
+
+
+def test_evaluate_compares_several_models_with_the_first(capsys, folders, tmp_path):
+    code, out, _ = run(
+        capsys, "evaluate", folders["MF"], folders["AUTOREC"], "--dataset", folders["DATASET"],
+        "--output", str(tmp_path / "r.json"),
+    )  # fmt: skip
+
+    compared = json.loads((tmp_path / "r.json").read_text())
+    assert code == 0
+    assert [report["model"]["url"] for report in compared["reports"]] == [folders["MF"], folders["AUTOREC"]]
+    for name, found in compared["comparisons"][0]["differences"].items():
+        assert name in out
+        assert f"{found['low']:+.4f} to {found['high']:+.4f}" in out
+    for report in compared["reports"]:
+        assert f"{report['rmse']:.4f}" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["evaluate", "MF", "--dataset", "DATASET", "--top", "0"], "top 0 is not the length of a list"),
+        (["evaluate", "MF", "--dataset", "DATASET", "--top", "5,5"], "top 5 is given twice"),
+        (["evaluate", "MF", "--dataset", "DATASET", "--top", "all"], "top 'all' is not a list of whole numbers"),
+        (["evaluate", "MF", "--dataset", "DATASET", "--per-user", "/tmp"], "the name must end in .parquet"),
+        (["evaluate", "MF", "DATASET", "--dataset", "DATASET"], "it is not a model folder"),
         (
             ["recommend", "MF", "--user", "u1", "--rank-by", "best"],
             "rank_by 'best' is unknown; use mean, lower, t",

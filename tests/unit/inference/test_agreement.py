@@ -8,7 +8,6 @@ import torch
 from recsys_dist import load_model
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
-from recsys_dist.evaluation.evaluate import evaluate
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.trainer import AutorecTrainer
 from recsys_dist.families.mf.settings import MfSettings
@@ -55,7 +54,7 @@ def test_the_merged_model_has_the_validation_error_of_training(tmp_path, name):
 
     run = saved(state, config=config, details={"dataset_digest": dataset.digest})
     write_merged(run, dataset, tmp_path / "model")
-    report = evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"), "valid")
+    report = load_model(str(tmp_path / "model")).evaluate(str(tmp_path / "dataset"), "valid")
 
     assert report.count == measured.count
     assert report.cold_users.count == report.cold_items.count == 0
@@ -83,8 +82,8 @@ def test_every_tensor_is_made_on_the_device_of_the_model(tmp_path, posterior):
     torch.set_default_device("meta")
     try:
         write_merged(run, dataset, tmp_path / "model")
-        evaluate(str(tmp_path / "model"), str(tmp_path / "dataset"))
-        model = load_model(str(tmp_path / "model"))
+        model = load_model(str(tmp_path / "model"), verify=True)
+        model.evaluate(str(tmp_path / "dataset"))
         folded = model.fold_in(["i1"], [4])
         for rank_by in RANKINGS:
             for found in (model.recommend("u1", 3, rank_by=rank_by)[0], folded.recommend(3, rank_by=rank_by)):

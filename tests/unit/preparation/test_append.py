@@ -26,6 +26,7 @@ SPLITS: list[dict[str, Any]] = [
     {"kind": "leave_n_out", "test": 1, "valid": 1},
     {"kind": "leave_n_out", "test": 1, "valid": 0, "by": "hash", "min_train": 2},
     {"kind": "time", "test": 0.3, "valid": 0.2},
+    {"kind": "users", "test": 0.2, "valid": 0.1, "seed": 3},
 ]
 
 Row = tuple[str, str, float, int]

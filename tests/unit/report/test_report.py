@@ -12,10 +12,10 @@ import fsspec
 import matplotlib as mpl
 import pytest
 
+from recsys_dist import load_model
 from recsys_dist.cli import main
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, DataError
-from recsys_dist.evaluation.evaluate import evaluate
 from recsys_dist.merging import merge
 from recsys_dist.report.report import write_report
 from recsys_dist.training.config import TrainConfig
@@ -43,7 +43,7 @@ def trained(tmp_path_factory) -> Trained:
     model = {"kind": "mf", "factors": 2}
     train(TrainConfig.model_validate({**tree, "model": model, "training": {"epochs": 2}}), World.single())
     merge(str(root / "run"), str(root / "model"))
-    evaluate(str(root / "model"), str(root / "dataset")).write(root / "report.json")
+    load_model(str(root / "model")).evaluate(str(root / "dataset")).write(root / "report.json")
     return Trained(root / "run", root / "report.json")
 
 
@@ -91,8 +91,15 @@ def test_the_command_writes_a_page_with_all_numbers(trained, tmp_path, capsys):
     assert text[start - 5 : start - 1] == [f"{share} % intervals" for share in (50, 80, 90, 95)]
     scores = [f"{calibration[name]:.4f}" for name in ("nll", "log_loss")]
     assert text[start + 1 : start + 7] == [*shares, *scores]
-    start = text.index("nDCG at 10")
-    assert [f"{report['ranking'][name]:.4f}" for name in ("recall", "ndcg")] == text[start + 2 : start + 4]
+    start = text.index("coverage")
+    shown = ("recall", "precision", "ndcg", "map", "mrr", "hit_rate", "coverage")
+    cuts = report["ranking"]["baselines"]["popularity"][0], report["ranking"]["cuts"][0]
+    for place, cut in zip((start + 2, start + 11), cuts, strict=True):
+        assert text[place : place + 8] == ["10", *(f"{cut[name]:.4f}" for name in shown)]
+    segments = report["segments"]
+    for title, part in (("train ratings of the item", "items"), ("rating", "ratings")):
+        start = text.index(title)
+        assert f"{segments[part][0]['errors']['rmse']:.4f}" in text[start : start + 12]
 
 
 def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path):
@@ -103,15 +110,29 @@ def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path):
     page = written(trained.run, tmp_path / "report.html", tmp_path / "report.json")
 
     assert "Uncertainty" not in page
-    assert "nDCG at 10" in page
+    assert "hit rate" in page
+
+
+def test_a_model_that_ranks_is_shown_by_its_lists(trained, tmp_path):
+    report = json.loads(trained.evaluation.read_text())
+    report |= {"predicts_ratings": False, "rmse": None, "mae": None, "baselines": {}, "uncertainty": None}
+    report["ranking"]["relevant_from"] = None
+    report["segments"]["ratings"] = []
+    (tmp_path / "report.json").write_text(json.dumps(report))
+
+    text = Page(written(trained.run, tmp_path / "report.html", tmp_path / "report.json")).text
+
+    assert "Test nDCG" in text
+    assert "Test RMSE" not in text
+    assert any("all held-out items are relevant" in part for part in text)
 
 
 def test_a_key_of_a_report_that_nobody_knows_is_named(trained, tmp_path):
     report = json.loads(trained.evaluation.read_text())
-    report["ranking"]["precision"] = 0.5
+    report["ranking"]["accuracy"] = 0.5
     (tmp_path / "report.json").write_text(json.dumps(report))
 
-    with pytest.raises(DataError, match=r"report\.json: ranking\.precision: Extra inputs are not permitted"):
+    with pytest.raises(DataError, match=r"report\.json: ranking\.accuracy: Extra inputs are not permitted"):
         write_report(str(trained.run), tmp_path / "report.html", tmp_path / "report.json")
 
 

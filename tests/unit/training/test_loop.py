@@ -17,14 +17,14 @@ from tests.support.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, SearchingTr
 from tests.support.states import single_collectives
 
 
-def start_fit(run_dir, preempted=lambda: False, valid_rmse=(), trainer=None, **sections):
+def start_fit(run_dir, preempted=lambda: False, valid_rmse=(), trainer=None, stops_early=True, **sections):
     """One start of a run, as a later process would do it: everything anew but the run folder."""
     collectives, folder = single_collectives(), Folder(str(run_dir))
     config = fake_config(run_dir, **sections)
     trainer = trainer or FakeTrainer(collectives, valid_rmse)
     store = CheckpointStore(folder, collectives, config.checkpoint.keep)
     tracker = Tracker(folder, config.training.epochs, is_active=True)
-    outcome = fit(trainer, store, tracker, config, collectives, preempted, store.latest())
+    outcome = fit(trainer, store, tracker, config, collectives, preempted, store.latest(), None, stops_early)
     return outcome, trainer
 
 
@@ -95,6 +95,13 @@ def test_patience_counts_across_a_resume_and_the_best_is_kept(broken_after, tmp_
     assert find_checkpoint(Folder(str(tmp_path))).step == 2
     outcome, trainer = start_fit(tmp_path, valid_rmse=VALID, **settings)
     assert (outcome, trainer.trained) == (Outcome.EARLY_STOPPED, 0)
+
+
+def test_an_error_that_judges_nothing_neither_stops_nor_picks_an_epoch(tmp_path):
+    settings = {"training": {"epochs": 6, "patience": 1}, "checkpoint": {"every": 1, "keep": 9}}
+    outcome, _ = start_fit(tmp_path, valid_rmse=(*VALID[:3], 0.9, 0.95, 0.99), stops_early=False, **settings)
+    assert outcome is Outcome.FINISHED
+    assert find_checkpoint(Folder(str(tmp_path))).step == 6
 
 
 def test_what_a_search_saves_is_not_the_best_once_there_is_a_later_one(tmp_path):

@@ -67,6 +67,12 @@ def changed(key, value):
         ("split", {"kind": "time", "test": 0.5, "valid": 0.5}, r"split: test \+ valid must be below 1"),
         (
             "split",
+            {"kind": "users", "test": 0.5, "valid": 0.5},
+            r"split: test \+ valid must be below 1 to leave u",
+        ),
+        ("split", {"kind": "users", "fold_in_share": 1}, r"split\.fold_in_share: .*less than 1"),
+        (
+            "split",
             {"kind": "time", "test": 0.5, "test_from": 9},
             r"split: test is a fraction and test_from a time",
         ),

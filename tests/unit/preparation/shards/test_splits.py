@@ -8,7 +8,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from recsys_dist.errors import DataError
-from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, RandomSplit, TimeSplit
+from recsys_dist.preparation.settings.split import FilesSplit, LeaveNOutSplit, RandomSplit, TimeSplit, UsersSplit
 from recsys_dist.preparation.shards.splits import (
     LAST,
     TEST,
@@ -32,7 +32,8 @@ def pairs(num_rows, num_users=1, seed=0, **columns):
         "role": np.zeros(num_rows, np.int8),
         **columns,
     }
-    return SplitKeys(**columns)
+    user_hash = rng.integers(0, 2**64, num_users, dtype=np.uint64)[columns["user"]]
+    return SplitKeys(user_hash=user_hash, **columns)
 
 
 def test_the_drawn_fractions_are_the_named_ones():
@@ -72,6 +73,15 @@ def test_of_each_user_the_last_are_held_out_and_enough_stays(by, test, valid, mi
     assert max(sizes) > 7
 
 
+def test_whole_users_are_held_out_in_the_named_fractions():
+    these = pairs(60_000, num_users=20_000)
+    drawn = draw_split(UsersSplit(kind="users", test=0.2, valid=0.1), these)
+    of_user = np.full(20_000, -1)
+    of_user[these.user] = drawn
+    assert (of_user[these.user] == drawn).all()
+    assert np.bincount(of_user[of_user >= 0]) / (of_user >= 0).sum() == pytest.approx([0.7, 0.1, 0.2], abs=0.01)
+
+
 def test_time_is_cut_for_all_users_alike():
     rule, these = TimeSplit(kind="time"), pairs(1000, num_users=5)
     drawn = draw_split(rule, these, Cutoffs(test_after=6, valid_after=4))
@@ -96,8 +106,9 @@ user_rules = st.builds(
     by=st.sampled_from(["time", "hash"]),
     min_train=numbers,
 )
+whole_users = st.builds(UsersSplit, kind=st.just("users"), test=fractions, valid=fractions)
 time_rules = st.builds(TimeSplit, kind=st.just("time"), test=fractions, valid=fractions)
-rules = random_rules | file_rules | user_rules | time_rules
+rules = random_rules | file_rules | user_rules | time_rules | whole_users
 ratings = st.dictionaries(
     st.tuples(st.integers(0, 6), st.integers(0, 30)),
     st.tuples(st.integers(0, 2**64 - 1), st.integers(-5, 5), st.sampled_from([TRAIN, VALID, TEST])),
@@ -105,6 +116,10 @@ ratings = st.dictionaries(
     max_size=40,
 )
 """(hash, timestamp, role) of pairs (user, item)."""
+
+
+def hash_of_user(user):
+    return user * (2**64 // 7)
 
 
 def drawn(rule, of_pairs, order, cutoffs=None):
@@ -117,6 +132,7 @@ def drawn(rule, of_pairs, order, cutoffs=None):
         hash=np.array(hashes, np.uint64),
         timestamp=np.array(times, np.int64),
         role=np.array(roles, np.int8),
+        user_hash=np.array([hash_of_user(user) for user, _ in listed], np.uint64),
     )
     codes = draw_split(rule, these, cutoffs)
     assert (len(codes), len(users)) == (len(listed), user.max() + 1)
@@ -169,6 +185,10 @@ def test_each_split_gets_what_its_rule_says(rule, of_pairs):
         case FilesSplit():
             assert by_split[TEST] == {pair for pair in of_pairs if of_pairs[pair][2] == TEST}
             assert by_split[TRAIN] <= {pair for pair in of_pairs if of_pairs[pair][2] == TRAIN}
+        case UsersSplit():
+            ends = int(rule.test * 2**64), int((rule.test + rule.valid) * 2**64)
+            assert by_split[TEST] == {pair for pair in of_pairs if hash_of_user(pair[0]) < ends[0]}
+            assert by_split[TRAIN] == {pair for pair in of_pairs if hash_of_user(pair[0]) >= ends[1]}
         case LeaveNOutSplit():
             for user in {user for user, _ in of_pairs}:
                 train, valid, test = (sum(pair[0] == user for pair in by_split[code]) for code in by_split)

@@ -41,7 +41,11 @@ class FoldedUser:
     def predict(self, item_ids: Values, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
 
     def predict(self, item_ids: Values, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
-        """Predicted ratings of raw item ids: [N]; with `return_std`, also their standard deviations."""
+        """Predicted ratings of raw item ids: [N]; with `return_std`, also their standard deviations.
+
+        Raises `ConfigError` if the model ranks items and predicts no ratings.
+        """
+        self.predictor.require_ratings()
         pairs = self._pairs(item_ids)
         rating_N = self.predictor.ratings(*pairs)
         return (rating_N, self.predictor.stds(*pairs)) if return_std else rating_N

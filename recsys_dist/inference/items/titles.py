@@ -17,8 +17,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -27,8 +26,8 @@ from recsys_dist.plain_text import text_table
 YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 APOSTROPHES = re.compile("['’`´]")
 NO_WORD = re.compile(r"[\W_]+")
-LEAST_ALIKE = 0.6
-"""Similarity of a title to what was typed, from 0 to 1, that makes it a suggestion."""
+ALIKE_TITLE, ALIKE_WORD = 0.6, 0.75
+"""Similarity, from 0 to 1, at which a title or a word may be what was meant by another."""
 
 
 class Match(IntEnum):
@@ -57,73 +56,69 @@ class FoundItems(NamedTuple):
         return f"{head}\n{text_table(rows, numbers=0)}" if self.ids else head
 
 
-@dataclass(frozen=True)
-class _Title:
-    """The words of a title."""
-
-    words: str
-    without_year: str
-    in_order: tuple[str, ...]
-    in_order_without_year: tuple[str, ...]
-
-    @classmethod
-    def of(cls, text: str) -> _Title:
-        words, without_year = words_of(text), words_of(YEAR.sub("", text))
-        return cls(words, without_year, _in_order(words), _in_order(without_year))
-
-
 def words_of(text: str) -> str:
     """The words of a text in lower case, without accents and punctuation, with one blank between them.
 
     A text without a word, such as "...", is its own word.
     """
-    letters = (sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
-    folded = APOSTROPHES.sub("", "".join(letters).casefold())
-    return " ".join(NO_WORD.sub(" ", folded).split()) or text.casefold().strip()
+    letters = text if text.isascii() else _without_accents(text)
+    return " ".join(NO_WORD.sub(" ", APOSTROPHES.sub("", letters.casefold())).split()) or text.casefold().strip()
 
 
-def _in_order(words: str) -> tuple[str, ...]:
-    return tuple(sorted(words.split()))
+def _without_accents(text: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
 
 
 class TitleIndex:
     """The titles of a model's items; position = item index, None where unknown."""
 
     def __init__(self, titles: Sequence[str | None]) -> None:
-        self._texts = titles
-        self._titles = [None if text is None else _Title.of(text) for text in titles]
+        self._titles = titles
+        self._words = [None if title is None else words_of(title) for title in titles]
 
     def matches(self, text: str) -> list[tuple[Match, int]]:
         """Level and index of every item whose title matches, best first."""
-        wanted, raw = _Title.of(text), text.strip()
+        raw, wanted = text.strip(), words_of(text)
+        each = wanted.split()
         found = (
-            (self._level(raw, wanted, str(self._texts[item]), title), item)
-            for item, title in enumerate(self._titles)
-            if title is not None
+            (_level(raw, wanted, str(self._titles[item]), words), item)
+            for item, words in enumerate(self._words)
+            if words is not None and all(word in words for word in each)
         )
         return sorted((level, item) for level, item in found if level is not None)
 
     def similar(self, text: str, n: int) -> list[int]:
-        """The n items with the most similar titles, best first; fewer if few are similar."""
+        """The n items with the most similar titles, best first; then those with the most similar words."""
         items_of: dict[str, list[int]] = {}
         for item, title in enumerate(self._titles):
             if title is not None:
-                items_of.setdefault(title.without_year, []).append(item)
-        wanted = _Title.of(text).without_year
-        close = difflib.get_close_matches(wanted, items_of, n, LEAST_ALIKE)
-        return [item for words in close for item in items_of[words]][:n]
+                items_of.setdefault(words_of(YEAR.sub("", title)), []).append(item)
+        wanted = words_of(YEAR.sub("", text))
+        items = [item for words in _close(wanted, items_of, n, ALIKE_TITLE) for item in items_of[words]]
+        items += [item for _, item in self.matches(self._respelled(wanted))]
+        return list(dict.fromkeys(items))[:n]
 
-    @staticmethod
-    def _level(raw: str, wanted: _Title, text: str, title: _Title) -> Match | None:
-        has_all_words = set(wanted.in_order) <= set(title.in_order)
-        if not has_all_words and wanted.words not in title.words:
-            return None
-        tests = (
-            (Match.TITLE, raw == text),
-            (Match.WORDS, wanted.words == title.words),
-            (Match.WITHOUT_YEAR, wanted.words == title.without_year),
-            (Match.OTHER_ORDER, wanted.in_order in {title.in_order, title.in_order_without_year}),
-            (Match.PHRASE, f" {wanted.words} " in f" {title.words} "),
-            (Match.ALL_WORDS, has_all_words),
-        )
-        return next((level for level, is_met in tests if is_met), Match.PART)
+    def _respelled(self, wanted: str) -> str:
+        """The words with each replaced by the most similar one of all titles, if it is similar."""
+        known = dict.fromkeys(word for words in self._words if words is not None for word in words.split())
+        return " ".join((_close(word, known, 1, ALIKE_WORD) or [word])[0] for word in wanted.split())
+
+
+def _close(text: str, among: Iterable[str], n: int, least: float) -> list[str]:
+    return difflib.get_close_matches(text, among, n, least)
+
+
+def _level(raw: str, wanted: str, title: str, words: str) -> Match | None:
+    """The level at which the words of a title, which contain each wanted word or a part, match."""
+    without_year = words_of(YEAR.sub("", title))
+    has_all_words = set(wanted.split()) <= set(words.split())
+    tests = (
+        (Match.TITLE, raw == title),
+        (Match.WORDS, wanted == words),
+        (Match.WITHOUT_YEAR, wanted == without_year),
+        (Match.OTHER_ORDER, sorted(wanted.split()) in (sorted(words.split()), sorted(without_year.split()))),
+        (Match.PHRASE, f" {wanted} " in f" {words} "),
+        (Match.ALL_WORDS, has_all_words),
+        (Match.PART, wanted in words),
+    )
+    return next((level for level, is_met in tests if is_met), None)

@@ -93,7 +93,7 @@ def _large(text: str) -> pa.Scalar:
 def _text(name: str, column: pa.ChunkedArray) -> Any:
     """A column as text, numbers with the digits that distinguish them. Raises `ConfigError` for nested values."""
     try:
-        return pc.cast(column, pa.large_string()).combine_chunks()
+        return pa.concat_arrays(pc.cast(column, pa.large_string()).chunks)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise ConfigError(
             f"--output: text cannot hold column {name!r} of type {column.type}; write .parquet"
@@ -102,9 +102,12 @@ def _text(name: str, column: pa.ChunkedArray) -> Any:
 
 def _quoted(text_N: Any, separator: str) -> Any:
     """The texts as fields of a line: quoted, and quotes doubled, where a field contains a sign of the format."""
-    must_quote_N = pc.match_substring_regex(text_N, f'[{separator}"\r\n]')
-    if not pc.any(must_quote_N).as_py():
+    signs = (separator, '"', "\r", "\n")
+    # A search of the bytes of all texts is many times faster than one of each text.
+    whole = (text_N.buffers()[2] or pa.py_buffer(b"")).to_pybytes()
+    if not any(sign.encode() in whole for sign in signs):
         return text_N
+    must_quote_N = pc.match_substring_regex(text_N, f"[{''.join(signs)}]")
     doubled_N = pc.replace_substring(text_N, '"', '""')
     return pc.if_else(
         must_quote_N, pc.binary_join_element_wise(_large('"'), doubled_N, _large('"'), _large("")), text_N

@@ -28,7 +28,7 @@ from recsys_dist.preparation.parsing.parquet_types import decoded
 from recsys_dist.preparation.parsing.rejects import Reason
 from recsys_dist.preparation.settings.input import FileSettings
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 BATCH_ROWS = 1 << 18
 TABS = (".tsv", ".tab")
 """Names of files whose fields are separated by tabs; all others are separated by commas."""

@@ -40,7 +40,7 @@ from benchmarks.exported import columns
 from benchmarks.figures import BIN, ROOT, prepare, run, train
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.inference.top import best_items
-from recsys_dist.metrics import RankingSums
+from recsys_dist.metrics import METRICS, list_metrics
 
 RATINGS, LISTS = ("mf", "autorec_item"), ("ease", "ials", "mf")
 TRAINED = ("mf", "autorec_item", "ials", "ease")
@@ -168,16 +168,16 @@ class Lists:
 
     def figures(self, scores_of: Callable[[np.ndarray], np.ndarray]) -> Row:
         """nDCG and truncated recall of the lists by these scores, which are [users, items]."""
-        ndcg, recall = RankingSums(), 0.0
+        metrics = []
         for start in range(0, len(self.users), 1000):
             users = self.users[start : start + 1000]
             seen = self.train[users].nonzero()
             items, _ = best_items(torch.from_numpy(np.ascontiguousarray(scores_of(users))), TOP, [seen])
             relevant = self.relevant[start : start + 1000].toarray() > 0
             is_hit = np.take_along_axis(relevant, items.numpy(), 1)
-            ndcg += RankingSums.of(is_hit, relevant.sum(1))
-            recall += float((is_hit.sum(1) / np.minimum(relevant.sum(1), TOP)).sum())
-        return {"ndcg": ndcg.mean_ndcg, "recall": recall / len(self.users), "rmse": None}
+            metrics.append(list_metrics(is_hit, relevant.sum(1), [TOP])[:, 0])
+        mean = dict(zip(METRICS, np.concatenate(metrics).mean(0).tolist(), strict=True))
+        return {"ndcg": mean["ndcg"], "recall": mean["truncated_recall"], "rmse": None}
 
 
 def opponents(dataset: Dataset, work: Path) -> list[Row]:

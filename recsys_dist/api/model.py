@@ -6,6 +6,7 @@
     model.predict_probabilities("42", ["858", "7"]) -> probabilities of the ratings on the data's grid; the grid
     model.fold_in(["858", "2571"], [5, 4]).recommend(10)
     model.similar_items("858")                      -> the most similar items
+    model.find_items("toy story")                   -> ids and titles of the items that match
 
 Ids are text exactly as in the data, or whole numbers, which stand for their digits: a single one, or any sequence
 from Python, NumPy, pandas, polars or Arrow. An invalid or missing id is a `DataError` that names its position.
@@ -14,7 +15,8 @@ Unknown ids are no error: their ratings are predicted from the other side and fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -35,6 +37,9 @@ from recsys_dist.inference.columns import Values, as_ratings
 from recsys_dist.inference.criterion import RankBy, RankingCriterion
 from recsys_dist.inference.folded_user import FoldedUser
 from recsys_dist.inference.ids import IdIndex, pair_up, require_same_length
+from recsys_dist.inference.items.choice import choice_of
+from recsys_dist.inference.items.search import ItemSearch
+from recsys_dist.inference.items.titles import FoundItems
 from recsys_dist.inference.lists import RecommendationLists
 from recsys_dist.inference.loading import load_predictor
 from recsys_dist.inference.predictor import Pairs, Predictor
@@ -155,20 +160,27 @@ class Model:
         rank_by: RankBy = "mean",
         confidence: float = 0.9,
         seed: int = 0,
+        items: Values | Mapping[Any, Values] | None = None,
+        exclude: Values | None = None,
     ) -> RecommendationLists:
         """The n best items for each user, without items rated in training.
 
         `also_seen` names a prepared dataset: items that these users rated in any of its splits are left out too. A
-        list is shorter than n if fewer items are unseen. `rank_by` is `mean` (the predicted rating), `lower` (the
-        bound that the expected rating exceeds with probability `confidence`) or `thompson` (one draw from the
-        posteriors of the user and of all items, fixed by `seed`). Raises `ConfigError` if n is not a whole number,
-        1 or more, if `include_seen` and `also_seen` contradict each other, or if the criterion needs an
-        uncertainty that the model lacks.
+        list is shorter than n if fewer items are unseen. `rank_by` is `mean` (the predicted rating, or the score
+        of a model that ranks), `lower` (the bound that the expected rating exceeds with probability `confidence`)
+        or `thompson` (one draw from the posteriors of the user and of all items, fixed by `seed`). If `items` is
+        given, lists contain only these candidates: ids for all users alike, or a mapping from each user id to the
+        ids for this user. No list contains an item to `exclude`.
+
+        Raises `DataError` for candidates and exclusions that the model does not know. Raises `ConfigError` if n is
+        not a whole number, 1 or more, if there are no candidates, if `include_seen` and `also_seen` contradict
+        each other, or if the criterion needs an uncertainty that the model lacks.
         """
         if include_seen and also_seen is not None:
             raise ConfigError("include_seen and also_seen contradict each other; give one of them")
-        order = RankingCriterion(rank_by, confidence, seed)
-        return recommend(self.predictor, self.user_ids.texts(user_ids), n, include_seen, also_seen, order)
+        order, texts = RankingCriterion(rank_by, confidence, seed), self.user_ids.texts(user_ids)
+        choice = choice_of(self.catalog, texts, items, exclude)
+        return recommend(self.predictor, texts, n, include_seen, also_seen, order, choice)
 
     def evaluate(
         self,
@@ -229,6 +241,26 @@ class Model:
         users = self.predictor.scorer.fold_in(torch.from_numpy(item_N).to(device), rating, is_new)
         return FoldedUser(self.predictor, users, item_N, user)
 
+    def find_items(self, title: str, n: int = 10) -> FoundItems:
+        """The n items whose titles match best: ids, titles, best first; equal matches by number of train ratings.
+
+        Case, accents and punctuation do not count. A whole title comes before words of a title, these before parts
+        of words. If no title matches, the most similar ones, with `is_match` false. Raises `DataError` if the
+        model has no titles.
+        """
+        return self._search.find(title, n)
+
+    def item_by_title(self, title: str) -> str:
+        """The id of the item that the title means: the only one that matches best, see `find_items`.
+
+        An id stands for itself. Raises `DataError` naming up to ten items if several match best or none matches.
+        """
+        return self._search.one(title)
+
+    @cached_property
+    def _search(self) -> ItemSearch:
+        return ItemSearch(self.catalog)
+
     def similar_items(self, item_id: str | int, n: int = 10) -> Similar:
         """The n items most similar to one by the cosine of their factors: ids, titles, cosines, best first.
 
@@ -247,36 +279,23 @@ class Model:
         self, side: Side, what: str, ids: IdIndex, raw_id: str | int, n: int
     ) -> tuple[NDArray[np.int64], Floats]:
         vector_RK, is_cold_R = self.predictor.scorer.vectors(side), self.catalog.is_cold(side)
-        row = self._known_row(what, ids, is_cold_R, raw_id)
+        row = self._known_row(side, ids, is_cold_R, raw_id)
         if vector_RK is None:
             raise ConfigError(
                 f"{self.catalog.url} has no factors by which one {what} could be compared with another"
             )
         return nearest(vector_RK, is_cold_R[:-1], row, n)
 
-    def _known_row(self, what: str, ids: IdIndex, is_cold_R: NDArray[np.bool_], raw_id: str | int) -> int:
+    def _known_row(self, side: Side, ids: IdIndex, is_cold_R: NDArray[np.bool_], raw_id: str | int) -> int:
         """The dense index of one raw id. Raises `DataError` if it is unknown or has no train rating."""
         (text,) = ids.texts([raw_id])
-        row = int(ids.find([text])[0])
-        if row == len(ids):
-            raise DataError(
-                f"unknown {what} {text!r}: {self.catalog.url} was trained on {len(ids):,} other "
-                f"{what}s; ids must match those of the data exactly"
-            )
+        (row,) = self.catalog.known(side, [text]).tolist()
         if is_cold_R[row]:
-            raise DataError(f"{what} {text!r} has no train rating, so there is nothing to compare others with")
-        return row
+            raise DataError(
+                f"{side[:-1]} {text!r} has no train rating, so there is nothing to compare others with"
+            )
+        return int(row)
 
     def require_users(self, user_ids: Values) -> None:
         """Raise `DataError` naming the ids that the model does not know."""
-        wanted = self.user_ids.texts(user_ids)
-        unknown = [
-            text
-            for text, index in zip(wanted, self.user_ids.find(wanted), strict=True)
-            if index == len(self.user_ids)
-        ]
-        if unknown:
-            raise DataError(
-                f"unknown user {', '.join(map(repr, unknown))}: {self.catalog.url} was trained on "
-                f"{len(self.user_ids):,} other users; ids must match those of the data exactly"
-            )
+        self.catalog.known("users", user_ids)

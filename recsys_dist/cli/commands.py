@@ -17,7 +17,9 @@ import typer
 
 from recsys_dist.cli.blend_command import blend
 from recsys_dist.cli.data_commands import inspect, prepare
-from recsys_dist.cli.model_commands import evaluate, recommend, similar
+from recsys_dist.cli.list_commands import recommend, similar
+from recsys_dist.cli.model_commands import evaluate
+from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
 from recsys_dist.errors import PeerError, RecsysDistError, refusal
@@ -26,13 +28,25 @@ from recsys_dist.version import __version__
 
 NAME = "recsys-dist"
 EXIT_USER_ERROR = 2
-COMMANDS = (prepare, train, merge, blend, evaluate, recommend, similar, report, inspect, verify_parity)
+COMMANDS = (
+    prepare,
+    train,
+    merge,
+    blend,
+    evaluate,
+    recommend,
+    similar,
+    predict,
+    report,
+    inspect,
+    verify_parity,
+)
 """In the order in which `--help` lists them."""
 
 app = typer.Typer(
     name=NAME,
     help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
-    "prepare -> train -> merge -> evaluate, recommend, report. "
+    "prepare -> train -> merge -> evaluate, recommend, predict, report. "
     "Every path may be a folder or a URL (s3://, gs://, ...).\n\n"
     "A single process uses all cores; mf trains on the cores that are free when it starts. OMP_NUM_THREADS sets "
     "another number. Waiting threads hardly spin, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",

@@ -59,26 +59,6 @@ VerifyOption = Annotated[
         help="Check the hash of every model file first; ids and titles are always checked.",
     ),
 ]
-UsersOption = Annotated[
-    Optional[list[str]],  # noqa: UP045 - typer reads the annotation at run time
-    typer.Option("--user", "-u", metavar="ID", help="User id as in the data; repeatable."),
-]
-RankByOption = Annotated[
-    str,
-    typer.Option(
-        help="mean: the predicted rating. lower: the bound that the expected rating exceeds with probability "
-        "--confidence. thompson: a draw from the posteriors of the user and the items."
-    ),
-]
-ListsOption = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads the annotation at run time
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Also write the lists to a local file: .json or .csv; .parquet with --all-users.",
-    ),
-]
 CutsOption = Annotated[
     str,
     typer.Option(metavar="N,N,...", help="Cut-offs of the lists: every metric is measured at each of them."),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.inference.criterion import RankingCriterion, score_by, users_at_once
+from recsys_dist.inference.criterion import RankingCriterion
+from recsys_dist.inference.items.choice import ItemChoice
 from recsys_dist.inference.predictor import Predictor
+from recsys_dist.inference.ranker import Ranker
 from recsys_dist.inference.recommend import wanted_pairs
-from recsys_dist.inference.top import best_items
 from recsys_dist.storage.folder import Folder
 
 BLOCK_FLOATS = 1 << 24
@@ -36,6 +37,15 @@ COLUMNS = {
     "std": pa.float32(),
 }
 """In this order; `std` is left out if the model has no uncertainty."""
+ALL_ITEMS = ItemChoice()
+
+
+class Written(NamedTuple):
+    """Counts of a file of lists."""
+
+    num_lines: int
+    num_empty: int
+    """Users without a line: none of the items that their list may contain is unseen."""
 
 
 def check_lists_file(path: Path) -> None:
@@ -51,19 +61,21 @@ def write_all_lists(
     include_seen: bool,
     order: RankingCriterion,
     progress: Callable[[str, int, int], None],
-) -> int:
-    """Write one row per user and rank, users in the order of the model; return the number of rows.
+    choice: ItemChoice = ALL_ITEMS,
+) -> Written:
+    """Write one row per user and rank, users in the order of the model, of the items of a choice.
 
-    Columns: user_id, rank from 1, item_id, title (null if unknown), score (the predicted rating) and, if the model
-    has an uncertainty, std, its standard deviation. The file is written whole or left unchanged. Raises
-    `ConfigError` if n is below 1, or if the criterion needs an uncertainty that the model lacks.
+    Columns: user_id, rank from 1, item_id, title (null if unknown), score (the predicted rating, or the score of a
+    model that ranks) and, if the model has an uncertainty, std, its standard deviation. The file is written whole
+    or left unchanged. Raises `ConfigError` if n is below 1, or if the criterion needs an uncertainty that the
+    model lacks.
     """
     final = path.resolve()
     check_lists_file(final)
     catalog = predictor.catalog
-    num_users, num_lines = len(catalog.user_ids), 0
-    most = max(1, BLOCK_FLOATS // catalog.num_items)
-    score, step = score_by(predictor, order), users_at_once(predictor, order, most)
+    num_users, num_lines, num_empty = len(catalog.user_ids), 0, 0
+    ranker = Ranker(predictor, order, choice)
+    step = ranker.users_at_once(max(1, BLOCK_FLOATS // ranker.row_floats))
     schema, titles = _schema(predictor), catalog.titles
     with Folder(str(final.parent)).writer(final.name) as stream, pq.ParquetWriter(stream, schema) as writer:
         waiting: list[pa.Table] = []
@@ -72,14 +84,14 @@ def write_all_lists(
             user_B = np.arange(start, stop)
             seen = [] if include_seen else [catalog.train_ratings.of_users(user_B)]
             users = predictor.known(user_B)
-            ranked = best_items(score(users, user_B), n, seen)
-            waiting.append(_lines(predictor, schema, titles, user_B, users, *ranked))
-            num_lines += len(waiting[-1])
+            item_Bn, score_Bn = ranker.best(users, user_B, n, seen)
+            waiting.append(_lines(predictor, schema, titles, user_B, users, item_Bn, score_Bn))
+            num_lines, num_empty = num_lines + len(waiting[-1]), num_empty + int(score_Bn[:, 0].isneginf().sum())
             progress("users", stop, num_users)
             if sum(map(len, waiting)) >= GROUP_ROWS or stop == num_users:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting.clear()
-    return num_lines
+    return Written(num_lines, num_empty)
 
 
 def _schema(predictor: Predictor) -> pa.Schema:

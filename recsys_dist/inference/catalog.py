@@ -9,10 +9,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.manifest import RatingStats, Side
+from recsys_dist.errors import DataError
+from recsys_dist.inference.columns import Values
 from recsys_dist.inference.grid import RatingGrid
-from recsys_dist.inference.ids import IdIndex
+from recsys_dist.inference.ids import IdIndex, id_array
 from recsys_dist.inference.seen import TrainRatings
 from recsys_dist.model_folder.folder import ModelFolder
+
+NAMED_IDS = 10
+"""Unknown ids that an error names."""
 
 
 class Catalog:
@@ -36,6 +41,21 @@ class Catalog:
     def num_items(self) -> int:
         """I, also the index of an unknown item."""
         return len(self.item_ids)
+
+    def known(self, side: Side, ids: Values) -> NDArray[np.int64]:
+        """Dense index of each raw id: [n]. Raises `DataError` naming the ids that the model does not know."""
+        index = self.user_ids if side == "users" else self.item_ids
+        texts = id_array(ids, f"{side[:-1]}_ids")
+        row_N = index.find(texts)
+        unknown = texts.take(pa.array(np.flatnonzero(row_N == len(index)))).unique().to_pylist()
+        if unknown:
+            named = ", ".join(map(repr, unknown[:NAMED_IDS]))
+            more = f" and {len(unknown) - NAMED_IDS:,} more" if len(unknown) > NAMED_IDS else ""
+            raise DataError(
+                f"unknown {side[:-1]} {named}{more}: {self.url} was trained on {len(index):,} other {side}; "
+                "ids must match those of the data exactly"
+            )
+        return row_N
 
     @cached_property
     def grid(self) -> RatingGrid | None:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys_dist.inference.columns import Values
-from recsys_dist.inference.criterion import RankBy, RankingCriterion, score_by
+from recsys_dist.inference.criterion import RankBy, RankingCriterion
+from recsys_dist.inference.items.choice import ItemChoice
 from recsys_dist.inference.lists import Recommendations
 from recsys_dist.inference.predictor import Predictor
-from recsys_dist.inference.top import best_items
+from recsys_dist.inference.ranker import Ranker
 
 Floats = NDArray[np.float32]
 
@@ -40,7 +41,11 @@ class FoldedUser:
     def predict(self, item_ids: Values, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
 
     def predict(self, item_ids: Values, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
-        """Predicted ratings of raw item ids: [N]; with `return_std`, also their standard deviations."""
+        """Predicted ratings of raw item ids: [N]; with `return_std`, also their standard deviations.
+
+        Raises `ConfigError` if the model ranks items and predicts no ratings.
+        """
+        self.predictor.require_ratings()
         pairs = self._pairs(item_ids)
         rating_N = self.predictor.ratings(*pairs)
         return (rating_N, self.predictor.stds(*pairs)) if return_std else rating_N
@@ -60,14 +65,15 @@ class FoldedUser:
         rank_by: RankBy = "mean",
         confidence: float = 0.9,
         seed: int = 0,
+        items: Values | None = None,
+        exclude: Values | None = None,
     ) -> Recommendations:
-        """The n best items that the user has not rated; for the criteria see `Model.recommend`."""
+        """The n best items that the user has not rated; see `Model.recommend` for criteria and candidates."""
         predictor = self.predictor
         seen = [] if include_seen else [(np.zeros(len(self.rated), np.int64), self.rated)]
-        score_1I = score_by(predictor, RankingCriterion(rank_by, confidence, seed))(
-            self.users, np.array([self.index])
-        )
-        item_1n, score_1n = best_items(score_1I, n, seen)
+        order = RankingCriterion(rank_by, confidence, seed)
+        ranker = Ranker(predictor, order, ItemChoice.of(predictor.catalog, items, exclude))
+        item_1n, score_1n = ranker.best(self.users, np.array([self.index]), n, seen)
         item_N = item_1n[~score_1n.isneginf()].cpu().numpy()
         pairs = self.users, np.zeros(len(item_N), np.int64), item_N
         std_N = None if predictor.scorer.uncertainty is None else predictor.stds(*pairs)

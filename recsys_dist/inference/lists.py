@@ -23,7 +23,8 @@ LIST_FORMATS = (".json", ".csv")
 
 
 class RecommendedItem(NamedTuple):
-    """One line of a list: `score` is the predicted rating, `std` its standard deviation or None."""
+    """One line of a list: `score` is the predicted rating, or the score of a model that ranks; `std` its standard
+    deviation or None."""
 
     item_id: str
     title: str | None
@@ -35,7 +36,7 @@ class RecommendedItem(NamedTuple):
 class Recommendations:
     """The best items by the ranking criterion, best first; fewer than requested if no more are unseen.
 
-    `scores` are predicted ratings, whatever the criterion.
+    `scores` are predicted ratings, or the scores of a model that ranks, whatever the criterion.
     """
 
     user_id: str

@@ -1,4 +1,4 @@
-"""Top-N lists: score all items for a block of users, drop seen items, keep the best.
+"""Top-N lists: score the items for a block of users, drop seen items, keep the best.
 
 B users of a block, I items
 """
@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys_dist.inference.criterion import RankingCriterion, score_by, users_at_once
+from recsys_dist.inference.criterion import RankingCriterion
+from recsys_dist.inference.items.choice import ItemChoice
 from recsys_dist.inference.lists import RecommendationLists, Recommendations
 from recsys_dist.inference.predictor import Predictor
+from recsys_dist.inference.ranker import Ranker
 from recsys_dist.inference.seen import DatasetRatings, SeenPairs
-from recsys_dist.inference.top import best_items, users_per_block
+from recsys_dist.inference.top import users_per_block
 
 
 def recommend(
@@ -25,12 +27,14 @@ def recommend(
     include_seen: bool,
     also_seen: str | None,
     order: RankingCriterion,
+    choice: ItemChoice,
 ) -> RecommendationLists:
     """One list for each raw user id; see `Model.recommend`."""
     catalog = predictor.catalog
     user_U = catalog.user_ids.find(user_ids)
     lists = RecommendationLists()
-    score, step = score_by(predictor, order), users_at_once(predictor, order, users_per_block(catalog.num_items))
+    ranker = Ranker(predictor, order, choice)
+    step = ranker.users_at_once(users_per_block(ranker.row_floats))
     elsewhere = None if also_seen is None else DatasetRatings(also_seen, catalog.item_ids)
     for start in range(0, len(user_ids), step):
         part = slice(start, start + step)
@@ -38,7 +42,8 @@ def recommend(
         if elsewhere is not None:
             seen.append(elsewhere.of_users(user_ids[part]))
         users = predictor.known(user_U[part])
-        lists += _lists(predictor, user_ids[part], users, *best_items(score(users, user_U[part]), n, seen))
+        ranked = ranker.best(users, user_U[part], n, seen, choice.own_pairs(part))
+        lists += _lists(predictor, user_ids[part], users, *ranked)
     return lists
 
 

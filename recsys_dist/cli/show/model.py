@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recsys_dist.dataset.manifest import Manifest
-    from recsys_dist.inference.criterion import RankBy
-    from recsys_dist.inference.lists import Recommendations
-    from recsys_dist.inference.similar import Similar
     from recsys_dist.model_folder.manifest import ModelManifest
 
 
@@ -86,47 +83,6 @@ def print_model(manifest: ModelManifest, output: str) -> None:
 def print_page(output: Path) -> None:
     """Print where the page is."""
     new_console().print(f"Wrote {output}: open it in a browser.", soft_wrap=True)
-
-
-def print_all_lists(path: Path, num_users: int, num_lines: int, seconds: float) -> None:
-    """Print what `recommend --all-users` has written."""
-    counts = f"{num_lines:,} lines for {num_users:,} users"
-    message = f"{path}: {counts} in {seconds:.1f} s, {num_users / max(seconds, 1e-9):,.0f} users/s"
-    new_console().print(message, soft_wrap=True)
-
-
-RANKED_BY = {"mean": "", "lower": ", by the lower bound", "thompson": ", by a Thompson sample"}
-"""The ranking criterion in the title of a list, since the predicted ratings do not show it."""
-
-
-def print_recommendations(lists: Sequence[Recommendations], rank_by: RankBy = "mean") -> None:
-    """Print one table per user: rank, title if any item has one, item id, predicted rating."""
-    console, has_titles = new_console(), any(title is not None for one in lists for title in one.titles)
-    for recommended in lists:
-        table = _ranked(f"User {recommended.user_id}{RANKED_BY[rank_by]}", has_titles, "item", "predicted")
-        for rank, item in enumerate(recommended.rows(), start=1):
-            deviation = "" if item.std is None else f" ± {item.std:.2f}"
-            titles = [item.title or ""] * has_titles
-            table.add_row(f"{rank}", *titles, item.item_id, f"{item.score:.2f}{deviation}")
-        console.print(table)
-
-
-def print_similar(title: str, similar: Similar) -> None:
-    """Print the most similar items or users: rank, title if any has one, id, cosine."""
-    has_titles = any(name is not None for name in similar.titles)
-    table = _ranked(title, has_titles, "id", "cosine")
-    for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
-        table.add_row(f"{rank}", *([name or ""] * has_titles), raw_id, f"{cosine:.4f}")
-    new_console().print(table)
-
-
-def _ranked(title: str, has_titles: bool, id_name: str, figure: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("#", justify="right", no_wrap=True)
-    for column in (*(["title"] * has_titles), id_name):
-        table.add_column(column, overflow="fold")
-    table.add_column(figure, justify="right", no_wrap=True)
-    return table
 
 
 def pairs_table(title: str) -> Table:

@@ -45,17 +45,24 @@ def show_stages() -> Iterator[StageProgress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=new_console(stderr=True)) as display:
-        stages: dict[str, Stage] = {}
+    display = Progress(*columns, console=new_console(stderr=True))
+    stages: dict[str, Stage] = {}
 
-        def progress(stage: str, done: int, total: int, rows: int = 0, /) -> None:
-            if stage not in stages:
-                stages[stage] = Stage(stage, done, rows, display.add_task(stage, total=total, speed=""))
-            shown = stages[stage]
-            shown.update(done, total, rows)
-            display.update(shown.bar, completed=done, total=total, speed=shown.speed)
+    def progress(stage: str, done: int, total: int, rows: int = 0, /) -> None:
+        # Started by the first stage, so that an error before it is the only line.
+        if not stages:
+            display.start()
+        if stage not in stages:
+            stages[stage] = Stage(stage, done, rows, display.add_task(stage, total=total, speed=""))
+        shown = stages[stage]
+        shown.update(done, total, rows)
+        display.update(shown.bar, completed=done, total=total, speed=shown.speed)
 
+    try:
         yield progress
+    finally:
+        if stages:
+            display.stop()
 
 
 class Stage:

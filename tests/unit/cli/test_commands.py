@@ -145,7 +145,7 @@ def _texts(texts: list[str]):
         (["recommend", "MODEL", "--user", "u1", "--user", "nobody"], "unknown user 'nobody'"),
         (["recommend", "MODEL", "--user", "u1", "--include-seen", "--dataset", "x"], "contradict each other"),
         (["recommend", "MODEL", "--user", "u1", "--output", "lists.xml"], "must end in .json or .csv"),
-        (["recommend", "MODEL"], "give --user ID, once or more, or --all-users"),
+        (["recommend", "MODEL"], "give --user ID, once or more, --like TITLE, or --all-users"),
         (["recommend", "MODEL", "--all-users"], "needs --output FILE.parquet"),
         (["recommend", "MODEL", "--all-users", "--output", "lists.csv"], "must end in .parquet"),
         (["recommend", "MODEL", "--user", "u1", "--dataset", "nowhere"], "nowhere holds no manifest.json"),

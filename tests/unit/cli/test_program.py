@@ -42,7 +42,7 @@ def test_the_module_has_the_name_of_the_program(tmp_path):
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("recsys-dist pre", ["prepare"]),
+        ("recsys-dist pre", ["prepare", "predict"]),
         ("recsys-dist train --config autorec", ["autorec_item", "autorec_user"]),
         ("recsys-dist train --config ./autorec", []),
     ],

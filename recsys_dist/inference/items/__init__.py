@@ -1,0 +1,1 @@
+"""Choosing items: candidates and exclusions of lists, and items by their titles."""

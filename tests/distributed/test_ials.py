@@ -14,7 +14,7 @@ import torch
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.ials.settings import IalsSettings
-from recsys_dist.families.ials.training import row_solver, search
+from recsys_dist.families.ials.training import search
 from recsys_dist.families.ials.training.trainer import IalsTrainer
 from recsys_dist.protocols.family import TrainingSetup
 from tests.support.prepared import low_rank_ratings, write_dataset
@@ -40,9 +40,9 @@ def new_trainer(
     return IalsTrainer(TrainingSetup(Dataset.open(str(path)), chosen, 10, 3, memory_limit, collectives))
 
 
-def digests(collectives: Collectives, path: Path, block: int, settings: dict[str, Any]) -> list[str]:
+def digests(collectives: Collectives, path: Path, settings: dict[str, Any]) -> list[str]:
     """Of the values, and of all rows of users and items, whoever owns them."""
-    row_solver.BLOCK, search.MOST_TRIALS = block, 3
+    search.MOST_TRIALS = 3
     trainer = new_trainer(collectives, path, **settings)
     results = [trainer.train_epoch(lambda: False) for _ in range(3)]
     state = trainer.state()
@@ -54,12 +54,12 @@ def digests(collectives: Collectives, path: Path, block: int, settings: dict[str
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("block", "settings"),
-    [(64, GIVEN), (2, GIVEN), (64, {}), (64, {**GIVEN, "memory_limit": 20_000})],
-    ids=["exact", "blocks", "search", "memory-limit"],
+    "settings",
+    [GIVEN, {**GIVEN, "factors": 70}, {}, {**GIVEN, "memory_limit": 20_000}],
+    ids=["few", "many", "search", "memory-limit"],
 )
-def test_the_bits_do_not_depend_on_the_number_of_ranks(tmp_path, path, block, settings):
-    found = [run_ranks(digests, size, tmp_path / str(size), path, block, settings) for size in (1, 2, 3)]
+def test_the_bits_do_not_depend_on_the_number_of_ranks(tmp_path, path, settings):
+    found = [run_ranks(digests, size, tmp_path / str(size), path, settings) for size in (1, 2, 3)]
     assert {tuple(rank) for ranks in found for rank in ranks} == {tuple(found[0][0])}
 
 

@@ -25,8 +25,8 @@ from recsys_dist.errors import TrainingError
 from recsys_dist.families.ials.objective import Feedback, Penalty
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.interactions import ShardBatches, SideInteractions
-from recsys_dist.families.ials.training.row_batches import BatchSize, RowBatch
-from recsys_dist.families.ials.training.row_solver import RowSolver, blocks_of
+from recsys_dist.families.ials.training.row_batches import RowBatch, batch_entries
+from recsys_dist.families.ials.training.row_solver import Basis, RowSolver
 from recsys_dist.families.ials.training.workers import on_all_threads
 
 INITIAL_STD = 0.1
@@ -50,14 +50,17 @@ class Alternation:
         """With a `holdout`, only the ratings that the search trains on."""
         self._dataset, self._collectives, self.factors = dataset, collectives, factors
         world = collectives.world
-        self._device, size = world.device, BatchSize.of(factors, blocks_of(factors)[0].stop, world.device)
+        self._device, most_entries = world.device, batch_entries(factors, world.device)
         self.sides: Mapping[Side, SideInteractions] = {
-            side: SideInteractions(dataset, side, world, feedback, size, memory_limit, holdout) for side in SIDES
+            side: SideInteractions(dataset, side, world, feedback, most_entries, memory_limit, holdout)
+            for side in SIDES
         }
         self.vectors: Mapping[Side, torch.Tensor] = {
             side: torch.zeros((rows.num_rows, factors), dtype=torch.float32, device=self._device)
             for side, rows in self.sides.items()
         }
+        num_users = round(dataset.num_users * (1.0 if holdout is None else holdout.sampled_share))
+        self._num_trained: Mapping[Side, int] = {"users": num_users, "items": dataset.num_items}
         self.num_interactions = 0
         """Of all ranks, after `read`."""
 
@@ -91,16 +94,19 @@ class Alternation:
 
     def solve(self, side: Side, penalty: Penalty) -> float:
         """Solve the rows of one side; returns the objective afterwards, the same on every rank."""
-        table_CK, gram_KK = self.gathered(other_side(side)), self._gram(other_side(side))
-        solver = RowSolver(table_CK, gram_KK, penalty.unobserved_weight)
-        rows, vector_RK = self.sides[side], self.vectors[side]
+        other, rows, vector_RK = other_side(side), self.sides[side], self.vectors[side]
+        basis = Basis.of(self._gram(other))
+        table_CK = self._gathered(self._rotated(other, basis), other)
+        solver = RowSolver(table_CK, penalty.unobserved_weight * basis.value_K)
         # Rows without interactions have the solution 0.
         vector_RK[torch.from_numpy(np.flatnonzero(rows.count_R == 0)).to(self._device)] = 0
 
         def solve_batch(batch: RowBatch) -> float:
-            penalty_B = penalty.of_rows(batch.count_B, len(table_CK))
-            solved = solver.solve(batch, torch.from_numpy(penalty_B).to(self._device), vector_RK[batch.row_B])
-            vector_RK[batch.row_B] = solved.vector_BK
+            penalty_B = (
+                torch.from_numpy(penalty.of_rows(batch.count_B, self._num_trained[other])).to(self._device).float()
+            )
+            solved = solver.solve(batch, penalty_B, vector_RK[batch.row_B] @ basis.vector_KK)
+            vector_RK[batch.row_B] = solved.vector_BK @ basis.vector_KK.T
             return float(solved.objective_B.sum())
 
         sums: list[float] = []
@@ -109,15 +115,31 @@ class Alternation:
                 solve_batch, [batch for shard in group for batch in shard.batches], self._device
             )
             sums += _shard_sums(group, parts)
-        objective = self._total(sums) + self._penalty_of(other_side(side), penalty)
+        objective = self._total(sums) + self._penalty_of(other, penalty)
         if not math.isfinite(objective):
             now = f"now {penalty.regularization:g}"
             raise TrainingError(f"the vectors of {side} are not finite; raise model.regularization ({now})")
         return objective
 
+    def _rotated(self, side: Side, basis: Basis) -> torch.Tensor:
+        """The own vectors of a side in another basis: [R, K]"""
+        rows, vector_RK = self.sides[side], self.vectors[side]
+        rotated_RK = torch.empty_like(vector_RK)
+
+        # Shard by shard: the bits of a product of matrices depend on their sizes.
+        def rotate(shard: int) -> None:
+            here = rows.shard_rows(shard)
+            torch.mm(vector_RK[here], basis.vector_KK, out=rotated_RK[here])
+
+        on_all_threads(rotate, rows.own_shards, self._device)
+        return rotated_RK
+
     def gathered(self, side: Side) -> torch.Tensor:
         """The vectors of all rows of a side, read-only: [C, K]"""
-        return self._collectives.gather_rows(self.vectors[side], self.sides[side].row_ranges)
+        return self._gathered(self.vectors[side], side)
+
+    def _gathered(self, vector_RK: torch.Tensor, side: Side) -> torch.Tensor:
+        return self._collectives.gather_rows(vector_RK, self.sides[side].row_ranges)
 
     def _gram(self, side: Side) -> torch.Tensor:
         """Sum of x x^T over all rows of a side: float64 [K, K]"""
@@ -131,7 +153,7 @@ class Alternation:
     def _penalty_of(self, side: Side, penalty: Penalty) -> float:
         """The sum of lambda_r |x_r|^2 over all rows of a side."""
         rows, vector_RK = self.sides[side], self.vectors[side]
-        num_others = self._dataset.num_rows(other_side(side))
+        num_others = self._num_trained[other_side(side)]
         penalty_R = torch.from_numpy(penalty.of_rows(rows.count_R, num_others)).to(self._device)
 
         def shard_penalty(shard: int) -> float:

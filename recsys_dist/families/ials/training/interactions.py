@@ -19,7 +19,7 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import DataError
 from recsys_dist.families.ials.objective import Feedback
 from recsys_dist.families.ials.training.holdout import RankingHoldout
-from recsys_dist.families.ials.training.row_batches import BatchSize, RowBatch, padded_batches
+from recsys_dist.families.ials.training.row_batches import RowBatch, padded_batches
 
 RATING_BYTES = 12
 """Bytes of one interaction of one side in memory: column and root of the weight, with their padding."""
@@ -44,13 +44,13 @@ class SideInteractions:
         side: Side,
         world: World,
         feedback: Feedback,
-        size: BatchSize,
+        most_entries: int,
         memory_limit: int | None = None,
         holdout: RankingHoldout | None = None,
     ) -> None:
-        """With a `holdout`, only the ratings that the search trains on."""
+        """`most_entries` bounds a batch. With a `holdout`, only the ratings that the search trains on."""
         self._dataset, self.side, self._feedback, self._holdout = dataset, side, feedback, holdout
-        self._device, self._size = world.device, size
+        self._device, self._most_entries = world.device, most_entries
         shards = dataset.shards(side)
         shares = share_shards(shards, world.size)
         self.own_shards = shares[world.rank]
@@ -91,8 +91,9 @@ class SideInteractions:
             yield [self._batches(index, *self._interactions(index))]
 
     def _batches(self, index: int, block: Block, weight_N: NDArray[np.float32]) -> ShardBatches:
-        first_row = block.start - self.start
-        batches = padded_batches(block.indptr, block.indices, weight_N, first_row, self._size, self._device)
+        batches = padded_batches(
+            block.indptr, block.indices, weight_N, block.start - self.start, self._most_entries, self._device
+        )
         return ShardBatches(index, list(batches))
 
     def _interactions(self, index: int) -> tuple[Block, NDArray[np.float32]]:

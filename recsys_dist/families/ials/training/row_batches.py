@@ -15,10 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-BATCH_FLOATS = {"cpu": 1 << 20, "cuda": 1 << 26}
-"""Gathered numbers of a batch: on the CPU they stay in a core's cache, a GPU needs many rows at once."""
-MATRIX_FLOATS = {"cpu": 1 << 20, "cuda": 1 << 26}
-"""Numbers in the matrices of the systems of a batch."""
+BATCH_FLOATS = {"cpu": 1 << 19, "cuda": 1 << 26}
+"""Numbers gathered for a batch: on the CPU they stay in a core's cache, a GPU needs many rows at once."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +28,13 @@ class RowBatch:
     count_B: NDArray[np.int64]
     """Number of interactions."""
     column_BL: torch.Tensor
-    root_BL: torch.Tensor
-    """Square roots of the weights: float32."""
+    weight_BL: torch.Tensor
+    """float32"""
 
 
-@dataclass(frozen=True)
-class BatchSize:
-    """Limits of a batch."""
-
-    entries: int
-    rows: int
-
-    @classmethod
-    def of(cls, factors: int, block: int, device: torch.device) -> BatchSize:
-        """Limits for vectors of `factors` numbers and systems of `block` unknowns."""
-        kind = device.type if device.type in BATCH_FLOATS else "cpu"
-        return cls(BATCH_FLOATS[kind] // factors, max(1, MATRIX_FLOATS[kind] // block**2))
+def batch_entries(factors: int, device: torch.device) -> int:
+    """Largest number of interactions of a batch, with padding."""
+    return max(1, BATCH_FLOATS.get(device.type, BATCH_FLOATS["cuda"]) // factors)
 
 
 def padded_batches(
@@ -53,26 +42,26 @@ def padded_batches(
     indices: NDArray[np.integer],
     weights: NDArray[np.float32],
     first_row: int,
-    size: BatchSize,
+    most_entries: int,
     device: torch.device,
 ) -> Iterator[RowBatch]:
     """Cut CSR rows into batches, longest rows first; rows without interactions are left out.
 
-    `first_row` is added to the row numbers. A row longer than `size.entries` is a batch of its own.
+    `first_row` is added to the row numbers. A row longer than `most_entries` is a batch of its own.
     """
-    count_R, root_N = np.diff(indptr), np.sqrt(weights)
+    count_R = np.diff(indptr)
     order = np.argsort(-count_R, kind="stable")
     order, start = order[: np.count_nonzero(count_R)], 0
     while start < len(order):
         longest = int(count_R[order[start]])
-        rows = order[start : start + min(size.rows, max(1, size.entries // longest))]
+        rows = order[start : start + max(1, most_entries // longest)]
         place_BL = np.arange(longest)[None, :]
         is_inside_BL = place_BL < count_R[rows][:, None]
-        entry_BL = np.where(is_inside_BL, indptr[rows][:, None] + place_BL, indptr[rows][:, None])
+        entry_BL = indptr[rows][:, None] + np.where(is_inside_BL, place_BL, 0)
         yield RowBatch(
             torch.from_numpy(rows + first_row).to(device),
             count_R[rows].astype(np.int64),
             torch.from_numpy(indices[entry_BL]).to(device),
-            torch.from_numpy(np.where(is_inside_BL, root_N[entry_BL], np.float32(0))).to(device),
+            torch.from_numpy(np.where(is_inside_BL, weights[entry_BL], np.float32(0))).to(device),
         )
         start += len(rows)

@@ -1,14 +1,13 @@
-"""Least squares of a batch of rows, given the vectors of the other side.
+"""Least squares of a batch of rows, given the vectors of the other side, by preconditioned conjugate gradients.
 
     A x = b     A = sum of c q q^T + w0 G + lambda I     b = sum of c q     G = sum of q q^T over the other side
 
-Up to `BLOCK` factors, each row is solved exactly by Cholesky. With more, one sweep over blocks of factors solves
-each block given the others, starting from the row's last vector (iALS++, Rendle et al. 2021): its cost per
-interaction is K x BLOCK instead of K^2. The residuals of the interactions are updated after each block.
+over the interactions of the row. A and b are never formed: a step costs about 4 K operations per interaction, an
+exact solve 2 K^2. A row starts from its vector of the last epoch (Takács, Pilászy & Tikk 2011). All vectors are in
+the basis of the eigenvectors of G. There w0 G + lambda I is diagonal, and it is the preconditioner: n + 1 steps
+would solve a row with n interactions exactly.
 
-    B rows of a batch, L interactions, K factors, k factors of a block, C rows of the other side
-
-Interactions are scaled by the roots of their weights, z = sqrt(c) q, so that padding is 0.
+    B rows of a batch, L interactions, K factors, C rows of the other side
 """
 
 from __future__ import annotations
@@ -19,17 +18,28 @@ from dataclasses import dataclass
 import torch
 
 from recsys_dist.families.ials.training.row_batches import RowBatch
+from recsys_dist.kernels.one_thread import one_thread
 
-BLOCK = 64
-"""Factors solved together: above it the Cholesky factorizations cost more than they gain."""
+STEPS = 2
+"""Steps of conjugate gradients per solve. On ML-1M with 64 factors, the objective after 10 epochs is that of exact
+solves to 1e-4 of it, and nDCG@10 the same to .0001."""
 GATHER_FLOATS = 1 << 24
 """Numbers gathered at once for a row with very many interactions."""
 
 
-def blocks_of(factors: int) -> list[slice]:
-    """Cut the factors into blocks of nearly equal size, at most `BLOCK`."""
-    count = -(-factors // BLOCK)
-    return [slice(factors * i // count, factors * (i + 1) // count) for i in range(count)]
+@dataclass(frozen=True)
+class Basis:
+    """Eigenvectors of a Gramian as columns, float32 [K, K], and its eigenvalues, float32 [K]."""
+
+    vector_KK: torch.Tensor
+    value_K: torch.Tensor
+
+    @classmethod
+    def of(cls, gram_KK: torch.Tensor) -> Basis:
+        """The basis of a float64 Gramian."""
+        with one_thread():
+            value_K, vector_KK = torch.linalg.eigh(gram_KK)
+        return cls(vector_KK.float(), value_K.clamp(min=0).float())
 
 
 @dataclass(frozen=True)
@@ -42,96 +52,68 @@ class Solved:
 
 
 class RowSolver:
-    """Solves rows of one side."""
+    """Solves rows of one side; all vectors are in the basis of the other side."""
 
-    def __init__(self, table_CK: torch.Tensor, gram_KK: torch.Tensor, unobserved_weight: float) -> None:
-        """`gram_KK` is the float64 Gramian of the whole other side."""
-        self._table_CK = table_CK
-        self._unobserved_KK = (unobserved_weight * gram_KK).to(table_CK.dtype)
-        self._blocks = blocks_of(table_CK.shape[1])
+    def __init__(self, table_CK: torch.Tensor, unobserved_K: torch.Tensor) -> None:
+        """`table_CK` holds the other side, `unobserved_K` the diagonal of w0 G."""
+        self._table_CK, self._unobserved_K = table_CK, unobserved_K
 
     def solve(self, batch: RowBatch, penalty_B: torch.Tensor, vector_BK: torch.Tensor) -> Solved:
-        """Solve a batch; `vector_BK` is where a sweep starts, and `penalty_B` is lambda of each row.
-
-        A system that rounding has made singular gives NaN, never an exception.
-        """
-        gathered = _Gathered(self._table_CK, batch)
-        if len(self._blocks) == 1:
-            return self._solve_exactly(gathered, penalty_B)
-        return self._sweep(gathered, penalty_B, vector_BK)
-
-    def _solve_exactly(self, gathered: _Gathered, penalty_B: torch.Tensor) -> Solved:
-        matrix_BKK, right_BK = self._system(gathered, self._blocks[0], penalty_B, gathered.root_BL)
-        vector_BK = _solution(matrix_BKK, right_BK)
-        # At the solution, x^T A x = x . b.
-        fit_B = (vector_BK.double() * right_BK).sum(1)
-        return Solved(vector_BK, gathered.root_BL.double().square().sum(1) - fit_B)
-
-    def _sweep(self, gathered: _Gathered, penalty_B: torch.Tensor, vector_BK: torch.Tensor) -> Solved:
-        vector_BK = vector_BK.clone()
-        residual_BL = gathered.products(vector_BK, slice(None)).sub_(gathered.root_BL)
-        for block in self._blocks:
-            matrix_Bkk, slope_Bk = self._system(gathered, block, penalty_B, residual_BL)
-            slope_Bk += vector_BK @ self._unobserved_KK[:, block]
-            slope_Bk += penalty_B.unsqueeze(1) * vector_BK[:, block]
-            step_Bk = _solution(matrix_Bkk, slope_Bk).neg_()
-            vector_BK[:, block] += step_Bk
-            residual_BL += gathered.products(step_Bk, block)
-        wide_BK = vector_BK.double()
-        unobserved_B = (wide_BK @ self._unobserved_KK.double() * wide_BK).sum(1)
-        norm_B = penalty_B * wide_BK.square().sum(1)
-        return Solved(vector_BK, residual_BL.double().square().sum(1) + unobserved_B + norm_B)
-
-    def _system(
-        self, gathered: _Gathered, block: slice, penalty_B: torch.Tensor, left_BL: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A of a block [B, k, k], and the sum of `left` z over the interactions [B, k]."""
-        matrix_Bkk, right_Bk = gathered.moments(block, left_BL)
-        matrix_Bkk += self._unobserved_KK[block, block]
-        matrix_Bkk.diagonal(dim1=1, dim2=2).add_(penalty_B.unsqueeze(1))
-        return matrix_Bkk, right_Bk
+        """Improve the vectors of a batch; `penalty_B` is lambda of each row."""
+        gathered, weight_BL = _Gathered(self._table_CK, batch.column_BL), batch.weight_BL
+        diagonal_BK = self._unobserved_K + penalty_B.unsqueeze(1)
+        error_BL = gathered.products(vector_BK).sub_(1)
+        residual_BK = gathered.sums(weight_BL * error_BL).addcmul_(diagonal_BK, vector_BK).neg_()
+        direction_BK, size_B1 = torch.zeros_like(vector_BK), torch.ones_like(penalty_B).unsqueeze(1)
+        for _ in range(STEPS):
+            scaled_BK = residual_BK / diagonal_BK
+            last_B1, size_B1 = size_B1, _dot(residual_BK, scaled_BK)
+            direction_BK = torch.addcmul(scaled_BK, _ratio(size_B1, last_B1), direction_BK)
+            change_BL = gathered.products(direction_BK)
+            image_BK = gathered.sums(weight_BL * change_BL).addcmul_(diagonal_BK, direction_BK)
+            step_B1 = _ratio(size_B1, _dot(direction_BK, image_BK))
+            vector_BK = torch.addcmul(vector_BK, step_B1, direction_BK)
+            residual_BK.addcmul_(step_B1, image_BK, value=-1)
+            error_BL.addcmul_(step_B1, change_BL)
+        squares_B = (weight_BL.double() * error_BL.double().square()).sum(1)
+        return Solved(vector_BK, squares_B + (diagonal_BK * vector_BK.double().square()).sum(1))
 
 
 class _Gathered:
-    """z of the interactions of a batch: gathered once, or piece by piece on each use if they are too many."""
+    """q of the interactions of a batch: gathered once, or piece by piece on each use if they are too many."""
 
-    def __init__(self, table_CK: torch.Tensor, batch: RowBatch) -> None:
-        self._table_CK, self._column_BL, self.root_BL = table_CK, batch.column_BL, batch.root_BL
-        num_rows, length = batch.column_BL.shape
+    def __init__(self, table_CK: torch.Tensor, column_BL: torch.Tensor) -> None:
+        self._table_CK, self._column_BL = table_CK, column_BL
+        num_rows, length = column_BL.shape
         step = max(1, GATHER_FLOATS // (num_rows * table_CK.shape[1]))
         self._pieces = [slice(start, start + step) for start in range(0, length, step)]
         self._whole = self._gather(self._pieces[0]) if len(self._pieces) == 1 else None
 
     def _gather(self, piece: slice) -> torch.Tensor:
-        column_BL, root_BL = self._column_BL[:, piece], self.root_BL[:, piece]
-        scaled_BLK = self._table_CK.index_select(0, column_BL.reshape(-1)).view(*column_BL.shape, -1)
-        return scaled_BLK.mul_(root_BL.unsqueeze(2))
+        column_BL = self._column_BL[:, piece]
+        return self._table_CK.index_select(0, column_BL.reshape(-1)).view(*column_BL.shape, -1)
 
-    def _scaled(self) -> Iterator[tuple[slice, torch.Tensor]]:
+    def _each(self) -> Iterator[tuple[slice, torch.Tensor]]:
         for piece in self._pieces:
             yield piece, self._gather(piece) if self._whole is None else self._whole
 
-    def moments(self, block: slice, left_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sums over the interactions of z z^T [B, k, k] and of left z [B, k], for the factors of a block."""
-        sums: tuple[torch.Tensor, torch.Tensor] | None = None
-        for piece, scaled_BLK in self._scaled():
-            scaled_BLk = scaled_BLK[:, :, block]
-            second_Bkk = torch.bmm(scaled_BLk.mT, scaled_BLk)
-            first_Bk = torch.bmm(left_BL[:, None, piece], scaled_BLk).squeeze(1)
-            sums = (second_Bkk, first_Bk) if sums is None else (sums[0] + second_Bkk, sums[1] + first_Bk)
-        assert sums is not None, "a batch has interactions"
-        return sums
+    # A product of a row with a matrix is several times as fast as that of a matrix with a column.
 
-    def products(self, vector_Bk: torch.Tensor, block: slice) -> torch.Tensor:
-        """z . x at the interactions, for the factors of a block: [B, L]"""
-        parts = [
-            torch.bmm(vector_Bk.unsqueeze(1), scaled_BLK[:, :, block].mT).squeeze(1)
-            for _, scaled_BLK in self._scaled()
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    def products(self, vector_BK: torch.Tensor) -> torch.Tensor:
+        """q . x at the interactions: [B, L]"""
+        parts = [torch.bmm(vector_BK.unsqueeze(1), column_BLK.mT) for _, column_BLK in self._each()]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, 2)).squeeze(1)
+
+    def sums(self, weight_BL: torch.Tensor) -> torch.Tensor:
+        """Sums of weight x q over the interactions: [B, K]"""
+        parts = [torch.bmm(weight_BL[:, None, piece], column_BLK) for piece, column_BLK in self._each()]
+        return (parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)).squeeze(1)
 
 
-def _solution(matrix_Bkk: torch.Tensor, right_Bk: torch.Tensor) -> torch.Tensor:
-    factor_Bkk, failed_B = torch.linalg.cholesky_ex(matrix_Bkk)
-    solution_Bk = torch.cholesky_solve(right_Bk.unsqueeze(2), factor_Bkk).squeeze(2)
-    return solution_Bk.masked_fill_((failed_B > 0).unsqueeze(1), torch.nan)
+def _dot(left_BK: torch.Tensor, right_BK: torch.Tensor) -> torch.Tensor:
+    return (left_BK * right_BK).sum(1, keepdim=True)
+
+
+def _ratio(numerator_B1: torch.Tensor, denominator_B1: torch.Tensor) -> torch.Tensor:
+    """0 where a row is solved already, and both are 0."""
+    return numerator_B1 / denominator_B1.clamp(min=torch.finfo(denominator_B1.dtype).tiny)

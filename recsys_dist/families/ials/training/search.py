@@ -1,8 +1,8 @@
 """Choice of the penalty: hill climbing on a grid, judged by nDCG@10 on withheld ratings.
 
 Each trial trains a small model on a sample of the users from scratch. The next trial is the first untried
-neighbour of the best pair so far: regularization times or over `REGULARIZATION_STEP`, then the weight of
-unobserved pairs times or over `WEIGHT_STEP`. The search ends when all neighbours are worse.
+neighbour of the best pair so far, at twice or half the regularization, or twice or half the weight of unobserved
+pairs. When all of these are worse, the same with the root of 2. The search ends when these are worse, too.
 
 The state is small and immutable; checkpoints include it.
 """
@@ -15,17 +15,19 @@ from recsys_dist.families.ials.objective import Penalty
 from recsys_dist.families.ials.settings import IalsSettings
 from recsys_dist.strict_model import StrictModel
 
-FIRST_REGULARIZATION, FIRST_WEIGHT = 3e-3, 0.3
-REGULARIZATION_STEP, WEIGHT_STEP = 2.0, 2.0
+FIRST_REGULARIZATION, FIRST_WEIGHT = 8e-3, 0.3
+STEP = 2**0.5
+COARSE, FINE = 2, 1
+"""Steps of a move. Coarse moves are between pairs of even steps."""
 MOST_TRIALS = 16
-TRIAL_FACTORS, TRIAL_EPOCHS = 32, 6
+TRIAL_FACTORS, TRIAL_EPOCHS = 64, 5
 
 
 class Trial(StrictModel):
     """A pair of steps from the first pair, and its nDCG."""
 
     steps: tuple[int, int]
-    """Powers of `REGULARIZATION_STEP` and of `WEIGHT_STEP`."""
+    """Powers of `STEP`, for the regularization and for the weight."""
     ndcg: float
 
 
@@ -49,11 +51,10 @@ class PenaltySearch(StrictModel):
             return None
         if not self.trials:
             return (0, 0)
-        tried = {trial.steps for trial in self.trials}
-        first, second = self._best.steps
-        moves = [(1, 0), (-1, 0)] if settings.regularization is None else []
-        moves += [(0, 1), (0, -1)] if settings.unobserved_weight is None else []
-        neighbours = [(first + one, second + other) for one, other in moves]
+        tried, best = {trial.steps for trial in self.trials}, self._best.steps
+        is_on_coarse_grid = all(step % COARSE == 0 for step in best)
+        neighbours = _neighbours(best, COARSE, settings) if is_on_coarse_grid else []
+        neighbours += _neighbours(best, FINE, settings)
         return next((steps for steps in neighbours if steps not in tried), None)
 
     def after(self, steps: tuple[int, int], ndcg: float, num_judged: int, settings: IalsSettings) -> PenaltySearch:
@@ -69,7 +70,7 @@ class PenaltySearch(StrictModel):
     def penalty(self, settings: IalsSettings, steps: tuple[int, int] | None = None) -> Penalty:
         """The penalty of a pair of steps; without one, of the best pair so far."""
         steps = self._best.steps if steps is None else steps
-        searched = (FIRST_REGULARIZATION * REGULARIZATION_STEP ** steps[0], FIRST_WEIGHT * WEIGHT_STEP ** steps[1])
+        searched = FIRST_REGULARIZATION * STEP ** steps[0], FIRST_WEIGHT * STEP ** steps[1]
         return Penalty(
             regularization=settings.regularization or searched[0],
             unobserved_weight=settings.unobserved_weight or searched[1],
@@ -94,3 +95,10 @@ class PenaltySearch(StrictModel):
     @property
     def _best(self) -> Trial:
         return max(self.trials, key=lambda trial: trial.ndcg, default=Trial(steps=(0, 0), ndcg=0.0))
+
+
+def _neighbours(steps: tuple[int, int], size: int, settings: IalsSettings) -> list[tuple[int, int]]:
+    """The pairs that are `size` steps away in one setting that is open."""
+    moves = [(size, 0), (-size, 0)] if settings.regularization is None else []
+    moves += [(0, size), (0, -size)] if settings.unobserved_weight is None else []
+    return [(steps[0] + one, steps[1] + other) for one, other in moves]

@@ -29,13 +29,14 @@ def alternation(dataset, target="graded", factors=5, **settings):
     return model, dense_weights(train_matrix(dataset), feedback)
 
 
-def vectors(model):
+def vectors(model) -> tuple[np.ndarray, np.ndarray]:
     users, items = (model.vectors[side].double().numpy().copy() for side in ("users", "items"))
     return users, items
 
 
 @pytest.mark.parametrize("target", ["graded", "liked", "all"])
-def test_an_epoch_solves_the_normal_equations_of_every_row(dataset, target):
+def test_enough_steps_solve_the_normal_equations_of_every_row(dataset, monkeypatch, target):
+    monkeypatch.setattr(row_solver, "STEPS", 12)
     model, weights = alternation(dataset, target)
     assert model.num_interactions == np.count_nonzero(weights)
     users, _ = vectors(model)
@@ -47,19 +48,27 @@ def test_an_epoch_solves_the_normal_equations_of_every_row(dataset, target):
     assert found == pytest.approx(whole_objective(weights, *vectors(model), PENALTY), rel=1e-5)
 
 
-def test_blocks_of_factors_lower_the_objective_to_that_of_exact_solves(dataset, monkeypatch):
-    exact, weights = alternation(dataset, factors=7)
-    monkeypatch.setattr(row_solver, "BLOCK", 3)
-    model, _ = alternation(dataset, factors=7)
-    objectives = [model.epoch(PENALTY) for _ in range(60)]
+def test_a_few_steps_per_epoch_reach_the_objective_of_exact_solves(dataset, monkeypatch):
+    model, weights = alternation(dataset)
+    objectives = [model.epoch(PENALTY) for _ in range(30)]
     assert (np.diff(objectives) <= 1e-6 * objectives[0]).all()
     assert objectives[-1] == pytest.approx(whole_objective(weights, *vectors(model), PENALTY), rel=1e-5)
-    assert objectives[-1] == pytest.approx([exact.epoch(PENALTY) for _ in range(60)][-1], rel=2e-3)
+    monkeypatch.setattr(row_solver, "STEPS", 12)
+    exact, _ = alternation(dataset)
+    assert objectives[-1] == pytest.approx([exact.epoch(PENALTY) for _ in range(30)][-1], rel=1e-3)
 
 
-@pytest.mark.parametrize("block", [3, 64])
-def test_batches_and_pieces_of_long_rows_change_only_rounding(dataset, monkeypatch, block):
-    monkeypatch.setattr(row_solver, "BLOCK", block)
+def test_a_row_of_one_interaction_is_solved_by_two_steps(tmp_path):
+    user, item = np.arange(8), np.array([0, 1, 2, 3, 0, 1, 2, 3])
+    rating = np.array([1, 2, 3, 4, 5, 4, 3, 2], np.float32)
+    dataset = write_dataset(tmp_path / "d", user, item, rating, np.zeros(8, int))
+    model, weights = alternation(dataset, factors=6)
+    model.solve("users", PENALTY)
+    users, items = vectors(model)
+    np.testing.assert_allclose(users, solved_rows(weights, items, PENALTY), rtol=1e-3, atol=1e-5)
+
+
+def test_batches_and_pieces_of_long_rows_change_only_rounding(dataset, monkeypatch):
     whole, _ = alternation(dataset)
     monkeypatch.setattr(row_solver, "GATHER_FLOATS", 40)
     monkeypatch.setitem(row_batches.BATCH_FLOATS, "cpu", 100)
@@ -76,9 +85,7 @@ def test_ratings_read_again_on_every_pass_give_the_same_bits(dataset):
     assert torch.equal(kept.vectors["users"], read.vectors["users"])
 
 
-@pytest.mark.parametrize("block", [3, 64])
-def test_the_bits_do_not_depend_on_the_number_of_threads(dataset, monkeypatch, block):
-    monkeypatch.setattr(row_solver, "BLOCK", block)
+def test_the_bits_do_not_depend_on_the_number_of_threads(dataset):
     found = []
     threads = torch.get_num_threads()
     try:

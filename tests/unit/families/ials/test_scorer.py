@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
     trainer = IalsTrainer(
         TrainingSetup(dataset, IalsSettings.model_validate(SETTINGS), 3, 0, None, single_collectives())
     )
-    for _ in range(3):
+    for _ in range(12):
         trainer.train_epoch(lambda: False)
     config = {"model": SETTINGS, "dataset": dataset.folder.url}
     run = saved(trainer.state(), config=config, details={"dataset_digest": dataset.digest})
@@ -59,7 +59,7 @@ def test_fold_in_solves_the_row_of_a_user(trained):
     for user in (0, 12):
         folded = trained.model.fold_in(*rated_by(ratings, user))
         np.testing.assert_allclose(scores_of(trained, folded.users)[0], expected[user], atol=1e-4)
-        np.testing.assert_allclose(expected[user], trained.users[user] @ trained.items.T, atol=1e-3)
+        np.testing.assert_allclose(expected[user], trained.users[user] @ trained.items.T, atol=5e-3)
 
 
 def test_a_user_without_interactions_is_the_average_user(trained):

@@ -7,8 +7,7 @@ from recsys_dist.families.ials.training.search import (
     FIRST_REGULARIZATION,
     FIRST_WEIGHT,
     MOST_TRIALS,
-    REGULARIZATION_STEP,
-    WEIGHT_STEP,
+    STEP,
     PenaltySearch,
 )
 
@@ -24,14 +23,14 @@ def climbed(settings, ndcg_of):
     return search, tried
 
 
-@pytest.mark.parametrize("best", [(0, 0), (2, 0), (-1, 1), (1, -2)])
+@pytest.mark.parametrize("best", [(0, 0), (4, 0), (-1, 1), (3, -2)])
 def test_the_search_climbs_to_the_best_pair(best):
     search, tried = climbed(BOTH_OPEN, lambda a, b: 1 - abs(a - best[0]) / 10 - abs(b - best[1]) / 10)
     assert search.is_over
     assert len(tried) == len(set(tried)) <= MOST_TRIALS
     penalty = search.penalty(BOTH_OPEN)
-    assert penalty.regularization == pytest.approx(FIRST_REGULARIZATION * REGULARIZATION_STEP ** best[0])
-    assert penalty.unobserved_weight == pytest.approx(FIRST_WEIGHT * WEIGHT_STEP ** best[1])
+    assert penalty.regularization == pytest.approx(FIRST_REGULARIZATION * STEP ** best[0])
+    assert penalty.unobserved_weight == pytest.approx(FIRST_WEIGHT * STEP ** best[1])
 
 
 def test_a_search_that_always_gains_ends():

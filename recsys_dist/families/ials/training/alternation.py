@@ -126,10 +126,10 @@ class Alternation:
         rows, vector_RK = self.sides[side], self.vectors[side]
         rotated_RK = torch.empty_like(vector_RK)
 
-        # Shard by shard: the bits of a product of matrices depend on their sizes.
+        # Shard by shard and from a copy: the bits of a product depend on sizes and on alignment in memory.
         def rotate(shard: int) -> None:
             here = rows.shard_rows(shard)
-            torch.mm(vector_RK[here], basis.vector_KK, out=rotated_RK[here])
+            rotated_RK[here] = vector_RK[here].clone() @ basis.vector_KK
 
         on_all_threads(rotate, rows.own_shards, self._device)
         return rotated_RK

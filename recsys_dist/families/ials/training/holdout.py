@@ -1,7 +1,7 @@
 """The ratings that the search trains on and those that it judges by: functions of seed, user and item alone.
 
     sampled users   enough for `SAMPLE_RATINGS` train ratings
-    judged users    some of them, at most about `JUDGED_USERS`
+    judged users    some of them, so that about `JUDGED_USERS` have a rating to judge by
     withheld        `SHARE` of the train ratings of judged users; none if the validation split has enough
 
 N ratings
@@ -41,13 +41,14 @@ class RankingHoldout:
     @classmethod
     def of(cls, manifest: Manifest, seed: int) -> RankingHoldout | None:
         """The draws for a dataset; None if it has too few ratings to judge by."""
-        num_train = manifest.num_ratings["train"]
+        num_train, num_valid = manifest.num_ratings["train"], manifest.num_ratings.get("valid", 0)
         sampled = min(1.0, SAMPLE_RATINGS / num_train)
-        judged = min(sampled, JUDGED_USERS / manifest.num_users)
-        has_valid = judged * manifest.num_ratings.get("valid", 0) >= LEAST_RATINGS
-        if not has_valid and judged * SHARE * num_train < LEAST_RATINGS:
-            return None
-        return cls(seed, manifest.num_items, sampled, judged, 0.0 if has_valid else SHARE)
+        for withheld_share, num_withheld in ((0.0, num_valid), (SHARE, SHARE * num_train)):
+            # A user with few ratings may have none to judge by.
+            judged = min(sampled, JUDGED_USERS / min(manifest.num_users, max(1, num_withheld)))
+            if judged * num_withheld >= LEAST_RATINGS:
+                return cls(seed, manifest.num_items, sampled, judged, withheld_share)
+        return None
 
     def is_trained(self, user_N: NDArray[np.integer], item_N: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Whether the search trains on each train rating: [N]"""

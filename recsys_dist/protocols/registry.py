@@ -22,6 +22,7 @@ OWN = {
     "mf": "recsys_dist.families.mf.family:MatrixFactorization",
     "autorec": "recsys_dist.families.autorec.family:AutoRec",
     "blend": "recsys_dist.families.blend.family:Blend",
+    "ials": "recsys_dist.families.ials.family:Ials",
 }
 HOW_TO_NAME = "give --family MODULE:CLASS, or install the package that provides it"
 _added: dict[str, ModelFamily[Any]] = {}

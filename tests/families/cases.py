@@ -23,6 +23,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mf-point": {"kind": "mf", "factors": 3, "posterior": "point"},
     "autorec-items": AUTOREC,
     "autorec-users": {**AUTOREC, "orientation": "users"},
+    "ials": {"kind": "ials", "factors": 3, "tolerance": 0},
     "neumf": NEUMF,
 }
 EPOCHS = 4

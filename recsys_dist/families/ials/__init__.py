@@ -1,0 +1,1 @@
+"""Implicit and graded feedback by alternating least squares (iALS)."""

@@ -1,0 +1,1 @@
+"""Export of iALS, its scorer and fold-in."""

@@ -1,0 +1,1 @@
+"""Training of iALS: alternating solves, and the search for its settings."""

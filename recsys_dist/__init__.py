@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from recsys_dist.api.training import train
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.families.autorec.settings import AutorecSettings as AutoRec
+    from recsys_dist.families.ease.settings import EaseSettings as EASE  # noqa: N814
     from recsys_dist.families.mf.settings import MfSettings as MF  # noqa: N814
     from recsys_dist.families.neural.family import PairFamily
     from recsys_dist.families.neural.settings import PairSettings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from recsys_dist.protocols.family import ModelFamily, ModelSettings
 
 __all__ = [
+    "EASE",
     "MF",
     "AutoRec",
     "Dataset",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 WHERE = {
+    "EASE": ("families.ease.settings", "EaseSettings"),
     "MF": ("families.mf.settings", "MfSettings"),
     "AutoRec": ("families.autorec.settings", "AutorecSettings"),
     "Dataset": ("dataset.dataset", "Dataset"),

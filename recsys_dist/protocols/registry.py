@@ -21,6 +21,7 @@ GROUP = "recsys_dist.families"
 OWN = {
     "mf": "recsys_dist.families.mf.family:MatrixFactorization",
     "autorec": "recsys_dist.families.autorec.family:AutoRec",
+    "ease": "recsys_dist.families.ease.family:Ease",
 }
 HOW_TO_NAME = "give --family MODULE:CLASS, or install the package that provides it"
 _added: dict[str, ModelFamily[Any]] = {}

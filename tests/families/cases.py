@@ -24,6 +24,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "autorec-items": AUTOREC,
     "autorec-users": {**AUTOREC, "orientation": "users"},
     "neumf": NEUMF,
+    "ease": {"kind": "ease"},
+    "ease-sparse": {"kind": "ease", "method": "sparse", "neighbors": 20, "keep": 15},
 }
 EPOCHS = 4
 

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_dist.api.model import load_model
-from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.api.model import Model, load_model
+from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, committed_names, find_checkpoint
 from recsys_dist.checkpoint.compare import content_digests
 from recsys_dist.errors import ConfigError
+from recsys_dist.inference.folded_user import FoldedUser
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.loop import Outcome
 from recsys_dist.training.parity import require_parity, verify_parity
-from tests.families.cases import EPOCHS, MODELS, config_of, merged, train_alone
+from tests.families.cases import MODELS, config_of, merged, train_alone
 from tests.support.prepared import small_dataset
 
 families = pytest.mark.parametrize("name", MODELS)
@@ -46,7 +47,30 @@ def trained(dataset, tmp_path_factory):
 
 
 def digests_of(run_dir: Path | str) -> dict[str, str]:
-    return content_digests(find_checkpoint(Folder(str(run_dir)), step=EPOCHS))
+    folder = Folder(str(run_dir))
+    last = committed_names(folder.child(CHECKPOINTS))[-1].step
+    return content_digests(find_checkpoint(folder, last))
+
+
+def predicted(model: Model, users: str | list[str], items: list[str]) -> np.ndarray:
+    """Predicted ratings, or the scores of a model that ranks."""
+    user_N = model.user_ids.find([users] * len(items) if isinstance(users, str) else users)
+    return model.predictor.ratings(*model.predictor.by_index(user_N, model.item_ids.find(items)))
+
+
+def of_folded(folded: FoldedUser) -> np.ndarray:
+    """Predicted ratings of all items, or scores, for a user who is folded in."""
+    item_I = np.arange(folded.predictor.catalog.num_items)
+    return folded.predictor.ratings(folded.users, np.zeros_like(item_I), item_I)
+
+
+def ndcg_of_chance(model: Model) -> float:
+    """nDCG at 10 of a random order of the items, about: every place is as good as the share of places in a list."""
+    return 10 / len(model.item_ids)
+
+
+def predicts_ratings(model: Model) -> bool:
+    return model.predictor.scorer.predicts_ratings
 
 
 @families
@@ -74,23 +98,38 @@ def test_a_model_is_the_same_wherever_it_is_merged_and_loaded(trained, tmp_path,
     digests = {ModelFolder.open(url, verify=True).manifest.contents_digest for url in (path, again)}
     assert len(digests) == 1
     pairs = ["u1", "u2", "u3"], ["i1", "i2", "i3"]
-    assert load_model(path).predict(*pairs).tobytes() == load_model(again).predict(*pairs).tobytes()
+    assert predicted(load_model(path), *pairs).tobytes() == predicted(load_model(again), *pairs).tobytes()
 
 
 @families
 def test_the_unknown_are_predicted_and_nothing_is_out_of_range(trained, name):
     model = load_model(trained(name)[1])
     users, items = ["u1", "nobody", "nobody"], ["nothing", "i1", "nothing"]
-    rating = model.predict(users, items)
+    rating = predicted(model, users, items)
     assert np.isfinite(rating).all()
-    assert ((rating >= model.manifest.rating.min) & (rating <= model.manifest.rating.max)).all()
-    assert model.predict("nobody", "i1")[0] == rating[1]
-    assert len(set(model.predict("nobody", ["nothing", "none"]).tolist())) == 1
+    if predicts_ratings(model):
+        assert ((rating >= model.manifest.rating.min) & (rating <= model.manifest.rating.max)).all()
+    assert predicted(model, "nobody", ["i1"])[0] == rating[1]
+    assert len(set(predicted(model, "nobody", ["nothing", "none"]).tolist())) == 1
+
+
+@families
+def test_ratings_are_predicted_or_refused(trained, name):
+    model = load_model(trained(name)[1])
+    if predicts_ratings(model):
+        assert model.predict("u1", "i1").shape == (1,)
+        return
+    with pytest.raises(ConfigError, match=r"ranks items and predicts no ratings"):
+        model.predict("u1", "i1")
 
 
 @families
 def test_the_model_has_learnt(trained, dataset, name):
-    report = load_model(trained(name)[1]).evaluate(dataset, "valid")
+    model = load_model(trained(name)[1])
+    report = model.evaluate(dataset, "valid")
+    if not predicts_ratings(model):
+        assert report.ranking.ndcg > 1.5 * ndcg_of_chance(model)
+        return
     baseline = report.baselines["global_mean"].rmse
     assert report.rmse is not None
     assert baseline is not None
@@ -121,7 +160,7 @@ def test_lists_leave_out_what_was_seen_and_hold_the_best(trained, dataset, name)
     assert len(listed.item_ids) == 5
     assert not seen & set(listed.item_ids)
     unseen = [item for item in model.item_ids.array.to_pylist() if item not in seen]
-    best = np.sort(model.predict(raw_id, unseen))[::-1][:5]
+    best = np.sort(predicted(model, raw_id, unseen))[::-1][:5]
     np.testing.assert_allclose(np.sort(listed.scores)[::-1], best, atol=1e-5)
 
 
@@ -134,9 +173,9 @@ def test_a_folded_in_user_is_like_the_known_one_with_these_ratings(trained, data
     items = model.item_ids.take(train.item_index[mine].astype(np.int64))
     folded = model.fold_in(items, train.rating[mine])
     every = model.item_ids.array.to_pylist()
-    as_known = model.predict(model.user_ids.take(np.array([user]))[0], every)
-    as_nobody = model.predict("nobody", every)
-    found = folded.predict(every)
+    as_known = predicted(model, model.user_ids.take(np.array([user]))[0], every)
+    as_nobody = predicted(model, "nobody", every)
+    found = of_folded(folded)
     rmse = lambda other: math.sqrt(float(np.square(found - other).mean()))  # noqa: E731
     assert rmse(as_known) < 0.6 * rmse(as_nobody) + 0.05
     assert folded.recommend(5, include_seen=False).item_ids
@@ -147,12 +186,18 @@ def test_a_folded_in_user_is_like_the_known_one_with_these_ratings(trained, data
 def test_a_user_without_ratings_is_the_unknown_one(trained, name):
     model = load_model(trained(name)[1])
     every = model.item_ids.array.to_pylist()
-    np.testing.assert_allclose(model.fold_in([], []).predict(every), model.predict("nobody", every), atol=1e-5)
+    found = of_folded(model.fold_in([], []))
+    np.testing.assert_allclose(found, predicted(model, "nobody", every), atol=1e-5)
 
 
 @families
 def test_similar_items_are_others_and_in_order(trained, name):
-    similar = load_model(trained(name)[1]).similar_items("i1", 5)
+    model = load_model(trained(name)[1])
+    if model.predictor.scorer.vectors("items") is None:
+        with pytest.raises(ConfigError, match="no factors"):
+            model.similar_items("i1", 5)
+        return
+    similar = model.similar_items("i1", 5)
     assert "i1" not in similar.ids
     assert (np.diff(similar.cosines) <= 0).all()
 
@@ -168,7 +213,7 @@ def test_uncertainty_is_there_or_said_to_be_missing(trained, name):
         assert model.recommend("u1", 3, rank_by="thompson")[0].item_ids
         return
     with pytest.raises(ConfigError, match="has no uncertainty"):
-        model.predict("u1", "i1", return_std=True)
+        model.recommend("u1", 3, rank_by="thompson")
 
 
 @families
@@ -194,10 +239,11 @@ def test_no_tensor_is_made_off_its_device(trained, name):
     torch.set_default_device("meta")
     try:
         model = load_model(path)
-        assert model.predict(["u1"], ["i1"]).shape == (1,)
+        assert predicted(model, ["u1"], ["i1"]).shape == (1,)
         assert len(model.recommend("u1", 3)[0].item_ids) == 3
-        assert model.fold_in(["i1"], [4]).predict(["i2"]).shape == (1,)
-        assert len(model.similar_items("i1", 3).ids) == 3
+        assert len(model.fold_in(["i1"], [4]).recommend(3).item_ids) == 3
+        if model.predictor.scorer.vectors("items") is not None:
+            assert len(model.similar_items("i1", 3).ids) == 3
     finally:
         torch.set_default_device(None)
 

@@ -47,10 +47,9 @@ class PartialGram:
 
     def _dense_product(self, first: int) -> NDArray[np.float64]:
         stop = min(first + self._layout.width, self._num_dense)
-        total_Db = torch.zeros((self._num_dense - first, self._layout.width), dtype=torch.float64)
+        product = np.zeros((self._num_dense - first, self._layout.width))
         for part_vD in self._dense_uD.split(EXACT_USERS):
-            total_Db[:, : stop - first] += part_vD[:, first:].T @ part_vD[:, first:stop]
-        product: NDArray[np.float64] = total_Db.numpy()
+            product[:, : stop - first] += (part_vD[:, first:].T @ part_vD[:, first:stop]).numpy()
         return product
 
     def _add_sparse_product(self, first: int, first_row: int, total_Rb: NDArray[np.float64]) -> None:

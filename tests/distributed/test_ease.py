@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from recsys_dist.checkpoint.checkpoint import find_checkpoint
@@ -15,6 +16,8 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.ease.training import layout
 from recsys_dist.families.ease.training.exact import ExactSolver
+from recsys_dist.families.ease.training.interactions import Interactions
+from recsys_dist.families.ease.training.penalty import Penalty
 from recsys_dist.families.ease.training.sparse import SparseSolver
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.loop import Outcome
@@ -24,7 +27,8 @@ from tests.support.ease_reference import random_values
 from tests.support.prepared import low_rank_ratings, write_dataset
 from tests.support.ranks import run_ranks
 
-NUM_USERS, NUM_ITEMS, LAMBDA = 200, 150, 3.0
+NUM_USERS, NUM_ITEMS, MEAN_LENGTH = 200, 150, 15.0
+PENALTY = Penalty(3.0, dropout=0.3)
 
 
 def solve(collectives: Collectives, method: str, keep: int | None) -> tuple[list[list[float]], list[list[int]]]:
@@ -34,9 +38,10 @@ def solve(collectives: Collectives, method: str, keep: int | None) -> tuple[list
     users = slice(world.rank * NUM_USERS // world.size, (world.rank + 1) * NUM_USERS // world.size)
     solver: ExactSolver | SparseSolver
     if method == "exact":
-        solver = ExactSolver(value_UI[users], LAMBDA, keep, collectives)
+        interactions = Interactions.of(value_UI[users], MEAN_LENGTH, normalization=0.3)
+        solver = ExactSolver(interactions, PENALTY, keep, torch.ones(NUM_ITEMS), collectives)
     else:
-        solver = SparseSolver(value_UI, LAMBDA, 20, keep, world)
+        solver = SparseSolver(value_UI, PENALTY, 20, keep, torch.ones(NUM_ITEMS), world)
     for _ in solver.steps():
         pass
     sources = solver.weights.source_Rk

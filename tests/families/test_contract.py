@@ -65,7 +65,7 @@ def of_folded(folded: FoldedUser) -> np.ndarray:
 
 
 def ndcg_of_chance(model: Model) -> float:
-    """nDCG at 10 of a random order of the items, about: every place is as good as the share of places in a list."""
+    """nDCG at 10 of a random order of the items, about."""
     return 10 / len(model.item_ids)
 
 

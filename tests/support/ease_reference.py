@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 
-def ease(value_UI: np.ndarray, regularization: float) -> np.ndarray:
-    """B of X ~ X B with diag(B) = 0 (Steck 2019, equation 8): [I, I], in float64"""
+def ease(
+    value_UI: np.ndarray, regularization: float, dropout: float = 0.0, weight_U: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """B of X ~ X B with diag(B) = 0 (Steck 2019, equation 8), with dropout (Steck 2020): [I, I], in float64"""
     value_UI = value_UI.astype(np.float64)
-    inverse_II = np.linalg.inv(value_UI.T @ value_UI + regularization * np.eye(value_UI.shape[1]))
+    gram_II = value_UI.T @ (np.broadcast_to(weight_U, len(value_UI))[:, None] * value_UI)
+    penalty_I = regularization + dropout / (1 - dropout) * np.diag(gram_II)
+    inverse_II = np.linalg.inv(gram_II + np.diag(penalty_I))
     weight_II = -inverse_II / np.diag(inverse_II)
     np.fill_diagonal(weight_II, 0)
     return weight_II

@@ -15,8 +15,9 @@ import torch
 
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.ease.training.gram import PartialGram
-from recsys_dist.families.ease.training.interactions import Csr
+from recsys_dist.families.ease.training.interactions import Interactions
 from recsys_dist.families.ease.training.layout import BlockLayout
+from recsys_dist.families.ease.training.penalty import Penalty
 from recsys_dist.families.ease.training.symmetric_matrix import SymmetricMatrix
 from recsys_dist.families.ease.training.weights import Weights
 
@@ -24,17 +25,24 @@ from recsys_dist.families.ease.training.weights import Weights
 class ExactSolver:
     """Solves for all items, step by step. All ranks must take the same steps."""
 
-    def __init__(self, value_un: Csr, regularization: float, keep: int | None, collectives: Collectives) -> None:
-        num_items = value_un.shape[1]
-        self._value_un, self._regularization, self._collectives = value_un, regularization, collectives
+    def __init__(
+        self,
+        interactions: Interactions,
+        penalty: Penalty,
+        keep: int | None,
+        scale_n: torch.Tensor,
+        collectives: Collectives,
+    ) -> None:
+        num_items = interactions.value_un.shape[1]
+        self._interactions, self._penalty, self._collectives = interactions, penalty, collectives
         self._layout = BlockLayout(num_items, collectives.world.size)
-        self.weights = Weights(*self._layout.items_of(collectives.world.rank), num_items, keep)
+        self.weights = Weights(*self._layout.items_of(collectives.world.rank), num_items, keep, scale_n)
         """Of the own items; complete after all steps."""
 
     def steps(self) -> Iterator[None]:
         """Do the work; pauses after each step, in which all ranks have done the same."""
         matrix = SymmetricMatrix(self._layout, self._collectives)
-        gram = PartialGram(self._value_un, self._layout)
+        gram = PartialGram(self._interactions, self._layout)
         for column in range(self._layout.count):
             self._sum_column(gram, column, matrix)
             yield
@@ -53,14 +61,14 @@ class ExactSolver:
         ]
         total_Rb = self._collectives.sum_scatter_rows(gram.column(column), ranges)
         if owner == rank:
-            self._add_ridge(total_Rb, column)
+            self._add_penalty(total_Rb, column)
             matrix.put(column, total_Rb.to(self._collectives.world.device, torch.float32))
 
-    def _add_ridge(self, total_Rb: torch.Tensor, column: int) -> None:
-        """Add lambda to the diagonal, and the identity in place of padding."""
+    def _add_penalty(self, total_Rb: torch.Tensor, column: int) -> None:
+        """Add the penalty to the diagonal, and the identity in place of padding."""
         diagonal_b = total_Rb[: self._layout.width].diagonal()
         num_real = min(self._layout.width, self._layout.num_items - column * self._layout.width)
-        diagonal_b[:num_real] += self._regularization
+        diagonal_b[:num_real] += self._penalty.of_squares(diagonal_b[:num_real])
         diagonal_b[num_real:] = 1
 
     def _extract(self, matrix: SymmetricMatrix) -> Iterator[None]:

@@ -2,10 +2,11 @@
 
 Each column of B is a ridge regression of one item on all others. Here it is one on the item's neighbours N,
 
-    B_Nj = (G_NN + lambda I)^-1 G_Nj,    G = X^T X,
+    B_Nj = (G_NN + Lambda_NN)^-1 G_Nj,    G = X^T X,
 
 which is EASE of these items, so that with all others as neighbours it is exact. Neighbours are the items with the
 largest |G_ij| / sqrt((G_ii + lambda) (G_jj + lambda)); lambda keeps items with few interactions from the top.
+Lambda: penalty.py.
 SANSA (Spišák et al. 2023) inverts a sparse Cholesky factor of the whole matrix approximately instead; columns
 need no such factor, are independent of each other, and so are those of different ranks.
 
@@ -23,6 +24,7 @@ from scipy import sparse
 
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.ease.training.interactions import Csr
+from recsys_dist.families.ease.training.penalty import Penalty
 
 USER_ROWS = 1 << 22
 """Bound of R * U: rows of the sparse matrix of a batch."""
@@ -35,13 +37,13 @@ PRODUCT_ENTRIES = 1 << 23
 class Neighborhoods:
     """All interactions, by user and by item."""
 
-    def __init__(self, value_Un: Csr, regularization: float, num_neighbors: int) -> None:
+    def __init__(self, value_Un: Csr, penalty: Penalty, num_neighbors: int) -> None:
         self._by_user = value_Un
         self._by_item = value_Un.T.tocsr()
-        self._regularization = regularization
+        self._penalty = penalty
         self.num_neighbors = min(num_neighbors, value_Un.shape[1] - 1)
         squares_n = np.asarray(self._by_item.multiply(self._by_item).sum(1)).ravel()
-        self._scale_n = 1 / np.sqrt(squares_n + regularization)
+        self._scale_n = 1 / np.sqrt(squares_n + penalty.regularization)
         length_U = np.diff(value_Un.indptr).astype(np.float64)
         self.cost_n = np.asarray((self._by_item > 0) @ length_U) + self.num_neighbors**2
         """Cost of each item: entries of its row of G, with repetitions, and its system."""
@@ -66,7 +68,7 @@ class Neighborhoods:
         system_RKK = self._systems(source_RK)
         is_padding_RK = torch.from_numpy(np.arange(self.num_neighbors) >= count_R[:, None])
         diagonal_RK = system_RKK.diagonal(dim1=1, dim2=2)
-        diagonal_RK += self._regularization
+        diagonal_RK += self._penalty.of_squares(diagonal_RK)
         system_RKK[is_padding_RK] = 0
         system_RKK.mT[is_padding_RK] = 0
         diagonal_RK[is_padding_RK] = 1

@@ -1,4 +1,4 @@
-"""Search for lambda: nDCG at 10 of withheld interactions, by closed-form models of the most popular items.
+"""Search for lambda by nDCG at 10 of withheld interactions; larger is better.
 
 lambda = 100 * 2^(e / 2). The search climbs in steps of 4, then of 2, then of sqrt(2), and ends when all these are
 worse.
@@ -6,8 +6,9 @@ worse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 START = 100.0
 STRIDES = (4, 2, 1)
@@ -15,22 +16,51 @@ MOST = 48
 """Largest exponent in both directions: lambda from 6e-6 to 1.7e9."""
 
 
+class Best(NamedTuple):
+    """The best lambda, and which of the other choices was best with it."""
+
+    regularization: float
+    choice: int
+    figure: float
+
+
 @dataclass(frozen=True)
 class LambdaSearch:
-    """The exponents tried so far, with the figure of each; larger is better."""
+    """The exponents tried so far, with the figures of the other choices at each. Immutable."""
 
-    found: Mapping[int, float] = field(default_factory=dict)
+    start: float = START
+    strides: tuple[int, ...] = STRIDES
+    found: Mapping[int, Sequence[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: float | None) -> LambdaSearch:
+        """Try `given` alone, if it is."""
+        return cls() if given is None else cls(given, strides=())
 
     @property
-    def best(self) -> int:
-        """The best exponent; of equal ones the nearest to the start."""
-        return max(self.found, key=self._rank)
+    def next(self) -> float | None:
+        """The lambda to try next; None if the search is over."""
+        exponent = self._next_exponent
+        return None if exponent is None else self.start * 2.0 ** (exponent / 2)
+
+    def after(self, figures: Sequence[float]) -> LambdaSearch:
+        """The search with the figures of the lambda that was next."""
+        exponent = self._next_exponent
+        assert exponent is not None, "the search is over"
+        return replace(self, found={**self.found, exponent: figures})
 
     @property
-    def next(self) -> int | None:
-        """The exponent to try next; None if the search is over."""
+    def best(self) -> Best:
+        """The best so far; of equal ones the nearest to the start, and the first choice."""
+        exponent = max(self.found, key=self._rank)
+        figures = self.found[exponent]
+        figure = max(figures)
+        return Best(self.start * 2.0 ** (exponent / 2), list(figures).index(figure), figure)
+
+    @property
+    def _next_exponent(self) -> int | None:
         center = 0
-        for stride in STRIDES:
+        for stride in (0, *self.strides):
             while True:
                 around = (center, center + stride, center - stride)
                 missing = [one for one in around if one not in self.found and abs(one) <= MOST]
@@ -43,13 +73,4 @@ class LambdaSearch:
         return None
 
     def _rank(self, exponent: int) -> tuple[float, int]:
-        return self.found[exponent], -abs(exponent)
-
-    def after(self, exponent: int, figure: float) -> LambdaSearch:
-        """The search with one more result."""
-        return LambdaSearch({**self.found, exponent: figure})
-
-
-def regularization_of(exponent: int) -> float:
-    """lambda of an exponent."""
-    return float(START * 2.0 ** (exponent / 2))
+        return max(self.found[exponent]), -abs(exponent)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recsys_dist.distributed.world import World
 from recsys_dist.families.ease.training.interactions import Csr
 from recsys_dist.families.ease.training.neighborhoods import Neighborhoods
+from recsys_dist.families.ease.training.penalty import Penalty
 from recsys_dist.families.ease.training.weights import Weights
 
 STEPS = 64
@@ -21,14 +22,21 @@ class SparseSolver:
     """Solves for the own items, step by step. `value_Un` holds the interactions of all users, on every rank."""
 
     def __init__(
-        self, value_Un: Csr, regularization: float, num_neighbors: int, keep: int | None, world: World
+        self,
+        value_Un: Csr,
+        penalty: Penalty,
+        num_neighbors: int,
+        keep: int | None,
+        scale_n: torch.Tensor,
+        world: World,
     ) -> None:
-        self._neighborhoods = Neighborhoods(value_Un, regularization, num_neighbors)
+        self._neighborhoods = Neighborhoods(value_Un, penalty, num_neighbors)
         edges = equal_shares(self._neighborhoods.cost_n, world.size)
         start, stop = edges[world.rank], edges[world.rank + 1]
         num_neighbors = self._neighborhoods.num_neighbors
         self._edges = start + equal_shares(self._neighborhoods.cost_n[start:stop], STEPS)
-        self.weights = Weights(start, stop, value_Un.shape[1], min(keep or num_neighbors, num_neighbors))
+        keep = min(keep or num_neighbors, num_neighbors)
+        self.weights = Weights(start, stop, value_Un.shape[1], keep, scale_n)
         """Of the own items; complete after all steps."""
 
     def steps(self) -> Iterator[None]:

@@ -18,8 +18,10 @@ class EaseState(StrictModel):
 
     regularization: float | None = Field(default=None, gt=0)
     """lambda; None before it is found."""
+    popularity_discount: float | None = Field(default=None, ge=0)
+    """Power of the popularity by which scores are divided; None before it is found."""
     ndcg: float | None = None
-    """nDCG at 10 of withheld interactions at this lambda; None without a search."""
+    """nDCG at 10 of withheld interactions with these; None without a search."""
     method: Method | None = None
     """The method of the solution; None before it."""
     kept: float | None = Field(default=None, ge=0)

@@ -15,11 +15,12 @@ from recsys_dist.dataset.sharding import share_shards
 from recsys_dist.errors import DataError
 from recsys_dist.families.ease.settings import EaseSettings
 from recsys_dist.families.ease.training.exact import ExactSolver
-from recsys_dist.families.ease.training.interactions import Csr, train_blocks, values_of
-from recsys_dist.families.ease.training.judge import Judge
+from recsys_dist.families.ease.training.interactions import Interactions, mean_length, train_blocks, values_of
+from recsys_dist.families.ease.training.judge import Judge, scale_of
 from recsys_dist.families.ease.training.layout import BlockLayout
+from recsys_dist.families.ease.training.penalty import Penalty
 from recsys_dist.families.ease.training.requirements import choose_method
-from recsys_dist.families.ease.training.search import LambdaSearch, regularization_of
+from recsys_dist.families.ease.training.search import LambdaSearch
 from recsys_dist.families.ease.training.sparse import SparseSolver
 from recsys_dist.families.ease.training.state import EaseState
 from recsys_dist.families.ease.training.weights import Weights
@@ -27,6 +28,9 @@ from recsys_dist.families.targets import Target
 from recsys_dist.families.tuning_holdout import can_judge
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import EpochResult
+
+DISCOUNTS = (0.0, 0.1, 0.2)
+"""Popularity discounts to choose from; between two of them nDCG at 10 hardly differs."""
 
 
 class EaseTrainer:
@@ -41,7 +45,9 @@ class EaseTrainer:
         self._target = Target.of(setup.settings.target, setup.dataset.manifest)
         world = setup.collectives.world
         self._share = share_shards(setup.dataset.shards("users"), world.size)[world.rank]
-        self._state = EaseState(regularization=setup.settings.regularization)
+        self._state = EaseState(
+            regularization=setup.settings.regularization, popularity_discount=setup.settings.popularity_discount
+        )
         self._weights: Weights | None = None
         self.epochs_done = 0
 
@@ -58,59 +64,78 @@ class EaseTrainer:
                 if should_stop():
                     return EpochResult(None, num_ratings, {}, finished=False)
         state = self._state
-        extra = {"lambda": state.regularization or 0.0, "kept_share": state.kept_share}
+        extra = {
+            "lambda": state.regularization or 0.0,
+            "discount": state.popularity_discount or 0.0,
+            "kept_share": state.kept_share,
+        }
         if state.ndcg is not None:
             extra["withheld_ndcg"] = state.ndcg
         return EpochResult(None, num_ratings, extra, note=self._note())
 
     def _steps(self) -> Generator[None, None, None]:
         """All the work, in steps that are the same on all ranks."""
-        value_un = self._collectives.together("reading the interactions", lambda: self._read(self._share))
+        interactions = self._collectives.together("reading the interactions", lambda: self._read(self._share))
+        value_un = interactions.value_un
         count, squares = self._sum(value_un.nnz, float(value_un.power(2).sum()))
         if count == 0:
             raise DataError(
                 f"{self._dataset.folder.url} has no interactions of model.target: {self._settings.target}; use all"
             )
         yield
-        if self._state.regularization is None:
+        if self._state.regularization is None or self._state.popularity_discount is None:
             yield from self._search(fallback=squares / self._dataset.num_items)
-        solver = self._solver(value_un)
-        del value_un
+        solver = self._solver(interactions)
+        del interactions, value_un
         yield from solver.steps()
         kept, total = self._sum(solver.weights.kept, solver.weights.total)
         self._state = self._state.model_copy(update={"kept": kept, "total": total})
         self._weights, self.epochs_done = solver.weights, 1
 
     def _search(self, fallback: float) -> Generator[None, None, None]:
-        """Find lambda; `fallback` if too few interactions can be withheld."""
+        """Find what is null in the settings; `fallback` is lambda if too few interactions can be withheld."""
+        settings = self._settings
+        given, discount = settings.regularization, settings.popularity_discount
         if not can_judge(self._dataset.manifest):
-            self._state = self._state.model_copy(update={"regularization": fallback})
+            self._found(given or fallback, discount or 0.0)
             return
-        judge = Judge.read(self._dataset, self._share, self._target, self._seed, self._collectives)
-        search = LambdaSearch()
+        judge = Judge.read(self._dataset, self._share, self._target, settings, self._seed, self._collectives)
+        discounts = DISCOUNTS if discount is None else [discount]
+        search = LambdaSearch.of(given)
         yield
-        while (exponent := search.next) is not None:
-            search = search.after(exponent, judge.ndcg(regularization_of(exponent)))
+        while (regularization := search.next) is not None:
+            search = search.after(judge.ndcg(self._penalty(regularization), discounts))
             yield
-        found = {"regularization": regularization_of(search.best), "ndcg": search.found[search.best]}
+        best = search.best
+        self._found(best.regularization, discounts[best.choice], best.figure)
+
+    def _found(self, regularization: float, discount: float, ndcg: float | None = None) -> None:
+        found = {"regularization": regularization, "popularity_discount": discount, "ndcg": ndcg}
         self._state = self._state.model_copy(update=found)
 
-    def _solver(self, value_un: Csr) -> ExactSolver | SparseSolver:
-        settings, collectives, regularization = self._settings, self._collectives, self._state.regularization
-        assert regularization is not None, "given, or found by the search"
+    def _penalty(self, regularization: float) -> Penalty:
+        return Penalty(regularization, self._settings.dropout)
+
+    def _solver(self, interactions: Interactions) -> ExactSolver | SparseSolver:
+        settings, collectives, state = self._settings, self._collectives, self._state
+        assert state.regularization is not None, "given, or found by the search"
+        assert state.popularity_discount is not None, "given, or found by the search"
         method = choose_method(self._dataset, settings, self._memory_limit, collectives)
-        self._state = self._state.model_copy(update={"method": method})
+        self._state = state.model_copy(update={"method": method})
+        penalty = self._penalty(state.regularization)
+        scale_n = torch.from_numpy(scale_of(self._dataset.num_train("items"), state.popularity_discount))
         if method == "exact":
-            return ExactSolver(value_un, regularization, settings.keep, collectives)
-        value_Un = collectives.together("reading all interactions", lambda: self._read(self._all_shards))
-        return SparseSolver(value_Un, regularization, settings.neighbors, settings.keep, collectives.world)
+            return ExactSolver(interactions, penalty, settings.keep, scale_n, collectives)
+        value_Un = collectives.together("reading all interactions", lambda: self._read(self._all_shards)).scaled()
+        return SparseSolver(value_Un, penalty, settings.neighbors, settings.keep, scale_n, collectives.world)
 
     @property
     def _all_shards(self) -> range:
         return range(len(self._dataset.shards("users")))
 
-    def _read(self, share: range) -> Csr:
-        return values_of(train_blocks(self._dataset, share), self._dataset.num_items, self._target)
+    def _read(self, share: range) -> Interactions:
+        value_un = values_of(train_blocks(self._dataset, share), self._dataset.num_items, self._target)
+        return Interactions.of(value_un, mean_length(self._dataset), self._settings.user_normalization)
 
     def _sum(self, *local: float) -> list[float]:
         """Sums over all ranks."""
@@ -125,7 +150,8 @@ class EaseTrainer:
         assert weights is not None, "the epoch is done"
         judged = "" if state.ndcg is None else f", nDCG@10 {state.ndcg:.4f} of withheld interactions"
         return (
-            f"{state.method} solution, regularization {state.regularization:.4g}{judged}; "
+            f"{state.method} solution, regularization {state.regularization:.4g}, "
+            f"popularity_discount {state.popularity_discount:g}{judged}; "
             f"the {weights.keep:,} largest weights of an item hold {state.kept_share:.2%} of |B|^2"
         )
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.ease.training import gram, layout, neighborhoods
 from recsys_dist.families.ease.training.exact import ExactSolver
+from recsys_dist.families.ease.training.interactions import Interactions
 from recsys_dist.families.ease.training.layout import BlockLayout
-from recsys_dist.families.ease.training.neighborhoods import Neighborhoods
+from recsys_dist.families.ease.training.penalty import Penalty
 from recsys_dist.families.ease.training.sparse import SparseSolver
 from recsys_dist.families.ease.training.weights import Weights
 from tests.support.ease_reference import ease, random_values
 from tests.support.states import single_collectives
 
-LAMBDA = 3.0
+LAMBDA, MEAN_LENGTH = 3.0, 20.0
+PLAIN = Penalty(LAMBDA, dropout=0.0)
 
 
 def dense(weights: Weights) -> np.ndarray:
@@ -28,16 +33,22 @@ def dense(weights: Weights) -> np.ndarray:
     return table.T
 
 
-def exact(value_UI: np.ndarray, keep: int | None = None, regularization: float = LAMBDA) -> Weights:
-    solver = ExactSolver(sparse.csr_matrix(value_UI), regularization, keep, single_collectives())
+def exact(
+    value_UI: np.ndarray, keep: int | None = None, penalty: Penalty = PLAIN, normalization: float = 0.0
+) -> Weights:
+    interactions = Interactions.of(sparse.csr_matrix(value_UI), MEAN_LENGTH, normalization)
+    ones_I = torch.ones(value_UI.shape[1])
+    solver = ExactSolver(interactions, penalty, keep, ones_I, single_collectives())
     for _ in solver.steps():
         pass
     return solver.weights
 
 
-def on_neighbors(value_UI: np.ndarray, num_neighbors: int, keep: int | None = None) -> Weights:
-    world = single_collectives().world
-    solver = SparseSolver(sparse.csr_matrix(value_UI), LAMBDA, num_neighbors, keep, world)
+def on_neighbors(
+    value_UI: np.ndarray, num_neighbors: int, keep: int | None = None, penalty: Penalty = PLAIN
+) -> Weights:
+    world, ones_I = single_collectives().world, torch.ones(value_UI.shape[1])
+    solver = SparseSolver(sparse.csr_matrix(value_UI), penalty, num_neighbors, keep, ones_I, world)
     for _ in solver.steps():
         pass
     return solver.weights
@@ -57,6 +68,32 @@ def test_users_beyond_exact_sums_are_added_in_parts(monkeypatch):
     monkeypatch.setattr(gram, "DENSE_SHARE", 0.0)
     value_UI = random_values(50, 20, 0.4)
     np.testing.assert_allclose(dense(exact(value_UI)), ease(value_UI, LAMBDA), atol=2e-6)
+
+
+@pytest.mark.parametrize("dense_share", [0.0, 2.0])
+def test_dropout_and_the_weights_of_users(monkeypatch, dense_share):
+    monkeypatch.setattr(gram, "DENSE_SHARE", dense_share)
+    value_UI = random_values(300, 40, 0.4)
+    value_UI[:100, 10:] = 0
+    weight_U = Interactions.of(sparse.csr_matrix(value_UI), MEAN_LENGTH, 0.5).weight_u
+    length_U = np.maximum((value_UI > 0).sum(1), 1)
+    np.testing.assert_allclose(weight_U, MEAN_LENGTH / length_U, rtol=1 / 8)
+    assert len(set(weight_U)) > 4
+    found = dense(exact(value_UI, penalty=Penalty(LAMBDA, 0.3), normalization=0.5))
+    np.testing.assert_allclose(found, ease(value_UI, LAMBDA, 0.3, weight_U), atol=2e-6)
+
+
+def test_neighbours_with_dropout():
+    value_UI = random_values(300, 60, 0.4)
+    found = dense(on_neighbors(value_UI, 59, penalty=Penalty(LAMBDA, 0.3)))
+    np.testing.assert_allclose(found, ease(value_UI, LAMBDA, 0.3), atol=2e-6)
+
+
+def test_weights_are_scaled_by_item():
+    weights = Weights(1, 3, 3, 2, torch.tensor([1.0, 2.0, 10.0]))
+    weights.put(1, torch.tensor([[3.0, 0.0, 1.0], [1.0, 2.0, 0.0]]))
+    assert weights.weight_Rk.tolist() == [[6, 2], [10, 20]]
+    assert weights.source_Rk.tolist() == [[0, 2], [0, 1]]
 
 
 def test_an_item_of_everyone_and_one_of_nobody():
@@ -82,7 +119,7 @@ def test_the_largest_weights_are_kept():
 def test_a_singular_matrix_is_refused():
     value_UI = np.repeat(random_values(50, 2, 0.4), 10, axis=1)
     with pytest.raises(TrainingError, match=r"model\.regularization is too small"):
-        exact(value_UI, regularization=1e-12)
+        exact(value_UI, penalty=Penalty(1e-12, 0))
 
 
 def test_all_others_as_neighbours_are_exact():
@@ -131,7 +168,7 @@ def test_ranks_share_blocks_and_items(num_items, num_ranks):
     blocks = BlockLayout(num_items, num_ranks)
     assert 0 <= blocks.num_rows - num_items < 16 * blocks.count
     columns = [blocks.columns_of(rank) for rank in range(num_ranks)]
-    assert sorted(sum(columns, [])) == list(range(blocks.count))
+    assert sorted(chain(*columns)) == list(range(blocks.count))
     stored = [sum(map(blocks.stored_rows, own)) for own in columns]
     assert max(stored) - min(stored) <= blocks.num_rows
     edges = [blocks.items_of(rank) for rank in range(num_ranks)]
@@ -145,4 +182,4 @@ def test_a_panel_is_a_whole_column(monkeypatch):
         blocks = BlockLayout(100, num_ranks)
         for column in range(blocks.count):
             parts = blocks.panel_parts(column)
-            assert sorted(sum(parts, [])) == list(range(blocks.count))
+            assert sorted(chain(*parts)) == list(range(blocks.count))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recsys_dist.api.training import train
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.families.autorec.settings import AutorecSettings as AutoRec
+    from recsys_dist.families.ease.settings import EaseSettings as EASE  # noqa: N814
     from recsys_dist.families.ials.settings import IalsSettings as IALS  # noqa: N814
     from recsys_dist.families.mf.settings import MfSettings as MF  # noqa: N814
     from recsys_dist.families.neural.family import PairFamily
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from recsys_dist.protocols.family import ModelFamily, ModelSettings
 
 __all__ = [
+    "EASE",
     "IALS",
     "MF",
     "AutoRec",
@@ -52,6 +54,7 @@ __all__ = [
 
 WHERE = {
     "IALS": ("families.ials.settings", "IalsSettings"),
+    "EASE": ("families.ease.settings", "EaseSettings"),
     "MF": ("families.mf.settings", "MfSettings"),
     "AutoRec": ("families.autorec.settings", "AutorecSettings"),
     "Dataset": ("dataset.dataset", "Dataset"),

@@ -131,10 +131,10 @@ def list_metrics(is_hit_Bn: NDArray[np.bool_], num_relevant_B: NDArray[np.intege
     return metric_BTM
 
 
-def mean_ndcg(is_hit_Bn: NDArray[np.bool_], num_relevant_B: NDArray[np.integer]) -> float:
-    """The nDCG of whole lists, as in `list_metrics`, averaged over users; NaN over none."""
+def ndcg_sums(is_hit_Bn: NDArray[np.bool_], num_relevant_B: NDArray[np.integer]) -> Floats:
+    """The nDCG of whole lists, as in `list_metrics`, summed over users, and the number of users: [2]"""
     ndcg_B = list_metrics(is_hit_Bn, num_relevant_B, [is_hit_Bn.shape[1]])[:, 0, METRICS.index("ndcg")]
-    return float(ndcg_B.mean()) if len(ndcg_B) else math.nan
+    return np.array([ndcg_B.sum(), len(ndcg_B)])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from recsys_dist.blending.judging import JudgedUser, Judging
 from recsys_dist.errors import DataError
 from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.top import top_items
-from recsys_dist.metrics import mean_ndcg
+from recsys_dist.metrics import ndcg_sums
 from recsys_dist.protocols.scorer import on_device
 
 TOP = 10
@@ -136,7 +136,8 @@ class _Lists:
             total_SI = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
             item_Sn, _ = top_items(total_SI, TOP)
             hit_Sn = self.hit_SI.gather(1, item_Sn).numpy()
-            self.tried[key] = mean_ndcg(hit_Sn, self.num_relevant_S)
+            total, users = ndcg_sums(hit_Sn, self.num_relevant_S).tolist()
+            self.tried[key] = total / users
         return self.tried[key]
 
     def better(

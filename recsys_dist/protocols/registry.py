@@ -23,6 +23,7 @@ OWN = {
     "autorec": "recsys_dist.families.autorec.family:AutoRec",
     "blend": "recsys_dist.families.blend.family:Blend",
     "ials": "recsys_dist.families.ials.family:Ials",
+    "ease": "recsys_dist.families.ease.family:Ease",
 }
 HOW_TO_NAME = "give --family MODULE:CLASS, or install the package that provides it"
 _added: dict[str, ModelFamily[Any]] = {}

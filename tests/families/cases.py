@@ -25,6 +25,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "autorec-users": {**AUTOREC, "orientation": "users"},
     "ials": {"kind": "ials", "factors": 3, "tolerance": 0},
     "neumf": NEUMF,
+    "ease": {"kind": "ease"},
+    "ease-sparse": {"kind": "ease", "method": "sparse", "neighbors": 20, "keep": 15},
 }
 EPOCHS = 4
 

@@ -17,7 +17,7 @@ import recsys_dist
 
 PACKAGE = Path(recsys_dist.__file__).parent
 REPOSITORY = PACKAGE.parent
-FAMILIES = {"mf", "autorec", "ials"}
+FAMILIES = {"mf", "autorec", "ease", "ials"}
 MOST_MODULES = 16
 MOST_LINES = 350
 MOST_LINES_OF_A_FUNCTION = 60

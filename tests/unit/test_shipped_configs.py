@@ -59,7 +59,7 @@ def test_an_unknown_name_is_answered_with_all_names(name):
         find_config(name)
 
     assert repr(name) in str(refused.value)
-    assert f"{CONFIGS} holds autorec_item, autorec_user, " in str(refused.value)
+    assert f"{CONFIGS} holds autorec_item, autorec_user, ease, " in str(refused.value)
     assert ", ials, mf, prepare_csv" in str(refused.value)
 
 

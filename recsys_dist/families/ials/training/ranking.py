@@ -21,7 +21,7 @@ from recsys_dist.families.ials.training.alternation import Alternation
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.interactions import SideInteractions
 from recsys_dist.families.ials.training.workers import on_all_threads
-from recsys_dist.metrics import RankingSums
+from recsys_dist.metrics import ndcg_sums
 
 TOP = 10
 BLOCK_FLOATS = 1 << 22
@@ -65,8 +65,7 @@ class RankingJudge:
         parts = on_all_threads(lambda block: _judge(block, model.vectors["users"], item_IK), blocks, device)
         sums_S2, start = torch.zeros((len(self._shards), 2), dtype=torch.float64, device=device), 0
         for row, shard in enumerate(self._shards):
-            total = sum(parts[start : start + len(shard)], RankingSums())
-            sums_S2[row] = torch.tensor([total.ndcg, total.users], dtype=torch.float64, device=device)
+            sums_S2[row] = torch.from_numpy(sum(parts[start : start + len(shard)], np.zeros(2))).to(device)
             start += len(shard)
         ndcg, users = self._collectives.sum_blocks(sums_S2).tolist()
         return ndcg / max(1.0, users), int(users)
@@ -107,11 +106,12 @@ def _pairs_of(user_B: NDArray[np.int64], ratings: Ratings) -> tuple[NDArray[np.i
     return np.searchsorted(user_B, ratings.user_index[mine_N]), ratings.item_index[mine_N]
 
 
-def _judge(block: JudgedUsers, user_RK: torch.Tensor, item_IK: torch.Tensor) -> RankingSums:
+def _judge(block: JudgedUsers, user_RK: torch.Tensor, item_IK: torch.Tensor) -> NDArray[np.float64]:
+    """`ndcg_sums` of the users of a block."""
     score_BI = user_RK[block.row_B] @ item_IK.T
     score_BI[block.seen] = -torch.inf
     num_users, num_items = score_BI.shape
     score_Bn, item_Bn = (part.cpu().numpy() for part in score_BI.topk(min(TOP, num_items), dim=1))
     listed_Bn = np.arange(num_users)[:, None] * num_items + item_Bn
     is_hit_Bn = np.isin(listed_Bn, block.wanted_N) & ~np.isneginf(score_Bn)
-    return RankingSums.of(is_hit_Bn, np.bincount(block.wanted_N // num_items, minlength=num_users))
+    return ndcg_sums(is_hit_Bn, np.bincount(block.wanted_N // num_items, minlength=num_users))

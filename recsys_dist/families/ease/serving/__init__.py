@@ -1,0 +1,1 @@
+"""Serving of a trained EASE: export and scores."""

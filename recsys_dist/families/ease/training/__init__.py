@@ -1,0 +1,1 @@
+"""EASE over ranks."""

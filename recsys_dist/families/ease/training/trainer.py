@@ -1,0 +1,176 @@
+"""Training of EASE on one rank: one epoch, which finds lambda and solves for all items.
+
+interactions --(search: nDCG of withheld ones)--> lambda --exact or sparse solution--> weights of own items
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+import torch
+
+from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
+from recsys_dist.dataset.sharding import share_shards
+from recsys_dist.errors import DataError
+from recsys_dist.families.ease.settings import EaseSettings
+from recsys_dist.families.ease.training.exact import ExactSolver
+from recsys_dist.families.ease.training.interactions import Interactions, mean_length, train_blocks, values_of
+from recsys_dist.families.ease.training.judge import Judge, scale_of
+from recsys_dist.families.ease.training.layout import BlockLayout
+from recsys_dist.families.ease.training.penalty import Penalty
+from recsys_dist.families.ease.training.requirements import choose_method
+from recsys_dist.families.ease.training.search import LambdaSearch
+from recsys_dist.families.ease.training.sparse import SparseSolver
+from recsys_dist.families.ease.training.state import EaseState
+from recsys_dist.families.ease.training.weights import Weights
+from recsys_dist.families.targets import Target
+from recsys_dist.families.tuning_holdout import can_judge
+from recsys_dist.protocols.family import TrainingSetup
+from recsys_dist.protocols.trainer import EpochResult
+
+DISCOUNTS = (0.0, 0.1, 0.2)
+"""Popularity discounts to choose from; between two of them nDCG at 10 hardly differs."""
+
+
+class EaseTrainer:
+    """Implements the protocol of protocols/trainer.py."""
+
+    is_searching = False
+
+    def __init__(self, setup: TrainingSetup[EaseSettings]) -> None:
+        self._dataset, self._settings, self._seed = setup.dataset, setup.settings, setup.seed
+        self._collectives = setup.collectives
+        self._memory_limit = setup.memory_limit
+        self._target = Target.of(setup.settings.target, setup.dataset.manifest)
+        world = setup.collectives.world
+        self._share = share_shards(setup.dataset.shards("users"), world.size)[world.rank]
+        self._state = EaseState(
+            regularization=setup.settings.regularization, popularity_discount=setup.settings.popularity_discount
+        )
+        self._weights: Weights | None = None
+        self.epochs_done = 0
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the weights are solved."""
+        return self._weights is not None
+
+    def train_epoch(self, should_stop: Callable[[], bool]) -> EpochResult:
+        """Find lambda and solve; calls `should_stop` between steps. An unfinished solution starts again."""
+        num_ratings = self._dataset.manifest.num_ratings["train"]
+        with closing(self._steps()) as steps:
+            for _ in steps:
+                if should_stop():
+                    return EpochResult(None, num_ratings, {}, finished=False)
+        state = self._state
+        extra = {
+            "lambda": state.regularization or 0.0,
+            "discount": state.popularity_discount or 0.0,
+            "kept_share": state.kept_share,
+        }
+        if state.ndcg is not None:
+            extra["withheld_ndcg"] = state.ndcg
+        return EpochResult(None, num_ratings, extra, note=self._note())
+
+    def _steps(self) -> Generator[None, None, None]:
+        """All the work, in steps that are the same on all ranks."""
+        interactions = self._collectives.together("reading the interactions", lambda: self._read(self._share))
+        value_un = interactions.value_un
+        count, squares = self._sum(value_un.nnz, float(value_un.power(2).sum()))
+        if count == 0:
+            raise DataError(
+                f"{self._dataset.folder.url} has no interactions of model.target: {self._settings.target}; use all"
+            )
+        yield
+        if self._state.regularization is None or self._state.popularity_discount is None:
+            yield from self._search(fallback=squares / self._dataset.num_items)
+        solver = self._solver(interactions)
+        del interactions, value_un
+        yield from solver.steps()
+        kept, total = self._sum(solver.weights.kept, solver.weights.total)
+        self._state = self._state.model_copy(update={"kept": kept, "total": total})
+        self._weights, self.epochs_done = solver.weights, 1
+
+    def _search(self, fallback: float) -> Generator[None, None, None]:
+        """Find what is null in the settings; `fallback` is lambda if too few interactions can be withheld."""
+        settings = self._settings
+        given, discount = settings.regularization, settings.popularity_discount
+        if not can_judge(self._dataset.manifest):
+            self._found(given or fallback, discount or 0.0)
+            return
+        judge = Judge.read(self._dataset, self._share, self._target, settings, self._seed, self._collectives)
+        discounts = DISCOUNTS if discount is None else [discount]
+        search = LambdaSearch.of(given)
+        yield
+        while (regularization := search.next) is not None:
+            search = search.after(judge.ndcg(self._penalty(regularization), discounts))
+            yield
+        best = search.best
+        self._found(best.regularization, discounts[best.choice], best.figure)
+
+    def _found(self, regularization: float, discount: float, ndcg: float | None = None) -> None:
+        found = {"regularization": regularization, "popularity_discount": discount, "ndcg": ndcg}
+        self._state = self._state.model_copy(update=found)
+
+    def _penalty(self, regularization: float) -> Penalty:
+        return Penalty(regularization, self._settings.dropout)
+
+    def _solver(self, interactions: Interactions) -> ExactSolver | SparseSolver:
+        settings, collectives, state = self._settings, self._collectives, self._state
+        assert state.regularization is not None, "given, or found by the search"
+        assert state.popularity_discount is not None, "given, or found by the search"
+        method = choose_method(self._dataset, settings, self._memory_limit, collectives)
+        self._state = state.model_copy(update={"method": method})
+        penalty = self._penalty(state.regularization)
+        scale_n = torch.from_numpy(scale_of(self._dataset.num_train("items"), state.popularity_discount))
+        if method == "exact":
+            return ExactSolver(interactions, penalty, settings.keep, scale_n, collectives)
+        value_Un = collectives.together("reading all interactions", lambda: self._read(self._all_shards)).scaled()
+        return SparseSolver(value_Un, penalty, settings.neighbors, settings.keep, scale_n, collectives.world)
+
+    @property
+    def _all_shards(self) -> range:
+        return range(len(self._dataset.shards("users")))
+
+    def _read(self, share: range) -> Interactions:
+        value_un = values_of(train_blocks(self._dataset, share), self._dataset.num_items, self._target)
+        return Interactions.of(value_un, mean_length(self._dataset), self._settings.user_normalization)
+
+    def _sum(self, *local: float) -> list[float]:
+        """Sums over all ranks."""
+        device = self._collectives.world.device
+        total: list[float] = self._collectives.sum_(
+            torch.tensor(local, dtype=torch.float64, device=device)
+        ).tolist()
+        return total
+
+    def _note(self) -> str:
+        state, weights = self._state, self._weights
+        assert weights is not None, "the epoch is done"
+        judged = "" if state.ndcg is None else f", nDCG@10 {state.ndcg:.4f} of withheld interactions"
+        return (
+            f"{state.method} solution, regularization {state.regularization:.4g}, "
+            f"popularity_discount {state.popularity_discount:g}{judged}; "
+            f"the {weights.keep:,} largest weights of an item hold {state.kept_share:.2%} of |B|^2"
+        )
+
+    def validate(self) -> None:
+        """None: the model predicts no ratings."""
+
+    def state(self) -> TrainerState:
+        """The weights of this rank's items, if they are solved."""
+        tables = {}
+        if self._weights is not None:
+            tables["items"] = TableRows(self._weights.start, self._dataset.num_items, self._weights.columns())
+        return TrainerState(tables, self._state.model_dump(mode="json"))
+
+    def load_state(self, reader: StateReader) -> None:
+        """Continue from a state of any number of ranks: with its lambda, or at the end."""
+        self._state = EaseState.of(reader.values)
+        if self._state.total is None:
+            return
+        num_items, world = self._dataset.num_items, self._collectives.world
+        start, stop = BlockLayout(num_items, world.size).items_of(world.rank)
+        self._weights = Weights.of_rows(start, num_items, reader.read_rows("items", start, stop))
+        self.epochs_done = 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole pipeline on real ratings (MovieTweetings 100K): prepare with Dask, train two models on two ranks each,
-# merge, evaluate, recommend. Installs what it needs into .venv; results go to runs/demo.
+# The whole pipeline on real ratings (MovieTweetings 100K): prepare with Dask, train two models that predict ratings and
+# two that rank, each on two ranks, merge, blend, evaluate, recommend. Installs what it needs into .venv; results go to runs/demo.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,6 +8,7 @@ bash launch/setup.sh
 PATH="$PWD/.venv/bin:$PATH"
 
 readonly data=tests/data/movietweetings demo=runs/demo
+readonly models=$demo/models
 rm -rf "$demo"
 mkdir -p "$demo"
 
@@ -22,13 +23,23 @@ export OMP_NUM_THREADS=$((cores > 1 ? cores / 2 : 1))
 
 run recsys-dist prepare --config configs/prepare_movietweetings.yaml \
     "input.paths=[$data/ratings.dat.gz]" "items.paths=[$data/movies.dat.gz]" "output=$demo/dataset"
-for model in mf autorec_item; do
+for model in mf autorec_item ials ease; do
     run torchrun --standalone --nproc_per_node=2 launch/train.py --config "configs/$model.yaml" \
         "dataset=$demo/dataset" "run_dir=$demo/$model"
-    run recsys-dist merge "$demo/$model" --output "$demo/$model/model"
-    run recsys-dist evaluate "$demo/$model/model" --dataset "$demo/dataset" \
-        --output "$demo/$model/report.json" >"$demo/$model/report.txt"
+    run recsys-dist merge "$demo/$model" --output "$models/$model"
 done
+run recsys-dist blend "$models/mf" "$models/autorec_item" --for ratings --dataset "$demo/dataset" \
+    --output "$models/ratings"
+run recsys-dist blend "$models/ease" "$models/ials" "$models/mf" --for lists --dataset "$demo/dataset" \
+    --output "$models/lists"
+run recsys-dist evaluate "$models"/{mf,autorec_item,ials,ease,ratings,lists} --dataset "$demo/dataset" \
+    --output "$demo/report.json" >"$demo/report.txt"
 echo
-python launch/demo_table.py "$demo/mf" "$demo/autorec_item"
-run recsys-dist recommend "$demo/mf/model" --user 2850 --user 8822 --top 10 --dataset "$demo/dataset"
+python launch/demo_table.py "$demo"
+run recsys-dist recommend "$models/lists" --user 2850 --user 8822 --top 10 --dataset "$demo/dataset"
+cat <<END
+
+The dataset: $demo/dataset
+The models:  $models/{mf,autorec_item,ials,ease,ratings,lists}; the last two are blends
+All figures: $demo/report.json, $demo/report.txt
+END

@@ -62,8 +62,9 @@ def _errors(reports: Sequence[EvaluationReport], names: Sequence[str]) -> Table:
         table.add_row(name.replace("_", " "), *_of(one), f"{one.seconds:.2f}")
     for report, name in zip(reports, names, strict=True):
         table.add_row(name, *_of(report), f"{report.seconds.predict:.2f}")
-        table.add_row("  cold users", *_of(report.cold_users))
-        table.add_row("  cold items", *_of(report.cold_items))
+        if report.predicts_ratings:
+            table.add_row("  cold users", *_of(report.cold_users))
+            table.add_row("  cold items", *_of(report.cold_items))
     return table
 
 

@@ -41,25 +41,35 @@ class Target(StrictModel):
         rating = manifest.rating
         return cls(kind=kind, has_ratings=manifest.has_ratings, low=rating.min, high=rating.max, mean=rating.mean)
 
-    @property
-    def relevant_from(self) -> float:
-        """Ratings of at least this much are relevant in a ranking, as in evaluation; interactions all are."""
-        return self.mean if self.has_ratings else -np.inf
+    def is_relevant(self, rating_N: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each rating is relevant, as in evaluation: of at least the mean. Interactions all are. [N]"""
+        if not self.has_ratings:
+            return np.ones(len(rating_N), np.bool_)
+        # In float32, as the ratings are: the mean of equal ratings may be off by the rounding of a sum.
+        relevant_N: NDArray[np.bool_] = rating_N >= np.float32(self.mean)
+        return relevant_N
 
     def values(self, rating_N: NDArray[np.float32]) -> NDArray[np.float32]:
         """Values of ratings, or of numbers of interactions: [N]"""
-        if self.kind == "graded":
-            grade_N = self._grades(rating_N.astype(np.float64))
-        elif self.kind == "liked" and self.has_ratings:
-            grade_N = (rating_N >= self.mean).astype(np.float64)
-        else:
-            grade_N = np.ones(len(rating_N))
-        return (np.round(grade_N * STEPS) / STEPS).astype(np.float32)
+        return (np.round(self._grades(rating_N) * STEPS) / STEPS).astype(np.float32)
 
-    def _grades(self, rating_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    def weights(self, rating_N: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same without rounding, relative to a rating of the mean, or to one interaction: [N]"""
+        usual = self.mean if self.has_ratings else 1.0
+        scale = self._places(np.float64(usual)) if self.kind == "graded" else 1.0
+        return (self._grades(rating_N) / scale).astype(np.float32)
+
+    def _grades(self, rating_N: NDArray[np.float32]) -> NDArray[np.float64]:
+        if self.kind == "graded":
+            return self._places(rating_N.astype(np.float64))
+        if self.kind == "liked":
+            return self.is_relevant(rating_N).astype(np.float64)
+        return np.ones(len(rating_N))
+
+    def _places(self, rating_N: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
         if self.has_ratings:
             span = self.high - self.low
-            share_N = (rating_N - self.low) / span if span > 0 else np.ones(len(rating_N))
+            share_N = (rating_N - self.low) / span if span > 0 else np.ones_like(rating_N)
         else:
             share_N = (1 + np.log(np.maximum(rating_N, 1))) / (1 + np.log(max(self.high, 1)))
         grade_N: NDArray[np.float64] = np.clip(share_N, LEAST, 1)

@@ -6,9 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from recsys_dist.families.targets import TargetKind
 from recsys_dist.protocols.family import ModelSettings
-
-Target = Literal["graded", "liked", "all"]
 
 
 class IalsSettings(ModelSettings):
@@ -17,7 +16,7 @@ class IalsSettings(ModelSettings):
     kind: Literal["ials"] = "ials"
     factors: int = Field(default=128, ge=1, le=1024)
     """K, the length of the vectors. An epoch costs about K."""
-    target: Target = "graded"
+    target: TargetKind = "graded"
     """Which ratings are interactions. `graded`: all of them, with a weight that grows with the rating; `liked`:
     ratings of at least the train mean; `all`: all of them, with equal weights. In a dataset of interactions,
     `graded` gives n interactions of a pair the weight 1 + ln n."""

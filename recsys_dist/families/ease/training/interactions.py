@@ -55,9 +55,7 @@ def values_of(blocks: Iterable[Block], num_items: int, target: Target) -> Csr:
 
 def relevant_of(blocks: Iterable[Block], num_items: int, target: Target) -> Csr:
     """Which held-out interactions are relevant: float32 [u, n] of ones."""
-    parts = [
-        _matrix(block, num_items, (block.values >= target.relevant_from).astype(np.float32)) for block in blocks
-    ]
+    parts = [_matrix(block, num_items, target.is_relevant(block.values).astype(np.float32)) for block in blocks]
     empty = sparse.csr_matrix((0, num_items), dtype=np.float32)
     return sparse.vstack([empty, *parts], format="csr", dtype=np.float32)
 

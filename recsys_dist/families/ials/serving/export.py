@@ -7,10 +7,10 @@ import torch
 from recsys_dist.checkpoint.state import SavedRun
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import Side
-from recsys_dist.families.ials.objective import Feedback
 from recsys_dist.families.ials.serving.facts import IalsFacts
 from recsys_dist.families.ials.settings import IalsSettings
 from recsys_dist.families.ials.training.state import IalsState
+from recsys_dist.families.targets import Target
 from recsys_dist.model_folder.tables import CHUNK_ROWS
 from recsys_dist.model_folder.writer import ModelWriter
 from recsys_dist.progress import Progress
@@ -23,9 +23,7 @@ def write_ials(
     saved = IalsState.of(run.values)
     _write_side(run, "users", dataset, out, progress)
     _write_side(run, "items", dataset, out, progress)
-    return IalsFacts(
-        feedback=Feedback.of(settings.target, dataset.manifest), penalty=saved.search.penalty(settings)
-    )
+    return IalsFacts(target=Target.of(settings.target, dataset.manifest), penalty=saved.search.penalty(settings))
 
 
 def _write_side(run: SavedRun, side: Side, dataset: Dataset, out: ModelWriter, progress: Progress) -> None:

@@ -6,12 +6,13 @@ users, items        vector [rows + 1, K], bias [rows + 1] = 0; the last row of u
 
 from __future__ import annotations
 
-from recsys_dist.families.ials.objective import Feedback, Penalty
+from recsys_dist.families.ials.objective import Penalty
+from recsys_dist.families.targets import Target
 from recsys_dist.strict_model import StrictModel
 
 
 class IalsFacts(StrictModel):
     """Weights and penalty of the system that folds in a user."""
 
-    feedback: Feedback
+    target: Target
     penalty: Penalty

@@ -33,8 +33,8 @@ class IalsScorer(BilinearForm):
 
     def fold_in(self, item_N: torch.Tensor, rating_N: torch.Tensor, is_new: bool) -> BilinearUsers:  # noqa: ARG002
         """Solve the row of the user given the items; without interactions, the average user."""
-        feedback, penalty = self._facts.feedback, self._facts.penalty
-        weight_N = torch.from_numpy(feedback.weights(rating_N.cpu().numpy())).to(self.device).double()
+        target, penalty = self._facts.target, self._facts.penalty
+        weight_N = torch.from_numpy(target.weights(rating_N.cpu().numpy())).to(self.device).double()
         count = int((weight_N > 0).sum())
         if not count:
             return self.average_user

@@ -22,12 +22,13 @@ from recsys_dist.dataset.loader import other_side
 from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
-from recsys_dist.families.ials.objective import Feedback, Penalty
+from recsys_dist.families.ials.objective import Penalty
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.interactions import ShardBatches, SideInteractions
 from recsys_dist.families.ials.training.row_batches import RowBatch, batch_entries
 from recsys_dist.families.ials.training.row_solver import Basis, RowSolver
 from recsys_dist.families.ials.training.workers import on_all_threads
+from recsys_dist.families.targets import Target
 
 INITIAL_STD = 0.1
 """Standard deviation of the length of an initial vector."""
@@ -41,7 +42,7 @@ class Alternation:
     def __init__(
         self,
         dataset: Dataset,
-        feedback: Feedback,
+        target: Target,
         factors: int,
         collectives: Collectives,
         memory_limit: int | None = None,
@@ -52,7 +53,7 @@ class Alternation:
         world = collectives.world
         self._device, most_entries = world.device, batch_entries(factors, world.device)
         self.sides: Mapping[Side, SideInteractions] = {
-            side: SideInteractions(dataset, side, world, feedback, most_entries, memory_limit, holdout)
+            side: SideInteractions(dataset, side, world, target, most_entries, memory_limit, holdout)
             for side in SIDES
         }
         self.vectors: Mapping[Side, torch.Tensor] = {

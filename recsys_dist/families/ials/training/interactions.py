@@ -17,9 +17,9 @@ from recsys_dist.dataset.manifest import Side
 from recsys_dist.dataset.sharding import row_ranges, share_shards
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import DataError
-from recsys_dist.families.ials.objective import Feedback
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.row_batches import RowBatch, padded_batches
+from recsys_dist.families.targets import Target
 
 RATING_BYTES = 12
 """Bytes of one interaction of one side in memory: column and root of the weight, with their padding."""
@@ -43,13 +43,13 @@ class SideInteractions:
         dataset: Dataset,
         side: Side,
         world: World,
-        feedback: Feedback,
+        target: Target,
         most_entries: int,
         memory_limit: int | None = None,
         holdout: RankingHoldout | None = None,
     ) -> None:
         """`most_entries` bounds a batch. With a `holdout`, only the ratings that the search trains on."""
-        self._dataset, self.side, self._feedback, self._holdout = dataset, side, feedback, holdout
+        self._dataset, self.side, self._target, self._holdout = dataset, side, target, holdout
         self._device, self._most_entries = world.device, most_entries
         shards = dataset.shards(side)
         shares = share_shards(shards, world.size)
@@ -100,7 +100,7 @@ class SideInteractions:
         """The interactions of one shard, with their weights."""
         block = self._dataset.block(self.side, index)
         _require_in_range(block, self._dataset, self.side, index)
-        weight_N = self._feedback.weights(block.values)
+        weight_N = self._target.weights(block.values)
         chosen_N = weight_N > 0
         if self._holdout is not None:
             row_N = np.repeat(np.arange(block.start, block.stop), np.diff(block.indptr))

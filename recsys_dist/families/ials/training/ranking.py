@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Dataset, Ratings
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.families.ials.objective import Feedback
 from recsys_dist.families.ials.training.alternation import Alternation
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.interactions import SideInteractions
 from recsys_dist.families.ials.training.workers import on_all_threads
+from recsys_dist.families.targets import Target
 from recsys_dist.metrics import ndcg_sums
 
 TOP = 10
@@ -46,12 +46,12 @@ class RankingJudge:
         self,
         dataset: Dataset,
         users: SideInteractions,
-        feedback: Feedback,
+        target: Target,
         holdout: RankingHoldout,
         collectives: Collectives,
     ) -> None:
         """Read the withheld ratings of the shards that `users` owns."""
-        self._dataset, self._feedback, self._holdout = dataset, feedback, holdout
+        self._dataset, self._target, self._holdout = dataset, target, holdout
         self._first_user, self._collectives = users.start, collectives
         self._shards = collectives.together(
             "reading the withheld ratings", lambda: [self._read(shard) for shard in users.own_shards]
@@ -83,7 +83,7 @@ class RankingJudge:
         wanted = _only(train, withheld_N)
         if not self._holdout.withheld_share:
             wanted = self._judged(self._dataset.ratings("valid", shard))
-        return _only(train, ~withheld_N), _only(wanted, self._feedback.is_liked(wanted.rating))
+        return _only(train, ~withheld_N), _only(wanted, self._target.is_relevant(wanted.rating))
 
     def _judged(self, ratings: Ratings) -> Ratings:
         return _only(ratings, self._holdout.is_judged(ratings.user_index))

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
-from recsys_dist.families.ials.objective import Feedback, Penalty
+from recsys_dist.families.ials.objective import Penalty
 from recsys_dist.families.ials.settings import IalsSettings
 from recsys_dist.families.ials.training.alternation import Alternation
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.ranking import RankingJudge
 from recsys_dist.families.ials.training.search import TRIAL_EPOCHS, TRIAL_FACTORS, PenaltySearch
 from recsys_dist.families.ials.training.state import IalsState
+from recsys_dist.families.targets import Target
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import EpochResult
 
@@ -28,7 +29,7 @@ class IalsTrainer:
     def __init__(self, setup: TrainingSetup[IalsSettings]) -> None:
         self.epochs_done = 0
         self._setup, self._settings = setup, setup.settings
-        self._feedback = Feedback.of(setup.settings.target, setup.dataset.manifest)
+        self._target = Target.of(setup.settings.target, setup.dataset.manifest)
         self._holdout = RankingHoldout.of(setup.dataset.manifest, setup.seed)
         self._search = PenaltySearch.start(setup.settings, can_judge=self._holdout is not None)
         self._model = self._alternation(setup.settings.factors, None)
@@ -38,7 +39,7 @@ class IalsTrainer:
 
     def _alternation(self, factors: int, holdout: RankingHoldout | None) -> Alternation:
         setup = self._setup
-        return Alternation(setup.dataset, self._feedback, factors, setup.collectives, setup.memory_limit, holdout)
+        return Alternation(setup.dataset, self._target, factors, setup.collectives, setup.memory_limit, holdout)
 
     @property
     def has_converged(self) -> bool:
@@ -75,7 +76,7 @@ class IalsTrainer:
         assert holdout is not None, "a search has something to judge by"
         model = self._alternation(min(TRIAL_FACTORS, self._settings.factors), holdout)
         model.read()
-        judge = RankingJudge(setup.dataset, model.sides["users"], self._feedback, holdout, setup.collectives)
+        judge = RankingJudge(setup.dataset, model.sides["users"], self._target, holdout, setup.collectives)
         while (steps := self._search.next_steps(self._settings)) is not None:
             model.start(setup.seed)
             for _ in range(TRIAL_EPOCHS):

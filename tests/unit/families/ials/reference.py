@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys_dist.families.ials.objective import Feedback, Penalty
+from recsys_dist.families.ials.objective import Penalty
+from recsys_dist.families.targets import Target
 
 
-def dense_weights(ratings: np.ndarray, feedback: Feedback) -> np.ndarray:
+def dense_weights(ratings: np.ndarray, target: Target) -> np.ndarray:
     """c of every pair of a matrix with NaN where there is no rating: 0 where there is no interaction."""
     weights = np.zeros(ratings.shape)
     observed = ~np.isnan(ratings)
-    weights[observed] = feedback.weights(ratings[observed].astype(np.float32))
+    weights[observed] = target.weights(ratings[observed].astype(np.float32))
     return weights
 
 

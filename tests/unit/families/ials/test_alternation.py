@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from recsys_dist.errors import TrainingError
-from recsys_dist.families.ials.objective import Feedback, Penalty
+from recsys_dist.families.ials.objective import Penalty
 from recsys_dist.families.ials.training import row_batches, row_solver
 from recsys_dist.families.ials.training.alternation import Alternation
+from recsys_dist.families.targets import Target
 from tests.support.merged import train_matrix
 from tests.support.prepared import small_dataset, write_dataset
 from tests.support.states import single_collectives
@@ -22,11 +23,11 @@ def dataset(tmp_path_factory):
 
 
 def alternation(dataset, target="graded", factors=5, **settings):
-    feedback = Feedback.of(target, dataset.manifest)
-    model = Alternation(dataset, feedback, factors, single_collectives(), **settings)
+    weighted = Target.of(target, dataset.manifest)
+    model = Alternation(dataset, weighted, factors, single_collectives(), **settings)
     model.read()
     model.start(seed=0)
-    return model, dense_weights(train_matrix(dataset), feedback)
+    return model, dense_weights(train_matrix(dataset), weighted)
 
 
 def vectors(model) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +115,7 @@ def test_rows_without_interactions_are_zero(tmp_path):
 def test_no_interactions_are_refused(tmp_path):
     user, item = np.array([0, 1]), np.array([0, 1])
     dataset = write_dataset(tmp_path / "d", user, item, np.array([3.0, 3.0]), np.zeros(2, int))
-    feedback = Feedback(target="liked", counts=False, low=1, high=5, mean=4)
-    model = Alternation(dataset, feedback, 2, single_collectives())
+    target = Target(kind="liked", has_ratings=True, low=1, high=5, mean=4)
+    model = Alternation(dataset, target, 2, single_collectives())
     with pytest.raises(TrainingError, match=r"has no interactions to train on; use model\.target: all"):
         model.read()

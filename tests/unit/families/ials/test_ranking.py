@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_dist.families.ials.objective import Feedback
 from recsys_dist.families.ials.training.alternation import Alternation
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.ranking import TOP, RankingJudge
+from recsys_dist.families.targets import Target
 from recsys_dist.metrics import ndcg_sums
 from tests.support.merged import train_matrix
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
@@ -25,11 +25,11 @@ def dataset(tmp_path_factory):
 
 def judged(dataset, holdout):
     """A model with random vectors, its nDCG, and the number of users judged."""
-    feedback = Feedback.of("graded", dataset.manifest)
-    model = Alternation(dataset, feedback, 4, single_collectives(), holdout=holdout)
+    target = Target.of("graded", dataset.manifest)
+    model = Alternation(dataset, target, 4, single_collectives(), holdout=holdout)
     model.read()
     model.start(seed=1)
-    judge = RankingJudge(dataset, model.sides["users"], feedback, holdout, single_collectives())
+    judge = RankingJudge(dataset, model.sides["users"], target, holdout, single_collectives())
     return model, *judge.ndcg(model)
 
 
@@ -67,8 +67,8 @@ def test_both_sides_train_on_the_same_pairs(dataset):
     model, *_ = judged(dataset, replace(HOLDOUT, sampled_share=0.8))
     users, items = (model.sides[side].count_R.sum() for side in ("users", "items"))
     assert users == items == model.num_interactions < 0.8 * dataset.manifest.num_ratings["train"]
-    feedback = Feedback.of("graded", dataset.manifest)
-    whole = Alternation(dataset, feedback, 4, single_collectives())
+    target = Target.of("graded", dataset.manifest)
+    whole = Alternation(dataset, target, 4, single_collectives())
     whole.read()
     assert whole.num_interactions == dataset.manifest.num_ratings["train"]
 

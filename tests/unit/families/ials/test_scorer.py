@@ -34,8 +34,8 @@ def trained(tmp_path_factory):
     run = saved(trainer.state(), config=config, details={"dataset_digest": dataset.digest})
     write_merged(run, dataset, folder / "model")
     tables = {name: rows["vector"].double().numpy() for name, rows in run.tables.items()}
-    feedback, penalty = trainer._feedback, trainer._penalty
-    weights = dense_weights(train_matrix(dataset), feedback)
+    target, penalty = trainer._target, trainer._penalty
+    weights = dense_weights(train_matrix(dataset), target)
     return SimpleNamespace(
         model=load_model(str(folder / "model")), dataset=dataset, weights=weights, penalty=penalty, **tables
     )

@@ -106,11 +106,7 @@ class SideInteractions:
             row_N = np.repeat(np.arange(block.start, block.stop), np.diff(block.indptr))
             pairs = (row_N, block.indices) if self.side == "users" else (block.indices, row_N)
             chosen_N &= self._holdout.is_trained(*pairs)
-        if chosen_N.all():
-            return block, weight_N
-        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen_N)])[block.indptr]
-        chosen = Block(block.start, indptr, block.indices[chosen_N], block.values[chosen_N])
-        return chosen, weight_N[chosen_N]
+        return (block, weight_N) if chosen_N.all() else (block.only(chosen_N), weight_N[chosen_N])
 
 
 def _require_in_range(block: Block, dataset: Dataset, side: Side, index: int) -> None:

@@ -36,7 +36,7 @@ from recsys_dist.families.tuning_holdout import TuningHoldout, tuning_holdout_sh
 from recsys_dist.kernels.keyed_random import keyed_mask
 from recsys_dist.metrics import ndcg_sums
 
-MOST_ITEMS, MOST_USERS = 2048, 5000
+MOST_ITEMS, MOST_USERS = 1024, 2000
 TOP = 10
 USERS_STREAM = 11
 USERS_AT_ONCE = 1024

@@ -22,8 +22,9 @@ class EaseSettings(ModelSettings):
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Dropout of the input, in closed form (Steck 2020): adds d / (1 - d) (X^T X)_ii to lambda for each item. 0:
     plain EASE."""
-    user_normalization: float = Field(default=0.3, ge=0, le=1)
-    """Divide the values of a user by this power of the number of its interactions in training. 0: plain EASE."""
+    user_normalization: float | None = Field(default=None, ge=0, le=1)
+    """Divide the values of a user by this power of the number of its interactions in training; null tunes it like
+    lambda. 0: plain EASE."""
     popularity_discount: float | None = Field(default=None, ge=0, le=1)
     """Divide the scores of an item by this power of the number of its interactions; null tunes it like lambda. 0:
     plain EASE."""

@@ -1,4 +1,4 @@
-"""Withheld interactions that choose lambda and the popularity discount: an EASE of popular items ranks them.
+"""Withheld interactions that choose lambda, normalization and discount: an EASE of popular items ranks them.
 
 The interactions are those of the validation split, or train interactions withheld for the search. Popular items
 suffice: the best lambda hardly depends on how many there are.
@@ -8,7 +8,7 @@ J items of the judge, u users of a rank, n items
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import held_out_blocks
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.families.ease.settings import EaseSettings
 from recsys_dist.families.ease.training.gram import PartialGram
 from recsys_dist.families.ease.training.interactions import (
     Csr,
@@ -44,10 +43,10 @@ USERS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Judge:
-    """One rank's users with relevant withheld interactions, and the Gram matrix of all users."""
+    """One rank's users with relevant withheld interactions, and the Gram matrices of all users."""
 
-    gram_JJ: torch.Tensor
-    """X^T W X without the withheld interactions, over all ranks: float64, on the device."""
+    grams: Mapping[float, torch.Tensor]
+    """X^T W X without the withheld interactions, by user normalization, over all ranks: float64, on the device."""
     popularity_J: NDArray[np.int64]
     """Train interactions of each item, the withheld ones included."""
     users: _Users
@@ -59,7 +58,7 @@ class Judge:
         dataset: Dataset,
         share: range,
         target: Target,
-        settings: EaseSettings,
+        normalizations: Sequence[float],
         seed: int,
         collectives: Collectives,
     ) -> Judge:
@@ -67,16 +66,17 @@ class Judge:
         popularity_n = dataset.num_train("items")
         item_J = np.sort(np.argsort(-popularity_n, kind="stable")[:MOST_ITEMS])
         interactions, users = collectives.together(
-            "reading the withheld interactions", lambda: _read(dataset, share, target, settings, seed, item_J)
+            "reading the withheld interactions",
+            lambda: _read(dataset, share, target, normalizations, seed, item_J),
         )
-        gram_JJ = _gram(interactions, collectives)
+        grams = {normalization: _gram(one, collectives) for normalization, one in interactions.items()}
         first = dataset.shards("users")[share.start].start if share else 0
         judges = users.rows(_drawn(users.relevant_uJ, first, seed, collectives))
-        return cls(gram_JJ, popularity_n[item_J], judges, collectives)
+        return cls(grams, popularity_n[item_J], judges, collectives)
 
-    def ndcg(self, penalty: Penalty, discounts: Sequence[float]) -> list[float]:
+    def ndcg(self, penalty: Penalty, normalization: float, discounts: Sequence[float]) -> list[float]:
         """nDCG at 10 over the users of all ranks for each popularity discount; 0 without users. Collective."""
-        weight_JJ = ease_weights(self.gram_JJ, penalty)
+        weight_JJ = ease_weights(self.grams[normalization], penalty)
         device = weight_JJ.device
         scales = [torch.from_numpy(scale_of(self.popularity_J, discount)).to(device) for discount in discounts]
         sums = np.zeros((len(discounts), 2))
@@ -127,16 +127,23 @@ def ease_weights(gram_nn: torch.Tensor, penalty: Penalty) -> torch.Tensor:
 
 
 def _read(
-    dataset: Dataset, share: range, target: Target, settings: EaseSettings, seed: int, item_J: NDArray[np.intp]
-) -> tuple[Interactions, _Users]:
-    """Interactions with the items of the judge, and its users."""
+    dataset: Dataset,
+    share: range,
+    target: Target,
+    normalizations: Sequence[float],
+    seed: int,
+    item_J: NDArray[np.intp],
+) -> tuple[dict[float, Interactions], _Users]:
+    """Interactions with the items of the judge for each user normalization, and its users."""
     train, withheld = _parts(dataset, share, seed)
     num_items = dataset.num_items
-    whole = Interactions.of(values_of(train, num_items, target), mean_length(dataset), settings.user_normalization)
-    value_uJ = whole.value_un[:, item_J]
+    value_un = values_of(train, num_items, target)
+    value_uJ = value_un[:, item_J]
+    weights = {one: Interactions.of(value_un, mean_length(dataset), one).weight_u for one in normalizations}
     seen_uJ = values_of(train, num_items, target.model_copy(update={"kind": "all"}))[:, item_J]
     relevant_uJ = relevant_of(withheld, num_items, target)[:, item_J]
-    return Interactions(value_uJ, whole.weight_u), _Users(value_uJ, seen_uJ, relevant_uJ)
+    interactions = {one: Interactions(value_uJ, weight_u) for one, weight_u in weights.items()}
+    return interactions, _Users(value_uJ, seen_uJ, relevant_uJ)
 
 
 def _parts(dataset: Dataset, share: range, seed: int) -> tuple[list[Block], list[Block]]:

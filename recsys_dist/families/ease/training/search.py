@@ -23,6 +23,12 @@ class Best(NamedTuple):
     choice: int
     figure: float
 
+    @classmethod
+    def of(cls, regularization: float, figures: Sequence[float]) -> Best:
+        """The first of the best choices at this lambda."""
+        figure = max(figures)
+        return cls(regularization, list(figures).index(figure), figure)
+
 
 @dataclass(frozen=True)
 class LambdaSearch:
@@ -53,9 +59,7 @@ class LambdaSearch:
     def best(self) -> Best:
         """The best so far; of equal ones the nearest to the start, and the first choice."""
         exponent = max(self.found, key=self._rank)
-        figures = self.found[exponent]
-        figure = max(figures)
-        return Best(self.start * 2.0 ** (exponent / 2), list(figures).index(figure), figure)
+        return Best.of(self.start * 2.0 ** (exponent / 2), self.found[exponent])
 
     @property
     def _next_exponent(self) -> int | None:

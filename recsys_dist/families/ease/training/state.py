@@ -18,6 +18,8 @@ class EaseState(StrictModel):
 
     regularization: float | None = Field(default=None, gt=0)
     """lambda; None before it is found."""
+    user_normalization: float | None = Field(default=None, ge=0)
+    """Power of a user's number of interactions by which its values are divided; None before it is found."""
     popularity_discount: float | None = Field(default=None, ge=0)
     """Power of the popularity by which scores are divided; None before it is found."""
     ndcg: float | None = None

@@ -5,7 +5,7 @@ interactions --(search: nDCG of withheld ones)--> lambda --exact or sparse solut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 import torch
@@ -15,12 +15,12 @@ from recsys_dist.dataset.sharding import share_shards
 from recsys_dist.errors import DataError
 from recsys_dist.families.ease.settings import EaseSettings
 from recsys_dist.families.ease.training.exact import ExactSolver
-from recsys_dist.families.ease.training.interactions import Interactions, mean_length, train_blocks, values_of
+from recsys_dist.families.ease.training.interactions import Csr, Interactions, mean_length, train_blocks, values_of
 from recsys_dist.families.ease.training.judge import Judge, scale_of
 from recsys_dist.families.ease.training.layout import BlockLayout
 from recsys_dist.families.ease.training.penalty import Penalty
 from recsys_dist.families.ease.training.requirements import choose_method
-from recsys_dist.families.ease.training.search import LambdaSearch
+from recsys_dist.families.ease.training.search import Best, LambdaSearch
 from recsys_dist.families.ease.training.sparse import SparseSolver
 from recsys_dist.families.ease.training.state import EaseState
 from recsys_dist.families.ease.training.weights import Weights
@@ -29,6 +29,8 @@ from recsys_dist.families.tuning_holdout import can_judge
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import EpochResult
 
+NORMALIZATIONS = (0.25, 0.0, 0.5, 0.75)
+"""User normalizations to choose from; lambda is found with the first of them, on which it hardly depends."""
 DISCOUNTS = (0.0, 0.1, 0.2)
 """Popularity discounts to choose from; between two of them nDCG at 10 hardly differs."""
 
@@ -46,7 +48,9 @@ class EaseTrainer:
         world = setup.collectives.world
         self._share = share_shards(setup.dataset.shards("users"), world.size)[world.rank]
         self._state = EaseState(
-            regularization=setup.settings.regularization, popularity_discount=setup.settings.popularity_discount
+            regularization=setup.settings.regularization,
+            user_normalization=setup.settings.user_normalization,
+            popularity_discount=setup.settings.popularity_discount,
         )
         self._weights: Weights | None = None
         self.epochs_done = 0
@@ -66,6 +70,7 @@ class EaseTrainer:
         state = self._state
         extra = {
             "lambda": state.regularization or 0.0,
+            "normalization": state.user_normalization or 0.0,
             "discount": state.popularity_discount or 0.0,
             "kept_share": state.kept_share,
         }
@@ -75,18 +80,18 @@ class EaseTrainer:
 
     def _steps(self) -> Generator[None, None, None]:
         """All the work, in steps that are the same on all ranks."""
-        interactions = self._collectives.together("reading the interactions", lambda: self._read(self._share))
-        value_un = interactions.value_un
+        value_un = self._collectives.together("reading the interactions", lambda: self._read(self._share))
         count, squares = self._sum(value_un.nnz, float(value_un.power(2).sum()))
         if count == 0:
             raise DataError(
                 f"{self._dataset.folder.url} has no interactions of model.target: {self._settings.target}; use all"
             )
         yield
-        if self._state.regularization is None or self._state.popularity_discount is None:
+        state = self._state
+        if None in {state.regularization, state.user_normalization, state.popularity_discount}:
             yield from self._search(fallback=squares / self._dataset.num_items)
-        solver = self._solver(interactions)
-        del interactions, value_un
+        solver = self._solver(value_un)
+        del value_un
         yield from solver.steps()
         kept, total = self._sum(solver.weights.kept, solver.weights.total)
         self._state = self._state.model_copy(update={"kept": kept, "total": total})
@@ -95,28 +100,41 @@ class EaseTrainer:
     def _search(self, fallback: float) -> Generator[None, None, None]:
         """Find what is null in the settings; `fallback` is lambda if too few interactions can be withheld."""
         settings = self._settings
-        given, discount = settings.regularization, settings.popularity_discount
+        normalizations = _choices(settings.user_normalization, NORMALIZATIONS)
+        discounts = _choices(settings.popularity_discount, DISCOUNTS)
         if not can_judge(self._dataset.manifest):
-            self._found(given or fallback, discount or 0.0)
+            self._found(settings.regularization or fallback, normalizations[0], discounts[0])
             return
-        judge = Judge.read(self._dataset, self._share, self._target, settings, self._seed, self._collectives)
-        discounts = DISCOUNTS if discount is None else [discount]
-        search = LambdaSearch.of(given)
+        judge = Judge.read(self._dataset, self._share, self._target, normalizations, self._seed, self._collectives)
+        search = LambdaSearch.of(settings.regularization)
         yield
         while (regularization := search.next) is not None:
-            search = search.after(judge.ndcg(self._penalty(regularization), discounts))
+            search = search.after(judge.ndcg(self._penalty(regularization), normalizations[0], discounts))
             yield
         best = search.best
-        self._found(best.regularization, discounts[best.choice], best.figure)
+        regularization, normalization = best.regularization, normalizations[0]
+        for other in normalizations[1:]:
+            figures = judge.ndcg(self._penalty(regularization), other, discounts)
+            if max(figures) > best.figure:
+                best, normalization = Best.of(regularization, figures), other
+            yield
+        self._found(regularization, normalization, discounts[best.choice], best.figure)
 
-    def _found(self, regularization: float, discount: float, ndcg: float | None = None) -> None:
-        found = {"regularization": regularization, "popularity_discount": discount, "ndcg": ndcg}
+    def _found(
+        self, regularization: float, normalization: float, discount: float, ndcg: float | None = None
+    ) -> None:
+        found = {
+            "regularization": regularization,
+            "user_normalization": normalization,
+            "popularity_discount": discount,
+            "ndcg": ndcg,
+        }
         self._state = self._state.model_copy(update=found)
 
     def _penalty(self, regularization: float) -> Penalty:
         return Penalty(regularization, self._settings.dropout)
 
-    def _solver(self, interactions: Interactions) -> ExactSolver | SparseSolver:
+    def _solver(self, value_un: Csr) -> ExactSolver | SparseSolver:
         settings, collectives, state = self._settings, self._collectives, self._state
         assert state.regularization is not None, "given, or found by the search"
         assert state.popularity_discount is not None, "given, or found by the search"
@@ -125,17 +143,28 @@ class EaseTrainer:
         penalty = self._penalty(state.regularization)
         scale_n = torch.from_numpy(scale_of(self._dataset.num_train("items"), state.popularity_discount))
         if method == "exact":
-            return ExactSolver(interactions, penalty, settings.keep, scale_n, collectives)
-        value_Un = collectives.together("reading all interactions", lambda: self._read(self._all_shards)).scaled()
-        return SparseSolver(value_Un, penalty, settings.neighbors, settings.keep, scale_n, collectives.world)
+            return ExactSolver(self._weighted(value_un), penalty, settings.keep, scale_n, collectives)
+        value_Un = collectives.together("reading all interactions", lambda: self._read(self._all_shards))
+        return SparseSolver(
+            self._weighted(value_Un).scaled(),
+            penalty,
+            settings.neighbors,
+            settings.keep,
+            scale_n,
+            collectives.world,
+        )
 
     @property
     def _all_shards(self) -> range:
         return range(len(self._dataset.shards("users")))
 
-    def _read(self, share: range) -> Interactions:
-        value_un = values_of(train_blocks(self._dataset, share), self._dataset.num_items, self._target)
-        return Interactions.of(value_un, mean_length(self._dataset), self._settings.user_normalization)
+    def _read(self, share: range) -> Csr:
+        return values_of(train_blocks(self._dataset, share), self._dataset.num_items, self._target)
+
+    def _weighted(self, value_un: Csr) -> Interactions:
+        normalization = self._state.user_normalization
+        assert normalization is not None, "given, or found by the search"
+        return Interactions.of(value_un, mean_length(self._dataset), normalization)
 
     def _sum(self, *local: float) -> list[float]:
         """Sums over all ranks."""
@@ -150,8 +179,8 @@ class EaseTrainer:
         assert weights is not None, "the epoch is done"
         judged = "" if state.ndcg is None else f", nDCG@10 {state.ndcg:.4f} of withheld interactions"
         return (
-            f"{state.method} solution, regularization {state.regularization:.4g}, "
-            f"popularity_discount {state.popularity_discount:g}{judged}; "
+            f"{state.method} solution, regularization {state.regularization:.4g}, user_normalization "
+            f"{state.user_normalization:g}, popularity_discount {state.popularity_discount:g}{judged}; "
             f"the {weights.keep:,} largest weights of an item hold {state.kept_share:.2%} of |B|^2"
         )
 
@@ -174,3 +203,8 @@ class EaseTrainer:
         start, stop = BlockLayout(num_items, world.size).items_of(world.rank)
         self._weights = Weights.of_rows(start, num_items, reader.read_rows("items", start, stop))
         self.epochs_done = 1
+
+
+def _choices(given: float | None, usual: Sequence[float]) -> Sequence[float]:
+    """The values to choose from: the one that is given alone."""
+    return usual if given is None else [given]

@@ -17,9 +17,8 @@ from recsys_dist.dataset.manifest import Split
 from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.seen import SeenPairs
 
-MOST_USERS, MOST_SCORES = 5000, 1 << 26
-"""Most users to judge by, and most scores of one model to hold for them."""
-SEED = 0
+MOST_USERS, SEED = 5000, 0
+"""Most users to judge by, and the seed of their draw."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ class Judging:
 
 def judged_users(model: Predictor, dataset: Dataset, split: Split, source: str) -> Judging:
     """A sample of the users with ratings in `split`; `model` is any of those trained on the dataset."""
-    most = min(MOST_USERS, max(1, MOST_SCORES // model.catalog.num_items))
-    return Judging(_sample(_users_of(model, dataset, split), most), source)
+    return Judging(_sample(_users_of(model, dataset, split), MOST_USERS), source)
 
 
 def _sample(users: Iterator[JudgedUser], most: int) -> list[JudgedUser]:

@@ -20,8 +20,8 @@ from recsys_dist.kernels.keyed_random import keyed_mask, keyed_uniform
 
 USERS_STREAM, RATINGS_STREAM = 7, 8
 """Second seeds next to the run's, so that the draws differ from all other draws."""
-SAMPLE_RATINGS = 500_000
-JUDGED_USERS = 3_000
+SAMPLE_RATINGS = 1_000_000
+JUDGED_USERS = 4_000
 SHARE = 0.1
 
 

@@ -102,8 +102,8 @@ def test_large_data_is_sampled(dataset):
         update={"num_users": 1_000_000, "num_ratings": {"train": 100_000_000, "valid": 0, "test": 0}}
     )
     holdout = RankingHoldout.of(manifest, seed=0)
-    assert holdout.sampled_share == pytest.approx(0.005)
-    assert holdout.judged_share == pytest.approx(0.003)
+    assert holdout.sampled_share == pytest.approx(0.01)
+    assert holdout.judged_share == pytest.approx(0.004)
     users = np.arange(1_000_000)
-    assert holdout.is_judged(users).mean() == pytest.approx(0.003, rel=0.1)
-    assert holdout.is_trained(users, users % 60).mean() == pytest.approx(0.005, rel=0.1)
+    assert holdout.is_judged(users).mean() == pytest.approx(0.004, rel=0.1)
+    assert holdout.is_trained(users, users % 60).mean() == pytest.approx(0.01, rel=0.1)

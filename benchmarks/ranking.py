@@ -141,20 +141,14 @@ def measure(split: Split, work: Path) -> list[Row]:
 
 def as_good_as(ndcg: float, dataset: Path, run_dir: Path) -> Row:
     """The first epoch of an iALS whose lists are this good, and the seconds of all epochs up to it."""
-    for epoch, seconds in enumerate(np.cumsum(epoch_seconds(run_dir)).tolist(), 1):
+    seconds, epoch, row = epoch_seconds(run_dir), 0, Row(ndcg=0.0)
+    while row["ndcg"] < ndcg and epoch < len(seconds):
+        epoch += 1
         model = run_dir / f"model-{epoch}"
         run(BIN / "recsys-dist", "merge", run_dir, "--step", str(epoch), "--output", model)
         row = judged(model, dataset)
-        if row["ndcg"] >= ndcg:
-            break
-    first = epoch_seconds(run_dir)[0]
-    return {
-        "model": "ials, until it is as good as ALS",
-        "seconds": seconds,
-        "first_epoch": first,
-        "epochs": epoch,
-        **row,
-    }
+    label = "ials, until it is as good as ALS"
+    return {"model": label, "seconds": sum(seconds[:epoch]), "first_epoch": seconds[0], "epochs": epoch, **row}
 
 
 def judged(model: Path, dataset: Path) -> Row:

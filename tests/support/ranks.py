@@ -1,4 +1,7 @@
-"""Run a function on several gloo ranks: spawned processes, a FileStore, a deadline that ends them all."""
+"""Run a function on several gloo ranks: processes of their own, a FileStore, a deadline that ends them all.
+
+They are forked from a server that has imported torch and done nothing else, which saves each of them seconds.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ def run_ranks(
     the deadline passes with the ranks that had not ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     meeting = folder / f"filestore-{time.monotonic_ns()}"
     results = [folder / f"{meeting.name}-rank-{rank}.pickle" for rank in range(world_size)]
     ranks = [

@@ -20,7 +20,7 @@ STEP = 2**0.5
 COARSE, FINE = 2, 1
 """Steps of a move. Coarse moves are between pairs of even steps."""
 MOST_TRIALS = 16
-TRIAL_FACTORS, TRIAL_EPOCHS = 64, 3
+TRIAL_FACTORS, TRIAL_EPOCHS = 64, 5
 
 
 class Trial(StrictModel):

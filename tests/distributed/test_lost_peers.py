@@ -132,7 +132,7 @@ def test_gradients_without_a_peer_are_told_as_a_failed_collective(
     monkeypatch.setenv("TOLD", str(tmp_path / "told"))
 
     with pytest.raises(AssertionError, match=r"^rank 1 died with exit code 9$"):
-        run_ranks(lose_a_peer_in_backward, 2, tmp_path / "ranks")
+        run_ranks(lose_a_peer_in_backward, 2, tmp_path / "ranks", spawned=True)
 
     assert (
         (tmp_path / "told")

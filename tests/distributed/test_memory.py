@@ -97,7 +97,7 @@ def test_a_rank_never_holds_whole_tables_of_items_that_travel_in_blocks(
     many_items: Path, tmp_path: Path, shares_memory: bool, more: int
 ) -> None:
     whole, in_blocks = (
-        max(run_ranks(growth, 2, tmp_path, many_items, tmp_path / str(limit), limit, shares_memory))
+        max(run_ranks(growth, 2, tmp_path, many_items, tmp_path / str(limit), limit, shares_memory, spawned=True))
         for limit in (None, "16MiB")
     )
 
@@ -109,7 +109,7 @@ def test_a_rank_holds_its_own_rows_and_a_block_of_items_that_travel(
     many_items: Path, few_items: Path, tmp_path: Path
 ) -> None:
     many, few = (
-        max(run_ranks(growth, 2, tmp_path, path, tmp_path / path.parent.name, "16MiB", False))
+        max(run_ranks(growth, 2, tmp_path, path, tmp_path / path.parent.name, "16MiB", False, spawned=True))
         for path in (many_items, few_items)
     )
 
@@ -137,7 +137,7 @@ def failure(collectives: Collectives, path: Path, run_dir: Path) -> str:
 
 
 def test_a_rank_without_memory_says_so_and_the_others_end_too(many_items: Path, tmp_path: Path) -> None:
-    other, failed = run_ranks(failure, 2, tmp_path, many_items, tmp_path / "run", deadline_s=60)
+    other, failed = run_ranks(failure, 2, tmp_path, many_items, tmp_path / "run", deadline_s=60, spawned=True)
 
     assert failed.startswith("rank 1 of 2: out of memory (no room for ")
     assert "set training.memory_limit" in failed

@@ -26,7 +26,7 @@ from tests.support.prepared import low_rank_ratings, small_dataset
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 300  # enough that a fast machine is still training when the signal arrives
+EPOCHS = 120  # enough that a fast machine is still training when the signal arrives
 MODELS = {
     "mf": ("model.factors=4", "model.tolerance=0"),
     "autorec_item": ("model.hidden=8", "model.batch_size=16"),

@@ -118,7 +118,9 @@ def test_the_whole_path_loses_nothing_to_a_store_that_fails(store, tmp_path, cap
 
     train(settings(local, epochs=4), World.single())
     breaking(every=13)
-    assert run_ranks(train_rank, 2, tmp_path / "ranks", settings(BUCKET, epochs=2)) == ["FINISHED"] * 2
+    assert (
+        run_ranks(train_rank, 2, tmp_path / "ranks", settings(BUCKET, epochs=2), spawned=True) == ["FINISHED"] * 2
+    )
     breaking(every=17)
     train(settings(BUCKET, epochs=4), World.single())
     for place in (local, BUCKET):

@@ -1,6 +1,7 @@
 """Run a function on several gloo ranks: processes of their own, a FileStore, a deadline that ends them all.
 
-They are forked from a server that has imported torch and done nothing else, which saves each of them seconds.
+They are forked from a server that has imported torch and done nothing else, which saves each of them seconds. A
+rank that must have the environment or the memory of a process of its own is spawned: `spawned=True`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ DEADLINE_S = 120.0
 
 
 def run_ranks(
-    work: Callable[..., Any], world_size: int, folder: Path, *args: Any, deadline_s: float = DEADLINE_S
+    work: Callable[..., Any],
+    world_size: int,
+    folder: Path,
+    *args: Any,
+    deadline_s: float = DEADLINE_S,
+    spawned: bool = False,
 ) -> list[Any]:
     """Call `work(collectives, *args)` on every rank and return what each returned, in rank order.
 
@@ -30,8 +36,9 @@ def run_ranks(
     the deadline passes with the ranks that had not ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context: Any = multiprocessing.get_context("spawn" if spawned else "forkserver")
+    if not spawned:
+        context.set_forkserver_preload([__name__])
     meeting = folder / f"filestore-{time.monotonic_ns()}"
     results = [folder / f"{meeting.name}-rank-{rank}.pickle" for rank in range(world_size)]
     ranks = [

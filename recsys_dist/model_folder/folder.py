@@ -5,7 +5,7 @@
       users.parquet       copied from the dataset: user_id, num_train; row number = user_index
       items.parquet       copied from the dataset: item_id, title, num_train; row number = item_index
       ratings/00000.safetensors ...            the train ratings by user, copied: the items a user has seen
-      TABLE/00000.safetensors ...              rows of a table in chunks of CHUNK_ROWS
+      TABLE/00000.safetensors ...              rows of a table in chunks, see tables.py
 
 The tables and the `facts` in model.json depend on the model family: see its `facts` module.
 """

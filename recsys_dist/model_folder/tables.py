@@ -1,6 +1,6 @@
 """Tables in safetensors files with a fixed number of rows each: `TABLE/00000.safetensors`, `TABLE/00001...`.
 
-Chunks depend only on the number of rows, so the same rows give the same files.
+Chunks depend only on the number of rows and their size, so the same rows give the same files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from safetensors.torch import save
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage.folder import FileRecord, Folder
 
-CHUNK_ROWS = 65_536
+CHUNK_ROWS, CHUNK_BYTES = 65_536, 1 << 29
+"""Largest chunk. Rows of up to 8 KiB reach the first bound, longer ones the second."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,13 @@ class TableWriter:
         for name, tensor in tensors.items():
             self._require_finite(name, tensor)
         rows = len(next(iter(tensors.values())))
+        row_bytes = sum(tensor[:1].nbytes for tensor in tensors.values()) or 1
+        chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes))
         self._pending.append(dict(tensors))
         self._num_pending += rows
         self._num_rows += rows
-        while self._num_pending >= CHUNK_ROWS:
-            self._flush(CHUNK_ROWS)
+        while self._num_pending >= chunk_rows:
+            self._flush(chunk_rows)
 
     def close(self) -> list[FileRecord]:
         """Write the remaining rows; returns the records of all chunks."""

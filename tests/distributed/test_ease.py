@@ -15,6 +15,7 @@ from recsys_dist.checkpoint.checkpoint import find_checkpoint
 from recsys_dist.checkpoint.compare import content_digests
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.ease.settings import EaseSettings
 from recsys_dist.families.ease.training import layout
 from recsys_dist.families.ease.training.exact import ExactSolver
 from recsys_dist.families.ease.training.interactions import Interactions
@@ -115,6 +116,6 @@ def test_more_items_than_fit_are_refused_with_the_most_that_do(tmp_path: Path):
         told[0],
     )
     assert found is not None, told[0]
-    most, need = int(found[1]), Need(num_ranks=2, num_users=50, num_interactions=9000, keep=None)
+    most, need = int(found[1]), Need(num_ranks=2, num_users=50, num_interactions=9000, settings=EaseSettings())
     assert need.exact_bytes(most) <= MEMORY < need.exact_bytes(most + 1)
     assert not (tmp_path / "run").exists()

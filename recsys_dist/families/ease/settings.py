@@ -9,6 +9,9 @@ from pydantic import Field
 from recsys_dist.families.targets import TargetKind
 from recsys_dist.protocols.family import ModelSettings
 
+MOST_WHOLE, USUAL_KEEP = 16_384, 4_096
+"""Up to so many items all weights are kept, a model of 1.1 GB; with more items the largest of each."""
+
 
 class EaseSettings(ModelSettings):
     """EASE (Steck 2019): X ~ X B with diag(B) = 0, a linear autoencoder of items in closed form. Ranks items."""
@@ -34,4 +37,9 @@ class EaseSettings(ModelSettings):
     neighbors: int = Field(default=100, ge=1, le=2000)
     """Items that an item is predicted from, with method: sparse."""
     keep: int | None = Field(default=None, ge=1)
-    """Largest weights of each item to keep; null keeps all."""
+    """Largest weights of each item to keep; null keeps all of up to 16,384 items, and 4,096 with more items."""
+
+    def keep_of(self, num_items: int) -> int:
+        """How many weights of an item are kept."""
+        usual = num_items if num_items <= MOST_WHOLE else USUAL_KEEP
+        return min(num_items, usual if self.keep is None else self.keep)

@@ -28,7 +28,7 @@ class Need:
     num_ranks: int
     num_users: int
     num_interactions: int
-    keep: int | None
+    settings: EaseSettings
 
     def exact_bytes(self, num_items: int) -> int:
         """Bytes of the rank that needs most."""
@@ -37,8 +37,8 @@ class Need:
             sum(map(layout.stored_rows, layout.columns_of(rank))) * layout.width for rank in range(self.num_ranks)
         )
         most_items = -(-layout.count // self.num_ranks) * layout.width
-        is_whole = self.keep is None or self.keep >= num_items
-        weights = most_items * (num_items * FLOAT if is_whole else (self.keep or 0) * (FLOAT + INDEX))
+        keep = self.settings.keep_of(num_items)
+        weights = most_items * keep * (FLOAT if keep == num_items else FLOAT + INDEX)
         panels = PANELS * layout.num_rows * layout.width * FLOAT
         dense = min(DENSE_BYTES, self.num_users // self.num_ranks * num_items * FLOAT)
         interactions = self.num_interactions // self.num_ranks * INTERACTION_BYTES
@@ -62,7 +62,7 @@ def choose_method(
     free = collectives.gather_json(free_bytes(collectives.world.device, memory_limit))
     if settings.method == "sparse":
         return "sparse"
-    need = Need(collectives.world.size, dataset.num_users, dataset.manifest.num_ratings["train"], settings.keep)
+    need = Need(collectives.world.size, dataset.num_users, dataset.manifest.num_ratings["train"], settings)
     tight = _tightest(free)
     if tight is None or need.exact_bytes(dataset.num_items) <= free[tight]:
         return "exact"

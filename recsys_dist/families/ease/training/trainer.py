@@ -142,14 +142,15 @@ class EaseTrainer:
         self._state = state.model_copy(update={"method": method})
         penalty = self._penalty(state.regularization)
         scale_n = torch.from_numpy(scale_of(self._dataset.num_train("items"), state.popularity_discount))
+        keep = settings.keep_of(self._dataset.num_items)
         if method == "exact":
-            return ExactSolver(self._weighted(value_un), penalty, settings.keep, scale_n, collectives)
+            return ExactSolver(self._weighted(value_un), penalty, keep, scale_n, collectives)
         value_Un = collectives.together("reading all interactions", lambda: self._read(self._all_shards))
         return SparseSolver(
             self._weighted(value_Un).scaled(),
             penalty,
             settings.neighbors,
-            settings.keep,
+            keep,
             scale_n,
             collectives.world,
         )

@@ -225,3 +225,15 @@ def test_model_json_tells_what_the_model_is(tmp_path, dataset):
     assert told["config"]["model"]["orientation"] == "users"
     on_disk = {path.relative_to(tmp_path / "model").as_posix() for path in (tmp_path / "model").rglob("*.*")}
     assert {file["name"] for file in told["files"]} | {"model.json"} == on_disk
+
+
+def test_long_rows_make_small_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "CHUNK_BYTES", 4 * 3 * 20)
+    folder, rows = Folder(str(tmp_path)), torch.arange(10 * 20, dtype=torch.float32).reshape(10, 20)
+    writer = TableWriter(folder, "items")
+    for start, stop in ((0, 2), (2, 9), (9, 10)):
+        writer.append({"weight": rows[start:stop]})
+    records = writer.close()
+    assert [record.rows for record in records] == [3, 3, 3, 1]
+    table = Table(folder, "items", tuple(records))
+    assert torch.equal(torch.cat([chunk["weight"] for _, chunk in table.chunks()]), rows)

@@ -79,6 +79,8 @@ def test_lists_rank_by_the_weighted_sum_of_scores(made, tmp_path):
     assert done.fitted.alone is not None
     assert done.fitted.blend is not None
     assert done.fitted.blend >= max(done.fitted.alone)
+    ranking = load_model(str(tmp_path / "blend")).evaluate(dataset, split="valid").ranking
+    assert ranking.at(10).ndcg == pytest.approx(done.fitted.blend, abs=1e-6)
     known = torch.arange(USERS + 1)
     expected = torch.zeros(USERS + 1, ITEMS)
     for weight, path in zip(done.fitted.weights, models, strict=True):

@@ -1,7 +1,8 @@
 """Withheld interactions that choose lambda, normalization and discount: an EASE of popular items ranks them.
 
 The interactions are those of the validation split, or train interactions withheld for the search. Popular items
-suffice: the best lambda hardly depends on how many there are.
+stand for all of them, at a cost that does not grow with the catalogue. Noise of items with few interactions, which
+a larger lambda would take away, does not show in their lists.
 
 J items of the judge, u users of a rank, n items
 """

@@ -10,6 +10,7 @@ import torch
 from scipy import sparse
 
 from recsys_dist.errors import TrainingError
+from recsys_dist.families.ease.settings import EaseSettings
 from recsys_dist.families.ease.training import gram, layout, neighborhoods
 from recsys_dist.families.ease.training.exact import ExactSolver
 from recsys_dist.families.ease.training.interactions import Interactions
@@ -184,3 +185,8 @@ def test_a_panel_is_a_whole_column(monkeypatch):
         for column in range(blocks.count):
             parts = blocks.panel_parts(column)
             assert sorted(chain(*parts)) == list(range(blocks.count))
+
+
+def test_small_catalogues_keep_all_weights_and_large_ones_the_largest():
+    assert [EaseSettings().keep_of(count) for count in (10, 16_384, 16_385, 45_000)] == [10, 16_384, 4096, 4096]
+    assert [EaseSettings(keep=500).keep_of(count) for count in (10, 45_000)] == [10, 500]

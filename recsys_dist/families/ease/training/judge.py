@@ -1,8 +1,10 @@
 """Withheld interactions that choose lambda, normalization and discount: an EASE of popular items ranks them.
 
-The interactions are those of the validation split, or train interactions withheld for the search. Popular items
-stand for all of them, at a cost that does not grow with the catalogue. Noise of items with few interactions, which
-a larger lambda would take away, does not show in their lists.
+The interactions are those of the validation split, or train interactions withheld for the search. The most popular
+items stand for all: an eighth of them, within bounds, so that the search costs little beside the solution. Their
+columns keep the share of weights that the model will keep: weights that are dropped spoil the lists of a small
+lambda, and hardly those of a large one. Noise of items with few interactions, which a larger lambda takes away,
+shows in the lists only as far as such items are among them.
 
 J items of the judge, u users of a rank, n items
 """
@@ -36,7 +38,8 @@ from recsys_dist.families.tuning_holdout import TuningHoldout, tuning_holdout_sh
 from recsys_dist.kernels.keyed_random import keyed_mask
 from recsys_dist.metrics import ndcg_sums
 
-MOST_ITEMS, MOST_USERS = 1024, 2000
+SHARE_OF_ITEMS, LEAST_ITEMS, MOST_ITEMS = 1 / 8, 1024, 4096
+MOST_USERS = 2000
 TOP = 10
 USERS_STREAM = 11
 USERS_AT_ONCE = 1024
@@ -44,12 +47,14 @@ USERS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Judge:
-    """One rank's users with relevant withheld interactions, and the Gram matrices of all users."""
+    """One rank's users with relevant withheld interactions, and the interactions that all its users keep."""
 
-    grams: Mapping[float, torch.Tensor]
-    """X^T W X without the withheld interactions, by user normalization, over all ranks: float64, on the device."""
+    interactions: Mapping[float, Interactions]
+    """Those that are not withheld, by user normalization."""
     popularity_J: NDArray[np.int64]
     """Train interactions of each item, the withheld ones included."""
+    keep_share: float
+    """Share of the weights of an item that the model keeps."""
     users: _Users
     collectives: Collectives
 
@@ -60,24 +65,29 @@ class Judge:
         share: range,
         target: Target,
         normalizations: Sequence[float],
+        keep_share: float,
         seed: int,
         collectives: Collectives,
     ) -> Judge:
         """Collective. Reads the user shards of `share`."""
         popularity_n = dataset.num_train("items")
-        item_J = np.sort(np.argsort(-popularity_n, kind="stable")[:MOST_ITEMS])
+        num_judged = min(MOST_ITEMS, max(LEAST_ITEMS, int(SHARE_OF_ITEMS * dataset.num_items)))
+        item_J = np.sort(np.argsort(-popularity_n, kind="stable")[:num_judged])
         interactions, users = collectives.together(
             "reading the withheld interactions",
             lambda: _read(dataset, share, target, normalizations, seed, item_J),
         )
-        grams = {normalization: _gram(one, collectives) for normalization, one in interactions.items()}
         first = dataset.shards("users")[share.start].start if share else 0
         judges = users.rows(_drawn(users.relevant_uJ, first, seed, collectives))
-        return cls(grams, popularity_n[item_J], judges, collectives)
+        return cls(interactions, popularity_n[item_J], keep_share, judges, collectives)
 
-    def ndcg(self, penalty: Penalty, normalization: float, discounts: Sequence[float]) -> list[float]:
+    def gram(self, normalization: float) -> torch.Tensor:
+        """X^T W X over all ranks: float64 [J, J], on the device. Collective."""
+        return _gram(self.interactions[normalization], self.collectives)
+
+    def ndcg(self, gram_JJ: torch.Tensor, penalty: Penalty, discounts: Sequence[float]) -> list[float]:
         """nDCG at 10 over the users of all ranks for each popularity discount; 0 without users. Collective."""
-        weight_JJ = ease_weights(self.grams[normalization], penalty)
+        weight_JJ = largest_of_columns(ease_weights(gram_JJ, penalty), self.keep_share)
         device = weight_JJ.device
         scales = [torch.from_numpy(scale_of(self.popularity_J, discount)).to(device) for discount in discounts]
         sums = np.zeros((len(discounts), 2))
@@ -125,6 +135,15 @@ def ease_weights(gram_nn: torch.Tensor, penalty: Penalty) -> torch.Tensor:
     inverse_nn = torch.cholesky_inverse(torch.linalg.cholesky(ridge_nn.float()))
     weight_nn = inverse_nn / -inverse_nn.diagonal()
     return weight_nn.fill_diagonal_(0)
+
+
+def largest_of_columns(weight_nn: torch.Tensor, share: float) -> torch.Tensor:
+    """The weights without all but the largest of each column, of which `share` remain."""
+    keep = max(1, round(share * len(weight_nn)))
+    if keep >= len(weight_nn):
+        return weight_nn
+    row_kn = weight_nn.abs().topk(keep, dim=0, sorted=False).indices
+    return torch.zeros_like(weight_nn).scatter_(0, row_kn, weight_nn.gather(0, row_kn))
 
 
 def _read(

@@ -80,6 +80,8 @@ class EaseTrainer:
 
     def _steps(self) -> Generator[None, None, None]:
         """All the work, in steps that are the same on all ranks."""
+        method = choose_method(self._dataset, self._settings, self._memory_limit, self._collectives)
+        self._state = self._state.model_copy(update={"method": method})
         value_un = self._collectives.together("reading the interactions", lambda: self._read(self._share))
         count, squares = self._sum(value_un.nnz, float(value_un.power(2).sum()))
         if count == 0:
@@ -105,16 +107,25 @@ class EaseTrainer:
         if not can_judge(self._dataset.manifest):
             self._found(settings.regularization or fallback, normalizations[0], discounts[0])
             return
-        judge = Judge.read(self._dataset, self._share, self._target, normalizations, self._seed, self._collectives)
+        judge = Judge.read(
+            self._dataset,
+            self._share,
+            self._target,
+            normalizations,
+            self._kept_share,
+            self._seed,
+            self._collectives,
+        )
+        gram_JJ = judge.gram(normalizations[0])
         search = LambdaSearch.of(settings.regularization)
         yield
         while (regularization := search.next) is not None:
-            search = search.after(judge.ndcg(self._penalty(regularization), normalizations[0], discounts))
+            search = search.after(judge.ndcg(gram_JJ, self._penalty(regularization), discounts))
             yield
         best = search.best
         regularization, normalization = best.regularization, normalizations[0]
         for other in normalizations[1:]:
-            figures = judge.ndcg(self._penalty(regularization), other, discounts)
+            figures = judge.ndcg(judge.gram(other), self._penalty(regularization), discounts)
             if max(figures) > best.figure:
                 best, normalization = Best.of(regularization, figures), other
             yield
@@ -138,12 +149,10 @@ class EaseTrainer:
         settings, collectives, state = self._settings, self._collectives, self._state
         assert state.regularization is not None, "given, or found by the search"
         assert state.popularity_discount is not None, "given, or found by the search"
-        method = choose_method(self._dataset, settings, self._memory_limit, collectives)
-        self._state = state.model_copy(update={"method": method})
         penalty = self._penalty(state.regularization)
         scale_n = torch.from_numpy(scale_of(self._dataset.num_train("items"), state.popularity_discount))
         keep = settings.keep_of(self._dataset.num_items)
-        if method == "exact":
+        if state.method == "exact":
             return ExactSolver(self._weighted(value_un), penalty, keep, scale_n, collectives)
         value_Un = collectives.together("reading all interactions", lambda: self._read(self._all_shards))
         return SparseSolver(
@@ -154,6 +163,12 @@ class EaseTrainer:
             scale_n,
             collectives.world,
         )
+
+    @property
+    def _kept_share(self) -> float:
+        """Share of an item's weights that the model keeps. `sparse` solves for its few anew: none is dropped."""
+        num_items = self._dataset.num_items
+        return self._settings.keep_of(num_items) / num_items if self._state.method == "exact" else 1.0
 
     @property
     def _all_shards(self) -> range:

@@ -234,7 +234,7 @@ def ratings(work: Path) -> None:
 def columns(work: Path) -> None:
     """AutoRec whose parameters are dealt out, and whose parameters every rank holds, within the same limit."""
     given = ["model.regularization=60", "model.implicit_input=0", "model.input_dropout=0.5"]
-    size = [f"model.hidden={HIDDEN}", "model.batch_size=4096", "training.epochs=2"]
+    size = [f"model.hidden={HIDDEN}", "model.batch_ratings=280000", "training.epochs=2"]
     setting = Setting(work, 4, [*given, *size], "autorec_user")
     dataset = made(work / "data-columns", 20_000, COLUMNS, 1_400_000, 16)
     parameters = parameter_bytes(COLUMNS, AutorecSettings(kind="autorec", hidden=(HIDDEN,)))

@@ -4,8 +4,7 @@
 
 Every shard has a permutation of its rows, drawn from (seed, epoch, shard) alone. Step t of T takes a slice of each
 permutation, in proportion to the shard's size. The global batch t is the union of these slices over all shards; a
-rank takes the slices of its own shards. T follows from the manifest. A rank without rows in a step gets an empty
-batch.
+rank takes the slices of its own shards. A rank without rows in a step gets an empty batch.
 """
 
 from __future__ import annotations
@@ -31,11 +30,6 @@ class RowBatch:
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32] | NDArray[np.int64]
     values: NDArray[np.float32]
-
-
-def num_steps(num_rows: int, batch_size: int) -> int:
-    """T: the number of steps of an epoch over `num_rows` rows."""
-    return -(-num_rows // batch_size)
 
 
 def shard_order(shard: int, num_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -81,30 +75,28 @@ class RowLoader:
     """One rank's part of each batch: the rows of its shards, or all rows restricted to its columns."""
 
     def __init__(
-        self, shards: Sequence[Shard], share: range, blocks: Sequence[Block], batch_size: int, seed: int
+        self, shards: Sequence[Shard], share: range, blocks: Sequence[Block], steps: int, seed: int
     ) -> None:
-        self.shards, self.share, self.blocks = shards, share, blocks
-        self.steps = num_steps(shards[-1].stop, batch_size)
-        """T, the same on every rank."""
+        self.shards, self.share, self.blocks, self.steps = shards, share, blocks, steps
         self._seed = seed
         self._epoch = -1
         self._orders: list[NDArray[np.int64]] = []
 
     @classmethod
-    def of_rows(cls, dataset: Dataset, side: Side, share: range, batch_size: int, seed: int) -> RowLoader:
+    def of_rows(cls, dataset: Dataset, side: Side, share: range, steps: int, seed: int) -> RowLoader:
         """Load the shards `share` of `side`, memory-mapped."""
         blocks = [dataset.block(side, shard) for shard in share]
-        return cls(dataset.shards(side), share, blocks, batch_size, seed)
+        return cls(dataset.shards(side), share, blocks, steps, seed)
 
     @classmethod
     def of_columns(
-        cls, dataset: Dataset, side: Side, columns: tuple[int, int], batch_size: int, seed: int
+        cls, dataset: Dataset, side: Side, columns: tuple[int, int], steps: int, seed: int
     ) -> RowLoader:
         """Load all rows of `side`, restricted to `columns` (start, stop) and numbered from `start`."""
         shards, other = dataset.shards(side), other_side(side)
         share = shards_across(dataset.shards(other), *columns)
         blocks = [dataset.block(other, shard).within(*columns) for shard in share]
-        return cls(shards, range(len(shards)), transposed_blocks(blocks, shards), batch_size, seed)
+        return cls(shards, range(len(shards)), transposed_blocks(blocks, shards), steps, seed)
 
     @property
     def first_row(self) -> int:

@@ -13,7 +13,6 @@ import torch
 
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.loader import num_steps
 from recsys_dist.dataset.manifest import SIDES
 from recsys_dist.dataset.sharding import share_shards
 from recsys_dist.distributed.collectives import Collectives
@@ -34,7 +33,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "full batch": {"optimizer": "rprop", "gradient_clip": 0.5},
     "lbfgs": {"optimizer": "lbfgs"},
     "rowwise": {"optimizer": "rowwise_rmsprop"},
-    "accumulated": {"batch_size": 8, "accumulation": 2},
+    "accumulated": {"batch_ratings": 230, "accumulation": 2},
     "deep": {"hidden": [8, 5, 6], "hidden_activation": "tanh"},
     "tied": {"hidden": [8, 5, 8], "hidden_activation": "tanh", "tied": True},
     "sharded": {"parallel": "sharded"},
@@ -48,7 +47,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 def settings_of(variant: str, **more: Any) -> AutorecSettings:
-    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
+    chosen = {"hidden": 8, "batch_ratings": 460, "regularization": 5.0, "learning_rate": 0.02, "parallel": "ddp"}
     chosen |= {"input_dropout": 0.0, "implicit_input": 0.0}
     return AutorecSettings.model_validate({"kind": "autorec", **chosen, **VARIANTS[variant], **more})
 
@@ -197,7 +196,7 @@ def searched(collectives: Collectives, path: Path, parallel: str) -> tuple[tuple
     """What a search says, and the errors of its epochs."""
     chosen = {
         "hidden": 8,
-        "batch_size": 40,
+        "batch_ratings": 4500,
         "learning_rate": 0.02,
         "parallel": parallel,
         "length_normalization": 0.5,
@@ -227,7 +226,7 @@ def test_what_travels_is_what_the_formula_says(path: Path) -> None:
     for variant, per_epoch in run_ranks(received, 2, path.parent, path)[0].items():
         dataset = Dataset.open(str(path))
         rows, columns, hidden = dataset.num_items, dataset.num_users, 8
-        steps = num_steps(rows, 16)
+        steps = 4
         expected = {
             "items": 4 * steps * (2 * columns * hidden + columns + hidden),
             "full batch": 4 * (2 * columns * hidden + columns + hidden),

@@ -114,7 +114,7 @@ def test_real_ranks_save_on_sigterm_and_end_when_one_dies(dataset, tmp_path):
 
 
 def train_sharded(collectives, dataset, run_dir):
-    model = {"kind": "autorec", "hidden": 8, "parallel": "sharded", "batch_size": 16}
+    model = {"kind": "autorec", "hidden": 8, "parallel": "sharded", "batch_ratings": 64}
     given = {"regularization": 0.1, "implicit_input": 0.0, "input_dropout": 0.0}
     sections = {"model": {**model, **given}, "training": {"epochs": EPOCHS}, "checkpoint": {"every": 99}}
     run.run_training(fake_config(run_dir, dataset, **sections), collectives, lambda: False)

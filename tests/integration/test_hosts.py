@@ -39,7 +39,7 @@ PATIENCE_S = TIMEOUT_S + 40.0
 """For the survivors to end: the timeout, the roll call, and torchrun's own end on a busy machine."""
 MODELS = {
     "mf": ("model.factors=4", "model.tolerance=0"),
-    "autorec_item": ("model.hidden=8", "model.batch_size=60"),
+    "autorec_item": ("model.hidden=8", "model.batch_ratings=2000"),
 }
 FAMILIES = {"mf": family_named("mf"), "autorec_item": family_named("autorec")}
 

@@ -67,7 +67,7 @@ class Training:
             f"dataset={folder / 'dataset'}",
             f"run_dir={self.run}",
             "model.hidden=8",
-            "model.batch_size=16",
+            "model.batch_ratings=460",
             "model.regularization=0.1",
             "model.implicit_input=0",
             "model.input_dropout=0",

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 EPOCHS = 120  # enough that a fast machine is still training when the signal arrives
 MODELS = {
     "mf": ("model.factors=4", "model.tolerance=0"),
-    "autorec_item": ("model.hidden=8", "model.batch_size=16"),
+    "autorec_item": ("model.hidden=8", "model.batch_ratings=460"),
 }
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}

@@ -30,7 +30,7 @@ class AutoRec(ModelFamily[AutorecSettings]):
 
     name, settings = "autorec", AutorecSettings
     training_only = frozenset(
-        {"optimizer", "learning_rate", "accumulation", "parallel", "compute", "gradient_clip", "batch_size"}
+        {"optimizer", "learning_rate", "accumulation", "parallel", "compute", "gradient_clip", "batch_ratings"}
     )
     rounding_only = frozenset({"parallel"})
     state_beside_model = ("optimizer",)
@@ -88,7 +88,7 @@ class AutoRec(ModelFamily[AutorecSettings]):
 
     def out_of_memory_advice(self, settings: AutorecSettings, memory_limit: int | None) -> str:
         """Advise smaller settings of what takes the most memory."""
-        return "a smaller model.hidden or model.batch_size needs less"
+        return "a smaller model.hidden or model.batch_ratings needs less"
 
     def reuses_large_buffers(self, settings: AutorecSettings) -> bool:
         """Whether L-BFGS allocates and frees its history."""

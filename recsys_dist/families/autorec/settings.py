@@ -79,8 +79,10 @@ class AutorecSettings(ModelSettings):
     Everything else, including predictions, is float32."""
     gradient_clip: float | None = Field(default=None, gt=0)
     """Largest norm of a step's gradient; larger gradients are scaled down. null: no clipping."""
-    batch_size: int = Field(default=1024, ge=1)
-    """Rows per batch, over all ranks. A step takes `accumulation` batches, or all with Rprop and L-BFGS."""
+    batch_ratings: int | None = Field(default=None, ge=1)
+    """Train ratings per batch, about, over all ranks; a batch has whole rows. null: the ratings of 256 average
+    items or 1024 average users, or more where these have few ratings. A step takes `accumulation` batches, or all
+    with Rprop and L-BFGS."""
 
     @property
     def is_full_batch(self) -> bool:

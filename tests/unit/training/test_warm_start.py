@@ -103,7 +103,7 @@ def test_a_grown_dataset_is_trained_on_from_where_the_other_run_stood(datasets, 
 
 
 def autorec(folder, dataset, run_dir, epochs, **keys):
-    model = {"kind": "autorec", "hidden": [6], "batch_size": 16, **keys.pop("model", {})}
+    model = {"kind": "autorec", "hidden": [6], "batch_ratings": 300, **keys.pop("model", {})}
     tree = {"dataset": str(folder / dataset), "run_dir": str(run_dir), "model": model, **keys}
     return TrainConfig.model_validate({**tree, "training": {"epochs": epochs, "patience": None}})
 
@@ -136,7 +136,7 @@ def test_an_autorec_goes_on_with_the_columns_it_knows_and_begins_with_the_others
     train(settings)
     train(autorec(folder, "grown", tmp_path / "scratch", 3, model=given))
     # How it is trained may change from one run to the next, what it is may not.
-    other = {"learning_rate": 0.001, "batch_size": 8, "optimizer": "rowwise_rmsprop"}
+    other = {"learning_rate": 0.001, "batch_ratings": 100, "optimizer": "rowwise_rmsprop"}
     train(autorec(folder, "grown", tmp_path / "third", 1, start_from=start["start_from"], model=given | other))
     with pytest.raises(ConfigError, match=r"model\.tied is true, but .*first was trained with false"):
         train(

@@ -19,7 +19,7 @@ from recsys_dist.dataset.sharding import shards_across
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.autorec.network.encoder import Baseline, InputForm, RowFacts
 from recsys_dist.families.autorec.settings import AutorecSettings
-from recsys_dist.families.autorec.training.shares import Shares
+from recsys_dist.families.autorec.training.shares import Shares, num_batches
 from recsys_dist.families.tuning_holdout import TuningHoldout, tuning_holdout_share
 from recsys_dist.kernels.biases import SWEEPS, Biases
 from recsys_dist.kernels.sparse import Csr
@@ -78,12 +78,12 @@ def _open(
     dataset: Dataset, settings: AutorecSettings, shares: Shares, seed: int, share: float
 ) -> tuple[RowLoader, Sequence[Block], list[Block]]:
     """The loader of this rank's train ratings, its whole rows, and the withheld part of the loader's ratings."""
-    rows, size = settings.orientation, settings.batch_size
+    rows, steps = settings.orientation, num_batches(dataset, settings)
     if not shares.is_sharded:
-        loader = RowLoader.of_rows(dataset, rows, shares.row_shards, size, seed)
+        loader = RowLoader.of_rows(dataset, rows, shares.row_shards, steps, seed)
         own: Sequence[Block] = loader.blocks
     else:
-        loader = RowLoader.of_columns(dataset, rows, shares.columns, size, seed)
+        loader = RowLoader.of_columns(dataset, rows, shares.columns, steps, seed)
         own = [dataset.block(rows, shard) for shard in shares.row_shards]
     if not share:
         return loader, own, []

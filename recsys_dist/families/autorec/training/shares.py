@@ -28,7 +28,7 @@ from functools import partial
 import numpy as np
 
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.loader import num_steps, other_side
+from recsys_dist.dataset.loader import other_side
 from recsys_dist.dataset.manifest import Shard, Side
 from recsys_dist.dataset.sharding import row_ranges, share_shards
 from recsys_dist.distributed.collectives import Collectives
@@ -39,6 +39,11 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 FLOAT_BYTES = 4
 COLUMN_COST = 3
 """Cost of one optimizer step on the parameters of one column, in ratings (measured with Adam and H = 500)."""
+USUAL_ROWS = {"items": 256, "users": 1024}
+USUAL_RATINGS, USUAL_STEPS = 32_768, 48
+"""A batch by default: `USUAL_ROWS` rows; or `USUAL_RATINGS` ratings, if that makes fewer batches, but not fewer than
+`USUAL_STEPS`. A step costs as much as `COLUMN_COST` ratings of each column, so many batches of short rows would cost
+far more than their ratings."""
 
 
 def parameter_bytes(num_columns: int, settings: AutorecSettings) -> int:
@@ -67,13 +72,27 @@ def is_sharded(dataset: Dataset, settings: AutorecSettings, world_size: int) -> 
     num_rows, num_columns = (
         dataset.num_rows(side) for side in (settings.orientation, other_side(settings.orientation))
     )
-    steps = num_optimizer_steps(num_rows, settings)
+    steps = num_optimizer_steps(dataset, settings)
     return hidden_bytes(num_rows, settings) < steps * parameter_bytes(num_columns, settings)
 
 
-def num_optimizer_steps(num_rows: int, settings: AutorecSettings) -> int:
-    """S: steps of an epoch over `num_rows` rows."""
-    return 1 if settings.is_full_batch else num_steps(num_rows, settings.batch_size * settings.accumulation)
+def num_batches(dataset: Dataset, settings: AutorecSettings) -> int:
+    """Batches of an epoch."""
+    return batches_of(dataset.num_rows(settings.orientation), dataset.manifest.num_ratings["train"], settings)
+
+
+def batches_of(num_rows: int, num_ratings: int, settings: AutorecSettings) -> int:
+    """Batches of an epoch, of about `batch_ratings` ratings and at least one row each."""
+    if settings.batch_ratings is not None:
+        return max(1, min(num_rows, -(-num_ratings // settings.batch_ratings)))
+    by_rows = -(-num_rows // USUAL_ROWS[settings.orientation])
+    by_ratings = max(USUAL_STEPS, -(-num_ratings // USUAL_RATINGS))
+    return min(by_rows, by_ratings)
+
+
+def num_optimizer_steps(dataset: Dataset, settings: AutorecSettings) -> int:
+    """S: steps of an epoch."""
+    return 1 if settings.is_full_batch else -(-num_batches(dataset, settings) // settings.accumulation)
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,7 @@ class Shares:
         sharded = is_sharded(dataset, settings, world_size)
         own_columns = (0, dataset.num_rows(columns))
         if sharded:
-            steps = num_optimizer_steps(dataset.num_rows(rows), settings)
+            steps = num_optimizer_steps(dataset, settings)
             own_columns = column_ranges(dataset.shards(columns), world_size, steps)[rank]
         return cls(sharded, row_shares[rank], row_ranges(dataset.shards(rows), row_shares), own_columns)
 

@@ -3,7 +3,8 @@ import itertools
 import pytest
 
 from recsys_dist.dataset.manifest import Shard
-from recsys_dist.families.autorec.training.shares import column_ranges
+from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.families.autorec.training.shares import batches_of, column_ranges
 
 # As many ratings in each, but ever more columns.
 SHARDS = [
@@ -34,3 +35,26 @@ def test_more_ranks_than_columns_leave_some_without() -> None:
 
     assert sum(sizes) == 3
     assert min(sizes) == 0
+
+
+@pytest.mark.parametrize(
+    ("orientation", "num_rows", "num_ratings", "expected"),
+    [
+        ("items", 3_706, 900_189, 15),  # 256 rows
+        ("items", 45_000, 24_515_316, 176),  # 256 rows
+        ("users", 270_000, 24_515_316, 264),  # 1,024 rows
+        ("items", 232_578, 24_515_316, 749),  # 32,768 ratings, where 256 rows have 27,000
+        ("items", 232_578, 877_343, 48),  # few ratings
+        ("items", 10_506, 85_049, 42),  # 256 rows
+        ("users", 943, 80_000, 1),  # few rows
+        ("items", 1, 500, 1),
+    ],
+)
+def test_batches_have_the_usual_rows_unless_these_have_few_ratings(orientation, num_rows, num_ratings, expected):
+    assert batches_of(num_rows, num_ratings, AutorecSettings(orientation=orientation)) == expected
+
+
+def test_batches_have_the_given_ratings_and_at_least_a_row():
+    assert batches_of(1_000, 90_000, AutorecSettings(batch_ratings=20_000)) == 5
+    assert batches_of(7, 90_000, AutorecSettings(batch_ratings=1)) == 7
+    assert batches_of(7, 90_000, AutorecSettings(batch_ratings=10**9)) == 1

@@ -26,7 +26,13 @@ EPOCHS = 6
 
 
 def trainer_of(dataset: Dataset, epochs: int = EPOCHS, **settings: Any) -> AutorecTrainer:
-    chosen = {"hidden": 8, "batch_size": 16, "regularization": 5.0, "learning_rate": 0.02, "input_dropout": 0.0}
+    chosen = {
+        "hidden": 8,
+        "batch_ratings": 460,
+        "regularization": 5.0,
+        "learning_rate": 0.02,
+        "input_dropout": 0.0,
+    }
     chosen |= {"implicit_input": 0.0, **settings}
     return AutorecTrainer(
         dataset, AutorecSettings(kind="autorec", **chosen), epochs, 5, Collectives(World.single("cpu"))
@@ -57,7 +63,7 @@ def test_it_learns_more_than_biases_know(tmp_path: Path, orientation: str, outpu
         dataset,
         30,
         hidden=16,
-        batch_size=32,
+        batch_ratings=4000,
         regularization=30.0,
         orientation=orientation,
         output_activation=output,
@@ -70,7 +76,7 @@ def test_it_learns_more_than_biases_know(tmp_path: Path, orientation: str, outpu
 
 def test_in_bfloat16_it_learns_as_well(tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path / "data", num_users=400, num_items=150, num_ratings=25_000)
-    deep: dict[str, Any] = {"hidden": [16, 12, 16], "batch_size": 32, "regularization": 30.0}
+    deep: dict[str, Any] = {"hidden": [16, 12, 16], "batch_ratings": 4000, "regularization": 30.0}
     deep["hidden_activation"] = "tanh"
     exact, rounded = (trainer_of(dataset, 30, **deep, compute=name) for name in ("float32", "bfloat16"))
     biases = exact.validate().rmse
@@ -136,7 +142,7 @@ SEARCHING: dict[str, Any] = {
     "regularization": None,
     "input_dropout": None,
     "implicit_input": None,
-    "batch_size": 50,
+    "batch_ratings": 4600,
 }
 SEARCH_EPOCHS = 26
 
@@ -152,11 +158,11 @@ def test_trials_drop_hidden_units(tmp_path: Path) -> None:
     user, item, rating = low_rank_ratings(400, 200, 24_000)
     split = np.where(np.random.default_rng(1).random(len(user)) < 0.9, 0, 1)
     dataset = write_dataset(tmp_path / "data", user, item, rating, split)
-    trainer = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
+    trainer = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_ratings=6000)
     errors = train(trainer, 9)
     assert [choice["hidden_dropout"] for choice in tried_by(trainer)] == [0.0, 0.2]
     assert errors[3:6] != errors[6:9]
-    resumed = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_size=50)
+    resumed = trainer_of(dataset, SEARCH_EPOCHS, hidden_dropout=None, batch_ratings=6000)
     resumed.load_state(saved(trainer.state()))
     assert train(resumed, SEARCH_EPOCHS) == train(trainer, SEARCH_EPOCHS)
 
@@ -269,7 +275,7 @@ def test_divergence_to_numbers_that_are_finite_ends_training_after_the_epoch(tmp
 @pytest.mark.parametrize("settings", [{}, {"optimizer": "rprop"}])
 def test_divergence_in_the_very_last_step_is_noticed(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Its errors are those before the step, and no later epoch tells."""
-    trainer = trainer_of(small_dataset(tmp_path / "data"), 1, batch_size=1000, learning_rate=1e6, **settings)
+    trainer = trainer_of(small_dataset(tmp_path / "data"), 1, batch_ratings=10**6, learning_rate=1e6, **settings)
     with pytest.raises(TrainingError, match=r"diverges: after epoch 1 the RMSE of its last batch is .*; lower"):
         train(trainer, 1)
 
@@ -285,9 +291,9 @@ def test_an_epoch_that_stands_still_has_the_errors_of_where_it_stands(tmp_path: 
 
 
 def test_a_full_batch_step_is_that_of_the_whole_objective(tmp_path: Path) -> None:
-    """Batches of 7 rows or of all rows add up to the same gradient."""
+    """Batches of a few rows or of all rows add up to the same gradient."""
     dataset = small_dataset(tmp_path / "data")
-    one, many = (trainer_of(dataset, optimizer="rprop", batch_size=size) for size in (10**6, 7))
+    one, many = (trainer_of(dataset, optimizer="rprop", batch_ratings=size) for size in (10**6, 280))
     for trainer in (one, many):
         with torch.no_grad():
             # A decoder of zeros has no gradient to hand on.
@@ -303,7 +309,7 @@ def test_a_full_batch_step_is_that_of_the_whole_objective(tmp_path: Path) -> Non
 
 def test_l_bfgs_reaches_where_the_gradient_vanishes_and_says_so(tmp_path: Path) -> None:
     dataset = small_dataset(tmp_path / "data")
-    trainer = trainer_of(dataset, optimizer="lbfgs", regularization=30.0, batch_size=50)
+    trainer = trainer_of(dataset, optimizer="lbfgs", regularization=30.0, batch_ratings=2000)
     largest = []
     while not trainer.has_converged:
         trainer.train_epoch(lambda: False)
@@ -319,7 +325,9 @@ def test_gradients_of_accumulated_batches_are_those_of_one(tmp_path: Path) -> No
     dataset = small_dataset(tmp_path / "data")
     # A bound that nothing reaches lets gradients be whole, for their norm.
     clip: dict[str, Any] = {"gradient_clip": 1e30}
-    one, many = (trainer_of(dataset, batch_size=size, accumulation=n, **clip) for size, n in ((60, 1), (15, 4)))
+    one, many = (
+        trainer_of(dataset, batch_ratings=size, accumulation=n, **clip) for size, n in ((1800, 1), (450, 4))
+    )
     for trainer in (one, many):
         trainer.train_epoch(lambda: False)
     assert one.state().values["optimizer"] == many.state().values["optimizer"] == {"steps": 1}

@@ -41,9 +41,9 @@ COLUMN_COST = 3
 """Cost of one optimizer step on the parameters of one column, in ratings (measured with Adam and H = 500)."""
 USUAL_ROWS = {"items": 256, "users": 1024}
 USUAL_RATINGS, USUAL_STEPS = 32_768, 48
-"""A batch by default: `USUAL_ROWS` rows; or `USUAL_RATINGS` ratings, if that makes fewer batches, but not fewer than
-`USUAL_STEPS`. A step costs as much as `COLUMN_COST` ratings of each column, so many batches of short rows would cost
-far more than their ratings."""
+"""A batch by default: `USUAL_ROWS` rows; or `USUAL_RATINGS` ratings, if that makes fewer batches, though at least
+`USUAL_STEPS`. A step costs as much as `COLUMN_COST` ratings of each column, so many batches of short rows would
+cost far more than their ratings."""
 
 
 def parameter_bytes(num_columns: int, settings: AutorecSettings) -> int:

@@ -61,7 +61,8 @@ class MatrixFactorization(ModelFamily[MfSettings]):
 
     def title(self, settings: MfSettings) -> str:
         """The name and the number of factors."""
-        return f"Matrix factorization by EM, {settings.factors} factors"
+        number = "" if settings.factors == "auto" else f", {settings.factors} factors"
+        return f"Matrix factorization by EM{number}"
 
     def shipped_configuration(self, settings: MfSettings) -> str:
         """configs/mf.yaml"""

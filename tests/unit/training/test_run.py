@@ -255,7 +255,7 @@ def test_log_merge_and_report_name_the_same_epoch(dataset, tmp_path, monkeypatch
     ("sections", "told"),
     [
         ({"seed": 7}, r"seed is 7, but .* was started with 0; use that value, or another run_dir"),
-        ({"model": {"kind": "mf", "factors": 9}}, r"model\.factors is 9, but .* was started with 32"),
+        ({"model": {"kind": "mf", "factors": 9}}, r"model\.factors is 9, but .* was started with \"auto\""),
         ({"start_from": "runs/a"}, r'start_from is "runs/a", but .* was started with null'),
         ({"model": {"kind": "autorec"}}, r'model\.kind is "autorec", but .* was started with "mf"'),
     ],

@@ -15,6 +15,7 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import AutorecSearch, Choice, first_choice
 from recsys_dist.families.autorec.training.warm_start import AutorecStart
+from recsys_dist.families.mf.training import trainer as trainer_module
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
@@ -167,6 +168,19 @@ def test_an_autorec_keeps_what_the_other_run_found_out(datasets, tmp_path):
     values = trainer.state().values
     assert not trainer.is_searching
     assert (values["regularization"], values["implicit_input"]) == (found.regularization, found.implicit_input)
+
+
+def test_the_number_of_factors_is_that_of_the_run_it_starts_from(datasets, tmp_path, monkeypatch):
+    """Though the grown dataset would get another one."""
+    folder, _ = datasets
+    first = train(config(folder, "base", tmp_path / "first", model={"factors": "auto"}))
+    begun = first.read_rows("users", 0, 1)["mean"].shape[1] - 1
+    monkeypatch.setattr(trainer_module, "num_factors", lambda _settings, _manifest: begun // 2)
+    second = config(
+        folder, "grown", tmp_path / "second", start_from=str(tmp_path / "first"), model={"factors": "auto"}
+    )
+    assert train(second).read_rows("users", 0, 1)["mean"].shape[1] - 1 == begun
+    assert train(second).step == 3
 
 
 def test_what_does_not_fit_is_told(datasets, tmp_path):

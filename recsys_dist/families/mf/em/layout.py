@@ -83,6 +83,11 @@ class PanelLayout:
     triangle_T: torch.Tensor
     """Position in the own slice of each upper-triangle entry, read row by row: the order on disk."""
 
+    @property
+    def num_factors(self) -> int:
+        """K"""
+        return self.num_own - 1
+
     @classmethod
     def of(cls, side: Side, factors: int, device: torch.device) -> PanelLayout:
         """The layout of users or items with K factors."""

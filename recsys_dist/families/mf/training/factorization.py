@@ -46,7 +46,6 @@ LEAST_RANGE = 1e-15
 LEAST_VARIANCE = 1e-7
 """Least prior variance, in units of the ratings."""
 
-
 SideT = TypeVar("SideT", bound=FactorSide)
 
 
@@ -60,6 +59,7 @@ class Factorization(ABC, Generic[SideT]):
         self,
         dataset: Dataset,
         settings: MfSettings,
+        factors: int,
         shards: RatingShards,
         partition: ItemPartition,
         collectives: Collectives,
@@ -71,8 +71,8 @@ class Factorization(ABC, Generic[SideT]):
         self._item_batches = partition.own_solve_blocks(collectives.world.rank)
         self._solve_blocks = partition.solve_blocks
         self.form = Form(constrained="none", regularization=1.0, noise="shared")
-        prior = Prior.isotropic(settings.factors + 1, 1.0, self._device)
-        users, items = (PanelLayout.of(side, settings.factors, self._device) for side in ("users", "items"))
+        prior = Prior.isotropic(factors + 1, 1.0, self._device)
+        users, items = (PanelLayout.of(side, factors, self._device) for side in ("users", "items"))
         first, last = self._exchange.own_items
         self.users = self._make_side(users, shards.first_row, shards.num_rows, prior, sums_errors=False)
         self.items = self._make_side(items, first, last - first, prior, sums_errors=True)

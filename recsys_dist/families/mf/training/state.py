@@ -46,6 +46,11 @@ class MfState(StrictModel):
             lambda problem: CheckpointError(f"the checkpoint holds no matrix factorization: {problem}"),
         )
 
+    @property
+    def num_factors(self) -> int:
+        """K"""
+        return len(self.user_prior.mean) - 1
+
     def prior(self, side: Side) -> PriorState:
         """The prior of users or items."""
         return self.user_prior if side == "users" else self.item_prior

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -25,7 +26,9 @@ from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, TRAVEL_SH
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
+from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
+from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.families.mf.training.state import MfState, PriorState
@@ -52,11 +55,9 @@ class EmTrainer:
         self.epochs_done = 0
         self._dataset, self._settings, self._epochs, self._seed = dataset, settings, epochs, seed
         self._collectives = collectives
+        self._memory_limit = memory_limit
         self._shards = self._own_shards(memory_limit)
-        kind = DiagonalFactorization if settings.posterior == "diagonal" else FullFactorization
-        rows, row_bytes = kind.rows_at_once(settings.factors), travel_bytes(kind.row_floats(settings.factors))
-        partition = ItemPartition.of(dataset.num_items, rows, row_bytes, collectives.world.size, memory_limit)
-        self._model = kind(dataset, settings, self._shards, partition, collectives)
+        self._model = self._factorization(num_factors(settings, dataset.manifest))
         self._search = Search.start(settings, can_judge(dataset.manifest))
         self._has_started = False
         self._valid: list[RatingPairs] | None = None
@@ -68,6 +69,14 @@ class EmTrainer:
         num_ratings = self._dataset.manifest.num_ratings["train"] / world.size
         keep = memory_limit is None or num_ratings * RATING_BYTES <= memory_limit / TRAVEL_SHARE
         return RatingShards(self._dataset, own, world.device, self._seed, keep)
+
+    def _factorization(self, factors: int) -> Factorization[Any]:
+        """A factorization with so many factors, before its start."""
+        dataset, world_size = self._dataset, self._collectives.world.size
+        kind = DiagonalFactorization if self._settings.posterior == "diagonal" else FullFactorization
+        rows, row_bytes = kind.rows_at_once(factors), travel_bytes(kind.row_floats(factors))
+        partition = ItemPartition.of(dataset.num_items, rows, row_bytes, world_size, self._memory_limit)
+        return kind(dataset, self._settings, factors, self._shards, partition, self._collectives)
 
     def _withhold(self) -> None:
         """Withhold the tuning holdout during the search, restore it afterwards, and read the train ratings."""
@@ -116,9 +125,16 @@ class EmTrainer:
         self.epochs_done += 1
         self._valid_errors = None
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
-        note = self._advance(bound / model.num_ratings)
+        note = self._advance(bound / model.num_ratings) or self._first_note()
         extra = {"noise_std": math.sqrt(model.noise_variance), "bound": bound}
         return EpochResult(result_sums, result_sums.count, extra, note=note)
+
+    def _first_note(self) -> str | None:
+        """After the first epoch: the number of factors, where the data decides about it."""
+        if self._settings.factors != "auto" or self.epochs_done != 1:
+            return None
+        factors, mean = self._model.users.layout.num_factors, mean_length(self._dataset.manifest)
+        return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
 
     def _advance(self, bound: float) -> str | None:
         """Advance the search by one epoch; returns a message for the log, if any."""
@@ -187,7 +203,11 @@ class EmTrainer:
 
     def load_state(self, reader: StateReader) -> None:
         """Restore the posteriors of own rows, priors, noise and the search."""
-        saved, model, device = MfState.of(reader.values), self._model, self._collectives.world.device
+        saved, device = MfState.of(reader.values), self._collectives.world.device
+        if saved.num_factors != self._model.users.layout.num_factors:
+            # A warm start keeps the number of the run that it starts from, whose dataset was smaller.
+            self._model = self._factorization(saved.num_factors)
+        model = self._model
         self.epochs_done, self._search = saved.epoch, saved.search
         self._withhold()
         model.count(self._shards.__iter__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny
 
@@ -34,11 +34,19 @@ class TrainingSettings(Settings):
     """Also write each epoch to RUN_DIR/tensorboard; needs a local run_dir and the extra `tensorboard`."""
 
 
+def _as_epochs(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value != "auto" and not (is_number and value >= 1):
+        raise ValueError(f"must be auto or a whole number of epochs from 1, not {value!r}")
+    return value
+
+
 class CheckpointSettings(Settings):
     """When to save checkpoints, and how many to keep."""
 
-    every: int = Field(default=1, ge=1)
-    """Save every this many epochs; the last epoch is always saved."""
+    every: Annotated[Literal["auto"] | int, BeforeValidator(_as_epochs)] = "auto"
+    """Save every this many epochs; `auto`: once training has taken ten times as long as the last save. The last
+    epoch is always saved."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints to keep; the best one by validation RMSE is always kept, too."""
 

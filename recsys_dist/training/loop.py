@@ -24,6 +24,7 @@ from recsys_dist.protocols.trainer import EpochResult, Trainer
 from recsys_dist.protocols.warm_start import WarmStart
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
+from recsys_dist.training.saving import Saving
 from recsys_dist.training.tracking import TRAFFIC, EpochRecord, Tracker
 
 
@@ -59,12 +60,13 @@ def fit(
     def should_stop() -> bool:
         return collectives.any_rank(preempted())
 
+    saving = Saving(store, config.checkpoint.every, collectives)
     received = collectives.received_in_all_bytes
     while not _is_over(trainer, stopping, config):
         started = time.monotonic()
         result = trainer.train_epoch(should_stop)
         if not result.finished:
-            store.save(trainer.state(), trainer.epochs_done, _details(noted, stopping), whole_epoch=False)
+            saving.within_epoch(trainer.state(), trainer.epochs_done, _details(noted, stopping))
             return Outcome.PREEMPTED
         seconds = time.monotonic() - started
         valid_rmse = _validate(trainer, collectives)
@@ -75,12 +77,12 @@ def fit(
         result = replace(result, extra={**result.extra, TRAFFIC: (received - received_before) / 1e6})
         log = partial(_log, tracker, trainer, result, valid_rmse, seconds)
         collectives.together(f"epoch {trainer.epochs_done}", log)
-        stop = should_stop()
-        is_best = judged is not None and stopping.epochs_without_gain == 0
-        if stop or _is_due(trainer, stopping, config, is_best):
-            details = _details(noted, stopping, judged, trainer.has_converged)
-            store.save(trainer.state(), trainer.epochs_done, details)
-        if stop and not _is_over(trainer, stopping, config):
+        stop, is_over = should_stop(), _is_over(trainer, stopping, config)
+        # With patience, a run ends long after its best epoch, so that epoch must be saved.
+        is_best = config.training.patience is not None and judged is not None and stopping.epochs_without_gain == 0
+        details = _details(noted, stopping, judged, trainer.has_converged)
+        saving.after_epoch(trainer.state, trainer.epochs_done, details, is_best=is_best, is_last=stop or is_over)
+        if stop and not is_over:
             return Outcome.PREEMPTED
     return _outcome(trainer, config)
 
@@ -104,13 +106,6 @@ def _resume(trainer: Trainer, start: Checkpoint | WarmStart | None) -> EarlyStop
 def _is_over(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig) -> bool:
     is_exhausted = stopping.is_exhausted(config.training.patience)
     return trainer.epochs_done >= config.training.epochs or trainer.has_converged or is_exhausted
-
-
-def _is_due(trainer: Trainer, stopping: EarlyStopping, config: TrainConfig, is_best: bool) -> bool:
-    is_regular = trainer.epochs_done % config.checkpoint.every == 0
-    # With patience, a run ends long after its best epoch, so that epoch must be saved.
-    is_awaited = config.training.patience is not None and is_best
-    return is_regular or is_awaited or _is_over(trainer, stopping, config)
 
 
 def _validate(trainer: Trainer, collectives: Collectives) -> float | None:

@@ -83,6 +83,7 @@ def train_by(patch: pytest.MonkeyPatch, make: Callable[[Collectives], Trainer]) 
 
 def fake_config(run_dir: object, dataset: object = "unused", **sections: object) -> TrainConfig:
     tree = {"dataset": str(dataset), "run_dir": str(run_dir), "device": "cpu", "model": {"kind": "mf"}}
+    tree["checkpoint"] = {"every": 1}
     return TrainConfig.model_validate({**tree, **sections})
 
 

@@ -68,6 +68,13 @@ class MatrixFactorization(ModelFamily[MfSettings]):
         """configs/mf.yaml"""
         return "mf"
 
+    def check(self, setup: TrainingSetup[MfSettings]) -> None:
+        """Refuse a memory limit below one block of items."""
+        from recsys_dist.families.mf.training.requirements import require_block
+        from recsys_dist.families.mf.training.trainer import kind_of
+
+        require_block(setup, kind_of(setup.settings))
+
     def warm_start(self, checkpoint: Checkpoint, settings: MfSettings) -> WarmStart:
         """Start from the posteriors and learnt priors of another run."""
         from recsys_dist.families.mf.training.warm_start import FactorStart

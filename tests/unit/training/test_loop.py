@@ -84,8 +84,9 @@ VALID = (0.9, 0.8, 0.85, 0.82, 0.81, 0.7)
 
 
 @pytest.mark.parametrize("broken_after", [None, 1, 2, 3, 4])
-def test_patience_counts_across_a_resume_and_the_best_is_kept(broken_after, tmp_path):
-    settings = {"training": {"epochs": 6, "patience": 3}, "checkpoint": {"every": 100, "keep": 1}}
+@pytest.mark.parametrize("every", [100, "auto"])
+def test_patience_counts_across_a_resume_and_the_best_is_kept(every, broken_after, tmp_path):
+    settings = {"training": {"epochs": 6, "patience": 3}, "checkpoint": {"every": every, "keep": 1}}
     if broken_after:
         asked = itertools.count(1)
         start_fit(tmp_path, lambda: next(asked) == broken_after * (STEPS + 1), VALID, **settings)

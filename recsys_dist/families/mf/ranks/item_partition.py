@@ -39,8 +39,7 @@ class ItemPartition:
 
         `memory_limit` is in bytes per rank; None allows the exchange of all items at once.
         """
-        count = min(max(LEAST_SOLVE_BLOCKS, num_items // SOLVE_BLOCK_ROWS), MOST_SOLVE_BLOCKS)
-        step = min(rows_at_once, -(-num_items // count))
+        step = solve_rows(num_items, rows_at_once)
         solve_blocks = _cut(num_items, step)
         edges = [0, *(stop for _, stop in solve_blocks)]
         cuts = [edges[len(solve_blocks) * rank // world_size] for rank in range(world_size + 1)]
@@ -53,6 +52,12 @@ class ItemPartition:
         """The solve blocks of one rank, relative to its first item."""
         first, last = self.owners[rank]
         return [slice(start - first, stop - first) for start, stop in self.solve_blocks if first <= start < last]
+
+
+def solve_rows(num_items: int, rows_at_once: int) -> int:
+    """Items of a solve block, and the fewest of a block in exchange."""
+    count = min(max(LEAST_SOLVE_BLOCKS, num_items // SOLVE_BLOCK_ROWS), MOST_SOLVE_BLOCKS)
+    return min(rows_at_once, -(-num_items // count))
 
 
 def _cut(num_rows: int, step: int) -> tuple[Range, ...]:

@@ -73,7 +73,7 @@ class EmTrainer:
     def _factorization(self, factors: int) -> Factorization[Any]:
         """A factorization with so many factors, before its start."""
         dataset, world_size = self._dataset, self._collectives.world.size
-        kind = DiagonalFactorization if self._settings.posterior == "diagonal" else FullFactorization
+        kind = kind_of(self._settings)
         rows, row_bytes = kind.rows_at_once(factors), travel_bytes(kind.row_floats(factors))
         partition = ItemPartition.of(dataset.num_items, rows, row_bytes, world_size, self._memory_limit)
         return kind(dataset, self._settings, factors, self._shards, partition, self._collectives)
@@ -225,6 +225,11 @@ class EmTrainer:
         else:
             model.resume(torch.tensor(saved.user_sums, dtype=torch.float64, device=device))
         self._has_started, self._valid_errors = True, None
+
+
+def kind_of(settings: MfSettings) -> type[Factorization[Any]]:
+    """The factorization for the posterior of the settings."""
+    return DiagonalFactorization if settings.posterior == "diagonal" else FullFactorization
 
 
 def _prior_state(side: FactorSide) -> PriorState:

@@ -1,0 +1,31 @@
+"""Check that the memory limit holds the least block of items that ranks exchange, before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ByteSize
+
+from recsys_dist.errors import ConfigError
+from recsys_dist.families.mf.ranks.item_partition import TRAVEL_SHARE, solve_rows, travel_bytes
+from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.families.mf.training.factorization import Factorization
+from recsys_dist.families.mf.training.num_factors import num_factors
+from recsys_dist.protocols.family import TrainingSetup
+
+KIB = 1024
+
+
+def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any]]) -> None:
+    """Raise `ConfigError` with the least limit that works."""
+    if setup.memory_limit is None:
+        return
+    factors, num_items = num_factors(setup.settings, setup.dataset.manifest), setup.dataset.num_items
+    block = solve_rows(num_items, kind.rows_at_once(factors))
+    needed = TRAVEL_SHARE * travel_bytes(kind.row_floats(factors)) * block
+    if setup.memory_limit < needed:
+        limit = ByteSize(setup.memory_limit).human_readable()
+        raise ConfigError(
+            f"training.memory_limit is {limit}, but a block of {block:,} items with {factors} factors needs "
+            f"{-(-needed // KIB)}KiB; set at least that, or a smaller model.factors"
+        )

@@ -1,0 +1,108 @@
+"""When a run saves, and that what it saves is the state of that epoch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recsys_dist.checkpoint.state import TableRows, TrainerState
+from recsys_dist.training.saving import Saving
+from tests.support.states import single_collectives
+
+
+class Clock:
+    """Seconds that pass by request alone."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Store:
+    """Notes what it is to save; a save takes a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.saved: list[tuple[int, float]] = []
+        self._clock = clock
+
+    def save(self, state, step, details, whole_epoch=True):
+        assert details == {"step": step}
+        self.saved.append((step if whole_epoch else step + 0.5, float(state.tables["rows"].tensors["x"][0])))
+        self._clock.now += 1
+
+
+class Run:
+    """Epochs of some seconds; all of them change the same tensor in place."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, every: int | str) -> None:
+        self._clock = Clock()
+        monkeypatch.setattr("recsys_dist.training.saving.time.monotonic", self._clock)
+        self.store = Store(self._clock)
+        self._saving = Saving(self.store, every, single_collectives())  # type: ignore[arg-type]
+        self._x, self._step = torch.zeros(1), 0
+
+    def state(self) -> TrainerState:
+        return TrainerState({"rows": TableRows(0, 1, {"x": self._x})}, {})
+
+    def epoch(self, seconds: float, *, is_best: bool = False, is_last: bool = False) -> None:
+        self._step += 1
+        self._x.fill_(self._step)
+        self._clock.now += seconds
+        details = {"step": self._step}
+        self._saving.after_epoch(self.state, self._step, details, is_best=is_best, is_last=is_last)
+
+    def stop(self) -> None:
+        self._x.fill_(-1)
+        self._saving.within_epoch(self.state(), self._step, {"step": self._step})
+
+
+@pytest.fixture
+def auto(monkeypatch) -> Run:
+    return Run(monkeypatch, "auto")
+
+
+def test_saving_takes_a_tenth_of_the_time(auto: Run):
+    for _ in range(100):
+        auto.epoch(3)
+    assert auto.store.saved == [(step, step) for step in range(1, 101, 4)]
+
+
+def test_long_epochs_are_all_saved(auto: Run):
+    for _ in range(3):
+        auto.epoch(60)
+    assert auto.store.saved == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_the_best_state_is_saved_as_it_was(auto: Run):
+    auto.epoch(1)
+    auto.epoch(1, is_best=True)
+    auto.epoch(1, is_best=True)
+    auto.epoch(1)
+    assert auto.store.saved == [(1, 1)]
+    auto.epoch(1, is_last=True)
+    assert auto.store.saved == [(1, 1), (3, 3), (5, 5)]
+
+
+def test_a_due_state_that_is_the_best_replaces_an_older_one(auto: Run):
+    auto.epoch(1)
+    auto.epoch(1, is_best=True)
+    auto.epoch(20, is_best=True)
+    auto.epoch(1, is_last=True)
+    assert auto.store.saved == [(1, 1), (3, 3), (4, 4)]
+
+
+def test_a_stop_within_an_epoch_saves_the_best_first(auto: Run):
+    auto.epoch(1)
+    auto.epoch(1, is_best=True)
+    auto.stop()
+    assert auto.store.saved == [(1, 1), (2, 2), (2.5, -1)]
+
+
+def test_by_number_of_epochs_the_best_is_saved_at_once(monkeypatch):
+    run = Run(monkeypatch, 3)
+    for is_best in (False, True, False, False):
+        run.epoch(100, is_best=is_best)
+    run.epoch(1, is_last=True)
+    assert [step for step, _ in run.store.saved] == [2, 3, 5]

@@ -19,6 +19,8 @@ from recsys_dist.dataset.manifest import Manifest
 from recsys_dist.strict_model import StrictModel
 
 TargetKind = Literal["graded", "liked", "all"]
+TARGETS: tuple[TargetKind, ...] = ("graded", "all", "liked")
+"""In the order of trial where withheld interactions decide."""
 LEAST = 1 / 16
 """Value of the lowest rating."""
 STEPS = 64

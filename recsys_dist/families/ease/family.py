@@ -43,7 +43,7 @@ class Ease(ModelFamily[EaseSettings]):
         """Write the weights of each item."""
         from recsys_dist.families.ease.serving.export import write_ease
 
-        return write_ease(run, settings, dataset, out, progress).model_dump(mode="json")
+        return write_ease(run, dataset, out, progress).model_dump(mode="json")
 
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """Scores of items from the interactions of a user."""
@@ -53,7 +53,7 @@ class Ease(ModelFamily[EaseSettings]):
 
     def title(self, settings: EaseSettings) -> str:
         """The name and the target."""
-        return f"EASE, target: {settings.target}"
+        return "EASE" if settings.target is None else f"EASE, target: {settings.target}"
 
     def shipped_configuration(self, settings: EaseSettings) -> str:
         """configs/ease.yaml"""

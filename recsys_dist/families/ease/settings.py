@@ -17,9 +17,9 @@ class EaseSettings(ModelSettings):
     """EASE (Steck 2019): X ~ X B with diag(B) = 0, a linear autoencoder of items in closed form. Ranks items."""
 
     kind: Literal["ease"] = "ease"
-    target: TargetKind = "graded"
+    target: TargetKind | None = "graded"
     """Value of an interaction: `graded` grows with the rating, or with the number of interactions; `liked` is 1
-    for ratings of at least the mean and 0 for others; `all` is 1."""
+    for ratings of at least the mean and 0 for others; `all` is 1; null tunes it like lambda."""
     regularization: float | None = Field(default=None, gt=0)
     """lambda of |X - X B|^2 + lambda |B|^2; null tunes it on withheld interactions by nDCG at 10."""
     dropout: float = Field(default=0.3, ge=0, lt=1)

@@ -16,10 +16,10 @@ class IalsSettings(ModelSettings):
     kind: Literal["ials"] = "ials"
     factors: int = Field(default=128, ge=1, le=1024)
     """K, the length of the vectors. An epoch costs about K."""
-    target: TargetKind = "graded"
+    target: TargetKind | None = "graded"
     """Which ratings are interactions. `graded`: all of them, with a weight that grows with the rating; `liked`:
     ratings of at least the train mean; `all`: all of them, with equal weights. In a dataset of interactions,
-    `graded` gives n interactions of a pair the weight 1 + ln n."""
+    `graded` gives n interactions of a pair the weight 1 + ln n. null: chosen like `unobserved_weight`."""
     unobserved_weight: float | None = Field(default=None, gt=0)
     """Weight of a pair without an interaction, relative to the mean weight of interactions. null: chosen before
     the first epoch, on withheld interactions."""

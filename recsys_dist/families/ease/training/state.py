@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from recsys_dist.errors import CheckpointError
+from recsys_dist.families.targets import TargetKind
 from recsys_dist.strict_model import StrictModel, validated
 
 Method = Literal["exact", "sparse"]
@@ -16,6 +17,8 @@ Method = Literal["exact", "sparse"]
 class EaseState(StrictModel):
     """The values of a state."""
 
+    target: TargetKind | None = None
+    """Values of interactions; None before they are chosen."""
     regularization: float | None = Field(default=None, gt=0)
     """lambda; None before it is found."""
     user_normalization: float | None = Field(default=None, ge=0)

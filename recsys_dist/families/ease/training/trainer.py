@@ -24,7 +24,7 @@ from recsys_dist.families.ease.training.search import Best, LambdaSearch
 from recsys_dist.families.ease.training.sparse import SparseSolver
 from recsys_dist.families.ease.training.state import EaseState
 from recsys_dist.families.ease.training.weights import Weights
-from recsys_dist.families.targets import Target
+from recsys_dist.families.targets import TARGETS, Target, TargetKind
 from recsys_dist.families.tuning_holdout import can_judge
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import EpochResult
@@ -44,10 +44,10 @@ class EaseTrainer:
         self._dataset, self._settings, self._seed = setup.dataset, setup.settings, setup.seed
         self._collectives = setup.collectives
         self._memory_limit = setup.memory_limit
-        self._target = Target.of(setup.settings.target, setup.dataset.manifest)
         world = setup.collectives.world
         self._share = share_shards(setup.dataset.shards("users"), world.size)[world.rank]
         self._state = EaseState(
+            target=setup.settings.target,
             regularization=setup.settings.regularization,
             user_normalization=setup.settings.user_normalization,
             popularity_discount=setup.settings.popularity_discount,
@@ -86,12 +86,14 @@ class EaseTrainer:
         count, squares = self._sum(value_un.nnz, float(value_un.power(2).sum()))
         if count == 0:
             raise DataError(
-                f"{self._dataset.folder.url} has no interactions of model.target: {self._settings.target}; use all"
+                f"{self._dataset.folder.url} has no interactions of model.target: {self._target.kind}; use all"
             )
         yield
-        state = self._state
-        if None in {state.regularization, state.user_normalization, state.popularity_discount}:
+        state, target = self._state, self._target
+        if None in {state.target, state.regularization, state.user_normalization, state.popularity_discount}:
             yield from self._search(fallback=squares / self._dataset.num_items)
+            if self._target != target:
+                value_un = self._collectives.together("reading the interactions", lambda: self._read(self._share))
         solver = self._solver(value_un)
         del value_un
         yield from solver.steps()
@@ -105,17 +107,9 @@ class EaseTrainer:
         normalizations = _choices(settings.user_normalization, NORMALIZATIONS)
         discounts = _choices(settings.popularity_discount, DISCOUNTS)
         if not can_judge(self._dataset.manifest):
-            self._found(settings.regularization or fallback, normalizations[0], discounts[0])
+            self._found(self._target.kind, settings.regularization or fallback, normalizations[0], discounts[0])
             return
-        judge = Judge.read(
-            self._dataset,
-            self._share,
-            self._target,
-            normalizations,
-            self._kept_share,
-            self._seed,
-            self._collectives,
-        )
+        judge = self._judge(self._target, normalizations)
         gram_JJ = judge.gram(normalizations[0])
         search = LambdaSearch.of(settings.regularization)
         yield
@@ -129,12 +123,36 @@ class EaseTrainer:
             if max(figures) > best.figure:
                 best, normalization = Best.of(regularization, figures), other
             yield
-        self._found(regularization, normalization, discounts[best.choice], best.figure)
+        kind, discount, figure = self._target.kind, discounts[best.choice], best.figure
+        for other_kind in TARGETS[1:] if settings.target is None else ():
+            judge = self._judge(self._target_of(other_kind), [normalization])
+            figures = judge.ndcg(judge.gram(normalization), self._penalty(regularization), [discount])
+            if figures[0] > figure:
+                kind, figure = other_kind, figures[0]
+            yield
+        self._found(kind, regularization, normalization, discount, figure)
+
+    def _judge(self, target: Target, normalizations: Sequence[float]) -> Judge:
+        return Judge.read(
+            self._dataset,
+            self._share,
+            target,
+            normalizations,
+            self._kept_share,
+            self._seed,
+            self._collectives,
+        )
 
     def _found(
-        self, regularization: float, normalization: float, discount: float, ndcg: float | None = None
+        self,
+        target: TargetKind,
+        regularization: float,
+        normalization: float,
+        discount: float,
+        ndcg: float | None = None,
     ) -> None:
         found = {
+            "target": target,
             "regularization": regularization,
             "user_normalization": normalization,
             "popularity_discount": discount,
@@ -165,6 +183,14 @@ class EaseTrainer:
         )
 
     @property
+    def _target(self) -> Target:
+        """The target of the state; before it is chosen, the first to try."""
+        return self._target_of(self._state.target or TARGETS[0])
+
+    def _target_of(self, kind: TargetKind) -> Target:
+        return Target.of(kind, self._dataset.manifest)
+
+    @property
     def _kept_share(self) -> float:
         """Share of an item's weights that the model keeps. `sparse` solves for its few anew: none is dropped."""
         num_items = self._dataset.num_items
@@ -193,9 +219,10 @@ class EaseTrainer:
     def _note(self) -> str:
         state, weights = self._state, self._weights
         assert weights is not None, "the epoch is done"
+        chosen = "" if self._settings.target is not None else f"target {state.target}, "
         judged = "" if state.ndcg is None else f", nDCG@10 {state.ndcg:.4f} of withheld interactions"
         return (
-            f"{state.method} solution, regularization {state.regularization:.4g}, user_normalization "
+            f"{state.method} solution, {chosen}regularization {state.regularization:.4g}, user_normalization "
             f"{state.user_normalization:g}, popularity_discount {state.popularity_discount:g}{judged}; "
             f"the {weights.keep:,} largest weights of an item hold {state.kept_share:.2%} of |B|^2"
         )

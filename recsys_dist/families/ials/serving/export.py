@@ -23,7 +23,8 @@ def write_ials(
     saved = IalsState.of(run.values)
     _write_side(run, "users", dataset, out, progress)
     _write_side(run, "items", dataset, out, progress)
-    return IalsFacts(target=Target.of(settings.target, dataset.manifest), penalty=saved.search.penalty(settings))
+    target = Target.of(saved.search.target(settings), dataset.manifest)
+    return IalsFacts(target=target, penalty=saved.search.penalty(settings))
 
 
 def _write_side(run: SavedRun, side: Side, dataset: Dataset, out: ModelWriter, progress: Progress) -> None:

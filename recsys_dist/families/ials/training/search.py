@@ -2,17 +2,21 @@
 
 Each trial trains a small model on a sample of the users from scratch. The next trial is the first untried
 neighbour of the best pair so far, at twice or half the regularization, or twice or half the weight of unobserved
-pairs. When all of these are worse, the same with the root of 2. The search ends when these are worse, too.
+pairs. When all of these are worse, the same with the root of 2. When these are worse, too, the best pair is tried
+with the other targets, if the target is open.
 
 The state is small and immutable; checkpoints include it.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pydantic import Field
 
 from recsys_dist.families.ials.objective import Penalty
 from recsys_dist.families.ials.settings import IalsSettings
+from recsys_dist.families.targets import TARGETS, TargetKind
 from recsys_dist.strict_model import StrictModel
 
 FIRST_REGULARIZATION, FIRST_WEIGHT = 8e-3, 0.3
@@ -23,11 +27,19 @@ MOST_TRIALS = 16
 TRIAL_FACTORS, TRIAL_EPOCHS = 64, 5
 
 
-class Trial(StrictModel):
-    """A pair of steps from the first pair, and its nDCG."""
+class Candidate(NamedTuple):
+    """A penalty and a target."""
 
     steps: tuple[int, int]
     """Powers of `STEP`, for the regularization and for the weight."""
+    target: TargetKind
+
+
+class Trial(StrictModel):
+    """A candidate and its nDCG."""
+
+    steps: tuple[int, int]
+    target: TargetKind
     ndcg: float
 
 
@@ -42,26 +54,38 @@ class PenaltySearch(StrictModel):
     @classmethod
     def start(cls, settings: IalsSettings, can_judge: bool) -> PenaltySearch:
         """Search for what `settings` leave open; over at once if nothing is open or nothing can judge."""
-        is_open = settings.regularization is None or settings.unobserved_weight is None
+        is_open = None in {settings.regularization, settings.unobserved_weight, settings.target}
         return cls(is_over=not (is_open and can_judge))
 
-    def next_steps(self, settings: IalsSettings) -> tuple[int, int] | None:
-        """The next pair to try; None at the end."""
-        if self.is_over or len(self.trials) >= MOST_TRIALS:
+    def next_candidate(self, settings: IalsSettings) -> Candidate | None:
+        """The next one to try; None at the end."""
+        if self.is_over:
             return None
-        if not self.trials:
+        steps = self._next_steps(settings)
+        if steps is not None:
+            return Candidate(steps, first_target(settings))
+        tried = {trial.target for trial in self.trials}
+        others = [target for target in TARGETS if target not in tried] if settings.target is None else []
+        return Candidate(self._best.steps, others[0]) if others else None
+
+    def _next_steps(self, settings: IalsSettings) -> tuple[int, int] | None:
+        """The next pair of the climb; None at its end."""
+        trials = [trial for trial in self.trials if trial.target == first_target(settings)]
+        if not trials:
             return (0, 0)
-        tried, best = {trial.steps for trial in self.trials}, self._best.steps
+        if len(trials) >= MOST_TRIALS:
+            return None
+        tried, best = {trial.steps for trial in trials}, self._best.steps
         is_on_coarse_grid = all(step % COARSE == 0 for step in best)
         neighbours = _neighbours(best, COARSE, settings) if is_on_coarse_grid else []
         neighbours += _neighbours(best, FINE, settings)
         return next((steps for steps in neighbours if steps not in tried), None)
 
-    def after(self, steps: tuple[int, int], ndcg: float, num_judged: int, settings: IalsSettings) -> PenaltySearch:
+    def after(self, candidate: Candidate, ndcg: float, num_judged: int, settings: IalsSettings) -> PenaltySearch:
         """The state after a trial."""
-        trials = (*self.trials, Trial(steps=steps, ndcg=ndcg))
+        trials = (*self.trials, Trial(steps=candidate.steps, target=candidate.target, ndcg=ndcg))
         search = PenaltySearch(trials=trials, num_judged=num_judged)
-        return search if search.next_steps(settings) is not None else search.end()
+        return search if search.next_candidate(settings) is not None else search.end()
 
     def end(self) -> PenaltySearch:
         """Keep the best pair so far."""
@@ -77,12 +101,20 @@ class PenaltySearch(StrictModel):
             frequency_scaling=settings.frequency_scaling,
         )
 
+    def target(self, settings: IalsSettings) -> TargetKind:
+        """The given target, or the best so far."""
+        return settings.target or (self._best.target if self.trials else first_target(settings))
+
     def message(self, settings: IalsSettings) -> str | None:
         """What was chosen and why, for the log; None if the settings leave nothing open."""
         penalty = self.penalty(settings)
-        chosen = {"regularization": penalty.regularization, "unobserved_weight": penalty.unobserved_weight}
+        chosen = {
+            "target": self.target(settings),
+            "regularization": f"{penalty.regularization:.3g}",
+            "unobserved_weight": f"{penalty.unobserved_weight:.3g}",
+        }
         open_ones = {name: value for name, value in chosen.items() if getattr(settings, name) is None}
-        text = ", ".join(f"{name}: {value:.3g}" for name, value in open_ones.items())
+        text = ", ".join(f"{name}: {value}" for name, value in open_ones.items())
         if not open_ones:
             return None
         if not self.trials:
@@ -94,7 +126,13 @@ class PenaltySearch(StrictModel):
 
     @property
     def _best(self) -> Trial:
-        return max(self.trials, key=lambda trial: trial.ndcg, default=Trial(steps=(0, 0), ndcg=0.0))
+        none = Trial(steps=(0, 0), target=TARGETS[0], ndcg=0.0)
+        return max(self.trials, key=lambda trial: trial.ndcg, default=none)
+
+
+def first_target(settings: IalsSettings) -> TargetKind:
+    """The target with which the penalty is found: the given one, if one is given."""
+    return settings.target or TARGETS[0]
 
 
 def _neighbours(steps: tuple[int, int], size: int, settings: IalsSettings) -> list[tuple[int, int]]:

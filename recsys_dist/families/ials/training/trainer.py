@@ -16,7 +16,7 @@ from recsys_dist.families.ials.settings import IalsSettings
 from recsys_dist.families.ials.training.alternation import Alternation
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.ranking import RankingJudge
-from recsys_dist.families.ials.training.search import TRIAL_EPOCHS, TRIAL_FACTORS, PenaltySearch
+from recsys_dist.families.ials.training.search import TRIAL_EPOCHS, TRIAL_FACTORS, PenaltySearch, first_target
 from recsys_dist.families.ials.training.state import IalsState
 from recsys_dist.families.targets import Target
 from recsys_dist.protocols.family import TrainingSetup
@@ -29,17 +29,28 @@ class IalsTrainer:
     def __init__(self, setup: TrainingSetup[IalsSettings]) -> None:
         self.epochs_done = 0
         self._setup, self._settings = setup, setup.settings
-        self._target = Target.of(setup.settings.target, setup.dataset.manifest)
+        self._target = Target.of(first_target(setup.settings), setup.dataset.manifest)
         self._holdout = RankingHoldout.of(setup.dataset.manifest, setup.seed)
         self._search = PenaltySearch.start(setup.settings, can_judge=self._holdout is not None)
-        self._model = self._alternation(setup.settings.factors, None)
-        self._model.start(setup.seed)
+        self._begin()
         self._has_read = self._has_converged = False
         self._objective: float | None = None
 
-    def _alternation(self, factors: int, holdout: RankingHoldout | None) -> Alternation:
+    def _begin(self) -> None:
+        """Set initial vectors; the interactions follow from the target."""
+        self._model = self._alternation(self._settings.factors, self._target, None)
+        self._model.start(self._setup.seed)
+
+    def _alternation(self, factors: int, target: Target, holdout: RankingHoldout | None) -> Alternation:
         setup = self._setup
-        return Alternation(setup.dataset, self._target, factors, setup.collectives, setup.memory_limit, holdout)
+        return Alternation(setup.dataset, target, factors, setup.collectives, setup.memory_limit, holdout)
+
+    def _take_target(self) -> None:
+        """Begin anew if the search has chosen another target."""
+        target = Target.of(self._search.target(self._settings), self._setup.dataset.manifest)
+        if target != self._target:
+            self._target = target
+            self._begin()
 
     @property
     def has_converged(self) -> bool:
@@ -56,6 +67,7 @@ class IalsTrainer:
         if not self._search.is_over and not self._finish_search(should_stop):
             return EpochResult(None, 0, {}, finished=False)
         if not self._has_read:
+            self._take_target()
             self._model.read()
             self._has_read = True
         objective, before = self._model.epoch(self._penalty), self._objective
@@ -72,16 +84,19 @@ class IalsTrainer:
 
     def _finish_search(self, should_stop: Callable[[], bool]) -> bool:
         """Run the trials that are left; False if a stop was requested in between."""
-        setup, holdout = self._setup, self._holdout
+        setup, holdout, settings = self._setup, self._holdout, self._settings
         assert holdout is not None, "a search has something to judge by"
-        model = self._alternation(min(TRIAL_FACTORS, self._settings.factors), holdout)
-        model.read()
-        judge = RankingJudge(setup.dataset, model.sides["users"], self._target, holdout, setup.collectives)
-        while (steps := self._search.next_steps(self._settings)) is not None:
+        model, kind = None, None
+        while (candidate := self._search.next_candidate(settings)) is not None:
+            if model is None or candidate.target != kind:
+                kind, target = candidate.target, Target.of(candidate.target, setup.dataset.manifest)
+                model = self._alternation(min(TRIAL_FACTORS, settings.factors), target, holdout)
+                model.read()
+                judge = RankingJudge(setup.dataset, model.sides["users"], target, holdout, setup.collectives)
             model.start(setup.seed)
             for _ in range(TRIAL_EPOCHS):
-                model.epoch(self._search.penalty(self._settings, steps))
-            self._search = self._search.after(steps, *judge.ndcg(model), self._settings)
+                model.epoch(self._search.penalty(settings, candidate.steps))
+            self._search = self._search.after(candidate, *judge.ndcg(model), settings)
             if should_stop():
                 return False
         return True
@@ -108,5 +123,6 @@ class IalsTrainer:
         saved = IalsState.of(reader.values)
         self.epochs_done, self._search, self._objective = saved.epoch, saved.search, saved.objective
         self._has_converged = saved.has_converged
+        self._take_target()
         for side, rows in self._model.sides.items():
             self._model.vectors[side].copy_(reader.read_rows(side, rows.start, rows.stop)["vector"])

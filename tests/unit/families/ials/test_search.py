@@ -17,9 +17,10 @@ BOTH_OPEN = IalsSettings()
 def climbed(settings, ndcg_of):
     """The search after all of its trials, and the pairs in the order of trial."""
     search, tried = PenaltySearch.start(settings, can_judge=True), []
-    while (steps := search.next_steps(settings)) is not None:
-        tried.append(steps)
-        search = search.after(steps, ndcg_of(*steps), 100, settings)
+    while (candidate := search.next_candidate(settings)) is not None:
+        assert candidate.target == settings.target
+        tried.append(candidate.steps)
+        search = search.after(candidate, ndcg_of(*candidate.steps), 100, settings)
     return search, tried
 
 
@@ -46,6 +47,23 @@ def test_a_given_setting_is_kept(name, place):
     assert {steps[place] for steps in tried} == {0}
     assert getattr(search.penalty(settings), name) == 0.7
     assert name not in search.message(settings)
+
+
+@pytest.mark.parametrize("best", ["graded", "all", "liked"])
+def test_an_open_target_is_tried_with_the_best_pair(best):
+    settings = IalsSettings(target=None)
+    search, tried = PenaltySearch.start(settings, can_judge=True), []
+    assert search.target(settings) == "graded"
+    while (candidate := search.next_candidate(settings)) is not None:
+        tried.append(candidate)
+        (one, other), is_best = candidate.steps, candidate.target == best
+        search = search.after(candidate, 1 - abs(one - 2) / 10 - abs(other) / 10 + is_best / 100, 100, settings)
+    assert [candidate.target for candidate in tried[-3:]] == ["graded", "all", "liked"]
+    assert [candidate.steps for candidate in tried[-2:]] == [(2, 0), (2, 0)]
+    assert search.target(settings) == best
+    assert search.message(settings).startswith(f"using target: {best}, regularization: ")
+    only_target = IalsSettings(target=None, regularization=0.1, unobserved_weight=0.2)
+    assert not PenaltySearch.start(only_target, can_judge=True).is_over
 
 
 def test_nothing_is_searched_where_nothing_is_open_or_nothing_can_judge():

@@ -60,6 +60,8 @@ def fit(
     def should_stop() -> bool:
         return collectives.any_rank(preempted())
 
+    # With patience, a run ends long after its best epoch. By `auto`, what is saved otherwise depends on time.
+    keeps_best = config.training.patience is not None or config.checkpoint.every == "auto"
     saving = Saving(store, config.checkpoint.every, collectives)
     received = collectives.received_in_all_bytes
     while not _is_over(trainer, stopping, config):
@@ -78,8 +80,7 @@ def fit(
         log = partial(_log, tracker, trainer, result, valid_rmse, seconds)
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop, is_over = should_stop(), _is_over(trainer, stopping, config)
-        # With patience, a run ends long after its best epoch, so that epoch must be saved.
-        is_best = config.training.patience is not None and judged is not None and stopping.epochs_without_gain == 0
+        is_best = keeps_best and judged is not None and stopping.epochs_without_gain == 0
         details = _details(noted, stopping, judged, trainer.has_converged)
         saving.after_epoch(trainer.state, trainer.epochs_done, details, is_best=is_best, is_last=stop or is_over)
         if stop and not is_over:

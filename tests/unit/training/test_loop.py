@@ -129,6 +129,12 @@ def test_the_best_epoch_is_saved_where_patience_may_come_back_to_it_and_a_search
     assert saved(tmp_path) == ["step-00000003", "step-00000004"]
 
 
+def test_the_best_epoch_is_kept_by_auto_whatever_is_due(tmp_path):
+    settings = {"training": {"epochs": 6, "patience": None}, "checkpoint": {"every": "auto", "keep": 1}}
+    start_fit(tmp_path, valid_rmse=(0.9, 0.8, 0.85, 0.7, 0.71, 0.75), **settings)
+    assert saved(tmp_path) == ["step-00000004", "step-00000006"]
+
+
 def test_an_error_that_stays_the_same_is_no_reason_to_stop(tmp_path):
     settings = {"training": {"epochs": 5, "patience": 2}, "checkpoint": {"every": 1, "keep": 9}}
     outcome, _ = start_fit(tmp_path, valid_rmse=(0.5, 0.4, 0.4, 0.4, 0.4), **settings)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole pipeline on real ratings (MovieTweetings 100K): prepare with Dask, train two models that predict ratings and
-# two that rank, each on two ranks, merge, blend, evaluate, recommend. Installs what it needs into .venv; results go to runs/demo.
+# two that rank, each on two ranks, merge, blend, evaluate, recommend. Installs what it needs into .venv; results
+# go to runs/demo.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -11,10 +11,18 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from recsys_dist.errors import ConfigError
 
@@ -253,3 +261,20 @@ def _union_member(node: Any, tag: int | str) -> type[BaseModel] | None:
         if field is not None and tag in getattr(field.annotation, "__args__", ()):
             return model
     return None
+
+
+def auto_or_number(least: int, most: int | None = None) -> BeforeValidator:
+    """Validate `auto`, or a whole number from `least` to `most`."""
+    number = TypeAdapter(Annotated[int, Field(ge=least, le=most)])
+
+    def validate(value: Any) -> Any:
+        if isinstance(value, str) and value == "auto":
+            return value
+        try:
+            return number.validate_python(value)
+        except ValidationError:
+            upwards = "on" if most is None else f"to {most}"
+            told = "null" if value is None else repr(value)
+            raise ValueError(f"must be auto or a whole number from {least} {upwards}, not {told}") from None
+
+    return BeforeValidator(validate)

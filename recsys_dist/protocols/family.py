@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from recsys_dist.checkpoint.checkpoint import Checkpoint
-    from recsys_dist.checkpoint.state import SavedRun
+    from recsys_dist.checkpoint.state import SavedRun, StateReader
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.distributed.collectives import Collectives
     from recsys_dist.model_folder.folder import ModelFolder
@@ -52,6 +52,8 @@ class TrainingSetup(Generic[SettingsT]):
     memory_limit: int | None
     """Memory limit of one rank in bytes, see `training.memory_limit`; None: no limit."""
     collectives: Collectives
+    start: StateReader | None = None
+    """The state that training continues from or begins with; None: from scratch."""
 
 
 class ModelFamily(ABC, Generic[SettingsT]):

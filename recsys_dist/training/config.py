@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny
 
-from recsys_dist.config import Settings, read_written
+from recsys_dist.config import Settings, auto_or_number, read_written
 from recsys_dist.errors import ConfigError
 from recsys_dist.protocols.family import ModelFamily, ModelSettings
 from recsys_dist.protocols.registry import add_family, family_named, names
@@ -34,17 +34,10 @@ class TrainingSettings(Settings):
     """Also write each epoch to RUN_DIR/tensorboard; needs a local run_dir and the extra `tensorboard`."""
 
 
-def _as_epochs(value: Any) -> Any:
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if value != "auto" and not (is_number and value >= 1):
-        raise ValueError(f"must be auto or a whole number of epochs from 1, not {value!r}")
-    return value
-
-
 class CheckpointSettings(Settings):
     """When to save checkpoints, and how many to keep."""
 
-    every: Annotated[Literal["auto"] | int, BeforeValidator(_as_epochs)] = "auto"
+    every: Annotated[Literal["auto"] | int, auto_or_number(1)] = "auto"
     """Save every this many epochs; `auto`: once training has taken ten times as long as the last save. The last
     epoch is always saved."""
     keep: int = Field(default=2, ge=1)

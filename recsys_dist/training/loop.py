@@ -81,7 +81,9 @@ def fit(
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop, is_over = should_stop(), _is_over(trainer, stopping, config)
         is_best = keeps_best and judged is not None and stopping.epochs_without_gain == 0
-        details = _details(noted, stopping, judged, trainer.has_converged)
+        # A save that a stop request adds must not become the best: an unbroken run has none.
+        is_candidate = keeps_best or is_over or saving.is_regular(trainer.epochs_done)
+        details = _details(noted, stopping, judged if is_candidate else None, trainer.has_converged)
         saving.after_epoch(trainer.state, trainer.epochs_done, details, is_best=is_best, is_last=stop or is_over)
         if stop and not is_over:
             return Outcome.PREEMPTED

@@ -99,6 +99,9 @@ def _run_in(
     start = store.latest()
     if start is not None:
         require_same_run(start, config, facts)
+    learnt = None
+    if start is None:
+        learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
     setup = TrainingSetup(
         dataset,
         config.model,
@@ -106,12 +109,10 @@ def _run_in(
         config.seed,
         config.training.memory_limit,
         collectives,
+        start or learnt,
     )
     _require_feedback(config, dataset)
     config.family.check(setup)
-    learnt = None
-    if start is None:
-        learnt = collectives.together("reading start_from", lambda: warm_start(config, dataset))
     tracker = Tracker(
         folder, config.training.epochs, collectives.world.is_first, scalars=scalars, check=lock.require_in_place
     )

@@ -1,8 +1,9 @@
 """When a run saves checkpoints: every so many epochs, or as often as costs little.
 
 With `every: auto` a checkpoint is due once training has taken `LEAST_RATIO` times as long as the last save. A best
-state that is not due is copied, and saved with the next one that is. So the best state of a run does not depend on
-time: a run that is killed in between does the same epochs again.
+state that is not due is copied, and saved with the next one that is; if it is too large to copy, it is saved at
+once. So the best state of a run that ends does not depend on time: a run that is killed in between does the same
+epochs again. A run that fails loses the copy.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from recsys_dist.distributed.collectives import Collectives
 
 LEAST_RATIO = 10.0
 """Saving may take a tenth of the time of training."""
+MOST_COPY = 256 << 20
+"""Bytes of a copy on one rank, on average."""
 
 Details = Mapping[str, JsonValue]
 
@@ -30,6 +33,14 @@ class _Save:
     state: TrainerState
     step: int
     details: Details
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all ranks together."""
+        return sum(
+            rows.num_rows * sum(tensor[:1].nbytes for tensor in rows.tensors.values())
+            for rows in self.state.tables.values()
+        )
 
     def copied(self) -> _Save:
         """A copy on the CPU, which training leaves alone."""
@@ -50,7 +61,7 @@ class Saving:
         self._best: _Save | None = None
         self._saved_at = time.monotonic()
         self._cost: float | None = None
-        """Seconds of the last save; None before it."""
+        """Seconds of the last saves at once; None before them."""
 
     def after_epoch(
         self, state: Callable[[], TrainerState], step: int, details: Details, *, is_best: bool, is_last: bool
@@ -62,27 +73,31 @@ class Saving:
         save = _Save(state(), step, details)
         if is_best:
             self._best = None
-        if is_due or self._every != "auto":
+        if is_due or self._every != "auto" or save.num_bytes > MOST_COPY * self._collectives.world.size:
             self._write(save)
         else:
-            self._best = save.copied()
+            self._best = self._collectives.together("copying the best state", save.copied)
 
     def within_epoch(self, state: TrainerState, step: int, details: Details) -> None:
         """Save the state of a run that stops within the epoch after `step`."""
         self._write_best()
         self._store.save(state, step, details, whole_epoch=False)
 
+    def is_regular(self, step: int) -> bool:
+        """Whether the state after `step` epochs is saved whatever happens; never with `auto`."""
+        return isinstance(self._every, int) and step % self._every == 0
+
     def _is_due(self, step: int) -> bool:
         if isinstance(self._every, int):
-            return step % self._every == 0
+            return self.is_regular(step)
         is_due = self._cost is None or time.monotonic() - self._saved_at >= LEAST_RATIO * self._cost
         # The clocks of ranks differ.
         decided: bool = self._collectives.gather_json(is_due)[0]
         return decided
 
     def _write(self, save: _Save) -> None:
-        self._write_best()
         started = time.monotonic()
+        self._write_best()
         self._store.save(save.state, save.step, save.details)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - started

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from recsys_dist.config import auto_or_number
 from recsys_dist.protocols.family import ModelSettings
-
-MOST_FACTORS = 256
-
-
-def _as_factors(value: Any) -> Any:
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if value != "auto" and not (is_number and 0 <= value <= MOST_FACTORS):
-        raise ValueError(f"must be auto or a whole number from 0 to {MOST_FACTORS}, not {value!r}")
-    return value
 
 
 class MfSettings(ModelSettings):
     """Matrix factorization by EM: r_ui ~ Normal(mu + b_u + c_i + p_u . q_i, sigma^2)."""
 
     kind: Literal["mf"] = "mf"
-    factors: Annotated[Literal["auto"] | int, BeforeValidator(_as_factors)] = "auto"
-    """K, the length of p_u and q_i; 0 keeps only the biases. An epoch costs about K^2. `auto` takes 4 to 32: about
-    two for each train rating of an average user or item."""
+    factors: Annotated[Literal["auto"] | int, auto_or_number(0, 256)] = "auto"
+    """K, the length of p_u and q_i; 0 keeps only the biases. An epoch costs about K^2. `auto` takes a power of 2
+    from 4 to 32: two to four factors for each train rating of an average user or item."""
     posterior: Literal["point", "diagonal", "full"] = "full"
     """`full` keeps a covariance for each user and item, `diagonal` only variances (an epoch costs about K, not
     K^2), `point` only point estimates (the posterior mode)."""

@@ -129,6 +129,17 @@ def test_the_best_epoch_is_saved_where_patience_may_come_back_to_it_and_a_search
     assert saved(tmp_path) == ["step-00000003", "step-00000004"]
 
 
+@pytest.mark.parametrize("broken_after", [None, 2, 3])
+def test_a_stop_adds_no_candidate_for_the_best(broken_after, tmp_path):
+    settings = {"training": {"epochs": 6, "patience": None}, "checkpoint": {"every": 4, "keep": 1}}
+    valid_rmse = (0.9, 0.5, 0.6, 0.8, 0.85, 0.86)
+    if broken_after:
+        asked = itertools.count(1)
+        start_fit(tmp_path, lambda: next(asked) == broken_after * (STEPS + 1), valid_rmse, **settings)
+    start_fit(tmp_path, valid_rmse=valid_rmse, **settings)
+    assert find_checkpoint(Folder(str(tmp_path))).step == 4
+
+
 def test_the_best_epoch_is_kept_by_auto_whatever_is_due(tmp_path):
     settings = {"training": {"epochs": 6, "patience": None}, "checkpoint": {"every": "auto", "keep": 1}}
     start_fit(tmp_path, valid_rmse=(0.9, 0.8, 0.85, 0.7, 0.71, 0.75), **settings)

@@ -85,6 +85,14 @@ def test_the_best_state_is_saved_as_it_was(auto: Run):
     assert auto.store.saved == [(1, 1), (3, 3), (5, 5)]
 
 
+def test_a_best_state_that_is_too_large_to_copy_is_saved_at_once(auto: Run, monkeypatch):
+    monkeypatch.setattr("recsys_dist.training.saving.MOST_COPY", 3)
+    auto.epoch(1)
+    auto.epoch(1, is_best=True)
+    auto.epoch(1)
+    assert auto.store.saved == [(1, 1), (2, 2)]
+
+
 def test_a_due_state_that_is_the_best_replaces_an_older_one(auto: Run):
     auto.epoch(1)
     auto.epoch(1, is_best=True)

@@ -11,6 +11,7 @@ J items of the judge, u users of a rank, n items
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ from recsys_dist.kernels.keyed_random import keyed_mask
 from recsys_dist.metrics import ndcg_sums
 
 SHARE_OF_ITEMS, LEAST_ITEMS, MOST_ITEMS = 1 / 8, 1024, 4096
+PAIR_BYTES, SHARE_OF_MEMORY = 32, 1 / 2
+"""Bytes of a pair of the judge's items in all matrices, and the share of a memory limit that they may take."""
 MOST_USERS = 2000
 TOP = 10
 USERS_STREAM = 11
@@ -66,12 +69,13 @@ class Judge:
         target: Target,
         normalizations: Sequence[float],
         keep_share: float,
+        memory_limit: int | None,
         seed: int,
         collectives: Collectives,
     ) -> Judge:
         """Collective. Reads the user shards of `share`."""
         popularity_n = dataset.num_train("items")
-        num_judged = min(MOST_ITEMS, max(LEAST_ITEMS, int(SHARE_OF_ITEMS * dataset.num_items)))
+        num_judged = num_judged_items(dataset.num_items, memory_limit)
         item_J = np.sort(np.argsort(-popularity_n, kind="stable")[:num_judged])
         interactions, users = collectives.together(
             "reading the withheld interactions",
@@ -120,6 +124,12 @@ class _Users:
         relevant_BJ = self.relevant_uJ.toarray() > 0
         is_hit_Bn = np.take_along_axis(relevant_BJ, item_Bn.cpu().numpy(), axis=1)
         return ndcg_sums(is_hit_Bn, relevant_BJ.sum(1))
+
+
+def num_judged_items(num_items: int, memory_limit: int | None) -> int:
+    """J; may exceed the number of items."""
+    most = MOST_ITEMS if memory_limit is None else math.isqrt(int(SHARE_OF_MEMORY * memory_limit / PAIR_BYTES))
+    return max(LEAST_ITEMS, min(MOST_ITEMS, most, int(SHARE_OF_ITEMS * num_items)))
 
 
 def scale_of(popularity_n: NDArray[np.int64], discount: float) -> NDArray[np.float32]:

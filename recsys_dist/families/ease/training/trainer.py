@@ -139,6 +139,7 @@ class EaseTrainer:
             target,
             normalizations,
             self._kept_share,
+            self._memory_limit,
             self._seed,
             self._collectives,
         )
@@ -192,9 +193,10 @@ class EaseTrainer:
 
     @property
     def _kept_share(self) -> float:
-        """Share of an item's weights that the model keeps. `sparse` solves for its few anew: none is dropped."""
-        num_items = self._dataset.num_items
-        return self._settings.keep_of(num_items) / num_items if self._state.method == "exact" else 1.0
+        """Share of an item's weights that the model keeps, of those that are solved for."""
+        num_items, settings = self._dataset.num_items, self._settings
+        solved = num_items if self._state.method == "exact" else min(settings.neighbors, num_items)
+        return min(1.0, settings.keep_of(num_items) / solved)
 
     @property
     def _all_shards(self) -> range:

@@ -11,6 +11,7 @@ from recsys_dist.families.mf.ranks.item_partition import TRAVEL_SHARE, solve_row
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.num_factors import num_factors
+from recsys_dist.families.mf.training.state import MfState
 from recsys_dist.protocols.family import TrainingSetup
 
 KIB = 1024
@@ -21,11 +22,13 @@ def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any
     if setup.memory_limit is None:
         return
     factors, num_items = num_factors(setup.settings, setup.dataset.manifest), setup.dataset.num_items
+    if setup.start is not None:
+        factors = MfState.of(setup.start.values).num_factors
     block = solve_rows(num_items, kind.rows_at_once(factors))
     needed = TRAVEL_SHARE * travel_bytes(kind.row_floats(factors)) * block
     if setup.memory_limit < needed:
         limit = ByteSize(setup.memory_limit).human_readable()
         raise ConfigError(
             f"training.memory_limit is {limit}, but a block of {block:,} items with {factors} factors needs "
-            f"{-(-needed // KIB)}KiB; set at least that, or a smaller model.factors"
+            f"{-(-needed // KIB)}KiB; set at least that"
         )

@@ -59,7 +59,7 @@ class EmTrainer:
         self._shards = self._own_shards(memory_limit)
         self._model = self._factorization(num_factors(settings, dataset.manifest))
         self._search = Search.start(settings, can_judge(dataset.manifest))
-        self._has_started = False
+        self._has_started = self._is_warm = False
         self._valid: list[RatingPairs] | None = None
         self._valid_errors: ErrorSums | None = None
 
@@ -125,13 +125,15 @@ class EmTrainer:
         self.epochs_done += 1
         self._valid_errors = None
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
-        note = self._advance(bound / model.num_ratings) or self._first_note()
-        extra = {"noise_std": math.sqrt(model.noise_variance), "bound": bound}
+        notes = self._first_note(), self._advance(bound / model.num_ratings)
+        note = "; ".join(one for one in notes if one) or None
+        factors = model.users.layout.num_factors
+        extra = {"factors": factors, "noise_std": math.sqrt(model.noise_variance), "bound": bound}
         return EpochResult(result_sums, result_sums.count, extra, note=note)
 
     def _first_note(self) -> str | None:
         """After the first epoch: the number of factors, where the data decides about it."""
-        if self._settings.factors != "auto" or self.epochs_done != 1:
+        if self._settings.factors != "auto" or self.epochs_done != 1 or self._is_warm:
             return None
         factors, mean = self._model.users.layout.num_factors, mean_length(self._dataset.manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
@@ -219,6 +221,7 @@ class EmTrainer:
             side.prior = Prior(mean_n, torch.tensor(prior.covariance, dtype=torch.float64, device=device))
             side.dof = prior.precision_dof or side.dof
         model.take_form(saved.search.form)
+        self._is_warm = saved.user_sums is None
         if saved.user_sums is None:
             # A warm start (warm_start.py): users may be new or have new ratings.
             model.solve_users(self._shards.__iter__)

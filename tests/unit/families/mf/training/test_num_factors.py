@@ -45,7 +45,7 @@ def test_the_first_epoch_tells_the_number_where_the_data_decides(tmp_path: Path)
     assert notes[1] is None or "train ratings of" not in notes[1]
 
 
-@pytest.mark.parametrize("factors", [-1, 257, 3.5, "8", "all", None])
+@pytest.mark.parametrize("factors", [-1, 257, 3.5, "8.5", "all", None])
 def test_other_numbers_are_refused(factors):
     with pytest.raises(ValidationError, match="must be auto or a whole number from 0 to 256, not"):
         MfSettings(factors=factors)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ByteSize
 
 from recsys_dist.errors import ConfigError
-from recsys_dist.families.mf.ranks.item_partition import TRAVEL_SHARE, solve_rows, travel_bytes
+from recsys_dist.families.mf.ranks.item_partition import solve_rows, travel_bytes
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.num_factors import num_factors
@@ -25,7 +25,7 @@ def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any
     if setup.start is not None:
         factors = MfState.of(setup.start.values).num_factors
     block = solve_rows(num_items, kind.rows_at_once(factors))
-    needed = TRAVEL_SHARE * travel_bytes(kind.row_floats(factors)) * block
+    needed = travel_bytes(kind.row_floats(factors)) * block
     if setup.memory_limit < needed:
         limit = ByteSize(setup.memory_limit).human_readable()
         raise ConfigError(

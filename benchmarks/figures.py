@@ -118,6 +118,11 @@ def evaluate(dataset: Path, run_dir: Path, *options: str) -> dict:
     return json.loads(report.read_text())
 
 
+def folder_megabytes(folder: Path) -> float:
+    """Size of all files of a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*")) / 1e6
+
+
 def epoch_seconds(run_dir: Path) -> list[float]:
     """Seconds of each epoch, without its validation and its checkpoint."""
     return [json.loads(line)["seconds"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]

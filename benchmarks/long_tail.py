@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.figures import ROOT, epoch_seconds, evaluate, prepare, run, told, train
+from benchmarks.figures import ROOT, epoch_seconds, evaluate, folder_megabytes, prepare, run, told, train
 
 LONG_TAIL = ("--users", "22000", "--items", "300000", "--ratings", "900000", "--least", "1", "--tail", "0.8")
 FEW = ("--users", "2341", "--items", "2956", "--ratings", "23000", "--least", "1", "--tail", "0.8")
@@ -38,9 +38,8 @@ def trained(config: str, dataset: Path, run_dir: Path, ranks: int, overrides: li
     """Train, merge and evaluate; print figures."""
     finished = train(config, dataset, run_dir, ranks, *overrides)
     told(run_dir, finished, evaluate(dataset, run_dir, "--ranking-users", "0"))
-    epochs = sum(epoch_seconds(run_dir))
-    model = sum(file.stat().st_size for file in (run_dir / "model").rglob("*"))
-    print(f"  epochs {epochs:.1f} s of {finished.seconds:.1f} s; the model has {model / 1e6:,.0f} MB", flush=True)
+    epochs, size = sum(epoch_seconds(run_dir)), folder_megabytes(run_dir / "model")
+    print(f"  epochs {epochs:.1f} s of {finished.seconds:.1f} s; the model has {size:,.0f} MB", flush=True)
 
 
 def main() -> None:

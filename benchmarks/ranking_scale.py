@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.environments import set_up, version_of
 from benchmarks.exported import export
-from benchmarks.figures import BIN, ROOT, Finished, epoch_seconds, prepare, run, synthetic, train
+from benchmarks.figures import BIN, ROOT, Finished, epoch_seconds, folder_megabytes, prepare, run, synthetic, train
 
 FACTORS, EPOCHS, TURNS = 64, 4, 3
 IMPLICIT = """
@@ -87,10 +87,9 @@ def ease(dataset: Path, run_dir: Path, overrides: list[str]) -> None:
     print("\n".join(line for line in finished.output.splitlines() if "ndcg" in line.lower()))
     model = run_dir / "model"
     merged = run(BIN / "recsys-dist", "merge", run_dir, "--output", model)
-    size = sum(file.stat().st_size for file in model.rglob("*"))
     print(
         f"  merge: {merged.seconds:.1f} s, largest process {merged.peak_bytes[0] / 1e6:,.0f} MB; "
-        f"the model has {size / 1e6:,.0f} MB"
+        f"the model has {folder_megabytes(model):,.0f} MB"
     )
     judged = run(BIN / "recsys-dist", "evaluate", model, "--dataset", dataset, "--ranking-users", "2000")
     print(judged.output)

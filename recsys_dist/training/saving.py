@@ -8,6 +8,7 @@ epochs again. A run that fails loses the copy.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -36,10 +37,11 @@ class _Save:
 
     @property
     def num_bytes(self) -> int:
-        """Of all ranks together."""
+        """Of all ranks together: the same on every rank, also on one without rows."""
         return sum(
-            rows.num_rows * sum(tensor[:1].nbytes for tensor in rows.tensors.values())
+            rows.num_rows * math.prod(tensor.shape[1:]) * tensor.element_size()
             for rows in self.state.tables.values()
+            for tensor in rows.tensors.values()
         )
 
     def copied(self) -> _Save:

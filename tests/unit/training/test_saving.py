@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recsys_dist.checkpoint.state import TableRows, TrainerState
+from recsys_dist.training import saving
 from recsys_dist.training.saving import Saving
 from tests.support.states import single_collectives
 
@@ -91,6 +92,14 @@ def test_a_best_state_that_is_too_large_to_copy_is_saved_at_once(auto: Run, monk
     auto.epoch(1, is_best=True)
     auto.epoch(1)
     assert auto.store.saved == [(1, 1), (2, 2)]
+
+
+def test_the_size_of_a_state_does_not_depend_on_the_rows_of_a_rank():
+    sizes = {
+        saving._Save(TrainerState({"rows": TableRows(0, 9, {"x": torch.zeros(own, 3)})}, {}), 1, {}).num_bytes
+        for own in (0, 4, 9)
+    }
+    assert sizes == {9 * 3 * 4}
 
 
 def test_a_due_state_that_is_the_best_replaces_an_older_one(auto: Run):

@@ -103,14 +103,16 @@ class Exchange:
     ) -> torch.Tensor:
         """Send own item rows [I, D] to all ranks and return the sums of the shards' answers: float64 [I, width].
 
-        `answer` gets a shard, its transposed ratings of a block of items and the rows of that block, and returns
-        [items of the block, width].
+        `answer` gets a shard, its transposed ratings of items of a block and the rows of those items [B, D], and
+        returns [B, width].
         """
         own = row_ID.new_zeros((len(row_ID), width), dtype=torch.float64)
         for block, tables in self.travel(Tables([row_ID])):
             total = row_ID.new_zeros((block[1] - block[0], width), dtype=torch.float64)
             for shard in shards():
-                _add_in_chunks(answer(shard, shard.transposed.rows(*block), tables.plain[0]), total)
+                items, transposed = shard.of_items(*block)
+                row_BD = tables.plain[0] if items is None else tables.plain[0][items]
+                _add_in_chunks(answer(shard, transposed, row_BD), total, items)
             self._deliver_into(Tables([own]), Tables([total]), block)
         return own
 
@@ -157,10 +159,16 @@ def _zeros(block: Range, like: Tables) -> Tables:
 
 def _add_shard(total: Tables, shard: UserShard, block: Range, tables: Tables) -> None:
     """Add one shard's float32 partial sums for a block of items."""
-    pieces = shard.transposed.rows(*block).pieces(PIECE_ROWS)
+    items, transposed = shard.of_items(*block)
+    pieces = transposed.pieces(PIECE_ROWS)
     for number, target in enumerate(total.members):
-        for piece, rows in zip(pieces, target.split(PIECE_ROWS), strict=True):
-            _add_in_chunks(piece.sum_of_member(tables, number), rows)
+        places = (target if items is None else items).split(PIECE_ROWS)
+        for piece, place in zip(pieces, places, strict=True):
+            part = piece.sum_of_member(tables, number)
+            if items is None:
+                _add_in_chunks(part, place)
+            else:
+                _add_in_chunks(part, target, place)
 
 
 def _overlap(owned: Range, block: Range) -> Range:
@@ -174,7 +182,11 @@ def _add(total: Tables, part: Tables) -> None:
         target.add_(source)
 
 
-def _add_in_chunks(part: torch.Tensor, total: torch.Tensor) -> None:
-    """total += part, float32 to float64, in pieces whose conversion stays in the cache."""
-    for rows, values in zip(total.split(CHUNK_ROWS), part.split(CHUNK_ROWS), strict=True):
-        rows.add_(values)
+def _add_in_chunks(part: torch.Tensor, total: torch.Tensor, rows: torch.Tensor | None = None) -> None:
+    """total[rows] += part, float32 to float64, in chunks whose conversion stays in the cache. None: all rows."""
+    if rows is None:
+        for target, values in zip(total.split(CHUNK_ROWS), part.split(CHUNK_ROWS), strict=True):
+            target.add_(values)
+    else:
+        for chosen, values in zip(rows.split(CHUNK_ROWS), part.split(CHUNK_ROWS), strict=True):
+            total.index_add_(0, chosen, values.double())

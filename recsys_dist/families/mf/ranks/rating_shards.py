@@ -18,6 +18,8 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError
 from recsys_dist.kernels.sparse import Csr, transpose
 
+DENSE_SHARE = 0.25
+"""Share of the items from which on the transposed ratings of a shard have a row for each item."""
 HOLDOUT_STREAM = 1
 """Third seed next to seed and shard, so that the draws differ from those of the initial values."""
 
@@ -31,8 +33,18 @@ class UserShard:
     """Users of this shard, relative to the first user of this rank."""
     ratings: Csr
     """Rows = users of this shard, columns = all items."""
+    items: torch.Tensor | None
+    """The rows of `transposed`, ascending; None: all items."""
     transposed: Csr
-    """Rows = all items, columns = users of this shard."""
+    """Rows = items, columns = users of this shard."""
+
+    def of_items(self, start: int, stop: int) -> tuple[torch.Tensor | None, Csr]:
+        """The transposed ratings of items start .. stop, and their places from `start` on; None: all in order."""
+        if self.items is None:
+            return None, self.transposed.rows(start, stop)
+        edges = self.items.new_tensor([start, stop])
+        first, last = torch.searchsorted(self.items, edges).tolist()
+        return self.items[first:last] - start, self.transposed.rows(first, last)
 
 
 @dataclass(frozen=True)
@@ -105,12 +117,14 @@ class RatingShards:
             trained = ~self._withheld(block, index)
             indptr = np.concatenate([[0], np.cumsum(trained)])[indptr]
             indices, centred = indices[trained], centred[trained]
-        transposed = transpose(indptr, indices, centred, num_items)
         start = block.start - self.first_row
+        items, rows, num_rows = _rows_of_items(indices, num_items)
+        transposed = transpose(indptr, rows, centred, num_rows)
         return UserShard(
             index=index,
             rows=slice(start, start + block.num_rows),
             ratings=Csr.from_numpy(indptr, indices, centred, num_items, self._device),
+            items=None if items is None else torch.from_numpy(items).to(self._device),
             transposed=Csr.from_numpy(*transposed, block.num_rows, self._device),
         )
 
@@ -147,3 +161,19 @@ class RatingShards:
                 f"the range of the data, {limits.min:g} to {limits.max:g}; prepare the dataset again"
             )
         return block
+
+
+def _rows_of_items(
+    item_N: NDArray[np.integer], num_items: int
+) -> tuple[NDArray[np.int64] | None, NDArray[np.integer], int]:
+    """The items that have a row of their own, the row of each rating, and the number of rows.
+
+    In a catalogue of many rarely rated items, a shard has ratings of a few of them: a row for each item would cost
+    shards x items.
+    """
+    items = np.flatnonzero(np.bincount(item_N, minlength=num_items))
+    if len(items) >= DENSE_SHARE * num_items:
+        return None, item_N, num_items
+    row_I = np.zeros(num_items, dtype=item_N.dtype)
+    row_I[items] = np.arange(len(items))
+    return items, row_I[item_N], len(items)

@@ -42,6 +42,10 @@ Overrides = Annotated[
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN_DIR", help="Folder of a training run.", show_default=False)
 ]
+RunsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN_DIR...", help="Folders of training runs, one or more.", show_default=False),
+]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL_DIR", help="Model folder that `merge` wrote.", show_default=False)
 ]

@@ -17,9 +17,11 @@ from recsys_dist.cli.options import (
     FamilyOption,
     Overrides,
     RunArgument,
+    RunsArgument,
     name_families,
     require_writable,
 )
+from recsys_dist.errors import ConfigError
 
 EXIT_SAVED_RUN_AGAIN = 75
 
@@ -89,28 +91,47 @@ def merge(
 
 
 def report(
-    run_dir: RunArgument,
+    run_dirs: RunsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")],
     evaluation: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[list[Path]],  # noqa: UP045
         typer.Option(
-            metavar="FILE", help="Also show this report.json, which `evaluate` wrote for the run's model."
+            metavar="FILE",
+            help="Also show this report.json, which `evaluate` wrote for a run's model; once for each run.",
+        ),
+    ] = None,
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="MODEL_DIR", help="The model merged from the run: also show its lists for a few users."
         ),
     ] = None,
     family: FamilyOption = None,
 ) -> None:
-    """Write one HTML page about a run: settings, learning curves, speed, and errors beside the baselines.
+    """Write one HTML page about a run, or one that compares several.
 
-    The page is self-contained, to view, to send or to print.
+    Of one run: learning curves, what its search tried, speed, errors and lists beside the baselines, settings.
+    Of several: outcomes, learning curves, the settings that differ. The page is self-contained, to view, to send
+    or to print.
 
     Example: recsys-dist report runs/ml1m --evaluation report.json --output report.html
+
+    Example: recsys-dist report runs/mf runs/mf64 --output comparison.html
     """
     from recsys_dist.cli.show.model import print_page
-    from recsys_dist.report.report import write_report
+    from recsys_dist.report.report import write_comparison, write_report
 
     require_writable(output)
     name_families(family)
-    write_report(run_dir, output, evaluation)
+    evaluations = evaluation or []
+    if len(run_dirs) > 1:
+        if model is not None:
+            raise ConfigError("--model shows the lists of one run; give one RUN_DIR")
+        write_comparison(run_dirs, output, evaluations)
+    else:
+        if len(evaluations) > 1:
+            raise ConfigError("--evaluation is given more than once, and there is one RUN_DIR")
+        write_report(run_dirs[0], output, next(iter(evaluations), None), model)
     print_page(output)
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from recsys_dist.checkpoint.state import StateReader, TrainerState
 from recsys_dist.metrics import ErrorSums
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that a search has tried, judged on ratings that were not trained on."""
+
+    settings: str
+    figure: str
+    """Which figure judged, such as "nDCG@10"."""
+    value: float
+    limit: float | None
+    """The value that it had to pass to be kept; None if all trials were compared with each other."""
+    is_kept: bool
 
 
 @dataclass(frozen=True)
@@ -18,7 +31,8 @@ class EpochResult:
     includes its own uncertainty; unknown sums are NaN. None: the model ranks items and predicts no ratings; its
     `extra` figures are then the ones of the log. `num_ratings`: the train ratings of the epoch. `extra`: named
     figures of the model. `finished` is False if the epoch was interrupted by a stop request; the trainer's state
-    can then be saved and resumed from this point. `note`: a decision of the model, as a message.
+    can then be saved and resumed from this point. `note`: a decision of the model, as a message. `trials`: those
+    that ended in this epoch.
     """
 
     train: ErrorSums | None
@@ -26,6 +40,7 @@ class EpochResult:
     extra: Mapping[str, float]
     finished: bool = True
     note: str | None = None
+    trials: Sequence[Trial] = ()
 
 
 class Trainer(Protocol):

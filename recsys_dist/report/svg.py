@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import matplotlib.style
@@ -37,6 +38,22 @@ STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
 }
+
+WIDE, NARROW = 7.6, 4.5
+"""Inches: of the column of a page, and of the screen of a phone with the same size of text."""
+Draw = Callable[[Figure, bool], None]
+"""Draws into an empty figure, which is narrow or not."""
+
+
+def drawing(draw: Draw, name: str, height: float) -> str:
+    """The same figure wide and narrow, `height` inches high: the page shows the one that suits its width."""
+    parts = []
+    for kind, width in (("wide", WIDE), ("narrow", NARROW)):
+        with style():
+            figure = Figure(figsize=(width, height), layout="constrained")
+            draw(figure, kind == "narrow")
+            parts.append(f'<div class="{kind}">\n{to_svg(figure, f"{name}-{kind}")}</div>\n')
+    return "".join(parts)
 
 
 def style() -> AbstractContextManager[None]:

@@ -134,6 +134,8 @@ def _log(
         seconds=seconds,
         extra=result.extra,
         is_searching=trainer.is_searching,
+        note=result.note,
+        trials=result.trials,
     )
     tracker.log(record)
     if result.note is not None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recsys_dist.console import new_console
+from recsys_dist.protocols.trainer import Trial
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.run_folder import METRICS
 from recsys_dist.training.tensorboard import ScalarLog
@@ -31,7 +32,8 @@ TRAFFIC = "received_mb"
 class EpochRecord:
     """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks; `seconds` exclude validation.
 
-    `is_searching`: the trainer is tuning settings, so the epoch is no candidate for the best one.
+    `is_searching`: the trainer is tuning settings, so the epoch is no candidate for the best one. `note` and
+    `trials`: see `EpochResult`.
     """
 
     epoch: int
@@ -41,6 +43,8 @@ class EpochRecord:
     seconds: float
     extra: Mapping[str, float]
     is_searching: bool = False
+    note: str | None = None
+    trials: Sequence[Trial] = ()
 
     @property
     def ratings_per_s(self) -> float:
@@ -60,8 +64,14 @@ class EpochRecord:
 
     def to_json(self) -> str:
         """One line of metrics.jsonl."""
-        searching = {"searching": True} if self.is_searching else {}
-        return json.dumps({**self.figures(), "epoch": self.epoch, **searching}, sort_keys=True)
+        line: dict[str, object] = {**self.figures(), "epoch": self.epoch}
+        if self.is_searching:
+            line["searching"] = True
+        if self.note is not None:
+            line["note"] = self.note
+        if self.trials:
+            line["trials"] = [{**asdict(trial), "value": _finite(trial.value)} for trial in self.trials]
+        return json.dumps(line, sort_keys=True)
 
     def to_text(self, epochs: int, remaining_s: float) -> str:
         """One line for the console."""

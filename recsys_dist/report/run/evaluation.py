@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from recsys_dist.config import parse_settings
 from recsys_dist.errors import ConfigError
 from recsys_dist.evaluation.report import CutFigures, Errors, EvaluationReport, TimedErrors
+from recsys_dist.report.run.run_record import RunRecord
 from recsys_dist.training.config import TrainConfig
 
 
@@ -17,15 +19,35 @@ def read_evaluation(path: Path, config: TrainConfig) -> EvaluationReport:
     Raises `DataError` if the file is missing or not a report, `ConfigError` if it evaluates another model.
     """
     report = EvaluationReport.read(path)
+    other = _other_setting(report, path, config)
+    if other is not None:
+        raise ConfigError(f"{path} evaluates another model than that of {config.run_dir}: {other}")
+    return report
+
+
+def match_evaluations(paths: Sequence[Path], records: Sequence[RunRecord]) -> list[EvaluationReport | None]:
+    """The evaluation of each run, None where none is given. Raises `ConfigError` for one of no run."""
+    found: list[EvaluationReport | None] = [None] * len(records)
+    for path in paths:
+        report = EvaluationReport.read(path)
+        places = [
+            place for place, record in enumerate(records) if _other_setting(report, path, record.config) is None
+        ]
+        if not places:
+            raise ConfigError(f"{path} evaluates the model of none of these runs")
+        for place in places:
+            found[place] = report
+    return found
+
+
+def _other_setting(report: EvaluationReport, path: Path, config: TrainConfig) -> str | None:
+    """The first setting in which the evaluated model differs from the one of `config`; None if none does."""
     evaluated = parse_settings(TrainConfig, report.model.config, source=f"{path}: the configuration of the model")
     mine, theirs = config.result_settings(), evaluated.result_settings()
     for key in mine:
         if theirs.get(key) != mine[key]:
-            raise ConfigError(
-                f"{path} evaluates another model than that of {config.run_dir}: "
-                f"{key} is {json.dumps(theirs.get(key))}, not {json.dumps(mine[key])}"
-            )
-    return report
+            return f"{key} is {json.dumps(theirs.get(key))}, not {json.dumps(mine[key])}"
+    return None
 
 
 def rows_of(report: EvaluationReport) -> list[tuple[str, Errors, float | None]]:

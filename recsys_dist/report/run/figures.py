@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from recsys_dist.report.run.run_record import RunRecord
-from recsys_dist.report.svg import TRAIN, VALID, style, to_svg
+from recsys_dist.report.svg import GRID, MUTED, TRAIN, VALID, drawing
 
 
 def learning_curves(record: RunRecord) -> str:
-    """Train and validation RMSE by epoch, the best epoch marked."""
-    with style():
-        figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+    """Train and validation RMSE by epoch, the search shaded and the best epoch marked."""
+
+    def draw(figure: Figure, is_narrow: bool) -> None:  # noqa: ARG001 - the same at both widths
         axes = figure.subplots()
+        _shade_search(axes, record)
         _line(axes, record, [epoch.train_rmse for epoch in record.epochs], TRAIN, "train", linestyle="--")
         if record.is_validated:
             _line(axes, record, [epoch.valid_rmse for epoch in record.epochs], VALID, "validation")
@@ -25,22 +26,33 @@ def learning_curves(record: RunRecord) -> str:
         axes.set_ylabel("RMSE")
         axes.set_xlabel("epoch")
         axes.legend()
-        return to_svg(figure, "learning")
+
+    return drawing(draw, "learning", 3.4)
 
 
 def speed(record: RunRecord) -> str:
     """Seconds and ratings per second by epoch."""
-    with style():
-        figure = Figure(figsize=(7.6, 2.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _line(left, record, [epoch.seconds for epoch in record.epochs], TRAIN)
-        _line(right, record, [epoch.ratings_per_s for epoch in record.epochs], TRAIN)
-        right.yaxis.set_major_formatter(EngFormatter(sep=" "))
-        for axes, label in ((left, "seconds"), (right, "ratings / s")):
+
+    def draw(figure: Figure, is_narrow: bool) -> None:
+        first, second = figure.subplots(2, 1) if is_narrow else figure.subplots(1, 2)
+        _line(first, record, [epoch.seconds for epoch in record.epochs], TRAIN)
+        _line(second, record, [epoch.ratings_per_s for epoch in record.epochs], TRAIN)
+        second.yaxis.set_major_formatter(EngFormatter(sep=" "))
+        for axes, label in ((first, "seconds"), (second, "ratings / s")):
             axes.set_ylim(bottom=0)
             axes.set_ylabel(label)
             axes.set_xlabel("epoch")
-        return to_svg(figure, "speed")
+
+    return drawing(draw, "speed", 2.6)
+
+
+def _shade_search(axes: Axes, record: RunRecord) -> None:
+    searching = [epoch.epoch for epoch in record.epochs if epoch.searching]
+    if searching:
+        axes.axvspan(min(searching) - 0.5, max(searching) + 0.5, color=GRID, alpha=0.5, linewidth=0)
+        axes.text(
+            min(searching), 0.98, "search", color=MUTED, fontsize=9, va="top", transform=axes.get_xaxis_transform()
+        )
 
 
 def _line(

@@ -27,6 +27,16 @@ class Status(Record):
     error: str | None = None
 
 
+class Trial(Record):
+    """Settings that the search tried; see `recsys_dist.protocols.trainer.Trial`."""
+
+    settings: str
+    figure: str
+    value: float | None
+    limit: float | None
+    is_kept: bool
+
+
 class Epoch(Record):
     """One line of metrics.jsonl; None for figures not measured. `searching`: not a candidate for the best."""
 
@@ -36,6 +46,8 @@ class Epoch(Record):
     ratings_per_s: float | None
     seconds: float | None
     searching: bool = False
+    note: str | None = None
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,21 @@ class RunRecord:
     def is_validated(self) -> bool:
         """Whether there are validation errors to show."""
         return any(epoch.valid_rmse is not None for epoch in self.epochs)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all epochs, without validation."""
+        return sum(epoch.seconds or 0.0 for epoch in self.epochs)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """What the search tried, in its order."""
+        return [trial for epoch in self.epochs for trial in epoch.trials]
+
+    @property
+    def num_candidates(self) -> int:
+        """Epochs of which `merge` takes the best: those with a validation error, outside the search."""
+        return sum(epoch.valid_rmse is not None and not epoch.searching for epoch in self.epochs)
 
     @classmethod
     def read(cls, run_dir: str) -> RunRecord:

@@ -30,6 +30,7 @@ class Trained:
 
     run: Path
     evaluation: Path
+    model: Path
 
     def metrics(self) -> list[dict]:
         return [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
@@ -44,7 +45,7 @@ def trained(tmp_path_factory) -> Trained:
     train(TrainConfig.model_validate({**tree, "model": model, "training": {"epochs": 2}}), World.single())
     merge(str(root / "run"), str(root / "model"))
     load_model(str(root / "model")).evaluate(str(root / "dataset")).write(root / "report.json")
-    return Trained(root / "run", root / "report.json")
+    return Trained(root / "run", root / "report.json", root / "model")
 
 
 @pytest.fixture
@@ -98,8 +99,90 @@ def test_the_command_writes_a_page_with_all_numbers(trained, tmp_path, capsys):
         assert text[place : place + 8] == ["10", *(f"{cut[name]:.4f}" for name in shown)]
     segments = report["segments"]
     for title, part in (("train ratings of the item", "items"), ("rating", "ratings")):
-        start = text.index(title)
+        start = len(text) - 1 - text[::-1].index(title)  # the table; the figure before has the same words
         assert f"{segments[part][0]['errors']['rmse']:.4f}" in text[start : start + 12]
+
+
+def test_the_page_says_what_the_search_tried_and_which_state_is_merged(run, tmp_path):
+    lines: list[dict] = [
+        {"epoch": epoch, "train_rmse": 0.9, "valid_rmse": rmse, "ratings_per_s": 1e6, "seconds": 1.0}
+        for epoch, rmse in enumerate([0.7, 0.9, 0.8], 1)
+    ]
+    trial = {"settings": "lambda 5", "figure": "squared error", "value": 0.61, "limit": 0.6, "is_kept": False}
+    lines[0] |= {"searching": True, "note": "lambda 5 reverted", "trials": [trial]}
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    text = Page(written(run, tmp_path / "report.html")).text
+
+    place = text.index("1. lambda 5")
+    assert text[place + 1 : place + 3] == ["0.6100", "0.6000"]
+    assert text[text.index("lambda 5 reverted") - 1] == "1"
+    assert (
+        "Merge takes the state of epoch 3: 0.8000 is the lowest validation RMSE of 2 epochs. "
+        "Epochs of the search are no candidates: what they try may be undone."
+    ) in text
+
+
+def test_examples_of_lists_are_those_of_the_model(trained, tmp_path):
+    write_report(str(trained.run), tmp_path / "report.html", model_dir=str(trained.model))
+    text = Page((tmp_path / "report.html").read_text()).text
+
+    model = load_model(str(trained.model))
+    headings = [part for part in text if part.startswith("User ") and part.endswith("train ratings")]
+    assert len(headings) == 3
+    for heading in headings:
+        user_id = heading.split()[1].rstrip(",")
+        after = text[text.index(heading) :]
+        names = after[after.index("Recommended") + 1 : after.index("Recommended") + 5 : 2]
+        assert names == model.recommend([user_id], 2)[0].titles
+
+
+def test_lists_of_another_model_are_refused(trained, run, tmp_path):
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("factors: 2", "factors: 3"))
+    with pytest.raises(ConfigError, match=r"is not merged from .*: its settings differ"):
+        write_report(str(run), tmp_path / "report.html", model_dir=str(trained.model))
+
+
+def test_runs_are_compared_by_outcome_and_by_the_settings_that_differ(trained, run, tmp_path):
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("factors: 2", "factors: 3"))
+    log(run, [0.9, 0.8])
+    output = tmp_path / "comparison.html"
+
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "report",
+                str(trained.run),
+                str(run),
+                "--evaluation",
+                str(trained.evaluation),
+                "--output",
+                str(output),
+            ]
+        )
+
+    assert not ended.value.code
+    page = Page(output.read_text())
+    text = page.text
+    best = [min(line["valid_rmse"] for line in trained.metrics()), 0.8]
+    for url, rmse in zip((trained.run, run), best, strict=True):
+        place = text.index(str(url))
+        assert f"{rmse:.4f}" in text[place : place + 8]
+    report = json.loads(trained.evaluation.read_text())
+    assert f"{report['rmse']:.4f}" in text[text.index(str(trained.run)) : text.index(str(run))]
+    assert text[text.index("model.factors") :][:3] == ["model.factors", "2", "3"]
+    assert "training.epochs" not in text
+    assert not {"script", "link", "img"} & set(page.tags)
+
+
+def test_options_of_one_run_are_refused_for_several(trained, tmp_path, capsys):
+    for options in (["--model", "m", str(trained.run)], ["--evaluation", "a.json", "--evaluation", "b.json"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["report", str(trained.run), *options, "--output", str(tmp_path / "x.html")])
+        assert ended.value.code == 2
+        assert "RUN_DIR" in capsys.readouterr().err
 
 
 def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path):
@@ -139,7 +222,7 @@ def test_a_key_of_a_report_that_nobody_knows_is_named(trained, tmp_path):
 def test_a_page_needs_nothing_else(trained, tmp_path):
     page = Page(written(trained.run, tmp_path / "report.html", trained.evaluation))
 
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 2 * 5  # wide and narrow
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
     assert len(page.ids) == len(set(page.ids))
     assert {f"#{name}" for name in page.ids} >= set(page.links)
@@ -241,7 +324,7 @@ def test_a_damaged_file_is_named(run, tmp_path, name, content, told):
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
 def test_without_the_extra_the_error_says_what_to_install(run, tmp_path, monkeypatch, missing):
-    for module in ("run.page", "run.figures", "svg", "templates"):
+    for module in ("run.page", "run.figures", "run.evaluation_figures", "run.trials", "svg", "templates"):
         monkeypatch.delitem(sys.modules, f"recsys_dist.report.{module}", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ConfigError, match=rf"{missing}.*; pip install recsys-dist\[report\]$"):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.protocols.trainer import Trial
 from recsys_dist.strict_model import StrictModel
 
 FIRST_REGULARIZATION = 200.0
@@ -120,6 +121,15 @@ class AutorecSearch(StrictModel):
             return finishing, f"{message}; keeping {best}{why}"
         trying = AutorecSearch(phase="trying", choice=candidate, best=best, error=least, tried=tried)
         return trying, f"{message}; trying {candidate}"
+
+    def ending_trials(self, error: float) -> tuple[Trial, ...]:
+        """The trial that ends with holdout squared error `error`; none while the parameters settle."""
+        if self.phase != "trying":
+            return ()
+        if self.best is None or self.error is None:
+            return (Trial(str(self.choice), "squared error", error, None, is_kept=True),)
+        limit = self.error * (1 - _gain_needed(self.best, self.choice))
+        return (Trial(str(self.choice), "squared error", error, limit, error < limit),)
 
     def finish(self) -> AutorecSearch:
         """End the search with the best choice so far, as the start of a new run."""

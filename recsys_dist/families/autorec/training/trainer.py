@@ -46,7 +46,7 @@ from recsys_dist.families.epoch_sums import EpochSums
 from recsys_dist.families.schedule import warm_cosine
 from recsys_dist.families.tuning_holdout import can_judge, tuning_holdout_share
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.protocols.trainer import EpochResult
+from recsys_dist.protocols.trainer import EpochResult, Trial
 
 SEARCH_RATINGS = 6_000_000
 """Approximate upper limit on the ratings in an epoch of the search."""
@@ -172,7 +172,8 @@ class AutorecTrainer:
             # Full-batch errors stay valid until the next evaluation; a converged run makes none.
             self._sums.reset()
         self._search = self._search.after_epoch()
-        return replace(result, note=self._decide() if self._is_stage_over else self._untried())
+        note, trials = self._decide() if self._is_stage_over else (self._untried(), ())
+        return replace(result, note=note, trials=trials)
 
     def _untried(self) -> str | None:
         """After the first epoch: a message about open settings that are not tuned."""
@@ -185,13 +186,14 @@ class AutorecTrainer:
         length = self._search.length(self._settings, self._epochs - self.epochs_done)
         return self.is_searching and self._search.epochs >= length
 
-    def _decide(self) -> str:
-        """Advance the search by one stage; returns a message for the log."""
+    def _decide(self) -> tuple[str, tuple[Trial, ...]]:
+        """Advance the search by one stage; returns a message for the log and the trial that ended, if any."""
         withholds = tuning_holdout_share(self._dataset.manifest) > 0
         errors = self._errors(self._ratings.withheld) if withholds else self.validate()
         error: float = self._collectives.gather_json(errors.squared / max(1, errors.count))[0]
         if self._settled is None:
             self._settled = copied_parameters(self._model)
+        trials = self._search.ending_trials(error)
         self._search, message = self._search.after_stage(
             error, self._settings, self._epochs - self.epochs_done, self._epochs
         )
@@ -201,7 +203,7 @@ class AutorecTrainer:
             self._settled = None
             self._read_ratings()
         self._begin_stage()
-        return message
+        return message, trials
 
     def _train_step(self, batches: range) -> None:
         self._optimizer.step(self._learning_rate(), partial(self._evaluate, batches), self._mean_square)
@@ -212,12 +214,8 @@ class AutorecTrainer:
         """Raise on every rank if the last step had a non-finite error on any rank; the message names the batch."""
         if not self._collectives.any_rank(self._diverged_at is not None):
             return
-        diverged = [
-            (number, rank)
-            for rank, number in enumerate(self._collectives.gather_json(self._diverged_at))
-            if number is not None
-        ]
-        number, rank = min(diverged)
+        found = enumerate(self._collectives.gather_json(self._diverged_at))
+        number, rank = min((number, rank) for rank, number in found if number is not None)
         step = number // self._batches_at_once + 1
         place = f"at step {step}, in batch {number + 1} of {self._steps}"
         who = f"rank {rank} of {self._collectives.world.size}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 import torch
 
@@ -27,12 +28,27 @@ from recsys_dist.families.ease.training.weights import Weights
 from recsys_dist.families.targets import TARGETS, Target, TargetKind
 from recsys_dist.families.tuning_holdout import can_judge
 from recsys_dist.protocols.family import TrainingSetup
-from recsys_dist.protocols.trainer import EpochResult
+from recsys_dist.protocols.trainer import EpochResult, Trial
 
 NORMALIZATIONS = (0.25, 0.0, 0.5, 0.75)
 """User normalizations to choose from; lambda is found with the first of them, on which it hardly depends."""
 DISCOUNTS = (0.0, 0.1, 0.2)
 """Popularity discounts to choose from; between two of them nDCG at 10 hardly differs."""
+
+
+class _Choice(NamedTuple):
+    """What the search chooses."""
+
+    target: TargetKind
+    regularization: float
+    user_normalization: float
+    popularity_discount: float
+
+    def __str__(self) -> str:
+        return (
+            f"regularization {self.regularization:.4g}, user_normalization {self.user_normalization:g}, "
+            f"popularity_discount {self.popularity_discount:g}, target {self.target}"
+        )
 
 
 class EaseTrainer:
@@ -52,6 +68,8 @@ class EaseTrainer:
             user_normalization=setup.settings.user_normalization,
             popularity_discount=setup.settings.popularity_discount,
         )
+        self._tried: dict[_Choice, float] = {}
+        """nDCG at 10 of each choice that the search has judged, in this order."""
         self._weights: Weights | None = None
         self.epochs_done = 0
 
@@ -76,7 +94,7 @@ class EaseTrainer:
         }
         if state.ndcg is not None:
             extra["withheld_ndcg"] = state.ndcg
-        return EpochResult(None, num_ratings, extra, note=self._note())
+        return EpochResult(None, num_ratings, extra, note=self._note(), trials=self._trials())
 
     def _steps(self) -> Generator[None, None, None]:
         """All the work, in steps that are the same on all ranks."""
@@ -114,12 +132,15 @@ class EaseTrainer:
         search = LambdaSearch.of(settings.regularization)
         yield
         while (regularization := search.next) is not None:
-            search = search.after(judge.ndcg(gram_JJ, self._penalty(regularization), discounts))
+            figures = judge.ndcg(gram_JJ, self._penalty(regularization), discounts)
+            self._note_trials(self._target.kind, regularization, normalizations[0], discounts, figures)
+            search = search.after(figures)
             yield
         best = search.best
         regularization, normalization = best.regularization, normalizations[0]
         for other in normalizations[1:]:
             figures = judge.ndcg(judge.gram(other), self._penalty(regularization), discounts)
+            self._note_trials(self._target.kind, regularization, other, discounts, figures)
             if max(figures) > best.figure:
                 best, normalization = Best.of(regularization, figures), other
             yield
@@ -127,10 +148,29 @@ class EaseTrainer:
         for other_kind in TARGETS[1:] if settings.target is None else ():
             judge = self._judge(self._target_of(other_kind), [normalization])
             figures = judge.ndcg(judge.gram(normalization), self._penalty(regularization), [discount])
+            self._note_trials(other_kind, regularization, normalization, [discount], figures)
             if figures[0] > figure:
                 kind, figure = other_kind, figures[0]
             yield
         self._found(kind, regularization, normalization, discount, figure)
+
+    def _note_trials(
+        self,
+        target: TargetKind,
+        regularization: float,
+        normalization: float,
+        discounts: Sequence[float],
+        figures: Sequence[float],
+    ) -> None:
+        for discount, figure in zip(discounts, figures, strict=True):
+            self._tried[_Choice(target, regularization, normalization, discount)] = figure
+
+    def _trials(self) -> list[Trial]:
+        state = self._state
+        kept = state.target, state.regularization, state.user_normalization, state.popularity_discount
+        return [
+            Trial(str(choice), "nDCG@10", figure, None, choice == kept) for choice, figure in self._tried.items()
+        ]
 
     def _judge(self, target: Target, normalizations: Sequence[float]) -> Judge:
         return Judge.read(

@@ -17,6 +17,7 @@ from pydantic import Field
 from recsys_dist.families.ials.objective import Penalty
 from recsys_dist.families.ials.settings import IalsSettings
 from recsys_dist.families.targets import TARGETS, TargetKind
+from recsys_dist.protocols.trainer import Trial as JudgedTrial
 from recsys_dist.strict_model import StrictModel
 
 FIRST_REGULARIZATION, FIRST_WEIGHT = 8e-3, 0.3
@@ -104,6 +105,21 @@ class PenaltySearch(StrictModel):
     def target(self, settings: IalsSettings) -> TargetKind:
         """The given target, or the best so far."""
         return settings.target or (self._best.target if self.trials else first_target(settings))
+
+    def judged(self, settings: IalsSettings) -> list[JudgedTrial]:
+        """The trials in their order, the best one kept."""
+        penalties = [self.penalty(settings, trial.steps) for trial in self.trials]
+        return [
+            JudgedTrial(
+                f"regularization {penalty.regularization:.3g}, unobserved_weight {penalty.unobserved_weight:.3g}, "
+                f"target {trial.target}",
+                "nDCG@10",
+                trial.ndcg,
+                None,
+                trial == self._best,
+            )
+            for trial, penalty in zip(self.trials, penalties, strict=True)
+        ]
 
     def message(self, settings: IalsSettings) -> str | None:
         """What was chosen and why, for the log; None if the settings leave nothing open."""

@@ -74,9 +74,11 @@ class IalsTrainer:
         self._has_converged = before is not None and before - objective < self._settings.tolerance * before
         self._objective = objective
         self.epochs_done += 1
-        note = self._search.message(self._settings) if self.epochs_done == 1 else None
+        is_first = self.epochs_done == 1
+        note = self._search.message(self._settings) if is_first else None
+        trials = self._search.judged(self._settings) if is_first else ()
         count = self._model.num_interactions
-        return EpochResult(None, count, {"objective": objective / count}, note=note)
+        return EpochResult(None, count, {"objective": objective / count}, note=note, trials=trials)
 
     @property
     def _penalty(self) -> Penalty:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Literal
 
 from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.protocols.trainer import Trial
 from recsys_dist.strict_model import StrictModel
 
 Constrained = Literal["none", "users", "items", "both"]
@@ -122,9 +123,8 @@ class Search(StrictModel):
 
     def _after_trial(self) -> tuple[Search, str]:
         assert self.before is not None
-        assert self.first_error is not None
         assert self.error is not None
-        expected = self.first_error * (1 - self.before_gain) ** TRIAL_EPOCHS
+        expected = self._expected_error
         form = self.form if self.error < expected else self.before
         verdict = "kept" if self.error < expected else "reverted"
         changes = f"squared error {self.first_error:.5f} -> {self.error:.5f} in {TRIAL_EPOCHS} epochs"
@@ -133,6 +133,20 @@ class Search(StrictModel):
         # The error of a reverted trial says nothing about the form that continues.
         error = self.error if form == self.form else None
         return Search(phase="settling", form=form, tried=kept, error=error, first_error=error), message
+
+    def ending_trial(self, error: float) -> Trial | None:
+        """The trial that ends with an epoch of holdout squared error `error`; None if none does."""
+        if self.phase != "trying" or self.epochs + 1 < TRIAL_EPOCHS:
+            return None
+        expected = self._expected_error
+        return Trial(str(self.form), "squared error", error, expected, error < expected)
+
+    @property
+    def _expected_error(self) -> float:
+        """Holdout squared error that the form before would have after a trial."""
+        assert self.first_error is not None, "a trial starts with the error of the form before"
+        expected: float = self.first_error * (1 - self.before_gain) ** TRIAL_EPOCHS
+        return expected
 
     def _after_search(self, first_error: float) -> tuple[Search, str]:
         assert self.error is not None

@@ -34,7 +34,7 @@ from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.families.mf.training.state import MfState, PriorState
 from recsys_dist.families.tuning_holdout import can_judge, tuning_holdout_share
 from recsys_dist.metrics import ErrorSums
-from recsys_dist.protocols.trainer import EpochResult
+from recsys_dist.protocols.trainer import EpochResult, Trial
 
 WARM_UP_RATINGS, WARM_UP_STRIDE, WARM_UP_ROUNDS = 4_000_000, 4, 3
 """With at least this many ratings, training starts with rounds over every fourth shard to form initial factors."""
@@ -125,11 +125,13 @@ class EmTrainer:
         self.epochs_done += 1
         self._valid_errors = None
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
-        notes = self._first_note(), self._advance(bound / model.num_ratings)
+        decision, trial = self._advance(bound / model.num_ratings)
+        notes = self._first_note(), decision
         note = "; ".join(one for one in notes if one) or None
         factors = model.users.layout.num_factors
         extra = {"factors": factors, "noise_std": math.sqrt(model.noise_variance), "bound": bound}
-        return EpochResult(result_sums, result_sums.count, extra, note=note)
+        trials = () if trial is None else (trial,)
+        return EpochResult(result_sums, result_sums.count, extra, note=note, trials=trials)
 
     def _first_note(self) -> str | None:
         """After the first epoch: the number of factors, where the data decides about it."""
@@ -138,22 +140,23 @@ class EmTrainer:
         factors, mean = self._model.users.layout.num_factors, mean_length(self._dataset.manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
 
-    def _advance(self, bound: float) -> str | None:
-        """Advance the search by one epoch; returns a message for the log, if any."""
+    def _advance(self, bound: float) -> tuple[str | None, Trial | None]:
+        """Advance the search by one epoch; returns a message for the log and the trial that ended, if any."""
+        trial = None
         if not self._search.is_searching:
             self._search = self._search.after_polishing_epoch(bound, self._settings.tolerance)
-            return None
+            return None, trial
         if self._epochs - self.epochs_done <= LEAST_POLISHING:
             search = self._search.polish()
             note: str | None = f"the last epochs are for all ratings; keeping {search.form}"
         else:
             withheld = self._shards.withheld_pairs
             errors = self._model.errors(withheld) if self._shards.withheld else self.validate()
-            search, note = self._search.after_search_epoch(
-                errors.squared / errors.count, self._model.unit_variance, self._settings
-            )
+            error = errors.squared / errors.count
+            trial = self._search.ending_trial(error)
+            search, note = self._search.after_search_epoch(error, self._model.unit_variance, self._settings)
         self._change_to(search)
-        return note
+        return note, trial
 
     def _change_to(self, search: Search) -> None:
         """Switch to a new search state; solve the users again if the form or the train ratings change."""

@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import SPLITS, Split
+from recsys_dist.report import svg
 from recsys_dist.report.dataset import dataset_figures
 from recsys_dist.report.dataset.dataset_overview import DatasetOverview
 from recsys_dist.report.dataset.rating_counts import NUM_STEPS, RatingCounts
 from recsys_dist.report.report import write_dataset_page
+from recsys_dist.report.svg import Draw
 from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.unit.report.html_page import Page
 
@@ -35,11 +37,12 @@ def drawn(monkeypatch) -> dict[str, Figure]:
     """The figures as matplotlib has them, by name."""
     figures: dict[str, Figure] = {}
 
-    def keep(figure: Figure, name: str) -> str:
-        figures[name] = figure
+    def keep(draw: Draw, name: str, height: float) -> str:
+        figures[name] = Figure(figsize=(svg.WIDE, height))
+        draw(figures[name], False)
         return ""
 
-    monkeypatch.setattr(dataset_figures, "to_svg", keep)
+    monkeypatch.setattr(dataset_figures, "drawing", keep)
     return figures
 
 
@@ -113,7 +116,7 @@ def test_a_page_needs_nothing_else_and_is_the_same_each_time(tmp_path):
     html = (tmp_path / "first.html").read_text(encoding="utf-8")
     page = Page(html)
     assert (tmp_path / "second.html").read_text(encoding="utf-8") == html
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 2 * 4  # wide and narrow
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
     assert len(page.ids) == len(set(page.ids))
     outside = {link for link in page.links if not link.startswith("data:image/png;base64,")}

@@ -18,13 +18,13 @@ from pydantic_core import PydanticUndefined
 
 from recsys_dist.preparation.settings.prepare import PrepareConfig
 from recsys_dist.protocols.registry import OWN, family_named
-from recsys_dist.sizes import Size
 from recsys_dist.training.config import TrainConfig
 
 NAMES = {int: "whole number", float: "number", bool: "true, false", str: "text"}
 SHARED = {"min": "max", "min_user_ratings": "min_item_ratings"}
 """Keys that are described below their partner."""
-SIZE = repr(get_args(Size)[1])
+SIZES = ("parse_size", "_worker_size")
+"""Functions that read a size."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def _kind_of(kind: type[BaseModel]) -> str:
 
 def _values(field: FieldInfo) -> str:
     named = list(dict.fromkeys(filter(None, map(_named, _members(field.annotation)))))
-    if SIZE in map(repr, field.metadata):
-        return ", ".join(["size such as 4GiB", *named[1:]])
+    if any(name in f"{field.annotation!r} {field.metadata!r}" for name in SIZES):
+        return ", ".join(["size such as 4GiB", *(name for name in named if name != NAMES[int])])
     return ", ".join(named) + _limits(field)
 
 

@@ -105,12 +105,7 @@ def test_programs_of_the_checkout_that_a_block_starts_are_there() -> None:
 
 
 def test_files_that_pages_name_are_there() -> None:
-    named = {
-        (name_of(page), name)
-        for page in PAGES
-        for name in FILE.findall(page.read_text(encoding="utf-8"))
-        if not name.startswith(("docs/figures/", "docs/images/"))
-    }
+    named = {(name_of(page), name) for page in PAGES for name in FILE.findall(page.read_text(encoding="utf-8"))}
     assert len(named) > 20
     assert not [(page, name) for page, name in named if not _is_there(page, name)]
 

@@ -26,8 +26,8 @@ check mypy
 check lint-imports
 check shellcheck .ci/run launch/*.sh launch/slurm/*.sbatch tests/run.sh
 check hadolint docker/Dockerfile
-# Warnings are errors: links and anchors that lead nowhere, files that a page would load from elsewhere.
-check env NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
+# Warnings are errors (--quiet would hide them from --strict): links that lead nowhere, pages that load from elsewhere.
+check env NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 # DETAIL makes torch.distributed check that all ranks enter the same collective with the same shapes and types.
 export TORCH_DISTRIBUTED_DEBUG=DETAIL
 if (($# == 0)); then

@@ -10,9 +10,13 @@ NAMES_LIKE_CODE = re.compile(r"(?<![\w`/.-])(--[a-z][a-z-]+|[a-z]+(?:_[a-z]+)+|[
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; pipes in its cells are escaped."""
+    """A table; pipes in its cells are escaped, but for those in code, which mkdocs takes as they are."""
     lines = [tuple(heads), ("---",) * len(heads), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in CODE.split(text))
 
 
 def text_of(plain: str) -> str:

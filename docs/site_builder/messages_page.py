@@ -1,4 +1,4 @@
-"""The page of messages: every error that the code raises for people, by part of the program."""
+"""The page of messages: the errors that the code raises for people, by part of the program."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from recsys_dist import errors
 
 HEAD = """# Messages
 
-This page is generated from the code: every error that has one line for people. `...` stands for a name, a number
-or a reason. [Failures](../operate/failures.md) explains those that a first run may meet.
+This page is generated from the code: the errors that it raises with one line for people. `...` stands for a name,
+a number or a reason. [Failures](../operate/failures.md) explains those that a first run may meet.
 
 """
 PACKAGE = Path(recsys_dist.__file__).parent

@@ -32,7 +32,7 @@ def rendered(name: str) -> str:
     """A table of figures as markdown, with a line that says where they come from."""
     read = FigureTable.read(name)
     rows = [(row, *(_shown(read, row, column) for column in read.columns)) for row in read.row_names]
-    return f"\n{table((read.rows, *read.columns), rows)}\n{read.origin()}\n\n"
+    return f"\n{read.title}:\n\n{table((read.rows, *read.columns), rows)}\n{read.origin()}\n\n"
 
 
 def _shown(read: FigureTable, row: str, column: str) -> str:

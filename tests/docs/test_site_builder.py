@@ -60,7 +60,7 @@ class TestFigures:
 
 class TestMarkdown:
     def test_pipes_do_not_end_a_cell(self) -> None:
-        assert table(["a"], [["x|y"]]).splitlines()[-1] == "| x\\|y |"
+        assert table(["a"], [["x|y `x|y`"]]).splitlines()[-1] == "| x\\|y `x|y` |"
 
     def test_signs_of_markdown_lose_their_meaning_and_names_become_code(self) -> None:
         assert text_of("a*b of run_dir, --top") == "a\\*b of `run_dir`, `--top`"

@@ -1,4 +1,4 @@
-"""Measure the figures that the README quotes, by the commands that a user types. Not a test: it asserts nothing.
+"""Measure figures of the benchmarks page, by the commands that a user types. Not a test: it asserts nothing.
 
     python -m benchmarks.figures ml1m    WORK_DIR    accuracy of both models, seconds an epoch
     python -m benchmarks.figures large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash launch/setup.sh dev,s3
+bash launch/setup.sh dev,s3,docs
 PATH="$PWD/.venv/bin:$PATH"
 
 # In a folder of their own: where they can be found, Dask and Arrow load them at every start.
@@ -26,6 +26,8 @@ check mypy
 check lint-imports
 check shellcheck .ci/run launch/*.sh launch/slurm/*.sbatch tests/run.sh
 check hadolint docker/Dockerfile
+# Warnings are errors (--quiet would hide them from --strict): links that lead nowhere, pages that load from elsewhere.
+check env NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 # DETAIL makes torch.distributed check that all ranks enter the same collective with the same shapes and types.
 export TORCH_DISTRIBUTED_DEBUG=DETAIL
 if (($# == 0)); then

@@ -22,6 +22,7 @@ class TrainingSettings(Settings):
     """Length of training, limits and logging."""
 
     epochs: int = Field(default=20, ge=1)
+    """Maximum number of epochs; models that converge end earlier."""
     patience: int | None = Field(default=None, ge=1)
     """Early stopping: epochs in a row without a better validation RMSE before training stops; null: never."""
     timeout_s: float = Field(default=600.0, gt=0, le=MOST_SECONDS)
@@ -60,11 +61,14 @@ class TrainConfig(Settings):
     """A training configuration file."""
 
     dataset: str = Field(min_length=1)
+    """Folder or URL of the prepared dataset."""
     run_dir: str = Field(min_length=1)
+    """Folder or URL of the run: its checkpoints, metrics and status."""
     start_from: str | None = None
     """Warm start: RUN_DIR of an earlier run on this dataset or on one that it has grown from (prepare --append).
     New users and items start at the priors (mf) or at their usual initial values (AutoRec)."""
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of initial values and of everything that is drawn."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(_settings_of_family)]

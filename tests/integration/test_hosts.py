@@ -53,7 +53,7 @@ class Training:
         self.nodes: list[subprocess.Popen[bytes]] = []
 
     def command(self, host: int) -> list[str]:
-        """That of the README for several nodes."""
+        """That of the documentation for several nodes."""
         meeting = [f"--node-rank={host}", f"--master-addr={self._hosts.address(0)}", f"--master-port={PORT}"]
         launch = ["torchrun", "--nnodes=2", "--nproc-per-node=1", *meeting, "launch/train.py"]
         keys = settings(self._model, self._dataset, self.run_dir)

@@ -39,6 +39,7 @@ class AutorecSettings(ModelSettings):
     """Use the transposed encoder as decoder, which halves the parameters. The first and the last hidden layer
     must then have the same number of units."""
     hidden_activation: Activation = "sigmoid"
+    """g, the activation of the hidden units."""
     output_activation: Literal["identity", "sigmoid"] = "identity"
     """`sigmoid` is scaled to the rating range, which bounds the predictions."""
     regularization: float | None = Field(default=None, ge=0)

@@ -33,6 +33,7 @@ class FileSettings(Settings):
     header: bool = True
     """Whether the first line of each file holds the column names."""
     encoding: str = "utf-8"
+    """An encoding that contains ASCII, such as utf-8 or latin-1."""
     max_bytes: Size | None = Field(default=16 << 30, ge=1)
     """Maximum unpacked size of a compressed file or archive; a larger one, which may be a decompression bomb, is
     refused. null: no limit."""
@@ -108,6 +109,7 @@ class RatingColumns(Settings):
     """
 
     user: Column
+    """The user's id."""
     item: Column | None = None
     """null only with `layout: netflix`."""
     rating: Column | None

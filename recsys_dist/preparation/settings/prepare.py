@@ -88,7 +88,9 @@ class SlurmSettings(Settings):
     host: str
     """The name or address by which the nodes reach this machine."""
     partition: str | None = None
+    """The partition of the jobs; null: Slurm's default."""
     account: str | None = None
+    """The account of the jobs; null: Slurm's default."""
     walltime: str = "01:00:00"
     """Time limit of a job. A worker whose job ends is not replaced; its tasks go to the others."""
     directives: tuple[str, ...] = ()
@@ -116,6 +118,7 @@ class ClusterSettings(Settings):
     """`local` starts worker processes on this machine, on loopback only; `address` uses a running scheduler;
     `slurm` submits workers as jobs (extra `slurm`). All workers must reach input and output by the same paths."""
     address: str | None = None
+    """A running scheduler: tcp://host:port, or tls://host:port with `tls`."""
     slurm: SlurmSettings | None = None
     workers: int | None = Field(default=None, ge=1, le=1024)
     """Number of local worker processes; null: one per CPU core, at most 8 and at most one per block of input. For
@@ -184,6 +187,7 @@ class PrepareConfig(Settings):
     """Without a `kind`, the keys `test`, `valid` and `seed` imply `kind: random`."""
     shards: ShardSettings = ShardSettings()
     output: str = Field(min_length=1)
+    """Folder or URL of the dataset."""
     overwrite: bool = False
     """Whether to replace an existing dataset at `output`; it stays until the new one is complete, so there must be
     space for both."""

@@ -1,0 +1,1 @@
+"""Pages, formulas, tables and pictures of the documentation that are made from code and data."""

@@ -1,0 +1,362 @@
+"""A billion ratings on one machine, from the files to lists for all users: seconds, memory and disk of each stage.
+
+    python -m benchmarks.billion --folder /tmp/billion [--ratings 1e9] [--users 1e6] [--items 2e5]
+                                 [--stages make,prepare,train,merge,evaluate,recommend] [--keep]
+
+    make        Parquet files of a known model with noise (billion_ratings.py), whose RMSE on them is the floor
+    prepare     recsys-dist prepare with two local workers; 1 % of the ratings are for the test
+    train       plain matrix factorization, K=16, under torchrun with two ranks, which read their ratings anew from
+                memory-mapped blocks on every pass
+    merge       one model folder
+    evaluate    RMSE on the test ratings; at most MARGIN above the floor, or the program ends with an error
+    recommend   ten unseen items for every user
+
+Without `--stages`, the stages that FOLDER/stages.json has no figures of; so the same command continues after an
+interruption. A stage that is named is done anew. Memory is the peak of the sum over all processes of a stage, pages
+that several share shared out (PSS), mapped files included. Disk is the peak of all files of the folder. Both are
+sampled. The rating files are deleted once they are prepared, unless `--keep` is given.
+
+Before it starts, the program tells what it needs, and refuses a disk or a memory with less. To scale down, leave the
+items as they are and take as many ratings of a user: with fewer items, those who rate much could not rate as much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.billion_ratings import whole
+from benchmarks.figures import BIN, PLAIN, ROOT
+
+RANKS, WORKERS, WORKER_MEMORY = 2, 2, "3GiB"
+TEST_SHARE = 0.01
+EPOCHS = 5
+MARGIN = 0.035
+"""Above the RMSE of the true model."""
+RANK_MEMORY = "4GiB"
+"""`training.memory_limit`: enough for the tables of 200,000 items at once, too little to keep the ratings."""
+MEMORY_GB, SECONDS = 8.0, 3600.0
+"""The bars, of all processes together and of all stages together."""
+DISK_BYTES_PER_RATING = 34.0
+DISK_BYTES_PER_ROW = 4000.0
+"""Of a user or item: checkpoints and model."""
+SAMPLE_S = 0.5
+GIGABYTE = 1e9
+
+
+@dataclass
+class Figures:
+    """What one stage took."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of its processes, all cores together."""
+    peak_gb: float
+    disk_gb: float
+    """The most that the folder held during the stage."""
+    left_gb: float
+    """What the folder holds after it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes and places."""
+
+    folder: Path
+    ratings: int
+    users: int
+    items: int
+    epochs: int
+
+    @property
+    def source(self) -> Path:
+        """The rating files."""
+        return self.folder / "ratings"
+
+    @property
+    def dataset(self) -> Path:
+        """The prepared dataset."""
+        return self.folder / "dataset"
+
+    @property
+    def run_dir(self) -> Path:
+        """The training run."""
+        return self.folder / "run"
+
+    @property
+    def model(self) -> Path:
+        """The merged model."""
+        return self.folder / "model"
+
+    @property
+    def report(self) -> Path:
+        """The figures of the model."""
+        return self.folder / "report.json"
+
+    @property
+    def lists(self) -> Path:
+        """Ten items for every user."""
+        return self.folder / "lists.parquet"
+
+    @property
+    def needed_gb(self) -> float:
+        """Disk that all stages need at once."""
+        rows = self.users + self.items
+        return (self.ratings * DISK_BYTES_PER_RATING + rows * DISK_BYTES_PER_ROW) / GIGABYTE
+
+    def command(self, stage: str) -> list[str | Path]:
+        """What a user types for a stage."""
+        match stage:
+            case "make":
+                sizes = ["--ratings", str(self.ratings), "--users", str(self.users), "--items", str(self.items)]
+                return [sys.executable, "-m", "benchmarks.billion_ratings", self.source, *sizes]
+            case "prepare":
+                columns = "input.columns={user: user, item: item, rating: rating, timestamp: null}"
+                paths = [f"input.paths={self.source}", f"output={self.dataset}", columns]
+                rules = ["ratings.min=0.5", "ratings.max=5", f"split.test={TEST_SHARE}", "split.valid=0"]
+                cluster = [f"cluster.workers={WORKERS}", f"cluster.memory_limit={WORKER_MEMORY}"]
+                return [BIN / "recsys-dist", "prepare", "--config", "prepare_csv", *paths, *rules, *cluster]
+            case "train":
+                launcher = [BIN / "torchrun", "--standalone", f"--nproc_per_node={RANKS}", "launch/train.py"]
+                paths = ["--config", "mf", f"dataset={self.dataset}", f"run_dir={self.run_dir}"]
+                length = [f"training.epochs={self.epochs}", "checkpoint.keep=1", "model.tolerance=0"]
+                return [*launcher, *paths, *PLAIN, *length, f"training.memory_limit={RANK_MEMORY}"]
+            case "merge":
+                return [BIN / "recsys-dist", "merge", self.run_dir, "--output", self.model]
+            case "evaluate":
+                what = ["--dataset", self.dataset, "--output", self.report, "--ranking-users", "0"]
+                return [BIN / "recsys-dist", "evaluate", self.model, *what]
+            case "recommend":
+                what = ["--all-users", "--top", "10", "--output", self.lists]
+                return [BIN / "recsys-dist", "recommend", self.model, *what]
+        raise ValueError(stage)
+
+    def results(self, stage: str) -> list[Path]:
+        """What a stage writes, to be removed before it is done anew."""
+        return {
+            "make": [self.source],
+            "prepare": [self.dataset],
+            "train": [self.run_dir],
+            "merge": [self.model],
+            "evaluate": [self.report],
+            "recommend": [self.lists],
+        }[stage]
+
+
+STAGES = ["make", "prepare", "train", "merge", "evaluate", "recommend"]
+
+
+class Watch:
+    """The memory of a process and its children, and the size of a folder, at their peaks."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self._process, self._folder = process, folder
+        self.memory = self.disk = 0
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(look,), daemon=True)
+            for look in (self._look_at_memory, self._look_at_disk)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Wait for the end of the process."""
+        self._process.wait()
+        for thread in self._threads:
+            thread.join()
+
+    def _repeat(self, look: Callable[[], None]) -> None:
+        while self._process.poll() is None:
+            look()
+            time.sleep(SAMPLE_S)
+
+    def _look_at_memory(self) -> None:
+        try:
+            root = psutil.Process(self._process.pid)
+            processes = [root, *root.children(recursive=True)]
+        except psutil.Error:
+            return
+        self.memory = max(self.memory, sum(map(proportional, processes)))
+
+    def _look_at_disk(self) -> None:
+        self.disk = max(self.disk, folder_bytes(self._folder))
+
+
+def proportional(process: psutil.Process) -> int:
+    """Resident bytes of a process, shared pages shared out; 0 if it is ending."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes on the disk of all files of a folder, a file with several names once."""
+    found = {}
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = os.lstat(os.path.join(path, name))
+            except FileNotFoundError:
+                continue
+            found[status.st_ino] = status.st_blocks * 512
+    return sum(found.values())
+
+
+def run(plan: Plan, stage: str) -> Figures:
+    """Run a stage to its end. Ends the program if it fails."""
+    for path in plan.results(stage):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    command, log = plan.command(stage), plan.folder / f"{stage}.log"
+    print("$", " ".join(map(str, command)).replace(f"{ROOT}/", ""), flush=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if stage == "train":
+        environment["OMP_NUM_THREADS"] = "1"
+    start, cpu_before = time.perf_counter(), children_cpu()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(word) for word in command], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            watch = Watch(process, plan.folder)
+            watch.join()
+        finally:
+            process.terminate()
+            process.wait()
+    seconds, cpu_seconds = time.perf_counter() - start, children_cpu() - cpu_before
+    if process.returncode:
+        raise SystemExit(f"{stage} failed with exit code {process.returncode}:\n{log.read_text()[-4000:]}")
+    left = folder_bytes(plan.folder)
+    disk = max(watch.disk, left)
+    figures = Figures(seconds, cpu_seconds, watch.memory / GIGABYTE, disk / GIGABYTE, left / GIGABYTE)
+    print(row(stage, figures), flush=True)
+    return figures
+
+
+def children_cpu() -> float:
+    """CPU seconds of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def row(name: str, figures: Figures) -> str:
+    """A line of the table."""
+    sizes = f"{figures.peak_gb:.2f} | {figures.disk_gb:.1f} | {figures.left_gb:.1f}"
+    return f"| {name} | {figures.seconds:,.0f} | {figures.cpu_seconds:,.0f} | {sizes} |"
+
+
+class Record:
+    """The figures of the stages that are done, in FOLDER/stages.json."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._path = plan.folder / "stages.json"
+        sizes = [plan.ratings, plan.users, plan.items]
+        kept = json.loads(self._path.read_text()) if self._path.exists() else {"sizes": sizes, "stages": {}}
+        if kept["sizes"] != sizes:
+            raise SystemExit(f"{self._path} is of {kept['sizes']} ratings, users and items; name another --folder")
+        self._sizes = sizes
+        self.stages = {name: Figures(**figures) for name, figures in kept["stages"].items()}
+
+    def add(self, stage: str, figures: Figures) -> None:
+        """Note a stage; those after it have to be done again."""
+        later = STAGES[STAGES.index(stage) :]
+        self.stages = {name: figures for name, figures in self.stages.items() if name not in later}
+        self.stages[stage] = figures
+        stages = {name: asdict(one) for name, one in self.stages.items()}
+        self._path.write_text(json.dumps({"sizes": self._sizes, "stages": stages}, indent=1) + "\n")
+
+
+def require_room(plan: Plan) -> None:
+    """Tell what all stages need. Ends the program if the disk or the memory is too small."""
+    missing_gb = plan.needed_gb - folder_bytes(plan.folder) / GIGABYTE
+    free_gb = shutil.disk_usage(plan.folder).free / GIGABYTE
+    memory_gb = psutil.virtual_memory().available / GIGABYTE
+    print(
+        f"{plan.ratings:,} ratings of {plan.users:,} users and {plan.items:,} items need {plan.needed_gb:.1f} GB of "
+        f"disk in {plan.folder}, {max(0.0, missing_gb):.1f} more than are there ({free_gb:.1f} are free), and up to "
+        f"{MEMORY_GB:g} GB of memory ({memory_gb:.1f} are free)",
+        flush=True,
+    )
+    if missing_gb > free_gb:
+        raise SystemExit("the disk is too full; free some, name another --folder or lower --ratings")
+    if memory_gb < MEMORY_GB:
+        raise SystemExit("too little memory is free; end other programs")
+
+
+def tell(plan: Plan, record: Record) -> None:
+    """Print the table, and the error of the model beside that of the true one."""
+    done = [record.stages[name] for name in STAGES if name in record.stages]
+    print(f"\n{plan.ratings:,} ratings of {plan.users:,} users and {plan.items:,} items, {os.cpu_count()} cores")
+    print("| stage | seconds | CPU seconds | peak GB, all processes | peak disk GB | disk GB after it |")
+    print("|---|---|---|---|---|---|")
+    for name, figures in zip((name for name in STAGES if name in record.stages), done, strict=True):
+        print(row(name, figures))
+    total, cpu_total = (sum(column) for column in zip(*((one.seconds, one.cpu_seconds) for one in done), strict=True))
+    peak, disk = max(one.peak_gb for one in done), max(one.disk_gb for one in done)
+    print(row("all", Figures(total, cpu_total, peak, disk, done[-1].left_gb)))
+    if len(done) == len(STAGES) and (total > SECONDS or peak > MEMORY_GB):
+        print(f"above the bars of {SECONDS:,.0f} s and {MEMORY_GB:g} GB")
+
+
+def require_error(plan: Plan) -> None:
+    """Print test RMSE and floor. Ends the program with an error if they are too far apart."""
+    made = json.loads((plan.folder / "make.log").read_text().splitlines()[-1])
+    report, floor = json.loads(plan.report.read_text()), made["floor_rmse"]
+    above = report["rmse"] - floor
+    print(
+        f"{made['rows']:,} ratings; test RMSE {report['rmse']:.4f} on {report['count']:,} of them, {above:.4f} above "
+        f"the {floor:.4f} of the true model; user and item biases {report['baselines']['user_item_bias']['rmse']:.4f}"
+    )
+    if above > MARGIN:
+        raise SystemExit(f"more than {MARGIN} above the true model; raise --epochs")
+
+
+def stages(text: str) -> list[str]:
+    """The stages that the option names, in their order."""
+    named = text.split(",")
+    wrong = [name for name in named if name not in STAGES]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is no stage; there are {', '.join(STAGES)}")
+    return [name for name in STAGES if name in named]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--ratings", type=whole, default=1_000_000_000)
+    parser.add_argument("--users", type=whole, default=1_000_000)
+    parser.add_argument("--items", type=whole, default=200_000)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of training (%(default)s)")
+    parser.add_argument("--stages", type=stages, help="do these anew; default: those that are not done")
+    parser.add_argument("--keep", action="store_true", help="keep the rating files")
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = Plan(folder, arguments.ratings, arguments.users, arguments.items, arguments.epochs)
+    record = Record(plan)
+    wanted = arguments.stages or [name for name in STAGES if name not in record.stages]
+    require_room(plan)
+    for stage in wanted:
+        record.add(stage, run(plan, stage))
+        if stage == "prepare" and not arguments.keep:
+            shutil.rmtree(plan.source)
+    if record.stages:
+        tell(plan, record)
+    if plan.report.exists():
+        require_error(plan)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,12 +12,12 @@
     recommend   ten unseen items for every user
 
 Without `--stages`, the stages that FOLDER/stages.json has no figures of; so the same command continues after an
-interruption. A stage that is named is done anew. Memory is the peak of the sum over all processes of a stage, pages
-that several share shared out (PSS), mapped files included. Disk is the peak of all files of the folder. Both are
-sampled. The rating files are deleted once they are prepared, unless `--keep` is given.
+interruption. A stage that is named is done anew. Memory is the peak of the sum over all processes of a stage,
+mapped files included, pages that several share shared out (PSS). Disk is the peak of all files of the folder. Both
+are sampled. The rating files are deleted once they are prepared, unless `--keep` is given.
 
-Before it starts, the program tells what it needs, and refuses a disk or a memory with less. To scale down, leave the
-items as they are and take as many ratings of a user: with fewer items, those who rate much could not rate as much.
+Before it starts, the program tells what it needs, and refuses a disk or a memory with less. To scale down, lower
+ratings and users alike and leave the items: with fewer items, those who rate much could not rate as much.
 """
 
 from __future__ import annotations
@@ -25,19 +25,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 from benchmarks.billion_ratings import whole
+from benchmarks.costs import GIGABYTE, Costs, folder_bytes, measured
 from benchmarks.figures import BIN, PLAIN, ROOT
 
 RANKS, WORKERS, WORKER_MEMORY = 2, 2, "3GiB"
@@ -45,29 +41,14 @@ TEST_SHARE = 0.01
 EPOCHS = 5
 MARGIN = 0.035
 """Above the RMSE of the true model."""
-RANK_MEMORY = "4GiB"
-"""`training.memory_limit`: enough for the tables of 200,000 items at once, too little to keep the ratings."""
+RANK_MEMORY = "2700MiB"
+"""`training.memory_limit`: enough for the tables of 208,000 items at once, and too little to keep more than 44 million
+ratings on a rank."""
 MEMORY_GB, SECONDS = 8.0, 3600.0
 """The bars, of all processes together and of all stages together."""
 DISK_BYTES_PER_RATING = 34.0
 DISK_BYTES_PER_ROW = 4000.0
 """Of a user or item: checkpoints and model."""
-SAMPLE_S = 0.5
-GIGABYTE = 1e9
-
-
-@dataclass
-class Figures:
-    """What one stage took."""
-
-    seconds: float
-    cpu_seconds: float
-    """Of its processes, all cores together."""
-    peak_gb: float
-    disk_gb: float
-    """The most that the folder held during the stage."""
-    left_gb: float
-    """What the folder holds after it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +60,9 @@ class Plan:
     users: int
     items: int
     epochs: int
+
+    def __str__(self) -> str:
+        return f"{self.ratings:,} ratings of {self.users:,} users and {self.items:,} items"
 
     @property
     def source(self) -> Path:
@@ -124,20 +108,39 @@ class Plan:
                 return [sys.executable, "-m", "benchmarks.billion_ratings", self.source, *sizes]
             case "prepare":
                 columns = "input.columns={user: user, item: item, rating: rating, timestamp: null}"
-                paths = [f"input.paths={self.source}", f"output={self.dataset}", columns]
+                paths: list[str | Path] = [f"input.paths={self.source}", f"output={self.dataset}", columns]
                 rules = ["ratings.min=0.5", "ratings.max=5", f"split.test={TEST_SHARE}", "split.valid=0"]
                 cluster = [f"cluster.workers={WORKERS}", f"cluster.memory_limit={WORKER_MEMORY}"]
                 return [BIN / "recsys-dist", "prepare", "--config", "prepare_csv", *paths, *rules, *cluster]
             case "train":
-                launcher = [BIN / "torchrun", "--standalone", f"--nproc_per_node={RANKS}", "launch/train.py"]
+                launcher: list[str | Path] = [
+                    BIN / "torchrun",
+                    "--standalone",
+                    f"--nproc_per_node={RANKS}",
+                    "launch/train.py",
+                ]
                 paths = ["--config", "mf", f"dataset={self.dataset}", f"run_dir={self.run_dir}"]
                 length = [f"training.epochs={self.epochs}", "checkpoint.keep=1", "model.tolerance=0"]
-                return [*launcher, *paths, *PLAIN, *length, f"training.memory_limit={RANK_MEMORY}"]
+                return [
+                    *launcher,
+                    "launch/train.py",
+                    *paths,
+                    *PLAIN,
+                    *length,
+                    f"training.memory_limit={RANK_MEMORY}",
+                ]
             case "merge":
                 return [BIN / "recsys-dist", "merge", self.run_dir, "--output", self.model]
             case "evaluate":
-                what = ["--dataset", self.dataset, "--output", self.report, "--ranking-users", "0"]
-                return [BIN / "recsys-dist", "evaluate", self.model, *what]
+                what: list[str | Path] = [
+                    "--dataset",
+                    self.dataset,
+                    "--output",
+                    self.report,
+                    "--ranking-users",
+                    "0",
+                ]
+                return [BIN / "recsys-dist", "evaluate", self.model, *what, "--ranking-users", "0"]
             case "recommend":
                 what = ["--all-users", "--top", "10", "--output", self.lists]
                 return [BIN / "recsys-dist", "recommend", self.model, *what]
@@ -158,103 +161,17 @@ class Plan:
 STAGES = ["make", "prepare", "train", "merge", "evaluate", "recommend"]
 
 
-class Watch:
-    """The memory of a process and its children, and the size of a folder, at their peaks."""
-
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
-        self._process, self._folder = process, folder
-        self.memory = self.disk = 0
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(look,), daemon=True)
-            for look in (self._look_at_memory, self._look_at_disk)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def join(self) -> None:
-        """Wait for the end of the process."""
-        self._process.wait()
-        for thread in self._threads:
-            thread.join()
-
-    def _repeat(self, look: Callable[[], None]) -> None:
-        while self._process.poll() is None:
-            look()
-            time.sleep(SAMPLE_S)
-
-    def _look_at_memory(self) -> None:
-        try:
-            root = psutil.Process(self._process.pid)
-            processes = [root, *root.children(recursive=True)]
-        except psutil.Error:
-            return
-        self.memory = max(self.memory, sum(map(proportional, processes)))
-
-    def _look_at_disk(self) -> None:
-        self.disk = max(self.disk, folder_bytes(self._folder))
-
-
-def proportional(process: psutil.Process) -> int:
-    """Resident bytes of a process, shared pages shared out; 0 if it is ending."""
-    try:
-        return int(process.memory_full_info().pss)
-    except psutil.Error:
-        return 0
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes on the disk of all files of a folder, a file with several names once."""
-    found = {}
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                status = os.lstat(os.path.join(path, name))
-            except FileNotFoundError:
-                continue
-            found[status.st_ino] = status.st_blocks * 512
-    return sum(found.values())
-
-
-def run(plan: Plan, stage: str) -> Figures:
+def run(plan: Plan, stage: str) -> Costs:
     """Run a stage to its end. Ends the program if it fails."""
     for path in plan.results(stage):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    command, log = plan.command(stage), plan.folder / f"{stage}.log"
-    print("$", " ".join(map(str, command)).replace(f"{ROOT}/", ""), flush=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if stage == "train":
-        environment["OMP_NUM_THREADS"] = "1"
-    start, cpu_before = time.perf_counter(), children_cpu()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(word) for word in command], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            watch = Watch(process, plan.folder)
-            watch.join()
-        finally:
-            process.terminate()
-            process.wait()
-    seconds, cpu_seconds = time.perf_counter() - start, children_cpu() - cpu_before
-    if process.returncode:
-        raise SystemExit(f"{stage} failed with exit code {process.returncode}:\n{log.read_text()[-4000:]}")
-    left = folder_bytes(plan.folder)
-    disk = max(watch.disk, left)
-    figures = Figures(seconds, cpu_seconds, watch.memory / GIGABYTE, disk / GIGABYTE, left / GIGABYTE)
-    print(row(stage, figures), flush=True)
-    return figures
-
-
-def children_cpu() -> float:
-    """CPU seconds of all children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def row(name: str, figures: Figures) -> str:
-    """A line of the table."""
-    sizes = f"{figures.peak_gb:.2f} | {figures.disk_gb:.1f} | {figures.left_gb:.1f}"
-    return f"| {name} | {figures.seconds:,.0f} | {figures.cpu_seconds:,.0f} | {sizes} |"
+    command = [str(word) for word in plan.command(stage)]
+    print("$", " ".join(command).replace(f"{ROOT}/", ""), flush=True)
+    # A rank has one core; other commands take as many threads as there are cores.
+    threads = {"OMP_NUM_THREADS": "1"} if stage == "train" else {}
+    costs = measured(command, plan.folder / f"{stage}.log", plan.folder, {"PYTHONPATH": str(ROOT), **threads})
+    print(costs.row(stage), flush=True)
+    return costs
 
 
 class Record:
@@ -267,13 +184,13 @@ class Record:
         if kept["sizes"] != sizes:
             raise SystemExit(f"{self._path} is of {kept['sizes']} ratings, users and items; name another --folder")
         self._sizes = sizes
-        self.stages = {name: Figures(**figures) for name, figures in kept["stages"].items()}
+        self.stages = {name: Costs(**costs) for name, costs in kept["stages"].items()}
 
-    def add(self, stage: str, figures: Figures) -> None:
+    def add(self, stage: str, costs: Costs) -> None:
         """Note a stage; those after it have to be done again."""
         later = STAGES[STAGES.index(stage) :]
-        self.stages = {name: figures for name, figures in self.stages.items() if name not in later}
-        self.stages[stage] = figures
+        self.stages = {name: one for name, one in self.stages.items() if name not in later}
+        self.stages[stage] = costs
         stages = {name: asdict(one) for name, one in self.stages.items()}
         self._path.write_text(json.dumps({"sizes": self._sizes, "stages": stages}, indent=1) + "\n")
 
@@ -284,9 +201,8 @@ def require_room(plan: Plan) -> None:
     free_gb = shutil.disk_usage(plan.folder).free / GIGABYTE
     memory_gb = psutil.virtual_memory().available / GIGABYTE
     print(
-        f"{plan.ratings:,} ratings of {plan.users:,} users and {plan.items:,} items need {plan.needed_gb:.1f} GB of "
-        f"disk in {plan.folder}, {max(0.0, missing_gb):.1f} more than are there ({free_gb:.1f} are free), and up to "
-        f"{MEMORY_GB:g} GB of memory ({memory_gb:.1f} are free)",
+        f"{plan} need {plan.needed_gb:.1f} GB of disk in {plan.folder}, {max(0.0, missing_gb):.1f} more than are "
+        f"there ({free_gb:.1f} are free), and up to {MEMORY_GB:g} GB of memory ({memory_gb:.1f} are free)",
         flush=True,
     )
     if missing_gb > free_gb:
@@ -297,15 +213,17 @@ def require_room(plan: Plan) -> None:
 
 def tell(plan: Plan, record: Record) -> None:
     """Print the table, and the error of the model beside that of the true one."""
-    done = [record.stages[name] for name in STAGES if name in record.stages]
-    print(f"\n{plan.ratings:,} ratings of {plan.users:,} users and {plan.items:,} items, {os.cpu_count()} cores")
+    done = {name: record.stages[name] for name in STAGES if name in record.stages}
+    every = list(done.values())
+    print(f"\n{plan}, {os.cpu_count()} cores")
     print("| stage | seconds | CPU seconds | peak GB, all processes | peak disk GB | disk GB after it |")
     print("|---|---|---|---|---|---|")
-    for name, figures in zip((name for name in STAGES if name in record.stages), done, strict=True):
-        print(row(name, figures))
-    total, cpu_total = (sum(column) for column in zip(*((one.seconds, one.cpu_seconds) for one in done), strict=True))
-    peak, disk = max(one.peak_gb for one in done), max(one.disk_gb for one in done)
-    print(row("all", Figures(total, cpu_total, peak, disk, done[-1].left_gb)))
+    for name, costs in done.items():
+        print(costs.row(name))
+    total = sum(one.seconds for one in every)
+    peak, disk = max(one.peak_gb for one in every), max(one.disk_gb for one in every)
+    cpu_total = sum(one.cpu_seconds for one in every)
+    print(Costs(total, cpu_total, peak, disk, every[-1].left_gb).row("all"))
     if len(done) == len(STAGES) and (total > SECONDS or peak > MEMORY_GB):
         print(f"above the bars of {SECONDS:,.0f} s and {MEMORY_GB:g} GB")
 
@@ -314,10 +232,10 @@ def require_error(plan: Plan) -> None:
     """Print test RMSE and floor. Ends the program with an error if they are too far apart."""
     made = json.loads((plan.folder / "make.log").read_text().splitlines()[-1])
     report, floor = json.loads(plan.report.read_text()), made["floor_rmse"]
-    above = report["rmse"] - floor
+    above, biases = report["rmse"] - floor, report["baselines"]["user_item_bias"]["rmse"]
     print(
-        f"{made['rows']:,} ratings; test RMSE {report['rmse']:.4f} on {report['count']:,} of them, {above:.4f} above "
-        f"the {floor:.4f} of the true model; user and item biases {report['baselines']['user_item_bias']['rmse']:.4f}"
+        f"{made['rows']:,} ratings; test RMSE {report['rmse']:.4f} on {report['count']:,} of them, {above:.4f} "
+        f"above the {floor:.4f} of the true model; of the biases alone {biases:.4f}"
     )
     if above > MARGIN:
         raise SystemExit(f"more than {MARGIN} above the true model; raise --epochs")

@@ -3,9 +3,10 @@
     python -m benchmarks.billion_ratings FOLDER --ratings 1e9 --users 1e6 --items 2e5 [--processes 2]
 
 A user rates a log-normal number of items, drawn by a power law. A rating is 3.5 + user bias + item bias + taste of
-rank 16 + noise, rounded to half stars and clipped to .5 .. 5. Users are made in chunks, each a row group drawn from
-(seed, chunk) alone: memory does not grow with the ratings, and the files do not depend on the number of processes. The
-last line is a JSON object with the number of rows and the RMSE of the true model on them, below which no model gets.
+rank 16 + noise, rounded to half stars and clipped to .5 .. 5. Users are made in chunks, each a row group drawn
+from (seed, chunk) alone: memory does not grow with the ratings, and the files do not depend on the number of
+processes. The last line is a JSON object with the number of rows and the RMSE of the true model on them, below
+which no model gets.
 
     U users, I items, K factors, N ratings of a chunk
 """
@@ -13,6 +14,7 @@ last line is a JSON object with the number of rows and the RMSE of the true mode
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ ACTIVITY_STD, TAIL, HEAD = 1.35, 1.05, 20
 """Of the logarithm of a user's ratings; exponent and offset of the power law of the items."""
 LEAST, MOST_SHARE = 15, 4
 """A user draws at least so many items, and at most a fourth of all."""
-CHUNK_RATINGS, CHUNKS_PER_FILE = 1_000_000, 16
+CHUNK_DRAWS, CHUNKS_PER_FILE = 1_500_000, 16
 GRID, MOST_FACTOR, FACTOR_PRECISION = 64, 16.0, 1e-4
 TABLE_BITS = 23
 """The items are drawn from a table of 2^23 places, by their shares of it."""
@@ -97,11 +99,11 @@ class Population:
 
     @cached_property
     def chunks(self) -> list[tuple[int, int]]:
-        """Ranges of users with about a million draws each."""
+        """Ranges of users with about a million ratings each, which a preparation reads at once."""
         total = np.cumsum(self.draws_U)
-        targets = np.arange(CHUNK_RATINGS, total[-1], CHUNK_RATINGS)
+        targets = np.arange(CHUNK_DRAWS, total[-1], CHUNK_DRAWS)
         edges = np.unique([0, *np.searchsorted(total, targets), self.num_users]).tolist()
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(itertools.pairwise(edges))
 
     def chunk(self, number: int) -> tuple[pa.Table, float]:
         """The ratings of the users of a chunk, and the squared error of the true model on them."""
@@ -109,8 +111,10 @@ class Population:
         num_users = stop - start
         user_N = np.repeat(np.arange(num_users), self.draws_U[start:stop])
         item_N = self.drawn_from[rng.integers(0, 1 << TABLE_BITS, len(user_N), np.int32)]
-        key_N = np.unique(user_N * self.num_items + item_N)
-        user_N, item_N = np.divmod(key_N, self.num_items)
+        key_N = user_N * self.num_items + item_N
+        # By sorting, which takes a fortieth of the time of np.unique here.
+        key_N.sort()
+        user_N, item_N = np.divmod(key_N[np.diff(key_N, prepend=-1) > 0], self.num_items)
         scale_K = (0.33 * 0.75 ** np.arange(FACTORS)).astype(np.float32)
         taste_UK = rng.standard_normal((num_users, FACTORS), np.float32) * scale_K
         bias_U = (MEAN + rng.normal(0, USER_BIAS_STD, num_users)).astype(np.float32)

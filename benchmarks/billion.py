@@ -42,8 +42,8 @@ EPOCHS = 5
 MARGIN = 0.035
 """Above the RMSE of the true model."""
 RANK_MEMORY = "2700MiB"
-"""`training.memory_limit`: enough for the tables of 208,000 items at once, and too little to keep more than 44 million
-ratings on a rank."""
+"""`training.memory_limit`: enough for the tables of 208,000 items at once; a rank keeps no more than 44 million
+ratings in it."""
 MEMORY_GB, SECONDS = 8.0, 3600.0
 """The bars, of all processes together and of all stages together."""
 DISK_BYTES_PER_RATING = 34.0
@@ -102,6 +102,7 @@ class Plan:
 
     def command(self, stage: str) -> list[str | Path]:
         """What a user types for a stage."""
+        torchrun: list[str | Path]
         match stage:
             case "make":
                 sizes = ["--ratings", str(self.ratings), "--users", str(self.users), "--items", str(self.items)]
@@ -113,22 +114,11 @@ class Plan:
                 cluster = [f"cluster.workers={WORKERS}", f"cluster.memory_limit={WORKER_MEMORY}"]
                 return [BIN / "recsys-dist", "prepare", "--config", "prepare_csv", *paths, *rules, *cluster]
             case "train":
-                launcher: list[str | Path] = [
-                    BIN / "torchrun",
-                    "--standalone",
-                    f"--nproc_per_node={RANKS}",
-                    "launch/train.py",
-                ]
+                torchrun = [BIN / "torchrun", "--standalone", f"--nproc_per_node={RANKS}"]
                 paths = ["--config", "mf", f"dataset={self.dataset}", f"run_dir={self.run_dir}"]
                 length = [f"training.epochs={self.epochs}", "checkpoint.keep=1", "model.tolerance=0"]
-                return [
-                    *launcher,
-                    "launch/train.py",
-                    *paths,
-                    *PLAIN,
-                    *length,
-                    f"training.memory_limit={RANK_MEMORY}",
-                ]
+                memory = f"training.memory_limit={RANK_MEMORY}"
+                return [*torchrun, "launch/train.py", *paths, *PLAIN, *length, memory]
             case "merge":
                 return [BIN / "recsys-dist", "merge", self.run_dir, "--output", self.model]
             case "evaluate":

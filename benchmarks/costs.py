@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import threading
 import time
@@ -45,12 +44,18 @@ class Watch:
     def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process, self._folder = process, folder
         self.memory = self.disk = 0
+        self._cpu_seconds: dict[int, float] = {}
         self._threads = [
             threading.Thread(target=self._repeat, args=(look,), daemon=True)
             for look in (self._look_at_memory, self._look_at_disk)
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all processes that were seen."""
+        return sum(self._cpu_seconds.values())
 
     def join(self) -> None:
         """Wait for the end of the process."""
@@ -69,18 +74,19 @@ class Watch:
             processes = [root, *root.children(recursive=True)]
         except psutil.Error:
             return
-        self.memory = max(self.memory, sum(map(proportional, processes)))
+        self.memory = max(self.memory, sum(map(self._look_at, processes)))
+
+    def _look_at(self, process: psutil.Process) -> int:
+        """Note the CPU seconds of a process; returns its bytes, shared ones shared out. 0 if it is ending."""
+        try:
+            times = process.cpu_times()
+            self._cpu_seconds[process.pid] = times.user + times.system
+            return int(process.memory_full_info().pss)
+        except psutil.Error:
+            return 0
 
     def _look_at_disk(self) -> None:
         self.disk = max(self.disk, folder_bytes(self._folder))
-
-
-def proportional(process: psutil.Process) -> int:
-    """Resident bytes of a process, shared pages shared out; 0 if it is ending."""
-    try:
-        return int(process.memory_full_info().pss)
-    except psutil.Error:
-        return 0
 
 
 def folder_bytes(folder: Path) -> int:
@@ -94,15 +100,9 @@ def folder_bytes(folder: Path) -> int:
     return sum(found.values())
 
 
-def children_cpu() -> float:
-    """CPU seconds of all children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def measured(command: Sequence[str], log: Path, folder: Path, environment: Mapping[str, str]) -> Costs:
     """Run a command to its end; its output goes to `log`. Ends the program if it fails."""
-    start, cpu_before = time.perf_counter(), children_cpu()
+    start = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
@@ -113,9 +113,9 @@ def measured(command: Sequence[str], log: Path, folder: Path, environment: Mappi
         finally:
             process.terminate()
             process.wait()
-    seconds, cpu_seconds = time.perf_counter() - start, children_cpu() - cpu_before
+    seconds = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(f"exit code {process.returncode}:\n{log.read_text()[-4000:]}")
     left = folder_bytes(folder)
     disk = max(watch.disk, left)
-    return Costs(seconds, cpu_seconds, watch.memory / GIGABYTE, disk / GIGABYTE, left / GIGABYTE)
+    return Costs(seconds, watch.cpu_seconds, watch.memory / GIGABYTE, disk / GIGABYTE, left / GIGABYTE)

@@ -38,7 +38,7 @@ from benchmarks.figures import BIN, PLAIN, ROOT
 
 RANKS, WORKERS, WORKER_MEMORY = 2, 2, "3GiB"
 TEST_SHARE = 0.01
-EPOCHS = 5
+EPOCHS = 3
 MARGIN = 0.035
 """Above the RMSE of the true model."""
 RANK_MEMORY = "2700MiB"
@@ -46,9 +46,10 @@ RANK_MEMORY = "2700MiB"
 ratings in it."""
 MEMORY_GB, SECONDS = 8.0, 3600.0
 """The bars, of all processes together and of all stages together."""
-DISK_BYTES_PER_RATING = 34.0
-DISK_BYTES_PER_ROW = 4000.0
-"""Of a user or item: checkpoints and model."""
+DISK_BYTES_PER_RATING, INPUT_BYTES_PER_RATING = 27.0, 3.5
+"""At the most during the stages; and of the rating files, if they are kept."""
+DISK_BYTES_PER_ROW = 2500.0
+"""Of a user or item: two checkpoints, the model and the lists."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Plan:
     users: int
     items: int
     epochs: int
+    keep: bool
+    """Whether the rating files stay once they are prepared."""
 
     def __str__(self) -> str:
         return f"{self.ratings:,} ratings of {self.users:,} users and {self.items:,} items"
@@ -97,8 +100,8 @@ class Plan:
     @property
     def needed_gb(self) -> float:
         """Disk that all stages need at once."""
-        rows = self.users + self.items
-        return (self.ratings * DISK_BYTES_PER_RATING + rows * DISK_BYTES_PER_ROW) / GIGABYTE
+        per_rating = DISK_BYTES_PER_RATING + INPUT_BYTES_PER_RATING * self.keep
+        return (self.ratings * per_rating + (self.users + self.items) * DISK_BYTES_PER_ROW) / GIGABYTE
 
     def command(self, stage: str) -> list[str | Path]:
         """What a user types for a stage."""
@@ -252,13 +255,14 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    plan = Plan(folder, arguments.ratings, arguments.users, arguments.items, arguments.epochs)
+    sizes = arguments.ratings, arguments.users, arguments.items
+    plan = Plan(folder, *sizes, arguments.epochs, arguments.keep)
     record = Record(plan)
     wanted = arguments.stages or [name for name in STAGES if name not in record.stages]
     require_room(plan)
     for stage in wanted:
         record.add(stage, run(plan, stage))
-        if stage == "prepare" and not arguments.keep:
+        if stage == "prepare" and not plan.keep:
             shutil.rmtree(plan.source)
     if record.stages:
         tell(plan, record)

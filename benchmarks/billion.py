@@ -125,14 +125,7 @@ class Plan:
             case "merge":
                 return [BIN / "recsys-dist", "merge", self.run_dir, "--output", self.model]
             case "evaluate":
-                what: list[str | Path] = [
-                    "--dataset",
-                    self.dataset,
-                    "--output",
-                    self.report,
-                    "--ranking-users",
-                    "0",
-                ]
+                what: list[str | Path] = ["--dataset", self.dataset, "--output", self.report]
                 return [BIN / "recsys-dist", "evaluate", self.model, *what, "--ranking-users", "0"]
             case "recommend":
                 what = ["--all-users", "--top", "10", "--output", self.lists]

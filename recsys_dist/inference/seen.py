@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,17 +14,21 @@ from recsys_dist.dataset.manifest import SPLITS
 from recsys_dist.inference.ids import IdIndex
 from recsys_dist.model_folder.folder import ModelFolder
 
+MOST_BLOCKS = 32
+"""Blocks that stay mapped: of 2 million ratings at most by default, so that the items of all are 256 MB."""
 SeenPairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Position in the list of requested users, and item index: one entry per seen rating."""
 
 
 class TrainRatings:
-    """The train ratings of users, from the blocks of the model folder; memory-mapped on a local disk."""
+    """The train ratings of users, from the blocks of the model folder; memory-mapped on a local disk.
+
+    The blocks used last stay mapped, not all: the memory of a walk over all users does not grow with the ratings.
+    """
 
     def __init__(self, folder: ModelFolder) -> None:
-        self._folder = folder
         self._stops = np.array([shard.stop for shard in folder.manifest.user_shards])
-        self._blocks: dict[int, Block] = {}
+        self._block: Callable[[int], Block] = lru_cache(MOST_BLOCKS)(folder.block)
 
     def of_users(self, user_B: NDArray[np.int64]) -> SeenPairs:
         """The items that each of B users has rated; none for an unknown user."""
@@ -52,11 +59,6 @@ class TrainRatings:
         row = user_B[position] - block.start
         begin, count = block.indptr[row], block.indptr[row + 1] - block.indptr[row]
         return np.repeat(position, count), np.asarray(block.indices[_entries(begin, count)], np.int64)
-
-    def _block(self, shard: int) -> Block:
-        if shard not in self._blocks:
-            self._blocks[shard] = self._folder.block(shard)
-        return self._blocks[shard]
 
 
 class DatasetRatings:

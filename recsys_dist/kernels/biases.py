@@ -119,9 +119,12 @@ class Biases:
         count_B = np.diff(block.indptr)
         row_N = np.repeat(np.arange(block.num_rows), count_B)
         # a_r = sum over c of (r_rc - mean - b_c) / (n_r + lambda_a)
-        left_N = block.values - self.column_bias_C[block.indices] - self.mean
+        left_N = block.values - self.column_bias_C.take(block.indices)
+        # In place: a new array of this size costs about as much as the arithmetic.
+        left_N -= self.mean
         bias_B = np.bincount(row_N, left_N, block.num_rows) / (count_B + self.row_shrinkage)
-        return bias_B, count_B / (count_B + self.row_shrinkage), left_N - bias_B[row_N]
+        left_N -= np.repeat(bias_B, count_B)
+        return bias_B, count_B / (count_B + self.row_shrinkage), left_N
 
 
 def _shrinkage(noise_variance: float, bias_variance: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,13 +71,16 @@ class Csr:
         num_columns: int,
         device: torch.device,
     ) -> Csr:
-        """Copy a CSR matrix to `device`; indices become int32 if the numbers of entries and columns allow it."""
+        """Move a CSR matrix to `device`; indices become int32 if the numbers of entries and columns allow it.
+
+        On the CPU, arrays of the right type are used as they are, unless they are read-only.
+        """
         wide = max(len(values), num_columns) >= 2**31
         dtype = np.int64 if wide else np.int32
         return cls(
-            torch.from_numpy(indptr.astype(dtype)).to(device),
-            torch.from_numpy(indices.astype(dtype)).to(device),
-            torch.from_numpy(values.astype(np.float32)).to(device),
+            _tensor(indptr, dtype).to(device),
+            _tensor(indices, dtype).to(device),
+            _tensor(values, np.float32).to(device),
             num_columns,
         )
 
@@ -153,6 +157,11 @@ class Csr:
             per_sample_weights=weight_N,
             include_last_offset=True,
         )
+
+
+def _tensor(array: NDArray[Any], dtype: type[np.generic]) -> torch.Tensor:
+    # torch warns of read-only arrays, such as those of mapped files.
+    return torch.from_numpy(array.astype(dtype, copy=not array.flags.writeable))
 
 
 def transpose(

@@ -111,7 +111,7 @@ class RatingShards:
 
     def _read(self, index: int) -> UserShard:
         block, num_items = self._checked_block(index), self.dataset.num_items
-        centred = (block.values - np.float32(self.dataset.manifest.rating.mean)).astype(np.float32)
+        centred = (block.values - np.float32(self.dataset.manifest.rating.mean)).astype(np.float32, copy=False)
         indptr, indices = block.indptr, block.indices
         if self.withheld:
             trained = ~self._withheld(block, index)

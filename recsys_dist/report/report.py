@@ -19,7 +19,7 @@ def write_report(run_dir: str, output: Path, evaluation: Path | None = None, mod
 
     `evaluation` is the `report.json` that `evaluate` wrote for its model. With `model_dir`, the model merged from
     the run, the page shows lists for a few users. The same files give the same bytes. Raises `ConfigError` if
-    matplotlib or Jinja is not installed or a file belongs to another run, `DataError` for a missing or damaged file.
+    matplotlib or Jinja is not installed or a file is of another run, `DataError` for a missing or damaged file.
     """
     with drawing_tools():
         from recsys_dist.report.run.page import render  # noqa: PLC0415 - needs an extra

@@ -17,6 +17,7 @@ import typer
 
 from recsys_dist.cli.blend_command import blend
 from recsys_dist.cli.data_commands import inspect, prepare
+from recsys_dist.cli.demo_command import demo
 from recsys_dist.cli.list_commands import recommend, similar
 from recsys_dist.cli.model_commands import evaluate
 from recsys_dist.cli.predict_command import predict
@@ -40,6 +41,7 @@ COMMANDS = (
     report,
     inspect,
     verify_parity,
+    demo,
 )
 """In the order in which `--help` lists them."""
 

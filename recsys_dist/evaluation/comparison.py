@@ -20,17 +20,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.errors import ConfigError
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.evaluation.errors import Measured
 from recsys_dist.evaluation.evaluate import Evaluation, measure
-from recsys_dist.evaluation.report import EvaluationReport, Figure, write_report
+from recsys_dist.evaluation.report import EvaluationReport, Figure, is_comparison, read_json, write_report
 from recsys_dist.evaluation.settings import EvaluationSettings
 from recsys_dist.inference.frames import as_pandas
 from recsys_dist.inference.loading import load_predictor
 from recsys_dist.inference.predictor import Predictor
 from recsys_dist.metrics import METRICS
 from recsys_dist.plain_text import text_table
-from recsys_dist.strict_model import StrictModel
+from recsys_dist.strict_model import StrictModel, validated
 
 SAMPLES = 2000
 SEED = 0
@@ -65,6 +65,14 @@ class ComparisonReport(StrictModel):
 
     reports: tuple[EvaluationReport, ...]
     comparisons: tuple[PairedComparison, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> ComparisonReport:
+        """Read the report of one model or of several. Raises `DataError` if it is missing or not a report."""
+        tree = read_json(path)
+        if not is_comparison(tree):
+            return cls(reports=(EvaluationReport.read(path),), comparisons=())
+        return validated(cls, tree, lambda problem: DataError(f"{path}: {problem}; write it again"))
 
     def __repr__(self) -> str:
         rows = [["difference", "low", "high", "figure", "model"]]

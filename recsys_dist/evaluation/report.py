@@ -239,13 +239,8 @@ class EvaluationReport(Errors):
     @classmethod
     def read(cls, path: Path) -> EvaluationReport:
         """Read a `report.json`. Raises `DataError` if it is missing or not a report."""
-        try:
-            tree = json.loads(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"cannot read the evaluation {path}: {error.strerror}") from None
-        except ValueError:
-            raise DataError(f"{path} is not JSON; write it with evaluate --output") from None
-        if isinstance(tree, dict) and "comparisons" in tree:
+        tree = read_json(path)
+        if is_comparison(tree):
             raise DataError(f"{path} compares several models; evaluate one alone")
         return validated(cls, tree, lambda problem: DataError(f"{path}: {problem}; write it again"))
 
@@ -285,6 +280,21 @@ class EvaluationReport(Errors):
     def write(self, path: Path) -> None:
         """Write the report as JSON to a local file."""
         write_report(self, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file that `evaluate` wrote. Raises `DataError` if it is missing or not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read the evaluation {path}: {error.strerror}") from None
+    except ValueError:
+        raise DataError(f"{path} is not JSON; write it with evaluate --output") from None
+
+
+def is_comparison(tree: Any) -> bool:
+    """Whether the content of a report is about several models."""
+    return isinstance(tree, dict) and "comparisons" in tree
 
 
 def write_report(report: StrictModel, path: Path) -> None:

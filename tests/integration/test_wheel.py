@@ -86,6 +86,8 @@ def test_the_wheel_holds_the_package_with_its_types_and_all_configurations(wheel
     assert "recsys_dist/py.typed" in files
     configs = {path.name: path.read_bytes() for path in (REPOSITORY / "configs").iterdir()}
     assert {name.split("/")[-1]: text for name, text in files.items() if "/configs/" in name} == configs
+    ratings = {path.name: path.read_bytes() for path in MOVIETWEETINGS.iterdir()}
+    assert {name.split("/")[-1]: text for name, text in files.items() if "/demo_ratings/" in name} == ratings
     package = (path.relative_to(REPOSITORY) for path in (REPOSITORY / "recsys_dist").rglob("*") if path.is_file())
     assert {str(path) for path in package if "__pycache__" not in path.parts} <= files.keys()
     told = files[f"{about}/METADATA"].decode()

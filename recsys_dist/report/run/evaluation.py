@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from recsys_dist.config import parse_settings
 from recsys_dist.errors import ConfigError
+from recsys_dist.evaluation.comparison import ComparisonReport
 from recsys_dist.evaluation.report import CutFigures, Errors, EvaluationReport, TimedErrors
 from recsys_dist.report.run.run_record import RunRecord
 from recsys_dist.training.config import TrainConfig
 
 
 def read_evaluation(path: Path, config: TrainConfig) -> EvaluationReport:
-    """Read the evaluation of the model that `config` trains.
+    """Read the evaluation of the model that `config` trains, alone or among several.
 
-    Raises `DataError` if the file is missing or not a report, `ConfigError` if it evaluates another model.
+    Raises `DataError` if the file is missing or not a report, `ConfigError` if it evaluates other models.
     """
-    report = EvaluationReport.read(path)
-    other = _other_setting(report, path, config)
-    if other is not None:
-        raise ConfigError(f"{path} evaluates another model than that of {config.run_dir}: {other}")
-    return report
+    reports = ComparisonReport.read(path).reports
+    others = [_other_setting(report, path, config) for report in reports]
+    if None in others:
+        return reports[others.index(None)]
+    if len(reports) > 1:
+        raise ConfigError(f"{path} evaluates {len(reports)} models, and none of them is that of {config.run_dir}")
+    raise ConfigError(f"{path} evaluates another model than that of {config.run_dir}: {others[0]}")
 
 
 def match_evaluations(paths: Sequence[Path], records: Sequence[RunRecord]) -> list[EvaluationReport | None]:
-    """The evaluation of each run, None where none is given. Raises `ConfigError` for one of no run."""
+    """The evaluation of each run, None where none is given. Raises `ConfigError` for a file about no run."""
     found: list[EvaluationReport | None] = [None] * len(records)
     for path in paths:
-        report = EvaluationReport.read(path)
-        places = [
-            place for place, record in enumerate(records) if _other_setting(report, path, record.config) is None
-        ]
-        if not places:
+        before = list(found)
+        for report, (place, record) in itertools.product(ComparisonReport.read(path).reports, enumerate(records)):
+            if _other_setting(report, path, record.config) is None:
+                found[place] = report
+        if found == before:
             raise ConfigError(f"{path} evaluates the model of none of these runs")
-        for place in places:
-            found[place] = report
     return found
 
 
 def _other_setting(report: EvaluationReport, path: Path, config: TrainConfig) -> str | None:
     """The first setting in which the evaluated model differs from the one of `config`; None if none does."""
+    if "dataset" not in report.model.config:
+        return f"it is of kind {report.model.kind}, which is not trained"
     evaluated = parse_settings(TrainConfig, report.model.config, source=f"{path}: the configuration of the model")
     mine, theirs = config.result_settings(), evaluated.result_settings()
     for key in mine:

@@ -17,7 +17,7 @@ from recsys_dist.cli import main
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.merging import merge
-from recsys_dist.report.report import write_report
+from recsys_dist.report.report import write_comparison, write_report
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run import train
 from tests.support.prepared import small_dataset
@@ -175,6 +175,26 @@ def test_runs_are_compared_by_outcome_and_by_the_settings_that_differ(trained, r
     assert text[text.index("model.factors") :][:3] == ["model.factors", "2", "3"]
     assert "training.epochs" not in text
     assert not {"script", "link", "img"} & set(page.tags)
+
+
+def test_the_report_of_several_models_serves_their_runs(trained, run, tmp_path):
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("factors: 2", "factors: 3"))
+    alone = json.loads(trained.evaluation.read_text())
+    other = json.loads(trained.evaluation.read_text()) | {"rmse": 0.1234}
+    other["model"]["config"]["model"]["factors"] = 3
+    blend = json.loads(trained.evaluation.read_text())
+    blend["model"] |= {"kind": "blend", "config": {"model": {}}}
+    several = tmp_path / "several.json"
+    several.write_text(json.dumps({"reports": [alone, blend, other], "comparisons": []}))
+
+    assert "0.1234" in Page(written(run, tmp_path / "one.html", several)).text
+    write_comparison([str(trained.run), str(run)], tmp_path / "both.html", [several])
+    text = Page((tmp_path / "both.html").read_text()).text
+    assert {f"{alone['rmse']:.4f}", "0.1234"} <= set(text)
+
+    several.write_text(json.dumps({"reports": [alone, blend], "comparisons": []}))
+    with pytest.raises(ConfigError, match=r"several\.json evaluates 2 models, and none of them is that of"):
+        write_report(str(run), tmp_path / "one.html", several)
 
 
 def test_options_of_one_run_are_refused_for_several(trained, tmp_path, capsys):

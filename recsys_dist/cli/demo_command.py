@@ -1,0 +1,111 @@
+"""`demo`: the whole way from rating files to lists, on ratings that come with the package.
+
+Each step is a command that the user could type, printed before it runs.
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys_dist.errors import ConfigError
+
+MARK = "recsys_dist_demo"
+"""A file in the folder of a demo, without which the folder is not removed."""
+TRAINED = ("mf", "autorec_item", "ials", "ease")
+BLENDS = {"ratings": ("mf", "autorec_item"), "lists": ("ease", "ials", "mf")}
+USERS = ("2850", "8822")
+
+
+def demo(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the results go; an earlier demo there is replaced.")
+    ] = Path("runs/demo"),
+    ranks: Annotated[int, typer.Option(min=1, help="Processes that train together.")] = 2,
+) -> None:
+    """Show every step on real ratings (MovieTweetings 100K), from files to lists and a page of figures.
+
+    Prints each command before it runs. Takes two to three minutes on 2 cores.
+
+    Example: recsys-dist demo
+    """
+    _make_room(folder)
+    can_draw = find_spec("matplotlib") is not None and find_spec("jinja2") is not None
+    for command in _commands(folder, ranks, can_draw):
+        typer.echo(f"\n$ {shlex.join(command)}")
+        _run(command, ranks, context)
+    _tell_next(folder, can_draw)
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder, or empty that of an earlier demo. Raises `ConfigError` if it holds anything else."""
+    if folder.exists():
+        if not (folder / MARK).is_file() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not the folder of a demo and is not empty; name another --folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+
+
+def _commands(folder: Path, ranks: int, can_draw: bool) -> Iterator[list[str]]:
+    from recsys_dist.demo_data import demo_data
+
+    data, dataset, models = demo_data(), f"dataset={folder / 'dataset'}", folder / "models"
+    files = [f"input.paths=[{data / 'ratings.dat.gz'}]", f"items.paths=[{data / 'movies.dat.gz'}]"]
+    yield ["recsys-dist", "prepare", "--config", "prepare_movietweetings", *files, f"output={folder / 'dataset'}"]
+    torchrun = ["torchrun", "--standalone", f"--nproc_per_node={ranks}", "-m", "recsys_dist"]
+    for name in TRAINED:
+        yield [*torchrun, "train", "--config", name, dataset, f"run_dir={folder / name}"]
+        yield ["recsys-dist", "merge", str(folder / name), "--output", str(models / name)]
+    judged = ["--dataset", str(folder / "dataset"), "--output"]
+    for goal, parts in BLENDS.items():
+        blended = [str(models / part) for part in parts]
+        yield ["recsys-dist", "blend", *blended, "--for", goal, *judged, str(models / goal)]
+    every = [str(models / name) for name in (*TRAINED, *BLENDS)]
+    yield ["recsys-dist", "evaluate", *every, *judged, str(folder / "report.json")]
+    if can_draw:
+        figures = ["--evaluation", str(folder / "report.json"), "--output"]
+        runs = [str(folder / name) for name in TRAINED]
+        yield ["recsys-dist", "report", *runs, *figures, str(folder / "index.html")]
+        shown = ["--model", str(models / "mf"), *figures, str(folder / "mf.html")]
+        yield ["recsys-dist", "report", str(folder / "mf"), *shown]
+    asked = [word for user in USERS for word in ("--user", user)]
+    yield ["recsys-dist", "recommend", str(models / "lists"), *asked, *judged[:2]]
+
+
+def _run(command: list[str], ranks: int, context: typer.Context) -> None:
+    """Run a command, in this process where it is one of this program: its modules are loaded by then."""
+    if command[0] != "torchrun":
+        context.find_root().command.main(args=command[1:], prog_name=command[0], standalone_mode=False)
+        return
+    # All ranks run on this machine: each uses its share of the cores.
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // ranks))}
+    program = [sys.executable, "-m", "torch.distributed.run", *command[1:]]
+    code = subprocess.run(program, env={**os.environ, **threads}, check=False).returncode
+    if code:
+        raise ConfigError(f"the command above ended with exit code {code}; the demo stops here")
+
+
+def _tell_next(folder: Path, can_draw: bool) -> None:
+    models = folder / "models"
+    pages = f"{folder / 'index.html'} compares the models, {folder / 'mf.html'} shows one: open them in a browser"
+    if not can_draw:
+        pages = "install the extra `report` for pages of figures: pip install matplotlib jinja2"
+    typer.echo(
+        f"\nPages:   {pages}"
+        f"\nFigures: {folder / 'report.json'}"
+        f"\nModels:  {models}/{{{','.join((*TRAINED, *BLENDS))}}}; the last two are blends"
+        f"\nNext:    recsys-dist recommend {models / 'lists'} --like 'Gravity (2013)' --like 'Pacific Rim'"
+        "\n         recsys-dist inspect YOUR_RATINGS.csv --output mine.yaml"
+    )

@@ -23,7 +23,12 @@ ROWS_AT_ONCE = 1 << 16
 def note_of_biases(
     users: FactorSide, items: FactorSide, unit_variance: float, collectives: Collectives
 ) -> str | None:
-    """A message if the factors explain almost nothing; `unit_variance` is that of the ratings. Collective."""
+    """A message if there are factors and they explain almost nothing. Collective.
+
+    `unit_variance` is the variance of the ratings.
+    """
+    if users.layout.num_factors == 0:
+        return None
     user_mean_n, user_covariance_nn = _moments(users, collectives)
     item_mean_n, item_covariance_nn = _moments(items, collectives)
     factors = float((user_covariance_nn[:-1, :-1] * item_covariance_nn[:-1, :-1]).sum()) / unit_variance

@@ -20,14 +20,12 @@ def require_space(
     """Raise on every rank if the disk of a local run folder is too small for the checkpoints to come.
 
     A checkpoint has the size of `start`, or of the state before the first epoch. Those of this run count as room,
-    since new ones replace them. Collective.
+    since new ones replace them. The best one is left out of account, as it may be among the newest. Collective.
     """
     if not run_dir.is_local or (start is not None and start.step >= config.training.epochs):
         return
     state_bytes = num_bytes(trainer.state()) if start is None else sum(file.bytes for file in start.manifest.files)
-    collectives.together(
-        "checking the disk", lambda: _require(run_dir, state_bytes, config) if collectives.world.is_first else None
-    )
+    collectives.together("checking the disk", lambda: _require(run_dir, state_bytes, config))
 
 
 def _require(run_dir: Folder, state_bytes: int, config: TrainConfig) -> None:

@@ -34,7 +34,7 @@ from recsys_dist.errors import SharedError
 LEAST_RATIO = 10.0
 """Saving may take a tenth of the time of training."""
 MOST_COPY = 256 << 20
-"""Bytes of a copy on one rank, on average. At most two are held at a time: one being written, and the best."""
+"""Bytes of a copy on one rank, on average; at most two copies are held at a time."""
 
 Details = Mapping[str, JsonValue]
 logger = logging.getLogger(__name__)
@@ -122,7 +122,10 @@ class Saving:
         if is_due or self._every != "auto" or is_too_large:
             self._save(here, step, details, at_once=is_last or is_too_large)
         else:
-            copy = self._collectives.together("copying the best state", Snapshot.of(here).copied)
+            if len(self._writing) > 1:
+                # So that no third copy is held.
+                self._finish()
+            copy = self._collectives.together("copying the best state", lambda: Snapshot.of(here).copied())
             self._best = _Save(copy, step, details)
 
     def within_epoch(self, state: TrainerState, step: int, details: Details) -> None:

@@ -38,6 +38,10 @@ class TrainingError(RecsysDistError):
     """Training cannot continue: numbers that are not finite, ranks that disagree, a lost peer."""
 
 
+class SharedError(TrainingError):
+    """A failure that every rank raises at the same point: collectives still work."""
+
+
 class PeerError(TrainingError):
     """Other ranks are gone, cut off or stopped. The remaining ranks cannot agree on a reporter: each reports."""
 

@@ -8,16 +8,13 @@ leaves either a complete checkpoint or one without it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from pydantic import JsonValue
-from safetensors.torch import save as to_safetensors
 
 from recsys_dist.checkpoint.best import best_of
 from recsys_dist.checkpoint.checkpoint import (
@@ -32,21 +29,46 @@ from recsys_dist.checkpoint.manifest import (
     MANIFEST,
     CheckpointManifest,
     CheckpointName,
-    TableFile,
     build_manifest,
     committed_bytes,
-    table_file_name,
 )
-from recsys_dist.checkpoint.state import TableRows, TrainerState
+from recsys_dist.checkpoint.snapshot import Snapshot, plain
+from recsys_dist.checkpoint.state import TrainerState
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import CheckpointError, RecsysDistError, StorageError, TrainingError
 from recsys_dist.storage.folder import Folder, sync_folder
 
-FILE_BYTES = 64 << 20
-"""Approximate size of a file. A save holds three copies of it at a time, besides the rows themselves."""
-HEADER_BYTES = 1 << 16
-"""Upper bound for the names and shapes in a file."""
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenCheckpoint:
+    """A checkpoint that is being written: its folder is there, COMMITTED is not."""
+
+    name: CheckpointName
+    folder: Folder
+    snapshot: Snapshot
+    details: Mapping[str, JsonValue]
+    doing: str
+    """What to call the save in an error."""
+
+    def write(self, is_given_up: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """Write this rank's files, in any thread: see `Snapshot.write`."""
+        return self.snapshot.write(self.folder, is_given_up)
+
+    def manifest(self, tables: list[dict[str, Any]]) -> CheckpointManifest:
+        """The manifest of all ranks' files, given what `write` returned on each."""
+        tree = {
+            "step": self.name.step,
+            "part": self.name.part,
+            "tables": _join_tables(tables),
+            "values": self.snapshot.values,
+            "details": plain(self.details, "the details"),
+        }
+        try:
+            return build_manifest(tree, f"{self.folder.url}/{MANIFEST}")
+        except CheckpointError as error:
+            raise TrainingError(f"{self.doing} failed: {error}") from error
 
 
 class CheckpointStore:
@@ -58,6 +80,7 @@ class CheckpointStore:
         self._collectives = collectives
         self._keep = keep
         self._damaged: set[CheckpointName] = set()
+        self._unfinished: set[CheckpointName] = set()
         self._has_folder = False
         """Whether RUN_DIR/checkpoints was created or found; from then on it must exist."""
 
@@ -70,19 +93,50 @@ class CheckpointStore:
         configuration under `config`, the validation RMSE under `valid_rmse`. Raises `TrainingError` on every rank
         if it fails on any; a later run then ignores the incomplete checkpoint.
         """
+        opened = self.begin(lambda: Snapshot.of(state), step, details, whole_epoch)
+        self.finish(opened, opened.write)
+        return opened.name
+
+    def begin(
+        self,
+        take: Callable[[], Snapshot],
+        step: int,
+        details: Mapping[str, JsonValue],
+        whole_epoch: bool = True,
+    ) -> OpenCheckpoint:
+        """Take this rank's share and make the folder of a new checkpoint, whose files come next.
+
+        Arguments and errors as for `save`. Several checkpoints can be open, and are finished in any order.
+        """
         doing = f"saving the checkpoint of step {step}"
-        name = self._begin(doing, step, whole_epoch)
-        folder = self._checkpoints.child(str(name)).expect()
+        snapshot = self._collectives.together(doing, take)
+        self._collectives.require_same({"the values of the trainer state": snapshot.digest()})
+        name = CheckpointName(*self._on_first(doing, lambda: self._make_folder(step, whole_epoch)))
+        self._unfinished.add(name)
+        return OpenCheckpoint(name, self._checkpoints.child(str(name)).expect(), snapshot, details, doing)
+
+    def finish(self, opened: OpenCheckpoint, written: Callable[[], dict[str, Any]]) -> None:
+        """Commit an open checkpoint, then purge old ones.
+
+        `written` returns what `OpenCheckpoint.write` did on this rank, or raises its error. Raises `TrainingError`
+        on every rank if it fails on any, and removes the files.
+        """
         try:
-            manifest = self._write(doing, folder, name, state, details)
-            self._on_first(doing, lambda: _commit(folder, manifest))
+            tables = self._collectives.gather_json(self._collectives.together(opened.doing, written))
+            manifest = opened.manifest(tables)
+            self._on_first(opened.doing, lambda: _commit(opened.folder, manifest))
         except RecsysDistError:
-            if self._collectives.world.is_first:
-                _discard_failed(folder)
+            self.discard(opened)
             raise
+        self._unfinished.discard(opened.name)
         if self._collectives.world.is_first:
             self._purge()
-        return name
+
+    def discard(self, opened: OpenCheckpoint) -> None:
+        """Free the space of a failed save; not collective."""
+        self._unfinished.discard(opened.name)
+        if self._collectives.world.is_first:
+            _discard_failed(opened.folder)
 
     def latest(self) -> Checkpoint | None:
         """The newest committed checkpoint that verifies; None if there is no checkpoint. Ranks share the files.
@@ -137,13 +191,11 @@ class CheckpointStore:
             logger.warning("skipped a damaged checkpoint: %s", problems[0])
         return None, problems[0]
 
-    def _begin(self, doing: str, step: int, whole_epoch: bool) -> CheckpointName:
-        """Remove incomplete and damaged checkpoints, and create the new folder; the same name on all ranks."""
-        return CheckpointName(*self._on_first(doing, lambda: self._make_folder(step, whole_epoch)))
-
     def _make_folder(self, step: int, whole_epoch: bool) -> CheckpointName:
+        """Remove incomplete and damaged checkpoints, and create the folder of a new one."""
         there = {name: text for text in self._checkpoints.names() if (name := CheckpointName.parse(text))}
-        for name in there.keys() - (set(committed_names(self._checkpoints)) - self._damaged):
+        sound = set(committed_names(self._checkpoints)) - self._damaged
+        for name in there.keys() - sound - self._unfinished:
             _discard(self._checkpoints.child(there.pop(name)))
         self._damaged.clear()
         last_part = max((name.part for name in there if name.step == step), default=0)
@@ -160,30 +212,6 @@ class CheckpointStore:
             for parent in (self._checkpoints.local_path(""), self._run_dir.local_path("")):
                 sync_folder(parent)
         return name
-
-    def _write(
-        self,
-        doing: str,
-        folder: Folder,
-        name: CheckpointName,
-        state: TrainerState,
-        details: Mapping[str, JsonValue],
-    ) -> CheckpointManifest:
-        """Write this rank's rows, and build the manifest of all ranks' files, the same on every rank."""
-        values = self._collectives.together(doing, lambda: _plain(state.values, "the state"))
-        self._collectives.require_same({"the values of the trainer state": _digest(values)})
-        local = self._collectives.together(doing, lambda: _write_tables(folder, state.tables))
-        tree = {
-            "step": name.step,
-            "part": name.part,
-            "tables": _join_tables(self._collectives.gather_json(local)),
-            "values": values,
-            "details": _plain(details, "the details"),
-        }
-        try:
-            return build_manifest(tree, f"{folder.url}/{MANIFEST}")
-        except CheckpointError as error:
-            raise TrainingError(f"{doing} failed: {error}") from error
 
     def _purge(self) -> None:
         """Remove all but the newest `keep` and the best; failures only give a warning."""
@@ -206,59 +234,6 @@ class CheckpointStore:
             return None
 
 
-def _write_tables(folder: Folder, tables: Mapping[str, TableRows]) -> dict[str, Any]:
-    """Write this rank's rows of every table; returns the tables' specs with this rank's files."""
-    specs = {}
-    for table, rows in tables.items():
-        tensors = {
-            name: {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": [rows.num_rows, *tensor.shape[1:]]}
-            for name, tensor in rows.tensors.items()
-        }
-        files = [_write_file(folder, table, rows, start, stop) for start, stop in _file_ranges(rows)]
-        specs[table] = {
-            "num_rows": rows.num_rows,
-            "tensors": tensors,
-            "files": [file.model_dump() for file in files],
-        }
-    return specs
-
-
-def _file_ranges(rows: TableRows) -> Iterator[tuple[int, int]]:
-    """Consecutive ranges of global rows, each of about `FILE_BYTES` at most."""
-    row_bytes = sum(tensor[:1].nbytes for tensor in rows.tensors.values())
-    step = max(1, FILE_BYTES // max(1, row_bytes))
-    for start in range(rows.start, rows.stop, step):
-        yield start, min(start + step, rows.stop)
-
-
-def _write_file(folder: Folder, table: str, rows: TableRows, start: int, stop: int) -> TableFile:
-    # Copied, since safetensors refuses views that share memory.
-    tensors = {
-        name: tensor.detach()[start - rows.start : stop - rows.start].to("cpu", copy=True).contiguous()
-        for name, tensor in rows.tensors.items()
-    }
-    for name, tensor in tensors.items():
-        _require_finite(tensor, table, name, start)
-    record = folder.write_bytes(table_file_name(table, start, stop), _serialized(tensors), rows=stop - start)
-    return TableFile(**record.model_dump(), start=start, stop=stop)
-
-
-def _serialized(tensors: dict[str, torch.Tensor]) -> bytes:
-    """The bytes of a file. Raises an out-of-memory error if they do not fit."""
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    # safetensors holds the bytes twice and aborts the process if memory runs out, so test the allocation first.
-    room = [torch.empty(size + HEADER_BYTES, dtype=torch.uint8, device="cpu") for _ in range(2)]
-    del room
-    return to_safetensors(tensors)
-
-
-def _require_finite(tensor: torch.Tensor, table: str, name: str, start: int) -> None:
-    finite = torch.isfinite(tensor)
-    if not finite.all():
-        row = start + int((~finite).nonzero()[0, 0])
-        raise TrainingError(f"{name} of {table} is not finite at row {row}: training diverged; nothing is saved")
-
-
 def _join_tables(per_rank: list[dict[str, Any]]) -> dict[str, Any]:
     """The tables' specs with the files of all ranks, in row order. All ranks must describe the same tables."""
     shapes = [
@@ -273,19 +248,6 @@ def _join_tables(per_rank: list[dict[str, Any]]) -> dict[str, Any]:
         table: {**spec, "files": sorted(files[table], key=lambda file: int(file["start"]))}
         for table, spec in shapes[0].items()
     }
-
-
-def _plain(values: Mapping[str, JsonValue], whose: str) -> dict[str, Any]:
-    """The values as JSON reads them back. Raises if one is not finite, since JSON has no NaN."""
-    try:
-        tree: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
-    except ValueError as error:
-        raise TrainingError(f"a value of {whose} is not finite: {error}; nothing is saved") from None
-    return tree
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _commit(folder: Folder, manifest: CheckpointManifest) -> None:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from recsys_dist.distributed.roll_call import explained
 from recsys_dist.distributed.world import World
-from recsys_dist.errors import RecsysDistError, TrainingError, lack_of_memory, refusal
+from recsys_dist.errors import RecsysDistError, SharedError, lack_of_memory, refusal
 
 RowRanges = Sequence[tuple[int, int]]
 ResultT = TypeVar("ResultT")
@@ -79,7 +79,7 @@ class Group:
             if reason is not None:
                 failures.setdefault(reason, []).append(f"rank {rank}")
         if failures:
-            raise TrainingError(f"{doing} failed: " + "; ".join(self._told(*one) for one in failures.items()))
+            raise SharedError(f"{doing} failed: " + "; ".join(self._told(*one) for one in failures.items()))
         return result
 
     def _told(self, reason: str, ranks: list[str]) -> str:
@@ -93,7 +93,7 @@ class Group:
             values = [theirs.get(name) for theirs in everyone]
             if len(set(values)) > 1:
                 listed = ", ".join(f"rank {rank} has {value}" for rank, value in enumerate(values))
-                raise TrainingError(f"the ranks differ in {name}: {listed}; start all ranks with the same")
+                raise SharedError(f"the ranks differ in {name}: {listed}; start all ranks with the same")
 
     def _all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.world.size > 1:

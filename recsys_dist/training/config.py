@@ -40,7 +40,9 @@ class CheckpointSettings(Settings):
 
     every: Annotated[Literal["auto"] | int, auto_or_number(1)] = "auto"
     """Save every this many epochs; `auto`: once training has taken ten times as long as the last save. The last
-    epoch is always saved."""
+    epoch is always saved. Files are written while the next epoch runs, and the checkpoint counts from the end of
+    that epoch at the latest, so a kill costs at most one epoch more. A failure that all ranks notice together (not
+    finite, a full disk) first saves the best state; a kill or a lost rank costs what came after the last save."""
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints to keep; the best one by validation RMSE is always kept, too."""
 

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from recsys_dist.checkpoint.checkpoint import Checkpoint
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.errors import TrainingError
+from recsys_dist.errors import SharedError
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult, Trainer
 from recsys_dist.protocols.warm_start import WarmStart
@@ -57,12 +57,27 @@ def fit(
     collectives.together("opening the metrics", lambda: tracker.start(trainer.epochs_done))
     noted = {**(facts or {}), "config": config.model_dump(mode="json")}
 
+    with Saving(store, config.checkpoint.every, collectives, tracker.require_folder) as saving:
+        return _train(trainer, saving, tracker, config, collectives, preempted, stopping, noted, stops_early)
+
+
+def _train(
+    trainer: Trainer,
+    saving: Saving,
+    tracker: Tracker,
+    config: TrainConfig,
+    collectives: Collectives,
+    preempted: Callable[[], bool],
+    stopping: EarlyStopping,
+    noted: Mapping[str, JsonValue],
+    stops_early: bool,
+) -> Outcome:
     def should_stop() -> bool:
+        saving.commit_written()
         return collectives.any_rank(preempted())
 
     # With patience, a run ends long after its best epoch. By `auto`, what is saved otherwise depends on time.
     keeps_best = config.training.patience is not None or config.checkpoint.every == "auto"
-    saving = Saving(store, config.checkpoint.every, collectives)
     received = collectives.received_in_all_bytes
     while not _is_over(trainer, stopping, config):
         started = time.monotonic()
@@ -144,7 +159,7 @@ def _log(
 
 def _require_finite(sums: ErrorSums, when: str) -> None:
     if not math.isfinite(sums.squared):
-        raise TrainingError(f"{when}: the sum of squared errors is {sums.squared}: training diverged")
+        raise SharedError(f"{when}: the sum of squared errors is {sums.squared}: training diverged")
 
 
 def _details(

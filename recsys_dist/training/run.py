@@ -29,6 +29,7 @@ from recsys_dist.process.threads import NUM_THREADS, free_cores
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
+from recsys_dist.training.disk_space import require_space
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.loop import Outcome, fit
 from recsys_dist.training.memory import explained_lack_of_memory
@@ -123,6 +124,7 @@ def _run_in(
         tracker.say(_opening(folder, start, config, dataset))
         # Users that are held out whole are cold, so their error says little about a model of the others.
         stops_early = not dataset.manifest.holds_out_users
+        require_space(folder, trainer, config, start, collectives)
         outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts, stops_early)
         collectives.together("writing the status", lambda: status.end(outcome.value, trainer.epochs_done))
         if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:

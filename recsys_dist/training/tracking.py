@@ -143,7 +143,7 @@ class Tracker:
         """Show and store one epoch. Raises `OSError` if the record cannot be written."""
         if not self._is_active:
             return
-        self._check()
+        self.require_folder()
         self._lines.append(record.to_json())
         self._write()
         if self._scalars is not None:
@@ -152,6 +152,11 @@ class Tracker:
         self._console.print(
             record.to_text(self._epochs, self._remaining_s(record.epoch)), markup=False, highlight=False
         )
+
+    def require_folder(self) -> None:
+        """Raise if the folder does not belong to the run any more."""
+        if self._is_active:
+            self._check()
 
     def say(self, text: str) -> None:
         """Show one line."""

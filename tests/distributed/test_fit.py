@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -7,12 +8,15 @@ import signal
 import pytest
 import torch
 
-from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.checkpoint.checkpoint import committed_names, find_checkpoint
+from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import TrainingError
+from recsys_dist.metrics import ErrorSums
 from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training import run
-from recsys_dist.training.loop import Outcome
+from recsys_dist.training.loop import Outcome, fit
+from recsys_dist.training.tracking import Tracker
 from tests.support.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, fake_config, train_by, unbroken_rows
 from tests.support.prepared import small_dataset
 from tests.support.ranks import run_ranks
@@ -107,8 +111,9 @@ def test_real_ranks_save_on_sigterm_and_end_when_one_dies(dataset, tmp_path):
     with pytest.raises(AssertionError) as ended:
         run_ranks(train_through_a_signal, 2, tmp_path / "ranks", dataset, str(tmp_path / "run"))
     assert str(ended.value) == "rank 1 died with exit code 9", "rank 0 ends in time, with an error of its own"
-    saved = Folder(str(tmp_path / "run/checkpoints")).names()
-    assert saved == ["step-00000001-part-0001", "step-00000002"]
+    # Epoch 2 was being written.
+    saved = [str(name) for name in committed_names(Folder(str(tmp_path / "run/checkpoints")))]
+    assert saved == ["step-00000001", "step-00000001-part-0001"]
     run_threads(train_on_rank, 1, dataset, str(tmp_path / "run"))
     assert torch.equal(saved_rows(tmp_path / "run"), unbroken_rows(EPOCHS))
 
@@ -155,6 +160,28 @@ def test_what_one_rank_fails_at_is_told_in_the_status_by_the_first(dataset, tmp_
     status = json.loads((tmp_path / "run/status.json").read_text())
     assert status == {"state": "failed", "step": 1, "outcome": None, "error": told[0]}
     assert run_threads(train_on_rank, 1, dataset, str(tmp_path / "run")) == [Outcome.FINISHED]
+
+
+def diverge_after_the_best(collectives, dataset, run_dir):
+    """All ranks fail together, long before the next checkpoint is due."""
+
+    class Diverging(FakeTrainer):
+        def validate(self):
+            return ErrorSums(math.nan, 1.0, 1) if self.epochs_done == 5 else super().validate()
+
+    config = fake_config(run_dir, dataset, checkpoint={"every": "auto"}, training={"epochs": 9})
+    trainer = Diverging(collectives, (0.9, 0.8, 0.7, 0.75, 0.8))
+    folder = Folder(run_dir)
+    tracker = Tracker(folder, 9, collectives.world.is_first)
+    with pytest.raises(TrainingError, match="validation after epoch 5: the sum of squared errors is nan"):
+        fit(trainer, CheckpointStore(folder, collectives, 2), tracker, config, collectives, lambda: False)
+
+
+def test_a_failure_that_all_ranks_share_saves_the_best_state(dataset, tmp_path):
+    run_threads(diverge_after_the_best, 2, dataset, str(tmp_path))
+    best = find_checkpoint(Folder(str(tmp_path)))
+    assert best.step == 3
+    assert torch.equal(saved_rows(tmp_path), unbroken_rows(3))
 
 
 def remove_checkpoints_before_a_save(collectives, dataset, run_dir):

@@ -2,20 +2,19 @@ import errno
 import json
 import logging
 import os
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from recsys_dist.checkpoint import store as store_module
+from recsys_dist.checkpoint import snapshot
 from recsys_dist.checkpoint.checkpoint import Checkpoint, committed_names, find_checkpoint
 from recsys_dist.checkpoint.manifest import committed_bytes
 from recsys_dist.checkpoint.state import TableRows, TrainerState
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import CheckpointError, TrainingError
 from recsys_dist.storage.folder import Folder
+from tests.support.kills import kill_at
 from tests.support.ranks import run_ranks
 from tests.support.states import same_tensors, single_collectives, state_of_rank, whole_tables
 
@@ -41,7 +40,7 @@ def damage(run_dir, name, file="checkpoint.json"):
 
 @pytest.mark.parametrize("where", ["local", "memory"])
 def test_a_saved_state_reads_back_bit_for_bit(where, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "FILE_BYTES", 200)  # several files a table
+    monkeypatch.setattr(snapshot, "FILE_BYTES", 200)  # several files a table
     run_dir = tmp_path if where == "local" else f"memory://store-{tmp_path.name}/run"
     save(run_dir, 3, config={"seed": 1}, valid_rmse=0.75)
     checkpoint = open_store(run_dir).latest()
@@ -244,7 +243,7 @@ def _die_at_each_file_operation(_collectives, run_dir):
         save(reference, 1, keep=1)
         child = os.fork()
         if child == 0:
-            _kill_at(operation)
+            kill_at(operation)
             save(reference, 2, keep=1)
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -259,22 +258,6 @@ def _die_at_each_file_operation(_collectives, run_dir):
         if not os.WIFSIGNALED(status):
             return died
     raise AssertionError("the child never ended on its own")
-
-
-def _kill_at(operation):
-    seen = 0
-
-    def hook(event, _arguments):
-        nonlocal seen
-        if event in FILE_EVENTS:
-            if seen == operation:
-                os.kill(os.getpid(), signal.SIGKILL)
-            seen += 1
-
-    sys.addaudithook(hook)
-
-
-FILE_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.listdir", "os.scandir"}
 
 
 def test_a_kill_at_any_file_operation_leaves_a_checkpoint_to_resume_from(tmp_path):

@@ -1,29 +1,52 @@
+import errno
 import itertools
 import json
+import logging
 import math
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from recsys_dist.checkpoint.checkpoint import find_checkpoint
+from recsys_dist.checkpoint.checkpoint import Checkpoint, committed_names, find_checkpoint
+from recsys_dist.checkpoint.snapshot import Snapshot
 from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.errors import TrainingError
 from recsys_dist.metrics import ErrorSums
 from recsys_dist.protocols.trainer import EpochResult
 from recsys_dist.storage.folder import Folder
+from recsys_dist.training import loop
 from recsys_dist.training.loop import Outcome, fit
 from recsys_dist.training.tracking import Tracker
 from tests.support.fake_trainer import NUM_ROWS, STEPS, FakeTrainer, SearchingTrainer, fake_config, unbroken_rows
+from tests.support.kills import kill_at
+from tests.support.ranks import run_ranks
 from tests.support.states import single_collectives
 
 
-def start_fit(run_dir, preempted=lambda: False, valid_rmse=(), trainer=None, stops_early=True, **sections):
+def start_fit(
+    run_dir,
+    preempted=lambda: False,
+    valid_rmse=(),
+    trainer=None,
+    stops_early=True,
+    is_replaced=lambda: False,
+    **sections,
+):
     """One start of a run, as a later process would do it: everything anew but the run folder."""
     collectives, folder = single_collectives(), Folder(str(run_dir))
     config = fake_config(run_dir, **sections)
     trainer = trainer or FakeTrainer(collectives, valid_rmse)
     store = CheckpointStore(folder, collectives, config.checkpoint.keep)
-    tracker = Tracker(folder, config.training.epochs, is_active=True)
+
+    def check():
+        if is_replaced():
+            raise TrainingError("the folder was replaced")
+
+    tracker = Tracker(folder, config.training.epochs, is_active=True, check=check)
     outcome = fit(trainer, store, tracker, config, collectives, preempted, store.latest(), None, stops_early)
     return outcome, trainer
 
@@ -172,3 +195,116 @@ def test_errors_that_are_not_finite_end_the_run_and_save_nothing(squared, tmp_pa
         start_fit(tmp_path, trainer=trainer)
     assert saved(tmp_path) == ["step-00000001"]
     assert logged_epochs(tmp_path) == [1]
+
+
+class SlowStorage:
+    """Checkpoints whose files are written no sooner than the next epoch lets them be."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may_write = threading.Event()
+        write = Snapshot.write
+
+        def slowly(snapshot, folder, *rest):
+            if threading.current_thread() is not threading.main_thread():
+                assert self.may_write.wait(20)
+            return write(snapshot, folder, *rest)
+
+        monkeypatch.setattr(Snapshot, "write", slowly)
+
+
+class InPlaceTrainer(FakeTrainer):
+    """Changes its rows in place, and then lets the storage write; `fails_in` is the epoch that diverges."""
+
+    def __init__(self, storage=None, fails_in=None, valid_rmse=()):
+        super().__init__(single_collectives(), valid_rmse)
+        self._storage, self._fails_in = storage, fails_in
+
+    def train_epoch(self, should_stop):
+        rows = self.rows
+        result = super().train_epoch(should_stop)
+        self.rows = rows.copy_(self.rows)
+        if self._storage is not None:
+            self._storage.may_write.set()
+        return result if self.epochs_done != self._fails_in else replace(result, train=ErrorSums(math.nan, 1.0, 4))
+
+
+def test_a_checkpoint_is_written_while_the_next_epoch_runs_and_holds_the_state_before_it(tmp_path, monkeypatch):
+    storage = SlowStorage(monkeypatch)
+    start_fit(
+        tmp_path, trainer=InPlaceTrainer(storage), training={"epochs": 3}, checkpoint={"every": 1, "keep": 9}
+    )
+    assert saved(tmp_path) == ["step-00000001", "step-00000002", "step-00000003"]
+    for step in (1, 2, 3):
+        rows = find_checkpoint(Folder(str(tmp_path)), step).read_rows("rows", 0, NUM_ROWS)["x"]
+        assert torch.equal(rows, unbroken_rows(step))
+
+
+def test_a_disk_that_is_full_for_the_thread_ends_the_run_with_the_reason(tmp_path, monkeypatch):
+    write = Folder.write_bytes
+
+    def full(folder, name, *rest, **named):
+        if folder.url.endswith("step-00000002"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{folder.url}/{name}")
+        return write(folder, name, *rest, **named)
+
+    monkeypatch.setattr(Folder, "write_bytes", full)
+    with pytest.raises(TrainingError, match=r"step 2 failed: .*step-00000002/rows.*: No space left on device"):
+        start_fit(tmp_path, training={"epochs": 9})
+    assert saved(tmp_path) == ["step-00000001"]
+
+
+@pytest.mark.parametrize("failure", ["diverged", "bug"])
+def test_a_run_that_fails_saves_the_best_state_and_what_was_being_written(failure, tmp_path, monkeypatch):
+    storage = SlowStorage(monkeypatch)
+    trainer = InPlaceTrainer(storage, 5, (0.9, 0.8, 0.7, 0.75, 0.8))
+    if failure == "bug":
+        monkeypatch.setattr(loop, "_require_finite", lambda sums, _when: 1 / (math.isfinite(sums.squared)))
+    with pytest.raises((TrainingError, ZeroDivisionError)):
+        # The first epoch is due and is being written; the best one waits in memory.
+        start_fit(tmp_path, trainer=trainer, training={"epochs": 9}, checkpoint={"every": "auto"})
+    assert saved(tmp_path) == ["step-00000001", "step-00000003"]
+    best = find_checkpoint(Folder(str(tmp_path)))
+    assert (best.step, best.valid_rmse) == (3, 0.7)
+    assert torch.equal(best.read_rows("rows", 0, NUM_ROWS)["x"], unbroken_rows(3))
+
+
+def test_a_run_that_lost_its_folder_writes_nothing_there(tmp_path, caplog):
+    trainer = InPlaceTrainer(None, None, (0.9, 0.8, 0.7))
+    with pytest.raises(TrainingError, match="was replaced"), caplog.at_level(logging.WARNING):
+        start_fit(
+            tmp_path,
+            trainer=trainer,
+            is_replaced=lambda: trainer.epochs_done == 3,
+            training={"epochs": 9},
+            checkpoint={"every": "auto"},
+        )
+    assert saved(tmp_path) == ["step-00000001"]
+    assert "what the run had not saved is lost: the folder was replaced" in caplog.text
+
+
+def _die_at_each_file_operation(_collectives, run_dir):
+    """Fork a child for every fifth k and kill it at the k-th file operation of a run that saves every epoch."""
+    os.fsync = lambda _descriptor: None  # type: ignore[assignment]
+    settings = {"training": {"epochs": 3}, "checkpoint": {"every": 1, "keep": 1}}
+    for operation in range(0, 1000, 5):
+        folder = Path(run_dir) / str(operation)
+        child = os.fork()
+        if child == 0:
+            kill_at(operation)
+            start_fit(folder, **settings)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            return operation
+        checkpoints = Folder(str(folder)).child("checkpoints")
+        for name in committed_names(checkpoints):
+            Checkpoint.open(checkpoints.child(str(name)), verify=True)
+        _, trainer = start_fit(folder, **settings)
+        assert torch.equal(trainer.rows, unbroken_rows(3))
+        assert committed_names(checkpoints)[-1].step == 3
+    raise AssertionError("the child never ended on its own")
+
+
+def test_a_kill_at_any_file_operation_of_a_run_loses_no_checkpoint_that_counted(tmp_path):
+    (operations,) = run_ranks(_die_at_each_file_operation, 1, tmp_path / "ranks", str(tmp_path / "runs"))
+    assert operations > 60

@@ -8,15 +8,15 @@ import torch
 
 from recsys_dist.dataset.manifest import RatingStats
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.errors import TrainingError
+from recsys_dist.errors import SharedError
 from recsys_dist.families.autorec.network.network import Autorec, Batch
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.search import Choice
 
 
-def not_finite(epoch: int, place: str, rank: str, settings: AutorecSettings, choice: Choice) -> TrainingError:
+def not_finite(epoch: int, place: str, rank: str, settings: AutorecSettings, choice: Choice) -> SharedError:
     """The exception for a step whose loss is not finite."""
-    return TrainingError(
+    return SharedError(
         f"the error is not finite in epoch {epoch}, {place}, on {rank}; {_remedy(settings, choice)}"
     )
 
@@ -24,9 +24,9 @@ def not_finite(epoch: int, place: str, rank: str, settings: AutorecSettings, cho
 def require_sense(
     epoch: int, what: str, rmse: float, rating: RatingStats, settings: AutorecSettings, choice: Choice
 ) -> None:
-    """Raise `TrainingError` if the RMSE of an epoch exceeds the range of the ratings."""
+    """Raise `SharedError` if the RMSE of an epoch exceeds the range of the ratings."""
     if not rmse <= rating.max - rating.min and rating.max > rating.min:
-        raise TrainingError(
+        raise SharedError(
             f"training diverges: after epoch {epoch} the {what} is {rmse:.4g}, where all ratings lie between "
             f"{rating.min:g} and {rating.max:g}; {_remedy(settings, choice)}"
         )

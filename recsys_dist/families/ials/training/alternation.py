@@ -21,7 +21,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.loader import other_side
 from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.distributed.collectives import Collectives
-from recsys_dist.errors import TrainingError
+from recsys_dist.errors import SharedError
 from recsys_dist.families.ials.objective import Penalty
 from recsys_dist.families.ials.training.holdout import RankingHoldout
 from recsys_dist.families.ials.training.interactions import ShardBatches, SideInteractions
@@ -72,9 +72,7 @@ class Alternation:
         counts = [int(users.count_R[users.shard_rows(index)].sum()) for index in users.own_shards]
         self.num_interactions = int(self._total(counts))
         if not self.num_interactions:
-            raise TrainingError(
-                f"{self._dataset.folder.url} has no interactions to train on; use model.target: all"
-            )
+            raise SharedError(f"{self._dataset.folder.url} has no interactions to train on; use model.target: all")
 
     def _read(self) -> None:
         for side in self.sides.values():
@@ -119,7 +117,7 @@ class Alternation:
         objective = self._total(sums) + self._penalty_of(other, penalty)
         if not math.isfinite(objective):
             now = f"now {penalty.regularization:g}"
-            raise TrainingError(f"the vectors of {side} are not finite; raise model.regularization ({now})")
+            raise SharedError(f"the vectors of {side} are not finite; raise model.regularization ({now})")
         return objective
 
     def _rotated(self, side: Side, basis: Basis) -> torch.Tensor:

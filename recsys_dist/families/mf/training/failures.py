@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from recsys_dist.dataset.manifest import RatingStats
-from recsys_dist.errors import TrainingError
+from recsys_dist.errors import SharedError
 from recsys_dist.families.mf.settings import MfSettings
 
 LARGEST_RATING = 1e15
@@ -14,11 +14,11 @@ LARGEST_RATING = 1e15
 
 def not_finite(
     side: str, rows: list[int], noise_variance: float, rating: RatingStats, settings: MfSettings
-) -> TrainingError:
+) -> SharedError:
     """The error for a `side`, "user" or "item", whose `rows` could not be solved; `rows` is empty if unknown."""
     where = f"{side} {min(rows)}" if rows else f"the {side}s"
     remedy = _remedy(noise_variance, rating, settings)
-    return TrainingError(f"the numbers of {where} are not finite (noise variance {noise_variance:g}); {remedy}")
+    return SharedError(f"the numbers of {where} are not finite (noise variance {noise_variance:g}); {remedy}")
 
 
 def _remedy(noise_variance: float, rating: RatingStats, settings: MfSettings) -> str:

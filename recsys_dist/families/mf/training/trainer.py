@@ -26,6 +26,7 @@ from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, TRAVEL_SH
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
+from recsys_dist.families.mf.training.explained import note_of_biases
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
@@ -126,7 +127,7 @@ class EmTrainer:
         self._valid_errors = None
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
         decision, trial = self._advance(bound / model.num_ratings)
-        notes = self._first_note(), decision
+        notes = self._first_note(), decision, self._last_note()
         note = "; ".join(one for one in notes if one) or None
         factors = model.users.layout.num_factors
         extra = {"factors": factors, "noise_std": math.sqrt(model.noise_variance), "bound": bound}
@@ -139,6 +140,13 @@ class EmTrainer:
             return None
         factors, mean = self._model.users.layout.num_factors, mean_length(self._dataset.manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
+
+    def _last_note(self) -> str | None:
+        """After the last epoch: whether the factors were worth it."""
+        if not (self.has_converged or self.epochs_done >= self._epochs):
+            return None
+        model = self._model
+        return note_of_biases(model.users, model.items, model.unit_variance, self._collectives)
 
     def _advance(self, bound: float) -> tuple[str | None, Trial | None]:
         """Advance the search by one epoch; returns a message for the log and the trial that ended, if any."""

@@ -22,6 +22,7 @@ from recsys_dist.cli.model_commands import evaluate
 from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
+from recsys_dist.cli.usage import UsageError, explained, is_help
 from recsys_dist.errors import PeerError, RecsysDistError, refusal
 from recsys_dist.plain_text import printable
 from recsys_dist.version import __version__
@@ -102,7 +103,13 @@ def _leave(end: SystemExit) -> None:
 def _run(arguments: Sequence[str] | None) -> None:
     try:
         # Shell completion needs the name of the program, also under `python -m`.
-        app(args=arguments, prog_name=NAME if arguments is None else None)
+        code = app(args=arguments, prog_name=NAME if arguments is None else None, standalone_mode=False)
+        raise SystemExit(code if isinstance(code, int) else 0)
+    except UsageError as error:
+        if is_help(error):
+            error.show()
+            raise SystemExit(EXIT_USER_ERROR) from None
+        _fail(explained(error))
     except PeerError as error:
         _fail(str(error), on_each_node=True)
     except RecsysDistError as error:

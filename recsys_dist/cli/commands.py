@@ -1,7 +1,8 @@
 """The program `recsys-dist`: its commands and its exit codes.
 
-Exit codes: 0 done, 2 a mistake of the user (one line `error: ...` on stderr), 75 (EX_TEMPFAIL) training was asked
-to stop, saved its state and can be started again. A closed output pipe, as by `head`, does not change them.
+Exit codes: 0 done, 1 `doctor` found a problem, 2 a mistake of the user (one line `error: ...` on stderr), 75
+(EX_TEMPFAIL) training was asked to stop, saved its state and can be started again. A closed output pipe, as by
+`head`, does not change them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import typer
 
 from recsys_dist.cli.blend_command import blend
 from recsys_dist.cli.data_commands import inspect, prepare
+from recsys_dist.cli.doctor_command import doctor
 from recsys_dist.cli.list_commands import recommend, similar
 from recsys_dist.cli.model_commands import evaluate
 from recsys_dist.cli.predict_command import predict
@@ -41,6 +43,7 @@ COMMANDS = (
     report,
     inspect,
     verify_parity,
+    doctor,
 )
 """In the order in which `--help` lists them."""
 

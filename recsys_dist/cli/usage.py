@@ -8,7 +8,7 @@ import typer
 
 UsageError: Any = typer.BadParameter.__bases__[0]
 """The base class of typer's errors about a command line, which typer does not export."""
-PREPARING = "prepare"
+PREPARE = "prepare"
 
 
 def explained(error: Any) -> str:
@@ -37,7 +37,7 @@ def _paths(context: Any) -> list[str]:
 def _without_configuration(command: str, paths: list[str]) -> str:
     from recsys_dist.shipped_configs import how_to_configure  # noqa: PLC0415
 
-    if command != PREPARING:
+    if command != PREPARE:
         return f"{command} needs --config: the name of a shipped configuration such as mf, or a file of your own"
     return (
         f"{command} needs --config; {how_to_configure(paths[0] if paths else 'FILE')}: check it, then "

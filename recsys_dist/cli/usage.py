@@ -16,7 +16,9 @@ def explained(error: Any) -> str:
     if _lacks_configuration(error):
         return _without_configuration(str(error.ctx.command.name), _paths(error.ctx))
     message = " ".join(error.format_message().split()).rstrip(".")
-    return f"{message}; see `{error.ctx.command_path} --help`" if error.ctx is not None else message
+    # The first word is how this process was started, such as by a script of launch/.
+    command = " ".join(["recsys-dist", *(error.ctx.command_path.split()[1:] if error.ctx is not None else [])])
+    return f"{message}{' See' if message.endswith('?') else '; see'} `{command} --help`"
 
 
 def is_help(error: Any) -> bool:

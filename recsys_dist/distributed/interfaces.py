@@ -8,8 +8,8 @@ import os
 import socket
 import struct
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,9 +72,21 @@ def try_interfaces(names: Sequence[str], timeout_s: float) -> dict[str, str | No
     """
     with tempfile.TemporaryDirectory(prefix="recsys_dist-gloo-") as folder:
         result = Path(folder) / "failures.json"
-        run_local_ranks(partial(_try_each, list(names), timeout_s, str(result)), 2, timeout_s, num_threads=1)
+        with _without_choice():
+            run_local_ranks(partial(_try_each, list(names), timeout_s, str(result)), 2, timeout_s, num_threads=1)
         failures: dict[str, str | None] = json.loads(result.read_text())
     return failures
+
+
+@contextmanager
+def _without_choice() -> Iterator[None]:
+    """Processes that are started in the block meet over loopback."""
+    given = os.environ.pop(CHOICE, None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ[CHOICE] = given
 
 
 def _try_each(names: list[str], timeout_s: float, result: str, collectives: Collectives) -> None:

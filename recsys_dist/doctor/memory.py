@@ -21,11 +21,7 @@ def check_memory() -> Iterator[Finding]:
     """Free memory of a process within all limits, the memory of the machine and the container's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free, limit = free_bytes(torch.device("cpu"), None), memory_limit()
-    told = (
-        f"{shown_size(total)}"
-        if limit is None
-        else f"{shown_size(total)}, the container's limit {shown_size(limit)}"
-    )
+    told = shown_size(total) + (f", the container's limit {shown_size(limit)}" if limit is not None else "")
     if free is None:
         yield Finding("note", "memory", f"{told}; how much is free is unknown")
         return

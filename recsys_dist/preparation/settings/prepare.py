@@ -190,7 +190,7 @@ class PrepareConfig(Settings):
     split: Annotated[SplitRule, Field(discriminator="kind"), BeforeValidator(with_kind)] = RandomSplit(
         kind="random"
     )
-    """Without a `kind`, the keys `test`, `valid` and `seed` imply `kind: random`."""
+    """Without a `kind`, the keys `test`, `valid` and `seed` imply `kind: random`; a fraction alone is `test`."""
     shards: ShardSettings = ShardSettings()
     output: str = Field(min_length=1)
     overwrite: bool = False

@@ -100,6 +100,10 @@ def _load_yaml(text: str, name: str) -> Any:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = _load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError as error:
+        from recsys_dist.storage.holdings import why_absent  # noqa: PLC0415 - takes as long as all other imports
+
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{why_absent(path)}") from None
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

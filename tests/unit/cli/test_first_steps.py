@@ -21,6 +21,11 @@ MISTAKES = [
     ("prepare -c ./r.csv", "if it holds ratings, `recsys-dist inspect r.csv --output mine.yaml` proposes"),
     ("prepare -c p.yaml r.csv", "not of the form key.sub=value; for a path write input.paths=r.csv"),
     ("train -c mf data", "not of the form key.sub=value; for a path write dataset=data"),
+    (
+        "prepare -c pp.yaml",
+        "cannot read the configuration pp.yaml: No such file or directory; did you mean p.yaml?",
+    ),
+    ("prepare -c no/p.yaml", "No such file or directory: there is no folder no"),
     ("train -c mff", "no shipped configuration has this name"),
     ("train -c autorec_itm", "did you mean autorec_item?"),
     ("train -c mf factors=8", "unknown key 'factors'; allowed here: dataset, "),

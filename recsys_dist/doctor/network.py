@@ -52,10 +52,12 @@ def _of_interface(name: str, address: str, failure: str | None, is_used: bool) -
 def _choice(given: str | None, found: list[Interface], used: str | None) -> Finding:
     """Which interface ranks of several hosts use; those of one host use loopback."""
     others = [interface.name for interface in found if not interface.is_loopback]
-    subject, example = "gloo between hosts", others[0] if others else "INTERFACE"
+    subject = "gloo between hosts"
     if given:
         return Finding("ok", subject, f"uses {given}, by {CHOICE}")
+    if not others:
+        return Finding("note", subject, "this host has no interface that others could reach")
     if used not in others:
         told = f"would use {used}, by the address of this host's name, which others cannot reach"
-        return Finding("note", subject, told, f"for several hosts set {CHOICE}={example}")
+        return Finding("note", subject, told, f"for several hosts set {CHOICE}={others[0]}")
     return Finding("ok", subject, f"uses {used}, by the address of this host's name; {CHOICE} names another")

@@ -20,4 +20,5 @@ def print_finding(finding: Finding) -> None:
 def print_summary(levels: Sequence[Level]) -> None:
     """Print how many findings there are of each level."""
     counts = Counter(levels)
-    new_console().print(f"{counts['ok']} ok, {counts['note']} to note, {counts['problem']} problems")
+    problems = f"{counts['problem']} problem{'s' * (counts['problem'] != 1)}"
+    new_console().print(f"{counts['ok']} ok, {counts['note']} to note, {problems}")

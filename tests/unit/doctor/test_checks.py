@@ -214,6 +214,18 @@ def test_gloo_over_each_interface(monkeypatch, given, address, failures, levels,
     assert any(text in line for _, line in found)
 
 
+def test_a_host_with_loopback_alone_is_told_so(monkeypatch):
+    monkeypatch.delenv(CHOICE, raising=False)
+    monkeypatch.setattr(network, "interfaces", lambda: [LO])
+    monkeypatch.setattr(network, "address_of_host", lambda: None)
+    monkeypatch.setattr(network, "try_interfaces", lambda names, _timeout_s: dict.fromkeys(names))
+
+    assert told(network.check_gloo)[1] == (
+        "note",
+        "gloo between hosts: this host has no interface that others could reach",
+    )
+
+
 def test_a_host_whose_processes_cannot_meet_has_a_problem(monkeypatch):
     def fail(_names, _timeout_s):
         raise TrainingError("rank 1 of 2 could not reach the others")

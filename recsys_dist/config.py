@@ -1,63 +1,26 @@
 """Settings from one YAML file and `key.sub=value` overrides, validated.
 
-Each part of the program declares its own settings class; this module reads the file, applies the overrides and
-explains errors. An unknown key, a wrong type or an impossible combination is a one-line `ConfigError` that names
-the key.
+Each part of the program declares its own settings class (settings.py); this module reads the file and applies the
+overrides. An unknown key, a wrong type or an impossible combination is a one-line `ConfigError` that names the key
+(config_errors.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from recsys_dist.config_errors import explain, locate, no_configuration
 from recsys_dist.errors import ConfigError
+from recsys_dist.settings import Purpose, Settings
 
-
-class Settings(BaseModel):
-    """Base class of all settings: immutable; undeclared keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-    renamed: ClassVar[dict[str, str]] = {}
-    """Keys under another name: that name -> the name to use."""
-
-    @classmethod
-    def settings_below(cls, key: str, tree: Any) -> type[BaseModel] | None:  # noqa: ARG003
-        """The settings class of `key` if the content of `tree` decides it; None if the annotation does."""
-        return None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_no_truth_values_for_numbers(cls, tree: Any) -> Any:
-        """Refuse keys under another name, and booleans for numbers: pydantic reads true as 1."""
-        for name, value in tree.items() if isinstance(tree, dict) else ():
-            if name in cls.renamed:
-                raise ValueError(f"{name} is called {cls.renamed[name]}")
-            field = cls.model_fields.get(name)
-            if isinstance(value, bool) and field is not None and _takes(field.annotation) == {"numbers"}:
-                raise ValueError(f"{name} takes a number, not {str(value).lower()}")
-        return tree
-
-
-def _takes(annotation: Any) -> set[str]:
-    """Whether a field takes numbers, truth values or both, alone or in a list."""
-    kinds = {int: {"numbers"}, float: {"numbers"}, bool: {"truth values"}}
-    return set().union(kinds.get(annotation, set()), *map(_takes, get_args(annotation)))
-
+__all__ = ["Settings", "Written", "auto_or_number", "load_settings", "parse_settings", "read_written"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -86,11 +49,11 @@ class Written:
 
 def load_settings(kind: type[SettingsT], path: str | Path, overrides: Sequence[str] = ()) -> SettingsT:
     """Read `path`, apply `overrides` and validate as `kind`. Raises `ConfigError`."""
-    return read_written(path, overrides).settings(kind)
+    return read_written(kind, path, overrides).settings(kind)
 
 
-def read_written(path: str | Path, overrides: Sequence[str] = ()) -> Written:
-    """Read `path` and apply `overrides` (`key.sub=value`).
+def read_written(kind: type[Settings], path: str | Path, overrides: Sequence[str] = ()) -> Written:
+    """Read `path`, settings of a `kind`, and apply `overrides` (`key.sub=value`).
 
     The value of an override is YAML if it begins with a bracket, a brace or a quotation mark; otherwise null,
     true, false or a number if the key takes one; otherwise plain text. `\\t` is a tab.
@@ -98,7 +61,7 @@ def read_written(path: str | Path, overrides: Sequence[str] = ()) -> Written:
     tree = _read_yaml(Path(path))
     texts: dict[str, str] = {}
     for override in overrides:
-        _apply_override(tree, texts, override)
+        _apply_override(tree, texts, override, kind.purpose)
     return Written(tree, texts, str(path))
 
 
@@ -107,7 +70,7 @@ def parse_settings(kind: type[SettingsT], tree: dict[str, Any], source: str) -> 
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_explain(error, kind, tree))) from None
+        raise ConfigError(explain(error, kind, tree, source)) from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -137,23 +100,31 @@ def _load_yaml(text: str, name: str) -> Any:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = _load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError as error:
+        from recsys_dist.storage.holdings import why_absent  # noqa: PLC0415 - takes as long as all other imports
+
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{why_absent(path)}") from None
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"{path} is not valid YAML: {' '.join(str(error).split())}{no_configuration(path)}"
+        ) from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines at its top level")
+        raise ConfigError(f"{path} must hold `key: value` lines at its top level{no_configuration(path)}")
     return tree
 
 
-def _apply_override(tree: dict[str, Any], texts: dict[str, str], override: str) -> None:
+def _apply_override(tree: dict[str, Any], texts: dict[str, str], override: str, purpose: Purpose | None) -> None:
     """Set one key of the tree. `texts` keeps the original text of a parsed value."""
     dotted, equals, text = override.partition("=")
     keys = dotted.split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"override {override!r} is not of the form key.sub=value")
+        # Without a sign of equality it may be a path, as other commands take one.
+        hint = f"; for a path write {purpose.path_key}={override}" if purpose is not None and not equals else ""
+        raise ConfigError(f"override {override!r} is not of the form key.sub=value{hint}")
     value = _parse_value(text, name=f"override {override!r}")
     _put(tree, keys, value, name=f"override {override!r}")
     for key in [key for key in texts if f"{key}.".startswith(f"{dotted}.")]:
@@ -195,72 +166,9 @@ def _wants_text(kind: type[BaseModel], tree: dict[str, Any]) -> set[str]:
         kind.model_validate(tree)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            keys, _ = _locate(kind, problem["loc"], tree)
+            keys, _ = locate(kind, problem["loc"], tree)
             problems.setdefault(".".join(keys), set()).add(problem["type"])
     return {key for key, types in problems.items() if types <= NOT_A_TEXT}
-
-
-def _explain(error: ValidationError, kind: type[BaseModel], tree: Any) -> Iterable[str]:
-    unknown: dict[tuple[str, ...], list[str]] = {}
-    for problem in error.errors(include_url=False):
-        keys, beside = _locate(kind, problem["loc"], tree)
-        key = ".".join(keys) or "configuration"
-        match problem["type"]:
-            case "extra_forbidden":
-                unknown.setdefault(tuple(beside), []).append(key)
-            case "missing":
-                yield f"key {key!r} is required; give it in the file or as {key}=VALUE"
-            case "union_tag_not_found":
-                yield f"key '{key}.kind' is required; give it in the file or as {key}.kind=VALUE"
-            case "union_tag_invalid":
-                yield f"{key}.kind: {problem['ctx']['tag']!r} is not one of {problem['ctx']['expected_tags']}"
-            case "string_unicode":
-                yield f"{key}: contains bytes that are not UTF-8; rename the file or folder"
-            case _:
-                yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
-    for allowed, found in unknown.items():
-        message = f"unknown key{'s' * (len(found) > 1)} {', '.join(map(repr, found))}"
-        yield message + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
-
-
-def _locate(kind: type[BaseModel], location: tuple[int | str, ...], tree: Any) -> tuple[list[str], list[str]]:
-    """The parts of the key at `location` as written in the file, and the keys declared beside it.
-
-    pydantic adds the chosen member of a union to the location; it is not a key of the file.
-    """
-    node: Any = kind
-    keys: list[str] = []
-    beside: list[str] = []
-    for part in location:
-        model = _as_model(node)
-        if model is not None:
-            field = model.model_fields.get(str(part))
-            keys, beside = [*keys, str(part)], list(model.model_fields)
-            node = field.annotation if field is not None else None
-            if issubclass(model, Settings) and (below := model.settings_below(str(part), tree)) is not None:
-                node = below
-        elif (member := _union_member(node, part)) is not None:
-            node = member
-        else:
-            keys, beside, node = [*keys, str(part)] if isinstance(part, int) else keys, [], None
-    return keys, beside
-
-
-def _as_model(node: Any) -> type[BaseModel] | None:
-    """The settings class of an annotation, optional or not; None for other types."""
-    members = [member for member in getattr(node, "__args__", (node,)) if member is not type(None)]
-    only = members[0] if len(members) == 1 else None
-    return only if isinstance(only, type) and issubclass(only, BaseModel) else None
-
-
-def _union_member(node: Any, tag: int | str) -> type[BaseModel] | None:
-    """The member of a discriminated union whose `kind` can be `tag`."""
-    for member in getattr(node, "__args__", ()):
-        model = _as_model(member)
-        field = model.model_fields.get("kind") if model is not None else None
-        if field is not None and tag in getattr(field.annotation, "__args__", ()):
-            return model
-    return None
 
 
 def auto_or_number(least: int, most: int | None = None) -> BeforeValidator:

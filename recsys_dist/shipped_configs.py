@@ -6,10 +6,12 @@ They are in `configs/` of the repository, and inside the package if it is instal
 from __future__ import annotations
 
 import os
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.suggestions import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -38,10 +40,9 @@ def find_config(name_or_path: str) -> Path:
     shipped = config_folder() / f"{name_or_path}.yaml"
     here = _file_here(name_or_path)
     if name_or_path not in config_names():
-        file = here or Path(f"{name_or_path}.yaml")
         raise ConfigError(
             f"--config {name_or_path!r}: no shipped configuration has this name; {config_folder()} holds "
-            f"{', '.join(config_names())}. For a file give its path: .{os.sep}{file}"
+            f"{', '.join(config_names())}{_instead(name_or_path, here)}"
         )
     if here is not None and not here.samefile(shipped):
         raise ConfigError(
@@ -49,6 +50,19 @@ def find_config(name_or_path: str) -> Path:
             f"write .{os.sep}{here} for the file, or {shipped} for the shipped one"
         )
     return shipped
+
+
+def how_to_configure(path: str | Path) -> str:
+    """What to do with rating files for which there is no configuration."""
+    return f"`recsys-dist inspect {shlex.quote(str(path))} --output mine.yaml` proposes a configuration"
+
+
+def _instead(name: str, here: Path | None) -> str:
+    """What to give instead of an unknown name: a similar one, a configuration for a file of ratings, a path."""
+    if here is not None and here.suffix and here.suffix.lower() not in SUFFIXES:
+        return f". For the file {here}, {how_to_configure(here)}"
+    meant = did_you_mean(name, config_names()) if here is None else ""
+    return meant or f". For a file give its path: .{os.sep}{here or f'{name}.yaml'}"
 
 
 def _is_path(text: str) -> bool:

@@ -23,6 +23,7 @@ from recsys_dist.model_folder.manifest import MODEL_FILE, ModelManifest
 from recsys_dist.model_folder.parts import copy_part, copy_shared, part_of
 from recsys_dist.model_folder.writer import ModelWriter, new_folder
 from recsys_dist.storage.folder import Folder
+from recsys_dist.suggestions import did_you_mean
 
 Goal = Literal["lists", "ratings"]
 GOALS: tuple[Goal, ...] = get_args(Goal)
@@ -92,7 +93,7 @@ def parse_goal(text: str) -> Goal:
     for goal in GOALS:
         if goal == text:
             return goal
-    raise ConfigError(f"--for {text}: a blend is for {' or '.join(GOALS)}")
+    raise ConfigError(f"--for {text}: a blend is for {' or '.join(GOALS)}{did_you_mean(text, GOALS)}")
 
 
 def _require_weights(weights: Sequence[float] | None, num_models: int) -> None:

@@ -25,6 +25,7 @@ from recsys_dist.checkpoint.manifest import (
 )
 from recsys_dist.errors import CheckpointError, DataError
 from recsys_dist.storage.folder import Folder
+from recsys_dist.storage.holdings import Holding, holding, instead_of
 
 CHECKPOINTS = "checkpoints"
 logger = logging.getLogger(__name__)
@@ -168,6 +169,8 @@ def find_checkpoint(run_dir: Folder, step: int | None = None) -> Checkpoint:
     for checkpoint in sorted(found, key=lambda checkpoint: preference(checkpoint.valid_rmse, checkpoint.name)):
         if open_sound(checkpoints, [checkpoint.name], verify=True):
             return checkpoint
+    if not names and holding(run_dir.url) not in {Holding.RUN, Holding.OTHER}:
+        raise CheckpointError(instead_of(run_dir.url, Holding.RUN))
     what = "only damaged checkpoints" if names else "no complete checkpoint"
     raise CheckpointError(f"{run_dir.url} has {what}; train first, or name another run folder")
 

@@ -1,7 +1,8 @@
 """The program `recsys-dist`: its commands and its exit codes.
 
-Exit codes: 0 done, 2 a mistake of the user (one line `error: ...` on stderr), 75 (EX_TEMPFAIL) training was asked
-to stop, saved its state and can be started again. A closed output pipe, as by `head`, does not change them.
+Exit codes: 0 done, 1 `doctor` found a problem, 2 a mistake of the user (one line `error: ...` on stderr), 75
+(EX_TEMPFAIL) training was asked to stop, saved its state and can be started again. A closed output pipe, as by
+`head`, does not change them.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import typer
 from recsys_dist.cli.blend_command import blend
 from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.demo_command import demo
+from recsys_dist.cli.doctor_command import doctor
 from recsys_dist.cli.list_commands import recommend, similar
 from recsys_dist.cli.model_commands import evaluate
 from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
+from recsys_dist.cli.usage import UsageError, explained, is_help
 from recsys_dist.errors import PeerError, RecsysDistError, refusal
 from recsys_dist.plain_text import printable
 from recsys_dist.version import __version__
@@ -41,6 +44,7 @@ COMMANDS = (
     report,
     inspect,
     verify_parity,
+    doctor,
     demo,
 )
 """In the order in which `--help` lists them."""
@@ -104,7 +108,13 @@ def _leave(end: SystemExit) -> None:
 def _run(arguments: Sequence[str] | None) -> None:
     try:
         # Shell completion needs the name of the program, also under `python -m`.
-        app(args=arguments, prog_name=NAME if arguments is None else None)
+        code = app(args=arguments, prog_name=NAME if arguments is None else None, standalone_mode=False)
+        raise SystemExit(code if isinstance(code, int) else 0)
+    except UsageError as error:
+        if is_help(error):
+            error.show()
+            raise SystemExit(EXIT_USER_ERROR) from None
+        _fail(explained(error))
     except PeerError as error:
         _fail(str(error), on_each_node=True)
     except RecsysDistError as error:

@@ -14,7 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from recsys_dist.cli.options import ConfigOption, Overrides, require_writable
+from recsys_dist.cli.options import ConfigOption, FamilyOption, Overrides, name_families, require_writable
 from recsys_dist.errors import ConfigError
 
 OBJECTS_PER_SEARCH = 100_000
@@ -71,8 +71,8 @@ def inspect(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET|FILE",
-            help="Prepared dataset, or input for one: a file, folder, archive, glob or URL.",
+            metavar="DATASET|RUN_DIR|MODEL_DIR|FILE",
+            help="Prepared dataset, training run, model, or rating files: a file, folder, archive, glob or URL.",
             show_default=False,
         ),
     ],
@@ -84,17 +84,20 @@ def inspect(
         ),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="For a dataset, check size and sha256 of every file first.")
+        bool, typer.Option("--verify", help="For a dataset or a model, check size and sha256 of every file first.")
     ] = False,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", metavar="CONFIG.yaml", help="For input, also write the proposed settings."),
     ] = None,
+    family: FamilyOption = None,
 ) -> None:
-    """Show what a prepared dataset contains, or what an input file seems to contain and which settings read it.
+    """Show what a prepared dataset, a training run or a model contains, or what an input file seems to contain and
+    which settings read it.
 
     For a dataset: counts, split, rejected rows and reasons, shards and their balance, files. If --verify finds a
-    missing or damaged file, the exit code is 2 and the error names the first.
+    missing or damaged file, the exit code is 2 and the error names the first. For a run: status, epochs, the best
+    one. For a model: family, sizes, figures.
 
     For an input file, from a sample: packing, separator, columns and their likely roles, unusable rows, and a
     first configuration for `prepare`. In a folder, an archive or a glob the largest file is examined, and the
@@ -110,4 +113,5 @@ def inspect(
     require_writable(output)
     if output is not None and output.exists():
         raise ConfigError(f"--output {output}: this file exists and is not overwritten; give another name")
+    name_families(family)
     inspect_target(target, plot, verify, output)

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.extras import how_to_install
 
 MARK = "recsys_dist_demo"
 """A file in the folder of a demo, without which the folder is not removed."""
@@ -101,7 +102,7 @@ def _tell_next(folder: Path, can_draw: bool) -> None:
     models = folder / "models"
     pages = f"{folder / 'index.html'} compares the models, {folder / 'mf.html'} shows one: open them in a browser"
     if not can_draw:
-        pages = "install the extra `report` for pages of figures: pip install matplotlib jinja2"
+        pages = f"none; for pages of figures: {how_to_install('report')}"
     typer.echo(
         f"\nPages:   {pages}"
         f"\nFigures: {folder / 'report.json'}"

@@ -52,6 +52,7 @@ from recsys_dist.dataset.manifest import (
 from recsys_dist.errors import DataError
 from recsys_dist.storage.arrow import open_parquet, read_parquet
 from recsys_dist.storage.folder import FileRecord, Folder
+from recsys_dist.storage.holdings import Holding, instead_of
 
 VERIFIERS = 8
 """Maximum number of files hashed at the same time."""
@@ -123,9 +124,7 @@ class Dataset:
         """
         folder = find_dataset(url)
         if folder is None:
-            raise DataError(
-                f"{url} holds no {MANIFEST}: it is not a prepared dataset, or its preparation is not complete"
-            )
+            raise DataError(instead_of(url, Holding.DATASET))
         data = read_hashed(folder, MANIFEST)
         try:
             manifest = Manifest.model_validate_json(data)

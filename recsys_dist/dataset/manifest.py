@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from pydantic import Field, JsonValue, model_validator
 
 from recsys_dist.storage.folder import FileRecord
+from recsys_dist.storage.holdings import OF_DATASET, OF_PREPARATION
 from recsys_dist.strict_model import StrictModel
 
 Side = Literal["users", "items"]
@@ -23,7 +24,7 @@ SIDES: tuple[Side, ...] = ("users", "items")
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
-MANIFEST = "manifest.json"
+MANIFEST = OF_DATASET
 
 
 RATINGS = "ratings"
@@ -37,7 +38,7 @@ FEEDBACK_RULE, INTERACTIONS = "feedback", "interactions"
 """Rule: `interactions` if the rows of the input had no ratings; absent if they had."""
 
 
-PREPARING, DATASET = "preparing", "dataset"
+PREPARING, DATASET = OF_PREPARATION, "dataset"
 """During preparation, OUTPUT/preparing/KEY/dataset holds the files."""
 
 

@@ -14,6 +14,7 @@ from recsys_dist.evaluation.fold_in import FoldInDraw, FoldInRatings
 from recsys_dist.evaluation.settings import EvaluationSettings
 from recsys_dist.inference.catalog import Catalog
 from recsys_dist.inference.ids import IdIndex
+from recsys_dist.suggestions import did_you_mean
 
 COLUMNS = ("user_index", "item_index", "rating")
 
@@ -128,4 +129,4 @@ def _parse_split(split: str, allow_train: bool) -> Split:
     for name in SPLITS:
         if split == name:
             return name
-    raise ConfigError(f"split {split!r} is unknown; use test or valid")
+    raise ConfigError(f"split {split!r} is unknown; use test or valid{did_you_mean(split, SPLITS)}")

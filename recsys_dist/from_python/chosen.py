@@ -11,6 +11,7 @@ from recsys_dist.errors import ConfigError
 from recsys_dist.from_python.fields import Column, Field
 from recsys_dist.from_python.tables import Table, reading
 from recsys_dist.preparation.handed_over import TableRows
+from recsys_dist.suggestions import did_you_mean
 
 ColumnName = str | int
 SHOWN_CHARACTERS = 200
@@ -49,8 +50,9 @@ def _place(table: Table, name: str, field: Field, column: ColumnName) -> int:
         )
     problem = "more than one column" if places else "no column"
     shown = ", ".join(map(str, table.labels))[:SHOWN_CHARACTERS]
+    meant = "" if places else did_you_mean(str(column), [str(label) for label in table.labels])
     hint = "; rating=None if each row is an interaction" if field == "rating" else ""
-    raise ConfigError(f"{field}: {problem} {column!r} in the {name}; its columns: {shown}{hint}")
+    raise ConfigError(f"{field}: {problem} {column!r} in the {name}; its columns: {shown}{hint or meant}")
 
 
 def _batches(table: Table, places: Sequence[int], columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.errors import ConfigError
 from recsys_dist.inference.predictor import Predictor
+from recsys_dist.suggestions import did_you_mean
 
 RankBy = Literal["mean", "lower", "thompson"]
 RANKINGS: tuple[RankBy, ...] = get_args(RankBy)
@@ -33,7 +34,7 @@ def parse_rank_by(text: str) -> RankBy:
     for by in RANKINGS:
         if by == text:
             return by
-    raise ConfigError(f"rank_by {text!r} is unknown; use {', '.join(RANKINGS)}")
+    raise ConfigError(f"rank_by {text!r} is unknown; use {', '.join(RANKINGS)}{did_you_mean(text, RANKINGS)}")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from recsys_dist.model_folder.manifest import MODEL_FILE, ModelManifest, ratings
 from recsys_dist.model_folder.tables import Table
 from recsys_dist.storage.arrow import read_parquet
 from recsys_dist.storage.folder import FileRecord, Folder
+from recsys_dist.storage.holdings import Holding, instead_of
 from recsys_dist.strict_model import StrictT, first_problem, validated
 
 
@@ -48,9 +49,7 @@ class ModelFolder:
         """
         folder = Folder(url)
         if not folder.exists(MODEL_FILE):
-            raise CheckpointError(
-                f"{url} has no {MODEL_FILE}: it is not a model folder; make one with `recsys-dist merge`"
-            )
+            raise CheckpointError(instead_of(url, Holding.MODEL))
         try:
             manifest = ModelManifest.model_validate_json(folder.read_bytes(MODEL_FILE))
             for record in manifest.files if verify else ():

@@ -10,9 +10,10 @@ from pydantic import Field, JsonValue, model_validator
 
 from recsys_dist.dataset.manifest import RatingStats, Shard
 from recsys_dist.storage.folder import FileRecord
+from recsys_dist.storage.holdings import OF_MODEL
 from recsys_dist.strict_model import StrictModel
 
-MODEL_FILE = "model.json"
+MODEL_FILE = OF_MODEL
 
 
 class Provenance(StrictModel):

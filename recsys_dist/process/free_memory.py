@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-CGROUPS = Path("/sys/fs/cgroup")
+from recsys_dist.process.cgroups import own_cgroups
 
 
 def free_bytes(device: torch.device, memory_limit: int | None) -> int | None:
@@ -32,12 +32,7 @@ def _free_of_machine() -> list[int]:
 
 def _free_of_cgroups() -> list[int]:
     """Free bytes of each cgroup (version 2) of this process that has a limit, as in a container."""
-    try:
-        own = Path("/proc/self/cgroup").read_text().splitlines()[-1].split("::")[1].lstrip("/")
-    except (OSError, IndexError):
-        return []
-    folders = [CGROUPS / own, *(CGROUPS / own).parents]
-    return [free for folder in folders if folder.is_relative_to(CGROUPS) for free in _free_of_cgroup(folder)]
+    return [free for folder in own_cgroups() for free in _free_of_cgroup(folder)]
 
 
 def _free_of_cgroup(folder: Path) -> list[int]:

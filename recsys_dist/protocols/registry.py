@@ -16,6 +16,7 @@ from typing import Any
 
 from recsys_dist.errors import ConfigError
 from recsys_dist.protocols.family import ModelFamily, ModelSettings
+from recsys_dist.suggestions import did_you_mean
 
 GROUP = "recsys_dist.families"
 OWN = {
@@ -40,7 +41,8 @@ def family_named(name: str) -> ModelFamily[Any]:
         return _added[name]
     spec = OWN.get(name) or _installed().get(name)
     if spec is None:
-        raise ConfigError(f"model.kind: {name!r} is not one of {', '.join(names())}; {HOW_TO_NAME}")
+        hint = did_you_mean(name, names()) or f"; {HOW_TO_NAME}"
+        raise ConfigError(f"model.kind: {name!r} is not one of {', '.join(names())}{hint}")
     return _load(spec)
 
 

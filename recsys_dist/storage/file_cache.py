@@ -38,7 +38,7 @@ class FileCache:
         Raises `DataError` with `name` if every download has the wrong content, `ConfigError` if the folder cannot
         be written.
         """
-        path = _folder() / sha256[:2] / sha256
+        path = cache_folder() / sha256[:2] / sha256
         try:
             if not self._is_sound(path, sha256, num_bytes):
                 _fetch(path, sha256, name, download)
@@ -47,7 +47,7 @@ class FileCache:
             raise
         except OSError as error:
             raise ConfigError(
-                f"cannot cache {name} in {_folder()}: {error.strerror or error}; "
+                f"cannot cache {name} in {cache_folder()}: {error.strerror or error}; "
                 f"name a folder with free space in the environment variable {VARIABLE}"
             ) from error
         return path
@@ -64,7 +64,8 @@ class FileCache:
         return path in self._sound
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """The folder of the cache, which may not exist yet."""
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)

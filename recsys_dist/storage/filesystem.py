@@ -13,8 +13,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from recsys_dist.errors import ConfigError, DataError, RecsysDistError, StorageError
+from recsys_dist.extras import how_to_install
 from recsys_dist.storage.remote import ATTEMPTS, connection_options, masked, refuse_credentials
 
+S3 = ("s3://", "s3a://")
 STAMPS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
 """Names of file attributes that change with the content, the most reliable first."""
 
@@ -105,7 +107,9 @@ class Filesystem:
                 raise
             if isinstance(error, FileNotFoundError):
                 raise FileNotFoundError(errno.ENOENT, str(error), name) from error
-            raise StorageError(f"cannot {verb} {name}: {reason(error)}") from error
+            lacks_s3 = isinstance(error, ImportError) and name.startswith(S3)
+            hint = f"; {how_to_install('s3')}" if lacks_s3 else ""
+            raise StorageError(f"cannot {verb} {name}: {reason(error)}{hint}") from error
 
     def _named(self, *arguments: Any) -> str:
         """The URL of the path among the arguments of a call; without a path, the URL of the filesystem."""

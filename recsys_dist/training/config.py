@@ -12,6 +12,7 @@ from recsys_dist.config import Settings, auto_or_number, read_written
 from recsys_dist.errors import ConfigError
 from recsys_dist.protocols.family import ModelFamily, ModelSettings
 from recsys_dist.protocols.registry import add_family, family_named, names
+from recsys_dist.settings import Purpose
 from recsys_dist.sizes import Size
 
 MOST_SECONDS = 30 * 24 * 3600.0
@@ -62,6 +63,14 @@ def _settings_of_family(tree: Any) -> Any:
 class TrainConfig(Settings):
     """A training configuration file."""
 
+    purpose = Purpose(
+        command="train",
+        section="model",
+        example="mf",
+        path_key="dataset",
+        others=dict.fromkeys(("input", "items", "ratings", "split", "shards", "output", "cluster"), "prepare"),
+    )
+
     dataset: str = Field(min_length=1)
     """Folder or URL of the prepared dataset."""
     run_dir: str = Field(min_length=1)
@@ -85,7 +94,8 @@ class TrainConfig(Settings):
     @classmethod
     def settings_below(cls, key: str, tree: Any) -> type[BaseModel] | None:
         """The settings class of the family that `model.kind` names."""
-        kind = (tree.get("model") or {}).get("kind") if key == "model" else None
+        model = tree.get("model") if key == "model" else None
+        kind = model.get("kind") if isinstance(model, Mapping) else None
         return family_named(kind).settings if kind in names() else None
 
     def result_settings(self) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def load_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfi
 
     Raises `ConfigError` that names the key, or the module and what it lacks.
     """
-    written = read_written(path, overrides)
+    written = read_written(TrainConfig, path, overrides)
     model = written.tree.get("model")
     if isinstance(model, dict) and ":" in str(model.get("kind")):
         model["kind"] = add_family(str(model["kind"])).name

@@ -21,8 +21,9 @@ from typing import IO
 
 from recsys_dist.errors import ConfigError, TrainingError
 from recsys_dist.storage.folder import Folder
+from recsys_dist.storage.holdings import OF_RUN
 
-CONFIG = "config.yaml"
+CONFIG = OF_RUN
 STATUS = "status.json"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.extras import how_to_install
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.run_folder import TENSORBOARD
 
@@ -32,7 +33,7 @@ class ScalarLog:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra, and slow to import
         except ImportError as error:
             raise ConfigError(
-                f"training.tensorboard: {error}; pip install recsys-dist[tensorboard], or set it to false"
+                f"training.tensorboard: {error}; {how_to_install('tensorboard')}, or set it to false"
             ) from error
         self._new_writer = SummaryWriter
         self._path = str(folder.local_path(TENSORBOARD))

@@ -234,7 +234,7 @@ def test_bytes_of_a_name_that_are_no_text_are_no_defect(folders, tmp_path):
     Path(os.fsdecode(ratings)).write_text(RATINGS)
     for arguments, reason in [
         (("inspect", ratings), "is not valid UTF-8; rename the file"),
-        (("recommend", b"m\xe9", "--user", "u1"), "m\N{REPLACEMENT CHARACTER} has no model.json"),
+        (("recommend", b"m\xe9", "--user", "u1"), "there is no folder m\N{REPLACEMENT CHARACTER}"),
         (
             ("recommend", folders["MF"], "--user", b"\xe9"),
             r"is '\udce9', of type str; it contains half of a surrogate",

@@ -96,6 +96,14 @@ def test_fractions_alone_are_a_random_split(split, expected):
     assert config == parse_settings(PrepareConfig, {**PREPARE, "split": {"kind": "random", **split}}, "x")
 
 
+def test_a_fraction_alone_is_the_test_share_of_a_random_split():
+    assert parse_settings(PrepareConfig, {**PREPARE, "split": 0.2}, "x").split == RandomSplit(
+        kind="random", test=0.2
+    )
+    with pytest.raises(ConfigError, match=r"split: has keys of its own .* split\.test=VALUE"):
+        parse_settings(PrepareConfig, {**PREPARE, "split": 2}, "x")
+
+
 @pytest.mark.parametrize(
     "split",
     [

@@ -232,7 +232,7 @@ def test_what_cannot_be_added_is_one_line(run, tmp_path):
     first = write(tmp_path / "a.csv", [("u", "i", 3, 1), ("u", "j", 2, 1), ("v", "i", 3, 1)])
     again = write(tmp_path / "b.csv", [("w", "i", 3, 1), ("u", "i", 5, 2)])
     every = {"kind": "random", "test": 0, "valid": 0}
-    with pytest.raises(ConfigError, match=r"append: .*out holds no manifest\.json"):
+    with pytest.raises(ConfigError, match=r"append: .*there is no folder .*out"):
         run([again], append=True)
     base = run([first], split=every, ratings={"duplicates": "mean"})
     for changes, message in (

@@ -266,7 +266,7 @@ def test_a_bucket_that_is_not_there_is_named_and_never_made(capsys):
     Folder(f"{missing}/run").make()
     with pytest.raises(SystemExit):
         main(["inspect", f"{missing}/data"])
-    assert f"error: {missing}/data holds no manifest.json" in capsys.readouterr().err
+    assert f"error: inspect: there is no file {missing}/data" in capsys.readouterr().err
     assert not any("no-such-bucket" in bucket for bucket in fsspec.filesystem("s3").ls(""))
 
 

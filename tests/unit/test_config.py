@@ -162,12 +162,12 @@ def test_a_wrong_override_names_its_key(tmp_path: Path, override: str, message: 
 
 def test_all_unknown_keys_of_a_place_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(tmp_path, "output: a\nmodel: {kind: red}\n", "a=1", "model.width=1", "b=2", "titles.path=x")
+        load(tmp_path, "output: a\nmodel: {kind: red}\n", "a=1", "model.size=1", "b=2", "titles.where=x")
 
     told = str(caught.value).partition("job.yaml: ")[2].split("; ")
     assert told == [
-        *("unknown key 'model.width'", "allowed here: kind, depth"),
-        *("unknown key 'titles.path'", "allowed here: paths, column"),
+        *("unknown key 'model.size'", "allowed here: kind, depth"),
+        *("unknown key 'titles.where'", "allowed here: paths, column"),
         *("unknown keys 'a', 'b'", "allowed here: output, model, titles"),
     ]
 

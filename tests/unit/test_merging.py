@@ -150,7 +150,9 @@ def test_a_dataset_that_has_moved_can_be_named(tmp_path):
 
     with pytest.raises(DataError, match=r"the run names it as '.*old': if it has moved, give --dataset"):
         merge(str(tmp_path / "run"), str(tmp_path / "model"))
-    with pytest.raises(DataError, match=r"nowhere holds no manifest\.json.*is not complete$"):
+    with pytest.raises(
+        DataError, match=r"there is no folder .*nowhere; give a folder that `recsys-dist prepare` wrote$"
+    ):
         merge(str(tmp_path / "run"), str(tmp_path / "model"), dataset_url=str(tmp_path / "nowhere"))
 
     assert merge(str(tmp_path / "run"), str(tmp_path / "model"), dataset_url=str(tmp_path / "new")).kind == "mf"

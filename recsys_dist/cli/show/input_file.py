@@ -8,7 +8,7 @@ from rich.table import Table
 
 from recsys_dist.cli.show.model import pairs_table
 from recsys_dist.console import new_console
-from recsys_dist.preparation.inspection.text_shape import SEPARATORS
+from recsys_dist.preparation.parsing.separators import SEPARATORS
 
 if TYPE_CHECKING:
     from recsys_dist.preparation.inspection.sniff import Sniffed

@@ -27,6 +27,7 @@ from recsys_dist.preparation.parsing.parquet import id_column, open_parquet
 from recsys_dist.preparation.parsing.parquet_types import decoded
 from recsys_dist.preparation.parsing.rejects import Reason
 from recsys_dist.preparation.settings.input import FileSettings
+from recsys_dist.suggestions import did_you_mean
 
 BLOCK_BYTES = 4 << 20
 BATCH_ROWS = 1 << 18
@@ -104,7 +105,8 @@ def _require_columns(file: InputFile, names: Sequence[str], id_columns: Mapping[
     """Raise `DataError` if a column of ids is missing, or a name stands for several columns."""
     for option, name in id_columns.items():
         if name not in names:
-            raise DataError(f"{option}: {file.name} has no column {name!r}; it has: {', '.join(names)[:200]}")
+            shown = ", ".join(names)[:200] + did_you_mean(name, names)
+            raise DataError(f"{option}: {file.name} has no column {name!r}; it has: {shown}")
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise DataError(f"{file.name} has more than one column {repeated!r}; rename one of them")

@@ -19,6 +19,7 @@ from distributed import Client
 from distributed.security import Security
 
 from recsys_dist.errors import BrokenOffError, ConfigError
+from recsys_dist.extras import how_to_install
 from recsys_dist.preparation.settings.prepare import ClusterSettings
 
 ANSWER_TIMEOUT_S = 10
@@ -89,9 +90,7 @@ def _cluster_type() -> Any:
     try:
         from dask_jobqueue.slurm import SLURMCluster  # noqa: PLC0415 - an extra
     except ImportError:
-        raise ConfigError(
-            "cluster.kind: slurm needs the extra `slurm`: pip install 'recsys-dist[slurm]'"
-        ) from None
+        raise ConfigError(f"cluster.kind: slurm needs the extra `slurm`: {how_to_install('slurm')}") from None
     return SLURMCluster
 
 

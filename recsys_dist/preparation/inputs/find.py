@@ -24,6 +24,7 @@ from recsys_dist.preparation.inputs.sources import InputFile, stamp_of
 from recsys_dist.preparation.inputs.table_formats import TableGuard
 from recsys_dist.preparation.settings.input import FileFormat, FileSettings
 from recsys_dist.storage.filesystem import Filesystem, reason
+from recsys_dist.storage.holdings import why_absent
 
 INTO_ARCHIVE = re.compile(
     rf"(?P<archive>.*?(?:{'|'.join(map(re.escape, ARCHIVES))}))/(?P<member>.+)", re.IGNORECASE | re.DOTALL
@@ -87,7 +88,8 @@ class _Search:
         matches = sorted(str(match) for match in fs.call("glob", fs.path)) if is_glob else []
         matches = [match for match in matches if fs.call("isfile", match)]
         if not matches:
-            raise DataError(f"{self.key}: there is no file {self.pattern}{_file_above(fs)}")
+            why = "" if is_glob or not fs.is_local else _file_above(fs) or why_absent(Path(self.pattern))
+            raise DataError(f"{self.key}: there is no file {self.pattern}{why}")
         guard = TableGuard(self.key, fs)
         for match in matches:
             name = self._shown(fs, match)

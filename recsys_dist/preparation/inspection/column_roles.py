@@ -10,6 +10,7 @@ from recsys_dist.preparation.inspection.column_facts import NUMBERS, ColumnFacts
 from recsys_dist.preparation.inspection.time_columns import DATES, READABLE, is_time_name, unit_of
 from recsys_dist.preparation.parsing.rejects import shorten
 from recsys_dist.preparation.settings.input import Column
+from recsys_dist.suggestions import did_you_mean
 
 NAMES: dict[str, tuple[str, ...]] = {
     "user": (
@@ -113,7 +114,8 @@ def _chosen(
     if len(found) != 1:
         shown = ", ".join(str(column.reference) for column in columns)
         problem = "more than one column" if found else "no column"
-        raise ConfigError(f"{field}: {file} has {problem} {wanted!r}; it has: {shorten(shown)}")
+        hint = "" if found else did_you_mean(str(wanted), [str(column.reference) for column in columns])
+        raise ConfigError(f"{field}: {file} has {problem} {wanted!r}; it has: {shorten(shown)}{hint}")
     return found[0]
 
 

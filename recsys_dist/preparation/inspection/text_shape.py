@@ -15,9 +15,8 @@ from recsys_dist.preparation.inspection.column_roles import is_known_name
 from recsys_dist.preparation.parsing.layout import UTF8_BOM, TextLayout, split_line, split_names
 from recsys_dist.preparation.parsing.lines import Lines
 from recsys_dist.preparation.parsing.rows import NUMBER
+from recsys_dist.preparation.parsing.separators import SEPARATORS
 
-SEPARATORS = {"::": "::", "\t": "tab", ",": ",", ";": ";", "|": "|", " ": "blank"}
-"""Separators to try, in order of preference, and their names in messages."""
 QUOTE = '"'
 ESCAPE = "\\"
 ITEM_LINE = re.compile(r"[^,;|\s]+:")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys_dist.errors import DataError
@@ -16,7 +16,9 @@ from recsys_dist.preparation.inputs.hive import folder_values, wanted_values
 from recsys_dist.preparation.inputs.kinds import check_beginning
 from recsys_dist.preparation.inputs.sources import MAX_LINE_BYTES, InputFile, first_bytes
 from recsys_dist.preparation.parsing.quoted_line import split_quoted
+from recsys_dist.preparation.parsing.separators import other_separator
 from recsys_dist.preparation.settings.input import Column, FileSettings
+from recsys_dist.suggestions import did_you_mean
 
 SAMPLE_BYTES = 1 << 18
 UTF8_BOM = codecs.BOM_UTF8
@@ -64,16 +66,21 @@ def read_layout(
         )
         in_folders = wanted_values(file, wanted, names)
         in_lines = {name: column for name, column in wanted.items() if name not in in_folders}
-        num_fields, positions = len(names), _find(file, names, in_lines, key)
+        positions = _find(file, names, in_lines, key, lines[0], settings.separator)
+        num_fields = len(names)
     else:
         num_fields = _usual_fields(lines, settings)
         in_folders = wanted_values(file, wanted, ())
         positions = _positions(file, {name: wanted[name] for name in wanted if name not in in_folders}, key)
         for name, position in positions.items():
             if position >= num_fields:
+                hint = other_separator(
+                    key, settings.separator, lines[0], lambda fields: len(fields) > max(positions.values())
+                )
+                noun = "field" if num_fields == 1 else "fields"
                 raise DataError(
                     f"{key}.columns.{name} is position {position} from 0, but the lines of {file.name} "
-                    f"have {num_fields} fields between separators {settings.separator!r}"
+                    f"have {num_fields} {noun} between separators {settings.separator!r}{hint}"
                 )
     return TextLayout(
         settings.separator,
@@ -137,15 +144,35 @@ def _usual_fields(lines: list[str], settings: FileSettings) -> int:
     return max(counts, key=lambda num_fields: (counts[num_fields], num_fields), default=1)
 
 
-def _find(file: InputFile, names: list[str], wanted: Mapping[str, Column], key: str) -> dict[str, int]:
+def _find(
+    file: InputFile, names: list[str], wanted: Mapping[str, Column], key: str, heading: str, separator: str
+) -> dict[str, int]:
     positions = {}
     for field, column in wanted.items():
         if names.count(str(column)) != 1:
             problem = "more than one column" if column in names else "no column"
             shown = ", ".join([*names, *folder_values(file)])[:200]
-            raise DataError(f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}")
+            raise DataError(
+                f"{key}.columns.{field}: {file.name} has {problem} {column!r}; its header is: {shown}"
+                + _meant(names, wanted, str(column), key, heading, separator)
+            )
         positions[field] = names.index(str(column))
     return positions
+
+
+def _meant(
+    names: list[str], wanted: Mapping[str, Column], column: str, key: str, heading: str, separator: str
+) -> str:
+    """The end of the error about a missing column: another separator of the header, or a similar name."""
+    if column in names:
+        return ""
+    columns = {str(one).lower() for one in wanted.values()}
+
+    def fits(fields: Sequence[str]) -> bool:
+        found = {field.strip('"').lower() for field in fields}
+        return columns <= found or (len(names) == 1 and len(fields) >= len(columns))
+
+    return other_separator(key, separator, heading, fits) or did_you_mean(column, names)
 
 
 def _positions(file: InputFile, wanted: Mapping[str, Column], key: str) -> dict[str, int]:

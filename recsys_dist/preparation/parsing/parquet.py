@@ -37,6 +37,7 @@ from recsys_dist.preparation.parsing.timestamps import parse_timestamps, tells_m
 from recsys_dist.preparation.settings.input import Column, RatingColumns, TimestampFormat
 from recsys_dist.preparation.settings.prepare import RatingRules
 from recsys_dist.storage import arrow
+from recsys_dist.suggestions import did_you_mean
 
 BATCH_ROWS = 1 << 20
 PROBE_ROWS = 4096
@@ -144,7 +145,8 @@ def column_name(file: InputFile, parquet: pq.ParquetFile, key: str, column: Colu
     if names.count(column) != 1:
         problem = "more than one column" if column in names else "no column"
         shown = ", ".join([*names, *folder_values(file)])[:200]
-        raise DataError(f"{key}: {file.name} has {problem} {column!r}; it has: {shown}")
+        hint = did_you_mean(str(column), names) if column not in names else ""
+        raise DataError(f"{key}: {file.name} has {problem} {column!r}; it has: {shown}{hint}")
     return str(column)
 
 

@@ -13,6 +13,7 @@ from recsys_dist.config import Settings
 from recsys_dist.preparation.settings.input import InputSettings, ItemsSettings
 from recsys_dist.preparation.settings.paths import Paths
 from recsys_dist.preparation.settings.split import RandomSplit, SplitRule, needs_timestamps, with_kind
+from recsys_dist.settings import Purpose
 from recsys_dist.sizes import Size
 
 if TYPE_CHECKING:
@@ -178,13 +179,21 @@ def _is_loopback(host: str) -> bool:
 class PrepareConfig(Settings):
     """The settings of a preparation."""
 
+    purpose = Purpose(
+        command="prepare",
+        section="input",
+        example="prepare_csv",
+        path_key="input.paths",
+        others=dict.fromkeys(("model", "training", "checkpoint", "run_dir"), "train"),
+    )
+
     input: InputSettings
     items: ItemsSettings | None = None
     ratings: RatingRules = RatingRules()
     split: Annotated[SplitRule, Field(discriminator="kind"), BeforeValidator(with_kind)] = RandomSplit(
         kind="random"
     )
-    """Without a `kind`, the keys `test`, `valid` and `seed` imply `kind: random`."""
+    """Without a `kind`, the keys `test`, `valid` and `seed` imply `kind: random`; a fraction alone is `test`."""
     shards: ShardSettings = ShardSettings()
     output: str = Field(min_length=1)
     """Folder or URL of the dataset."""

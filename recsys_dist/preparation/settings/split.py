@@ -108,10 +108,12 @@ SplitRule = RandomSplit | LeaveNOutSplit | TimeSplit | UsersSplit | FilesSplit
 
 
 def with_kind(tree: Any) -> Any:
-    """Add `kind: random` to the settings of a split if only fractions and a seed are given.
+    """Add `kind: random` to the settings of a split if only fractions and a seed are given; a number is `test`.
 
     Raises `ValueError` if the kind is missing and cannot be implied.
     """
+    if _is_share(tree):
+        return {"kind": "random", "test": tree}
     if not isinstance(tree, dict) or "kind" in tree:
         return tree
     shares = [tree[name] for name in ("test", "valid") if name in tree]

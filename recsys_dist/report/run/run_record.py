@@ -15,6 +15,7 @@ from recsys_dist.config import parse_settings
 from recsys_dist.errors import DataError
 from recsys_dist.report.run.record import Record
 from recsys_dist.storage.folder import Folder
+from recsys_dist.storage.holdings import Holding, instead_of
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.run_folder import CONFIG, METRICS, STATUS
 
@@ -86,7 +87,7 @@ class RunRecord:
         """Read a run folder. Raises `DataError` if it is none or damaged, `ConfigError` for wrong settings."""
         folder = Folder(run_dir)
         if not folder.exists(CONFIG):
-            raise DataError(f"{folder.url} holds no {CONFIG}; give the run_dir of a training run")
+            raise DataError(instead_of(folder.url, Holding.RUN))
         status = Status.parse(folder.read_bytes(STATUS), f"{folder.url}/{STATUS}")
         lines = folder.read_bytes(METRICS).splitlines() if folder.exists(METRICS) else []
         source = f"{folder.url}/{METRICS}, line"

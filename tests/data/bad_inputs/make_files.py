@@ -176,7 +176,8 @@ SEPARATORS = [
     Case(
         "other_separator.csv",
         GOOD.replace(b",", b";"),
-        error="input.columns.user: FILE has no column 'user'; its header is: user;item;rating",
+        error="input.columns.user: FILE has no column 'user'; its header is: user;item;rating; the separator "
+        "seems to be ';': set 'input.separator=;'",
     ),
     Case(
         "position_beyond.tsv",

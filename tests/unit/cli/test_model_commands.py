@@ -266,7 +266,10 @@ def test_evaluate_compares_several_models_with_the_first(capsys, folders, tmp_pa
         (["evaluate", "MF", "--dataset", "DATASET", "--top", "5,5"], "top 5 is given twice"),
         (["evaluate", "MF", "--dataset", "DATASET", "--top", "all"], "top 'all' is not a list of whole numbers"),
         (["evaluate", "MF", "--dataset", "DATASET", "--per-user", "/tmp"], "the name must end in .parquet"),
-        (["evaluate", "MF", "DATASET", "--dataset", "DATASET"], "it is not a model folder"),
+        (
+            ["evaluate", "MF", "DATASET", "--dataset", "DATASET"],
+            "not a model folder; train on it and merge the run",
+        ),
         (
             ["recommend", "MF", "--user", "u1", "--rank-by", "best"],
             "rank_by 'best' is unknown; use mean, lower, t",

@@ -58,7 +58,7 @@ def test_a_configuration_for_text_goes_with_a_table_too():
         ({"raitings": {}}, "prepare has no argument 'raitings'; it has: table, output, user, item, rating"),
         ({"settings": {"raitings": {}}}, "prepare: unknown key 'raitings'; allowed here: input, items, ratings"),
         ({"ratings": {"mim": 1}}, "prepare: unknown key 'ratings.mim'"),
-        ({"ratings": 5}, "prepare: ratings: Input should be"),
+        ({"ratings": 5}, "prepare: ratings: has keys of its own and takes no value"),
         ({"settings": "mine.yaml"}, "settings must be a mapping of keys to values, not a str"),
         ({"settings": {"input": 5}}, "settings: input must be a mapping of keys to values, not 5"),
         ({"settings": {"input": {"columns": {"usr": 1}}}}, "settings: input.columns has the keys user, item"),

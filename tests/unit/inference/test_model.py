@@ -199,7 +199,7 @@ def test_a_truncated_table_is_an_error_without_verify_too(tmp_path, dataset, run
 
 
 def test_a_folder_without_a_model_and_a_device_that_is_not_there(tmp_path, path):
-    with pytest.raises(CheckpointError, match=r"has no model\.json"):
+    with pytest.raises(CheckpointError, match=r"holds no model\.json: it is not a model folder"):
         load_model(str(tmp_path))
     for name in ("tpu", "meta"):
         with pytest.raises(ConfigError, match=f"device '{name}' is not available"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recsys_dist.process import free_memory
+from recsys_dist.process import cgroups, free_memory
 from recsys_dist.process.free_memory import free_bytes
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -43,7 +43,7 @@ def test_the_limit_of_a_container_counts_and_files_in_memory_do_not(
         "stat": "anon 1\ninactive_file 400\nactive_file 50",
     }.items():
         (tmp_path / f"memory.{name}").write_text(text + "\n")
-    monkeypatch.setattr(free_memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
     assert free_bytes(CPU, None) == 5000 - 3000 + 450
 
     (tmp_path / "memory.max").write_text("max\n")

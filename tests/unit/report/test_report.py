@@ -347,5 +347,5 @@ def test_without_the_extra_the_error_says_what_to_install(run, tmp_path, monkeyp
     for module in ("run.page", "run.figures", "run.evaluation_figures", "run.trials", "svg", "templates"):
         monkeypatch.delitem(sys.modules, f"recsys_dist.report.{module}", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ConfigError, match=rf"{missing}.*; pip install recsys-dist\[report\]$"):
+    with pytest.raises(ConfigError, match=rf"{missing}.*; pip install -e '.*\[report\]'$"):
         write_report(str(run), tmp_path / "report.html")

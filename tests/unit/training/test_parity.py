@@ -96,7 +96,7 @@ def settings(folder: Path, device: str = "cpu") -> TrainConfig:
 
 
 def test_mistakes_are_told_before_any_process_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"none holds no manifest\.json"):
+    with pytest.raises(DataError, match=r"there is no folder .*none"):
         verify_parity(settings(tmp_path), (1, 2), epochs=1)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ConfigError, match="device: cuda is a GPU here, but verify-parity runs on the CPU"):

@@ -116,5 +116,5 @@ def test_tensorboard_is_refused_where_it_cannot_be(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     for module in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(ConfigError, match=r"^training\.tensorboard: .*; pip install recsys-dist\[tensorboard\]"):
+    with pytest.raises(ConfigError, match=r"^training\.tensorboard: .*; pip install -e '.*\[tensorboard\]'"):
         ScalarLog(Folder(str(tmp_path)))

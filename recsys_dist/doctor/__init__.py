@@ -1,0 +1,1 @@
+"""Checks of this machine and its installation, one line each: `recsys-dist doctor`."""

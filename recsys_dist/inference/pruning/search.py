@@ -1,0 +1,99 @@
+"""The best items of blocks of users, tile by tile: a user whose n-th best score exceeds the bound of a tile skips it.
+
+The lists are those of a stable sort of all scores. B users of a block, R users of a tile, I items, V items that lists
+may contain, n places, T places of a tile, N seen pairs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys_dist.inference.criterion import RankingCriterion
+from recsys_dist.inference.items.choice import ItemChoice
+from recsys_dist.inference.predictor import Predictor
+from recsys_dist.inference.pruning.item_tiles import TILE, ItemTiles, norms
+from recsys_dist.inference.pruning.running_best import RunningBest
+from recsys_dist.inference.seen import SeenPairs
+from recsys_dist.kernels.exact_product import TileProduct
+from recsys_dist.protocols.scorer import ProductScorer, on_device
+
+MOST_USERS, MOST_BOUNDS = 2048, 1 << 23
+LARGEST = 1e38
+"""Scores up to here are finite, as are all sums on the way to them."""
+LEAST_ITEMS, MOST_PLACES = 4096, 256
+"""With fewer items or longer lists there is little to skip."""
+
+
+def pruned_search(
+    predictor: Predictor, order: RankingCriterion, choice: ItemChoice, n: int
+) -> PrunedSearch | None:
+    """The search for these lists; None if scores are no products, or if it would save little."""
+    scorer = predictor.scorer
+    if order.needs_uncertainty or predictor.device.type != "cpu" or not isinstance(scorer, ProductScorer):
+        return None
+    item_V = choice.listed(predictor.catalog.num_items)
+    if scorer.item_vectors is None or len(item_V) < LEAST_ITEMS or n > MOST_PLACES:
+        return None
+    return PrunedSearch(scorer, on_device(item_V, predictor.device), n)
+
+
+class PrunedSearch:
+    """Searches among the items `item_V`, ascending, of a scorer on a CPU, for n items."""
+
+    def __init__(self, scorer: ProductScorer[Any], item_V: torch.Tensor, n: int) -> None:
+        self._scorer, self._item_V, self._n = scorer, item_V, min(n, len(item_V))
+        items = scorer.item_vectors
+        assert items is not None, "the caller has made sure that scores are products"
+        self._items, self._product = items, TileProduct(items.vector_IK.shape[1])
+        self._tiles: ItemTiles | None = None
+        num_tiles = -(-len(item_V) // TILE)
+        self.users_at_once = max(1, min(MOST_USERS, MOST_BOUNDS // num_tiles))
+        """B, which bounds memory."""
+
+    def best(self, users: Any, seen: Sequence[SeenPairs]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Items and scores of the n best of each of B users, best first; -inf if nothing is left: [B, n] each.
+
+        None if scores are not finite or might overflow.
+        """
+        vector_BK = self._scorer.user_vectors(users)
+        norm_B = norms(vector_BK)
+        if not norm_B.isfinite().all():
+            return None
+        if self._tiles is None:
+            self._tiles = ItemTiles(self._items, self._item_V, norm_B)
+        bound_SB = self._tiles.bounds(norm_B)
+        if not self._tiles.is_finite or not bool((bound_SB <= LARGEST).all()):
+            return None
+        best = RunningBest(len(vector_BK), self._n)
+        hidden = _Hidden(self._tiles, seen, len(vector_BK))
+        for tile, bound_B in enumerate(bound_SB):
+            row_R = (bound_B >= best.threshold_B).nonzero().squeeze(1)
+            if len(row_R):
+                score_RT = self._product(vector_BK[row_R], *self._tiles.vectors(tile))
+                hidden.hide(tile, row_R, score_RT)
+                best.add(row_R, score_RT, self._tiles.item_ST[tile])
+        return best.lists()
+
+
+class _Hidden:
+    """Seen items, by tile."""
+
+    def __init__(self, tiles: ItemTiles, seen: Sequence[SeenPairs], num_users: int) -> None:
+        empty = np.empty(0, np.int64)
+        self._user_N = np.concatenate([empty, *(position_N for position_N, _ in seen)])
+        place_N = tiles.place_I.numpy()[np.concatenate([empty, *(item_N for _, item_N in seen)])]
+        self._tile_N, self._place_N = place_N // TILE, place_N % TILE
+        self._row_B = np.empty(num_users, np.int64)
+
+    def hide(self, tile: int, row_R: torch.Tensor, score_RT: torch.Tensor) -> None:
+        """Set the scores of what the users `row_R` have seen to -inf."""
+        here_N = np.flatnonzero(self._tile_N == tile)
+        self._row_B[:] = -1
+        self._row_B[row_R.numpy()] = np.arange(len(row_R))
+        row_N = self._row_B[self._user_N[here_N]]
+        is_asked_N = row_N >= 0
+        score_RT.numpy()[row_N[is_asked_N], self._place_N[here_N[is_asked_N]]] = -np.inf

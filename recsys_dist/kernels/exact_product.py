@@ -6,7 +6,6 @@ R rows, T vectors of a tile, K width
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 LEAST_ROWS = 8
 """Libraries sum in another order for a single row, MKL also for 2 to 7; fewer rows are padded."""
@@ -38,7 +37,8 @@ def _by_addmm(vector_RK: torch.Tensor, vector_TK: torch.Tensor, bias_T: torch.Te
 
 
 def _by_onednn(vector_RK: torch.Tensor, vector_TK: torch.Tensor, bias_T: torch.Tensor) -> torch.Tensor:
-    return functional.linear(vector_RK.to_mkldnn(), vector_TK.to_mkldnn(), bias_T.to_mkldnn()).to_dense()
+    product_RT: torch.Tensor = torch.ops.mkldnn._linear_pointwise(vector_RK, vector_TK, bias_T, "none", [], "")
+    return product_RT
 
 
 def _returns_the_same_bits(width: int) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 
+from recsys_dist.inference.pruning.running_best import GROUP
 from recsys_dist.protocols.scorer import ItemVectors
 
 TILE = 1024
@@ -21,7 +22,7 @@ TINIEST = torch.finfo(torch.float32).tiny
 
 
 class ItemTiles:
-    """Tiles in descending order of their bounds for a user of average norm; items ascend within a tile."""
+    """Tiles in descending order of their bounds for a user of average norm."""
 
     def __init__(self, items: ItemVectors, item_V: torch.Tensor, norm_B: torch.Tensor) -> None:
         """`norm_B` are the norms of typical users: they choose the order and where bounds are tight."""
@@ -32,7 +33,7 @@ class ItemTiles:
         slack = (items.vector_IK.shape[1] + 4) * 2.0**-23
         norm_V, high_V = norm_V * (1 + slack), bias_V.double() + bias_V.double().abs() * slack + TINIEST
         order_V = (high_V + norm_B.median() * norm_V).argsort(descending=True, stable=True)
-        self.item_ST = _in_tiles(item_V[order_V], num_items).sort(dim=1).values
+        self.item_ST = _dealt(_in_tiles(item_V[order_V], num_items))
         """Item of each place; I, which is no item, fills the last tile."""
         is_filled_ST = self.item_ST < num_items
         self._row_ST = self.item_ST.clamp(max=num_items - 1)
@@ -68,6 +69,11 @@ def norms(vector_RK: torch.Tensor) -> torch.Tensor:
 
 def _norms(vector_IK: torch.Tensor, item_V: torch.Tensor) -> torch.Tensor:
     return torch.cat([norms(vector_IK[item_R]) for item_R in item_V.split(CHUNK_ROWS)])
+
+
+def _dealt(item_ST: torch.Tensor) -> torch.Tensor:
+    """Deal the items of each tile out to its groups, so that each group has some of the most promising."""
+    return item_ST.unflatten(1, (GROUP, -1)).transpose(1, 2).flatten(1)
 
 
 def _in_tiles(value_V: torch.Tensor, fill: float) -> torch.Tensor:

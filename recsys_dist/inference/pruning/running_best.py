@@ -1,7 +1,7 @@
-"""The best items of users so far. An item and its score are one integer, so that larger means better, ties included.
+"""The best items of users so far. An item and its score are one integer, larger if it is better, ties included.
 
-B users of a block, n places, R rows of a tile, T places of a tile, G groups of places, M groups that contain a new
-best item, N new best items, P rows that have some, w the most of a row
+B users of a block, n places, R rows of a tile, T places of a tile, G groups of g places, M groups that contain a new
+item, N new items, P users that have some, w the most of a user
 """
 
 from __future__ import annotations
@@ -9,67 +9,97 @@ from __future__ import annotations
 import torch
 
 GROUP = 32
-"""Items that are first represented by their best score: taking maxima is many times faster than selecting."""
+"""g: items that are first represented by their best score. Taking maxima is many times faster than selecting."""
+MOST_WAITING = 1 << 20
 LOW = (1 << 32) - 1
 NOTHING = torch.iinfo(torch.int64).min
 """The key of an empty place."""
 
 
 class RunningBest:
-    """The n best of each of B users, ties by ascending item."""
+    """The n best of each of B users, ties by ascending item.
+
+    New items wait until as many tiles have been added as before the last merge, which halves the merges each time.
+    Until then thresholds are those of the last merge.
+    """
 
     def __init__(self, num_users: int, n: int) -> None:
         self._n = n
         self._key_Bn = torch.full((num_users, n), NOTHING)
         self.threshold_B = torch.full((num_users,), -torch.inf)
         """The n-th best score: a lower one is not listed."""
-        self._item_B = torch.zeros(num_users, dtype=torch.int64)
-        # The item at the n-th place: of equal scores only lower items are listed
+        # Of scores equal to it only those of lower items than this one are listed.
+        self._last_item_B = torch.zeros(num_users, dtype=torch.int64)
+        self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._num_waiting_B = torch.zeros(num_users, dtype=torch.int64)
+        self._num_waiting = self._num_tiles = 0
+        self._next_merge = 1
 
     def add(self, row_R: torch.Tensor, score_RT: torch.Tensor, item_T: torch.Tensor) -> None:
-        """Enter the scores of items of ascending index for some users; -inf is no score."""
+        """Enter the scores of the items of a tile for some users, ascending; -inf is no score."""
         score_RGg = score_RT.unflatten(1, (-1, GROUP))
-        best_RG = score_RGg.amax(2)
-        threshold_R, item_R = self._raised(row_R, best_RG)
+        best_RG, item_G = score_RGg.amax(2), item_T.view(-1, GROUP).amin(1)
+        threshold_R, last_item_R = self._raised(row_R, best_RG)
         is_hit_RG = best_RG > threshold_R.unsqueeze(1)
-        is_hit_RG |= (best_RG == threshold_R.unsqueeze(1)) & (item_T[::GROUP] < item_R.unsqueeze(1))
+        is_hit_RG |= (best_RG == threshold_R.unsqueeze(1)) & (item_G < last_item_R.unsqueeze(1))
         hit_M, group_M = is_hit_RG.nonzero(as_tuple=True)
         score_Mg = score_RGg[hit_M, group_M]
         least_M = threshold_R[hit_M].clamp(min=torch.finfo(torch.float32).min)
         new_N, offset_N = (score_Mg >= least_M.unsqueeze(1)).nonzero(as_tuple=True)
         if len(new_N):
             key_N = _keys(score_Mg[new_N, offset_N], item_T[group_M[new_N] * GROUP + offset_N])
-            self._enter(row_R[hit_M[new_N]], key_N)
+            self._wait(row_R[hit_M[new_N]], key_N)
+        self._num_tiles += 1
+        if self._num_tiles >= self._next_merge or self._num_waiting > MOST_WAITING:
+            self._next_merge = 2 * self._num_tiles
+            self._merge()
 
     def lists(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Items and scores, best first; -inf at empty places: [B, n] each"""
+        self._merge()
         is_empty_Bn = self._key_Bn == NOTHING
         score_Bn = _scores(self._key_Bn).masked_fill(is_empty_Bn, -torch.inf)
         return _items(self._key_Bn).masked_fill(is_empty_Bn, 0), score_Bn
 
     def _raised(self, row_R: torch.Tensor, best_RG: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Threshold, and items below which a score equal to it counts. The n-th best of n groups is a threshold for
-        rows whose lists are not full."""
-        threshold_R, item_R = self.threshold_B[row_R], self._item_B[row_R]
+        """Thresholds, and items below which an equal score counts.
+
+        At least n items score as much as the n-th best of the groups, which serves where a list is not full.
+        """
+        threshold_R, last_item_R = self.threshold_B[row_R], self._last_item_B[row_R]
         if best_RG.shape[1] >= self._n and threshold_R.isneginf().any():
             least_R = best_RG.topk(self._n, dim=1).values[:, -1]
-            item_R = item_R.masked_fill(least_R > threshold_R, LOW)
+            last_item_R = last_item_R.masked_fill(least_R > threshold_R, LOW)
             threshold_R = torch.maximum(threshold_R, least_R)
-        return threshold_R, item_R
+        return threshold_R, last_item_R
 
-    def _enter(self, row_N: torch.Tensor, key_N: torch.Tensor) -> None:
-        """Merge new keys into the lists of ascending rows."""
-        row_P, place_N, count_P = row_N.unique_consecutive(return_inverse=True, return_counts=True)
-        first_P = count_P.cumsum(0) - count_P
-        column_N = torch.arange(len(row_N)) - first_P[place_N] + self._n
-        key_Pw = torch.full((len(row_P), self._n + int(count_P.max())), NOTHING)
+    def _wait(self, row_N: torch.Tensor, key_N: torch.Tensor) -> None:
+        """Put new keys, by ascending row, into the next columns of their rows."""
+        count_B = torch.bincount(row_N, minlength=len(self._key_Bn))
+        first_B = count_B.cumsum(0) - count_B
+        column_N = torch.arange(len(row_N)) + (self._num_waiting_B - first_B)[row_N]
+        self._waiting.append((row_N, column_N, key_N))
+        self._num_waiting_B += count_B
+        self._num_waiting += len(row_N)
+
+    def _merge(self) -> None:
+        if not self._waiting:
+            return
+        row_N, column_N, key_N = map(torch.cat, zip(*self._waiting, strict=True))
+        row_P = self._num_waiting_B.nonzero().squeeze(1)
+        place_B = torch.empty_like(self._num_waiting_B)
+        place_B[row_P] = torch.arange(len(row_P))
+        key_Pw = torch.full((len(row_P), self._n + int(self._num_waiting_B.max())), NOTHING)
         key_Pw[:, : self._n] = self._key_Bn[row_P]
-        key_Pw[place_N, column_N] = key_N
+        key_Pw[place_B[row_N], self._n + column_N] = key_N
         best_Pn = key_Pw.topk(self._n, dim=1).values
         self._key_Bn[row_P] = best_Pn
         last_P, is_full_P = best_Pn[:, -1], best_Pn[:, -1] != NOTHING
         self.threshold_B[row_P[is_full_P]] = _scores(last_P[is_full_P])
-        self._item_B[row_P[is_full_P]] = _items(last_P[is_full_P])
+        self._last_item_B[row_P[is_full_P]] = _items(last_P[is_full_P])
+        self._waiting.clear()
+        self._num_waiting_B.zero_()
+        self._num_waiting = 0
 
 
 def _keys(score_N: torch.Tensor, item_N: torch.Tensor) -> torch.Tensor:

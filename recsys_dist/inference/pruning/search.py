@@ -73,7 +73,8 @@ class PrunedSearch:
         for tile, bound_B in enumerate(bound_SB):
             row_R = (bound_B >= best.threshold_B).nonzero().squeeze(1)
             if len(row_R):
-                score_RT = self._product(vector_BK[row_R], *self._tiles.vectors(tile))
+                vector_RK = vector_BK if len(row_R) == len(vector_BK) else vector_BK[row_R]
+                score_RT = self._product(vector_RK, *self._tiles.vectors(tile))
                 hidden.hide(tile, row_R, score_RT)
                 best.add(row_R, score_RT, self._tiles.item_ST[tile])
         return best.lists()

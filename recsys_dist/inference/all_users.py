@@ -1,6 +1,6 @@
 """Lists for all users of a model, written block by block into one Parquet file.
 
-B users of a block, I items, P users whose items are all scored at once, n places of a list, N filled places or pairs
+B users of a block, I items, P users of a smaller block, n places of a list, N filled places or seen pairs
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The best items of users so far. An item and its score are one integer, larger if it is better, ties included.
+"""The best items of users so far. An item and its score are one integer, which is larger for a better one.
 
-B users of a block, n places, R rows of a tile, T places of a tile, G groups of g places, M groups that contain a new
-item, N new items, P users that have some, w the most of a user
+B users of a block, n places of a list, R users of a tile, T places of a tile, G groups of g places, M groups with
+a new item, N new items, P users that have some, w the most of a user
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class RunningBest:
         self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._num_waiting_B = torch.zeros(num_users, dtype=torch.int64)
         self._num_waiting = self._num_tiles = 0
+        self._is_full = False
         self._next_merge = 1
 
     def add(self, row_R: torch.Tensor, score_RT: torch.Tensor, item_T: torch.Tensor) -> None:
@@ -40,9 +41,10 @@ class RunningBest:
         score_RGg = score_RT.unflatten(1, (-1, GROUP))
         best_RG, item_G = score_RGg.amax(2), item_T.view(-1, GROUP).amin(1)
         threshold_R, last_item_R = self._raised(row_R, best_RG)
-        is_hit_RG = best_RG > threshold_R.unsqueeze(1)
-        is_hit_RG |= (best_RG == threshold_R.unsqueeze(1)) & (item_G < last_item_R.unsqueeze(1))
-        hit_M, group_M = is_hit_RG.nonzero(as_tuple=True)
+        hit_M, group_M = (best_RG >= threshold_R.unsqueeze(1)).nonzero(as_tuple=True)
+        is_better_M = best_RG[hit_M, group_M] > threshold_R[hit_M]
+        is_better_M |= item_G[group_M] < last_item_R[hit_M]
+        hit_M, group_M = hit_M[is_better_M], group_M[is_better_M]
         score_Mg = score_RGg[hit_M, group_M]
         least_M = threshold_R[hit_M].clamp(min=torch.finfo(torch.float32).min)
         new_N, offset_N = (score_Mg >= least_M.unsqueeze(1)).nonzero(as_tuple=True)
@@ -67,7 +69,7 @@ class RunningBest:
         At least n items score as much as the n-th best of the groups, which serves where a list is not full.
         """
         threshold_R, last_item_R = self.threshold_B[row_R], self._last_item_B[row_R]
-        if best_RG.shape[1] >= self._n and threshold_R.isneginf().any():
+        if best_RG.shape[1] >= self._n and not self._is_full:
             least_R = best_RG.topk(self._n, dim=1).values[:, -1]
             last_item_R = last_item_R.masked_fill(least_R > threshold_R, LOW)
             threshold_R = torch.maximum(threshold_R, least_R)
@@ -97,6 +99,7 @@ class RunningBest:
         last_P, is_full_P = best_Pn[:, -1], best_Pn[:, -1] != NOTHING
         self.threshold_B[row_P[is_full_P]] = _scores(last_P[is_full_P])
         self._last_item_B[row_P[is_full_P]] = _items(last_P[is_full_P])
+        self._is_full = not self.threshold_B.isneginf().any()
         self._waiting.clear()
         self._num_waiting_B.zero_()
         self._num_waiting = 0

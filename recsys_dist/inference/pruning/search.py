@@ -1,7 +1,9 @@
-"""The best items of blocks of users, tile by tile: a user whose n-th best score exceeds the bound of a tile skips it.
+"""The best items of blocks of users, tile by tile: those of a stable sort of all scores.
 
-The lists are those of a stable sort of all scores. B users of a block, R users of a tile, I items, V items that lists
-may contain, n places, T places of a tile, N seen pairs
+A user whose n-th best score exceeds the bound of a tile skips the tile.
+
+B users of a block, R users of a tile, V items that lists may contain, S tiles, T places of a tile, K width, n
+places of a list, N seen pairs
 """
 
 from __future__ import annotations
@@ -42,15 +44,15 @@ def pruned_search(
 
 
 class PrunedSearch:
-    """Searches among the items `item_V`, ascending, of a scorer on a CPU, for n items."""
+    """Searches among the items `item_V`, ascending, of a scorer on a CPU, for n items, in tiles of `width`."""
 
-    def __init__(self, scorer: ProductScorer[Any], item_V: torch.Tensor, n: int) -> None:
-        self._scorer, self._item_V, self._n = scorer, item_V, min(n, len(item_V))
+    def __init__(self, scorer: ProductScorer[Any], item_V: torch.Tensor, n: int, width: int = TILE) -> None:
+        self._scorer, self._item_V, self._n, self._width = scorer, item_V, min(n, len(item_V)), width
         items = scorer.item_vectors
         assert items is not None, "the caller has made sure that scores are products"
         self._items, self._product = items, TileProduct(items.vector_IK.shape[1])
         self._tiles: ItemTiles | None = None
-        num_tiles = -(-len(item_V) // TILE)
+        num_tiles = -(-len(item_V) // width)
         self.users_at_once = max(1, min(MOST_USERS, MOST_BOUNDS // num_tiles))
         """B, which bounds memory."""
 
@@ -64,7 +66,7 @@ class PrunedSearch:
         if not norm_B.isfinite().all():
             return None
         if self._tiles is None:
-            self._tiles = ItemTiles(self._items, self._item_V, norm_B)
+            self._tiles = ItemTiles(self._items, self._item_V, norm_B, self._width)
         bound_SB = self._tiles.bounds(norm_B)
         if not self._tiles.is_finite or not bool((bound_SB <= LARGEST).all()):
             return None
@@ -85,16 +87,24 @@ class _Hidden:
 
     def __init__(self, tiles: ItemTiles, seen: Sequence[SeenPairs], num_users: int) -> None:
         empty = np.empty(0, np.int64)
-        self._user_N = np.concatenate([empty, *(position_N for position_N, _ in seen)])
+        user_N = np.concatenate([empty, *(position_N for position_N, _ in seen)])
         place_N = tiles.place_I.numpy()[np.concatenate([empty, *(item_N for _, item_N in seen)])]
-        self._tile_N, self._place_N = place_N // TILE, place_N % TILE
+        tile_N, num_tiles = place_N // tiles.width, len(tiles.item_ST)
+        if num_tiles < 1 << 15:
+            # NumPy sorts these in linear time.
+            tile_N = tile_N.astype(np.int16)
+        order_N = np.argsort(tile_N, kind="stable")
+        self._user_N, self._place_N = user_N[order_N], place_N[order_N] % tiles.width
+        self._stops = np.searchsorted(tile_N[order_N], np.arange(num_tiles + 1)).tolist()
         self._row_B = np.empty(num_users, np.int64)
 
     def hide(self, tile: int, row_R: torch.Tensor, score_RT: torch.Tensor) -> None:
         """Set the scores of what the users `row_R` have seen to -inf."""
-        here_N = np.flatnonzero(self._tile_N == tile)
-        self._row_B[:] = -1
-        self._row_B[row_R.numpy()] = np.arange(len(row_R))
-        row_N = self._row_B[self._user_N[here_N]]
-        is_asked_N = row_N >= 0
-        score_RT.numpy()[row_N[is_asked_N], self._place_N[here_N[is_asked_N]]] = -np.inf
+        here = slice(*self._stops[tile : tile + 2])
+        row_N, place_N = self._user_N[here], self._place_N[here]
+        if len(row_R) < len(self._row_B):
+            self._row_B[:] = -1
+            self._row_B[row_R.numpy()] = np.arange(len(row_R))
+            row_N = self._row_B[row_N]
+            row_N, place_N = row_N[row_N >= 0], place_N[row_N >= 0]
+        score_RT.numpy()[row_N, place_N] = -np.inf

@@ -5,9 +5,10 @@ B users of a block, I items, P users of a smaller block, n places of a list, N f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +25,10 @@ from recsys_dist.inference.ranker import Ranker
 from recsys_dist.inference.recommend import wanted_pairs
 from recsys_dist.inference.seen import SeenPairs
 from recsys_dist.inference.top import require_list_length
+from recsys_dist.kernels.in_threads import in_threads
 from recsys_dist.storage.folder import Folder
 
+ResultT = TypeVar("ResultT")
 BLOCK_FLOATS = 1 << 24
 """Scores held at once, 64 MiB: few enough to stay near the caches until the best are selected, and enough rows for
 an efficient matrix product (measured from 2^22 to 2^25)."""
@@ -80,18 +83,30 @@ def write_all_lists(
     require_list_length(n)
     best = _Best(predictor, order, choice, n)
     schema, titles = _schema(predictor), catalog.titles
-    with Folder(str(final.parent)).writer(final.name) as stream, pq.ParquetWriter(stream, schema) as writer:
+
+    def of_block(user_B: NDArray[np.int64]) -> tuple[pa.Table, int, int]:
+        """Lines of these users, how many users have none, and the last user."""
+        seen = [] if include_seen else [catalog.train_ratings.of_users(user_B)]
+        users = predictor.known(user_B)
+        item_Bn, score_Bn = best.of(users, user_B, seen)
+        lines = _lines(predictor, schema, titles, user_B, users, item_Bn, score_Bn)
+        return lines, int(score_Bn[:, 0].isneginf().sum()), int(user_B[-1])
+
+    blocks = (
+        np.arange(start, min(start + best.users_at_once, num_users))
+        for start in range(0, num_users, best.users_at_once)
+    )
+    with (
+        Folder(str(final.parent)).writer(final.name) as stream,
+        pq.ParquetWriter(stream, schema) as writer,
+        closing(best.results(of_block, blocks)) as done,
+    ):
         waiting: list[pa.Table] = []
-        for start in range(0, num_users, best.users_at_once):
-            stop = min(start + best.users_at_once, num_users)
-            user_B = np.arange(start, stop)
-            seen = [] if include_seen else [catalog.train_ratings.of_users(user_B)]
-            users = predictor.known(user_B)
-            item_Bn, score_Bn = best.of(users, user_B, seen)
-            waiting.append(_lines(predictor, schema, titles, user_B, users, item_Bn, score_Bn))
-            num_lines, num_empty = num_lines + len(waiting[-1]), num_empty + int(score_Bn[:, 0].isneginf().sum())
-            progress("users", stop, num_users)
-            if sum(map(len, waiting)) >= GROUP_ROWS or stop == num_users:
+        for lines, empty, last in done:
+            waiting.append(lines)
+            num_lines, num_empty = num_lines + len(lines), num_empty + empty
+            progress("users", last + 1, num_users)
+            if sum(map(len, waiting)) >= GROUP_ROWS or last + 1 == num_users:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting.clear()
     return Written(num_lines, num_empty)
@@ -109,6 +124,15 @@ class _Best:
         self._scored_at_once = self._ranker.users_at_once(max(1, BLOCK_FLOATS // self._ranker.row_floats))
         self.users_at_once = self._scored_at_once if self._search is None else self._search.users_at_once
         """B, which bounds memory."""
+
+    def results(
+        self, of_block: Callable[[NDArray[np.int64]], ResultT], blocks: Iterable[NDArray[np.int64]]
+    ) -> Generator[ResultT, None, None]:
+        """Results of blocks in their order: several at a time if items are skipped."""
+        if self._search is None:
+            yield from map(of_block, blocks)
+        else:
+            yield from in_threads(of_block, blocks, torch.get_num_threads())
 
     def of(
         self, users: Any, user_B: NDArray[np.int64], seen: Sequence[SeenPairs]

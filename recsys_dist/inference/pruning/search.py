@@ -40,20 +40,27 @@ def pruned_search(
     item_V = choice.listed(predictor.catalog.num_items)
     if scorer.item_vectors is None or len(item_V) < LEAST_ITEMS or n > MOST_PLACES:
         return None
-    return PrunedSearch(scorer, on_device(item_V, predictor.device), n)
+    num_users = len(predictor.catalog.user_ids)
+    some = np.linspace(0, num_users - 1, min(num_users, MOST_USERS)).astype(np.int64)
+    return PrunedSearch(scorer, on_device(item_V, predictor.device), n, predictor.known(some))
 
 
 class PrunedSearch:
-    """Searches among the items `item_V`, ascending, of a scorer on a CPU, for n items, in tiles of `width`."""
+    """Searches among the items `item_V`, ascending, of a scorer on a CPU, for n items, in tiles of `width`.
 
-    def __init__(self, scorer: ProductScorer[Any], item_V: torch.Tensor, n: int, width: int = TILE) -> None:
-        self._scorer, self._item_V, self._n, self._width = scorer, item_V, min(n, len(item_V)), width
-        items = scorer.item_vectors
+    `typical` are some users by whose norms the items are sorted; lists do not depend on them. Threads may share
+    the search.
+    """
+
+    def __init__(
+        self, scorer: ProductScorer[Any], item_V: torch.Tensor, n: int, typical: Any, width: int = TILE
+    ) -> None:
+        self._scorer, self._n = scorer, min(n, len(item_V))
+        items, norm_B = scorer.item_vectors, norms(scorer.user_vectors(typical))
         assert items is not None, "the caller has made sure that scores are products"
-        self._items, self._product = items, TileProduct(items.vector_IK.shape[1])
-        self._tiles: ItemTiles | None = None
-        num_tiles = -(-len(item_V) // width)
-        self.users_at_once = max(1, min(MOST_USERS, MOST_BOUNDS // num_tiles))
+        self._product = TileProduct(items.vector_IK.shape[1])
+        self._tiles = ItemTiles(items, item_V, norm_B.where(norm_B.isfinite(), 0.0), width)
+        self.users_at_once = max(1, min(MOST_USERS, MOST_BOUNDS // len(self._tiles.item_ST)))
         """B, which bounds memory."""
 
     def best(self, users: Any, seen: Sequence[SeenPairs]) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -63,12 +70,10 @@ class PrunedSearch:
         """
         vector_BK = self._scorer.user_vectors(users)
         norm_B = norms(vector_BK)
-        if not norm_B.isfinite().all():
+        if not self._tiles.is_finite or not norm_B.isfinite().all():
             return None
-        if self._tiles is None:
-            self._tiles = ItemTiles(self._items, self._item_V, norm_B, self._width)
         bound_SB = self._tiles.bounds(norm_B)
-        if not self._tiles.is_finite or not bool((bound_SB <= LARGEST).all()):
+        if not (bound_SB <= LARGEST).all():
             return None
         best = RunningBest(len(vector_BK), self._n)
         hidden = _Hidden(self._tiles, seen, len(vector_BK))

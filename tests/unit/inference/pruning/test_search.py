@@ -82,7 +82,7 @@ def test_lists_are_those_of_a_sort_whatever_ties(
     item_V = torch.from_numpy(np.flatnonzero(listed))
     seen = np.nonzero(rng.random((num_users, num_items)) < share_seen)
 
-    found = searched(PrunedSearch(Products(items), item_V, n, tile), vector_BK, seen)
+    found = searched(PrunedSearch(Products(items), item_V, n, vector_BK, tile), vector_BK, seen)
 
     assert found == brute_force(vector_BK, items, item_V, n, seen)
 
@@ -98,9 +98,9 @@ def test_lists_have_the_bits_of_one_product_of_all(width, decay):
     vector_BK = torch.randn((30, width), generator=generator) * torch.rand((30, 1), generator=generator)
     seen = np.nonzero(np.random.default_rng(0).random((30, 1500)) < 0.3)
     every = torch.arange(1500)
-    search = PrunedSearch(Products(items), every, 10, 64)
+    search = PrunedSearch(Products(items), every, 10, vector_BK, 64)
 
-    # The order of tiles is that of the first block; users of larger and smaller norms follow.
+    # Also users of larger and smaller norms than those by which items are sorted
     for factor in (1.0, 0.01, 30.0, 0.0):
         expected = brute_force(factor * vector_BK, items, every, 10, seen)
         assert searched(search, factor * vector_BK, seen) == expected
@@ -120,7 +120,7 @@ def test_items_that_cannot_be_listed_are_not_scored(monkeypatch):
     monkeypatch.setattr(TileProduct, "__call__", counted)
     vector_BK = torch.randn((50, 8), generator=generator)
 
-    found = searched(PrunedSearch(Products(items), torch.arange(1000), 5, 64), vector_BK, NOBODY)
+    found = searched(PrunedSearch(Products(items), torch.arange(1000), 5, vector_BK, 64), vector_BK, NOBODY)
 
     assert sum(scored) < 2 * 50 * 64
     assert found == brute_force(vector_BK, items, torch.arange(1000), 5, NOBODY)
@@ -137,7 +137,9 @@ def test_equal_scores_everywhere_are_not_all_entered(monkeypatch):
     monkeypatch.setattr(running_best.RunningBest, "_wait", counted)
     items = ItemVectors(torch.ones(1000, 2), torch.zeros(1000))
 
-    found = searched(PrunedSearch(Products(items), torch.arange(1000), 5, 64), torch.ones(9, 2), NOBODY)
+    found = searched(
+        PrunedSearch(Products(items), torch.arange(1000), 5, torch.ones(9, 2), 64), torch.ones(9, 2), NOBODY
+    )
 
     assert found == [[(2.0, item) for item in range(5)]] * 9
     assert sum(entered) <= 9 * 64
@@ -153,4 +155,6 @@ def test_scores_that_are_not_finite_are_left_to_others(where, value):
     scorer = Products(ItemVectors(vector_IK, bias_I))
     overflows = value != 1e30 or where == "vectors"
 
-    assert (PrunedSearch(scorer, torch.arange(100), 3, 32).best(vector_BK, [NOBODY]) is None) == overflows
+    assert (
+        PrunedSearch(scorer, torch.arange(100), 3, vector_BK, 32).best(vector_BK, [NOBODY]) is None
+    ) == overflows

@@ -36,8 +36,9 @@ class Ranker:
         self._item_C = None if item_C is None else on_device(item_C, predictor.device)
         self._excluded = on_device(choice.excluded, predictor.device)
         num_candidates = num_items if item_C is None else len(item_C)
-        self._is_by_pairs = not order.needs_uncertainty and ITEMS_PER_PAIR * num_candidates <= num_items
-        self.row_floats = max(LEAST_ROW, PAIR_FLOATS * num_candidates) if self._is_by_pairs else num_items
+        self.is_by_pairs = not order.needs_uncertainty and ITEMS_PER_PAIR * num_candidates <= num_items
+        """Whether the candidates are few enough to be predicted pair by pair."""
+        self.row_floats = max(LEAST_ROW, PAIR_FLOATS * num_candidates) if self.is_by_pairs else num_items
         """Numbers of memory that the scores of one user take."""
 
     def users_at_once(self, most: int) -> int:
@@ -63,7 +64,7 @@ class Ranker:
 
     def _scores(self, users: Any, key_B: NDArray[np.int64], only: SeenPairs | None) -> torch.Tensor:
         """Scores of the candidates [B, C], or of all items [B, I], -inf if an item is not to be listed."""
-        if self._item_C is not None and self._is_by_pairs:
+        if self._item_C is not None and self.is_by_pairs:
             return self._of_pairs(users, len(key_B), self._item_C)
         score_BI = self._score(users, key_B)
         if self._item_C is not None:

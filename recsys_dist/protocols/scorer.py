@@ -6,7 +6,7 @@ B users of a block, I items, N pairs of a user and an item, R rows of one side, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -52,6 +52,25 @@ class Scorer(Protocol[UsersT]):
 
     def vectors(self, side: Side) -> torch.Tensor | None:
         """One row per user (or item), for cosine similarity: [R, K]; None if the model has none."""
+
+
+class ItemVectors(NamedTuple):
+    """The item side of scores that are products: vectors [I, K] and biases [I], float32."""
+
+    vector_IK: torch.Tensor
+    bias_I: torch.Tensor
+
+
+@runtime_checkable
+class ProductScorer(Protocol[AskedT_contra]):
+    """A scorer whose `scores` may be products: item bias + user vector . item vector."""
+
+    @property
+    def item_vectors(self) -> ItemVectors | None:
+        """The item side; None if scores are no products."""
+
+    def user_vectors(self, users: AskedT_contra) -> torch.Tensor:
+        """The vectors of users, if there are `item_vectors`: [B, K]"""
 
 
 class Uncertainty(Protocol[AskedT_contra]):

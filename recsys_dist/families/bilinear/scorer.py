@@ -13,6 +13,7 @@ import torch
 from recsys_dist.families.bilinear.factors import GATHER_FLOATS, load_factors
 from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.protocols.scorer import ItemVectors
 
 
 @dataclass(frozen=True)
@@ -81,5 +82,14 @@ class BilinearForm:
 
     def scores(self, users: BilinearUsers) -> torch.Tensor:
         """Scores of all items for each user, up to terms that do not change their order: [B, I]"""
-        num_items = self.items.num_rows
-        return torch.addmm(self.items.bias_R[:num_items], users.vector_BK, self.items.vector_RK[:num_items].T)
+        items = self.item_vectors
+        return torch.addmm(items.bias_I, users.vector_BK, items.vector_IK.T)
+
+    @property
+    def item_vectors(self) -> ItemVectors:
+        """The item side of `scores`."""
+        return ItemVectors(self.items.vector_RK[:-1], self.items.bias_R[:-1])
+
+    def user_vectors(self, users: BilinearUsers) -> torch.Tensor:
+        """The user side of `scores`: [B, K]"""
+        return users.vector_BK

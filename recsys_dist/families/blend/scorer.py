@@ -20,7 +20,7 @@ from recsys_dist.families.blend.facts import BlendFacts
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.model_folder.parts import open_part
 from recsys_dist.protocols.registry import known_family
-from recsys_dist.protocols.scorer import Scorer
+from recsys_dist.protocols.scorer import ItemVectors, Scorer
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,19 @@ class BlendScorer:
             # Scores of a part need only have the order of its ratings, so they cannot be added up.
             return self._all_ratings(users)
         others = self._sum(users, lambda part, mine: part.scores(mine), self._joined.others)
-        return self._joined.scores([users.of_parts[number] for number in self._joined.numbers], others)
+        if not self._joined.numbers:
+            return others
+        items = self._joined.items
+        return torch.addmm(items.bias_I + others, self.user_vectors(users), items.vector_IK.T)
+
+    @property
+    def item_vectors(self) -> ItemVectors | None:
+        """The item side of the joined form; None if other parts count."""
+        return self._joined.items if self._joined.numbers and not self._joined.others else None
+
+    def user_vectors(self, users: BlendUsers) -> torch.Tensor:
+        """The vectors of the joined parts, side by side: [B, K]"""
+        return self._joined.user_vectors([users.of_parts[number] for number in self._joined.numbers])
 
     def vectors(self, side: Side) -> torch.Tensor | None:
         """The vectors of all parts that have some, weighted by the root of the part's weight: [R, K]"""
@@ -107,11 +119,11 @@ class _Joined:
         self._parts = [parts[number] for number in numbers]
         items = [part.form.items for part in self._parts if isinstance(part, BilinearScorer)]
         mine = [weights[number] for number in numbers]
-        self._vector_IK, self._bias_I = torch.empty(0), torch.empty(0)
+        self.items = ItemVectors(torch.empty(0), torch.empty(0))
         if items:
             vectors = [w * side.vector_RK[:num_items] for w, side in zip(mine, items, strict=True)]
             biases = [w * side.bias_R[:num_items] for w, side in zip(mine, items, strict=True)]
-            self._vector_IK, self._bias_I = torch.cat(vectors, 1), torch.stack(biases).sum(0)
+            self.items = ItemVectors(torch.cat(vectors, 1), torch.stack(biases).sum(0))
 
     @classmethod
     def of(cls, parts: Sequence[Scorer[Any]], weights: Sequence[float], num_items: int) -> _Joined:
@@ -123,13 +135,11 @@ class _Joined:
         ]
         return cls(parts, weights, numbers, num_items)
 
-    def scores(self, users: Sequence[Any], others: torch.Tensor) -> torch.Tensor:
-        """Scores of all items by the joined parts, added to those of the others: [B, I]"""
-        if not self.numbers:
-            return others
+    def user_vectors(self, users: Sequence[Any]) -> torch.Tensor:
+        """The users in the form of the joined parts, as vectors side by side: [B, K]"""
         vectors = [
             part.means(mine).vector_BK
             for part, mine in zip(self._parts, users, strict=True)
             if isinstance(part, BilinearScorer)
         ]
-        return torch.addmm(self._bias_I + others, torch.cat(vectors, 1), self._vector_IK.T)
+        return torch.cat(vectors, 1)

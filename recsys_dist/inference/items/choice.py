@@ -1,6 +1,6 @@
 """The items that lists may contain: candidates, or all items but the excluded ones.
 
-U users of a request, C candidates, N pairs of a user and an item
+U users of a request, C candidates, V items that lists may contain, N pairs of a user and an item
 """
 
 from __future__ import annotations
@@ -66,6 +66,12 @@ class ItemChoice:
         parts = np.split(found, np.cumsum([len(mine) for mine in texts.values()])[:-1])
         own = dict(zip(texts, parts, strict=True))
         return cls(None, excluded, [own[user_id] for user_id in user_ids])
+
+    def listed(self, num_items: int) -> Index:
+        """Of `num_items` items those that lists may contain, ascending: [V]"""
+        if self.item_C is not None:
+            return self.item_C
+        return np.setdiff1d(np.arange(num_items), self.excluded, assume_unique=True)
 
     def own_pairs(self, users: slice) -> SeenPairs | None:
         """Candidates of some of the requested users, by position among them; None if they have no own."""

@@ -15,6 +15,7 @@ from recsys_dist.families.mf.serving.noise import RatingNoise, expected_inverse
 from recsys_dist.families.mf.serving.uncertainty import MfUncertainty, MfUsers
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.model_folder.tables import Table
+from recsys_dist.protocols.scorer import ItemVectors
 
 
 class MfScorer:
@@ -85,6 +86,15 @@ class MfScorer:
     def scores(self, users: MfUsers) -> torch.Tensor:
         """Scores of all items for each user: [B, I]"""
         return self.form.scores(users.means)
+
+    @property
+    def item_vectors(self) -> ItemVectors:
+        """The item side of `scores`."""
+        return self.form.item_vectors
+
+    def user_vectors(self, users: MfUsers) -> torch.Tensor:
+        """The user side of `scores`: [B, K]"""
+        return users.means.vector_BK
 
     def vectors(self, side: Side) -> torch.Tensor | None:
         """Factors without biases; None if the model has no factors."""

@@ -20,6 +20,7 @@ Shapes: see layout.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,9 +32,9 @@ from recsys_dist.kernels.symmetric import spd_solve
 
 BATCH_ENTRIES = 1 << 21
 """Matrix entries per batch of solves: enough to amortise the calls, few enough for memory."""
-LEAST_BATCH, LARGEST_BATCH = 64, 1 << 14
-"""Rows per batch. From 32768 numbers on, torch splits a sum by threads, and its bits depend on their number."""
-
+LEAST_BATCH, LARGEST_BATCH = 192, 1 << 14
+"""Rows per batch. With fewer, calls cost more than arithmetic. From 32768 numbers on, torch splits a sum by
+threads, and its bits depend on their number."""
 
 PAIRS_AT_ONCE = 16
 """Rows of packed pairs summed together."""
@@ -89,13 +90,12 @@ class Posterior:
 
     def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:  # noqa: ARG002
         """Weighted sum of the covariances in packed order: float64 [T]."""
-        weight_B = weight_B.to(self.covariance_TB.dtype)
         # A few pairs at a time, so that the conversion to float64 stays in the cache.
-        parts = (
-            (pairs_TB * weight_B).sum(1, dtype=torch.float64)
-            for pairs_TB in self.covariance_TB.split(PAIRS_AT_ONCE)
-        )
-        return torch.cat(list(parts))
+        parts: Iterable[torch.Tensor] = self.covariance_TB.split(PAIRS_AT_ONCE)
+        if not (weight_B == 1).all():
+            weight_B = weight_B.to(self.covariance_TB.dtype)
+            parts = (pairs_TB * weight_B for pairs_TB in parts)
+        return torch.cat([pairs_TB.sum(1, dtype=torch.float64) for pairs_TB in parts])
 
     def to(self, dtype: torch.dtype) -> Posterior:
         """A copy in another precision."""

@@ -130,12 +130,18 @@ def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: 
     return Posterior(right_nB, covariance_TB, log_determinant_B)
 
 
+def vectors_of(mean_nB: torch.Tensor, layout: PanelLayout) -> torch.Tensor:
+    """E[z] of posteriors: [D, B]"""
+    vectors_DB = mean_nB.new_ones((layout.num_own + 1, mean_nB.shape[1]))
+    vectors_DB[layout.own_n] = mean_nB
+    return vectors_DB
+
+
 def moments_of(
     mean_nB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: PanelLayout
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """E[z] [D, B] and E[z z^T] [W, B] of posteriors; without a covariance, of point estimates."""
-    vectors_DB = mean_nB.new_ones((layout.num_own + 1, mean_nB.shape[1]))
-    vectors_DB[layout.own_n] = mean_nB
+    vectors_DB = vectors_of(mean_nB, layout)
     return vectors_DB, second_moments(vectors_DB, covariance_TB, layout)
 
 

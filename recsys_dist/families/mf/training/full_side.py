@@ -11,7 +11,7 @@ import torch
 
 from recsys_dist.families.mf.em import e_step, m_step
 from recsys_dist.families.mf.em.e_step import Posterior, Statistics
-from recsys_dist.families.mf.em.layout import PanelLayout, packed_size
+from recsys_dist.families.mf.em.layout import PanelLayout, fill_panel, packed_size
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.sparse import Tables
@@ -111,14 +111,18 @@ class FullSide(FactorSide):
     def _fill(self, tables: Tables, batch: slice) -> None:
         """Write the moments and vectors of a batch of rows."""
         covariance_TB = None if self.point else self.covariance_TR[:, batch]
-        vectors_DB, moments_WB = e_step.moments_of(self.mean_nR[:, batch], covariance_TB, self.layout)
-        if self.precision_R is not None:
-            vectors_DB, moments_WB = (part * self.precision_R[batch] for part in (vectors_DB, moments_WB))
-        parts_WB = [*moments_WB.split(self.layout.widths), vectors_DB]
-        places = [*tables.plain[: len(self.layout.widths)], tables.by_value]
-        for place, part in zip(places, parts_WB, strict=True):
-            assert place is not None
-            place.copy_(part.T)
+        vectors_DB = e_step.vectors_of(self.mean_nR[:, batch], self.layout)
+        assert tables.by_value is not None
+        self._write(vectors_DB, tables.by_value, batch)
+        # Panel by panel: each stays in the cache until it is transposed.
+        for panel, runs in zip(tables.plain, self.layout.runs, strict=False):
+            panel_XB = vectors_DB.new_empty(panel.T.shape)
+            fill_panel(panel_XB, runs, vectors_DB, covariance_TB)
+            self._write(panel_XB, panel, batch)
+
+    def _write(self, part_XB: torch.Tensor, place: torch.Tensor, batch: slice) -> None:
+        """Transpose part of the table of a batch of rows, weighted by their precisions."""
+        place.copy_((part_XB if self.precision_R is None else part_XB * self.precision_R[batch]).T)
 
     def columns(self) -> dict[str, torch.Tensor]:
         """The columns of every side, and covariances as upper triangles read row by row."""

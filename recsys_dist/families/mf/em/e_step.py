@@ -38,6 +38,8 @@ threads, and its bits depend on their number."""
 
 PAIRS_AT_ONCE = 16
 """Rows of packed pairs summed together."""
+ENTRIES_AT_ONCE = 1 << 15
+"""Entries of covariances summed together: few enough that their conversion to float64 stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class Posterior:
 
     def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:  # noqa: ARG002
         """Weighted sum of the covariances in packed order: float64 [T]."""
-        # A few pairs at a time, so that the conversion to float64 stays in the cache.
-        parts: Iterable[torch.Tensor] = self.covariance_TB.split(PAIRS_AT_ONCE)
+        num_pairs = max(PAIRS_AT_ONCE, ENTRIES_AT_ONCE // max(1, len(weight_B)))
+        parts: Iterable[torch.Tensor] = self.covariance_TB.split(num_pairs)
         if not (weight_B == 1).all():
             weight_B = weight_B.to(self.covariance_TB.dtype)
             parts = (pairs_TB * weight_B for pairs_TB in parts)

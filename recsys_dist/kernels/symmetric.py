@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import torch
 
-LARGEST_SWEEP = 48
-"""Order up to which scalar steps are faster than blocks (measured on x86-64, like the orders of blocks)."""
+LARGEST_SWEEP = 80
+"""Order up to which scalar steps are no slower than blocks (measured on x86-64, like the orders of blocks)."""
 BAND_ROWS = 8
 """Rows per band in a step of the sweep: fewer rows skip more of the lower triangle, more rows save calls."""
 SMALL_BLOCK, LARGE_BLOCK, LEAST_ORDER_OF_LARGE = 16, 32, 96

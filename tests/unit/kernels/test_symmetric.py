@@ -6,7 +6,7 @@ import torch
 
 from recsys_dist.kernels.symmetric import spd_solve
 
-ORDERS = [1, 2, 17, 48, 49, 65, 131]
+ORDERS = [1, 2, 17, 65, 80, 81, 131]
 
 
 def spd_matrices(count: int, n: int, condition: float) -> torch.Tensor:
@@ -73,7 +73,7 @@ def test_float32_loses_about_as_much_as_lapack_does(n: int, condition: float) ->
     assert (log_determinant_B - true_log_B).abs().max() < 3 * lapack_log_error + 1e-6 * n
 
 
-@pytest.mark.parametrize("n", [3, 65])
+@pytest.mark.parametrize("n", [3, 81])
 @pytest.mark.parametrize("pivot", [-1.0, 0.0, float("nan"), float("inf")])
 def test_a_matrix_that_is_not_positive_definite_gives_nan_and_leaves_its_neighbours_alone(
     n: int, pivot: float
@@ -91,7 +91,7 @@ def test_a_matrix_that_is_not_positive_definite_gives_nan_and_leaves_its_neighbo
     assert all(torch.equal(one[kept], other[kept]) for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize(("n", "count"), [(2, 1003), (17, 500), (49, 103), (65, 70), (131, 20)])
+@pytest.mark.parametrize(("n", "count"), [(2, 1003), (17, 500), (65, 103), (81, 70), (131, 20)])
 def test_bits_depend_neither_on_the_batch_nor_on_threads(n: int, count: int) -> None:
     matrix_Bnn = spd_matrices(count, n, condition=1e2)
     threads = torch.get_num_threads()

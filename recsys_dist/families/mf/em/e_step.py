@@ -20,6 +20,7 @@ Shapes: see layout.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,12 +32,14 @@ from recsys_dist.kernels.symmetric import spd_solve
 
 BATCH_ENTRIES = 1 << 21
 """Matrix entries per batch of solves: enough to amortise the calls, few enough for memory."""
-LEAST_BATCH, LARGEST_BATCH = 64, 1 << 14
-"""Rows per batch. From 32768 numbers on, torch splits a sum by threads, and its bits depend on their number."""
-
+LEAST_BATCH, LARGEST_BATCH = 192, 1 << 14
+"""Rows per batch. With fewer, calls cost more than arithmetic. From 32768 numbers on, torch splits a sum by
+threads, and its bits depend on their number."""
 
 PAIRS_AT_ONCE = 16
 """Rows of packed pairs summed together."""
+ENTRIES_AT_ONCE = 1 << 15
+"""Entries of covariances summed together: few enough that their conversion to float64 stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,12 @@ class Posterior:
 
     def covariance_sum(self, weight_B: torch.Tensor, layout: PanelLayout) -> torch.Tensor:  # noqa: ARG002
         """Weighted sum of the covariances in packed order: float64 [T]."""
-        weight_B = weight_B.to(self.covariance_TB.dtype)
-        # A few pairs at a time, so that the conversion to float64 stays in the cache.
-        parts = (
-            (pairs_TB * weight_B).sum(1, dtype=torch.float64)
-            for pairs_TB in self.covariance_TB.split(PAIRS_AT_ONCE)
-        )
-        return torch.cat(list(parts))
+        num_pairs = max(PAIRS_AT_ONCE, ENTRIES_AT_ONCE // max(1, len(weight_B)))
+        parts: Iterable[torch.Tensor] = self.covariance_TB.split(num_pairs)
+        if not (weight_B == 1).all():
+            weight_B = weight_B.to(self.covariance_TB.dtype)
+            parts = (pairs_TB * weight_B for pairs_TB in parts)
+        return torch.cat([pairs_TB.sum(1, dtype=torch.float64) for pairs_TB in parts])
 
     def to(self, dtype: torch.dtype) -> Posterior:
         """A copy in another precision."""
@@ -130,12 +132,18 @@ def update(statistics: Statistics, prior: Prior, noise_variance: float, layout: 
     return Posterior(right_nB, covariance_TB, log_determinant_B)
 
 
+def vectors_of(mean_nB: torch.Tensor, layout: PanelLayout) -> torch.Tensor:
+    """E[z] of posteriors: [D, B]"""
+    vectors_DB = mean_nB.new_ones((layout.num_own + 1, mean_nB.shape[1]))
+    vectors_DB[layout.own_n] = mean_nB
+    return vectors_DB
+
+
 def moments_of(
     mean_nB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: PanelLayout
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """E[z] [D, B] and E[z z^T] [W, B] of posteriors; without a covariance, of point estimates."""
-    vectors_DB = mean_nB.new_ones((layout.num_own + 1, mean_nB.shape[1]))
-    vectors_DB[layout.own_n] = mean_nB
+    vectors_DB = vectors_of(mean_nB, layout)
     return vectors_DB, second_moments(vectors_DB, covariance_TB, layout)
 
 

@@ -46,13 +46,57 @@ def panel_widths(factors: int) -> list[int]:
     return [min(PANEL_FLOATS, width - start) for start in range(0, width, PANEL_FLOATS)]
 
 
-def moment_pairs(factors: int) -> list[tuple[int, int]]:
-    """The packed pairs (row <= column) of augmented entries, in the order of the module's docstring."""
+def moment_runs(factors: int) -> list[tuple[int, range]]:
+    """The packed pairs in the order of the module's docstring, as pairs of one entry with consecutive others."""
     user_bias, item_bias = factors, factors + 1
-    with_user_bias = [(k, user_bias) for k in range(factors + 1)]
-    among_factors = [(j, k) for j in range(factors) for k in range(j, factors)]
-    with_item_bias = [(k, item_bias) for k in (*range(factors), item_bias)]
-    return [*with_user_bias, *among_factors, *with_item_bias, (user_bias, item_bias)]
+    among_factors = [(j, range(j, factors)) for j in range(factors)]
+    with_item_bias = [(item_bias, range(factors)), (item_bias, range(item_bias, item_bias + 1))]
+    return [
+        (user_bias, range(factors + 1)),
+        *among_factors,
+        *with_item_bias,
+        (item_bias, range(user_bias, user_bias + 1)),
+    ]
+
+
+def moment_pairs(factors: int) -> list[tuple[int, int]]:
+    """The packed pairs (row <= column) of augmented entries, in the same order."""
+    runs = moment_runs(factors)
+    return [(min(entry, other), max(entry, other)) for entry, others in runs for other in others]
+
+
+@dataclass(frozen=True)
+class PanelRun:
+    """Pairs of one augmented entry with consecutive others that lie in one panel."""
+
+    columns: slice
+    """Of the panel."""
+    entry: int
+    others: slice
+    own: slice | None
+    """Among the T own pairs of the side; None: not own."""
+
+
+def panel_runs(factors: int, own_slice: slice) -> list[list[PanelRun]]:
+    """The runs of each panel."""
+    panels: list[list[PanelRun]] = [[] for _ in panel_widths(factors)]
+    start = 0
+    for entry, others in moment_runs(factors):
+        is_own, stop = own_slice.start <= start < own_slice.stop, start + len(others)
+        while start < stop:
+            panel, first = divmod(start, PANEL_FLOATS)
+            size = min(PANEL_FLOATS - first, stop - start)
+            other, own = others[len(others) - (stop - start)], start - own_slice.start
+            panels[panel].append(
+                PanelRun(
+                    slice(first, first + size),
+                    entry,
+                    slice(other, other + size),
+                    slice(own, own + size) if is_own else None,
+                )
+            )
+            start += size
+    return panels
 
 
 @dataclass(frozen=True)
@@ -70,9 +114,8 @@ class PanelLayout:
     bordered_pairs_nm: torch.Tensor
     """Packed positions of the pairs of each own entry with all own entries and this side's constant: [n, m],
     m = n + 1, flattened row by row."""
-    pair_rows_P: torch.Tensor
-    pair_columns_P: torch.Tensor
-    """Augmented positions of each packed pair."""
+    runs: list[list[PanelRun]]
+    """The packed pairs of each panel."""
     pair_counts_W1: torch.Tensor
     """Occurrences of each packed pair in the full matrix: 1 on the diagonal, 2 off it, 0 for padding; float32."""
     own_rows_T: torch.Tensor
@@ -112,8 +155,7 @@ class PanelLayout:
             own_slice=slice(start, start + len(own_pairs)),
             own_n=tensor(own),
             bordered_pairs_nm=tensor([place[min(i, j), max(i, j)] for i in own for j in (*own, constant)]),
-            pair_rows_P=tensor([row for row, _ in pairs]),
-            pair_columns_P=tensor([column for _, column in pairs]),
+            runs=panel_runs(factors, slice(start, start + len(own_pairs))),
             pair_counts_W1=tensor([*counts, *padding]).float().unsqueeze(1),
             own_rows_T=tensor([own_row[row] for row, _ in own_pairs]),
             own_columns_T=tensor([own_row[column] for _, column in own_pairs]),
@@ -126,11 +168,18 @@ def second_moments(
     vectors_DB: torch.Tensor, covariance_TB: torch.Tensor | None, layout: PanelLayout
 ) -> torch.Tensor:
     """E[z z^T] = E[z] E[z]^T + Cov(z), packed and padded: [W, B]. Without a covariance, of point estimates."""
-    moment_WB = vectors_DB.new_zeros((sum(layout.widths), vectors_DB.shape[1]))
-    moment_PB = moment_WB[: len(layout.pair_rows_P)]
-    # index_select copies whole rows, which is several times faster than indexing with a tensor.
-    rows_PB = vectors_DB.index_select(0, layout.pair_rows_P)
-    torch.mul(rows_PB, vectors_DB.index_select(0, layout.pair_columns_P), out=moment_PB)
-    if covariance_TB is not None:
-        moment_PB[layout.own_slice] += covariance_TB
+    moment_WB = vectors_DB.new_empty((sum(layout.widths), vectors_DB.shape[1]))
+    for panel_XB, runs in zip(moment_WB.split(layout.widths), layout.runs, strict=True):
+        fill_panel(panel_XB, runs, vectors_DB, covariance_TB)
     return moment_WB
+
+
+def fill_panel(
+    panel_XB: torch.Tensor, runs: list[PanelRun], vectors_DB: torch.Tensor, covariance_TB: torch.Tensor | None
+) -> None:
+    """Write the second moments of one panel; X its width."""
+    for run in runs:
+        moment_xB = torch.mul(vectors_DB[run.others], vectors_DB[run.entry], out=panel_XB[run.columns])
+        if covariance_TB is not None and run.own is not None:
+            moment_xB += covariance_TB[run.own]
+    panel_XB[runs[-1].columns.stop :] = 0

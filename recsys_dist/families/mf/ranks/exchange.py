@@ -119,24 +119,26 @@ class Exchange:
     def sweep(
         self,
         own: Tables,
-        solve: Callable[[UserShard, Tables], None],
+        solve: Callable[[UserShard, Tables, bool], Tables | None],
         user_tables: Callable[[UserShard], Tables],
         like: Tables,
         shards: Shards,
     ) -> Tables:
         """`to_users`, `solve` for each shard, then `to_items` with the `user_tables` of the solved users.
 
-        With a single block of items, this takes one pass over the shards.
+        With a single block of items, this takes one pass over the shards. `solve` then gets True and returns the
+        tables of the solved users. They may overwrite what was gathered, which saves memory and its traffic.
         """
         if not self.is_whole:
             for shard, sums in self.to_users(own, shards):
-                solve(shard, sums)
+                solve(shard, sums, False)
             return self.to_items(user_tables, like, shards)
         block = self.item_blocks[0]
         total = _zeros(block, like)
         for shard, sums in self.to_users(own, shards):
-            solve(shard, sums)
-            _add_shard(total, shard, block, user_tables(shard))
+            tables = solve(shard, sums, True)
+            assert tables is not None
+            _add_shard(total, shard, block, tables)
         return self._deliver(total, block)
 
     def _deliver(self, total: Tables, block: Range) -> Tables:

@@ -42,8 +42,10 @@ class FullFactorization(Factorization[FullSide]):
         """In one pass: gather, solve, and accumulate the statistics for `solve_items`."""
         sums_BS: list[torch.Tensor] = []
 
-        def solve(shard: UserShard, gathered: Tables) -> None:
-            sums_BS.append(self.users.solve(shard.rows, gathered, self.noise_variance))
+        def solve(shard: UserShard, gathered: Tables, with_tables: bool) -> Tables | None:
+            tables = self.users.tables_in(gathered, shard.rows) if with_tables else None
+            sums_BS.append(self.users.solve(shard.rows, gathered, self.noise_variance, tables))
+            return tables
 
         item_tables = self.items.tables(self.items.all_rows)
         self._item_statistics = self._exchange.sweep(

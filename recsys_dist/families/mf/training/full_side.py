@@ -11,7 +11,7 @@ import torch
 
 from recsys_dist.families.mf.em import e_step, m_step
 from recsys_dist.families.mf.em.e_step import Posterior, Statistics
-from recsys_dist.families.mf.em.layout import PanelLayout, packed_size
+from recsys_dist.families.mf.em.layout import PanelLayout, fill_panel, packed_size
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.kernels.sparse import Tables
@@ -32,12 +32,20 @@ class FullSide(FactorSide):
         size = (packed_size(layout.num_own), num_rows)
         self.covariance_TR = torch.zeros(size, dtype=torch.float32, device=self.mean_nR.device)
 
-    def solve(self, rows: slice, gathered: Tables, noise_variance: float) -> torch.Tensor:
-        """E step of some rows, given the tables they gathered (row 0 is rows.start); returns their sums [S]."""
+    def solve(
+        self, rows: slice, gathered: Tables, noise_variance: float, tables: Tables | None = None
+    ) -> torch.Tensor:
+        """E step of some rows, given the tables they gathered (row 0 is rows.start); returns their sums [S].
+
+        `tables`, of `tables_in`, receive the solved rows, and may share the memory of `gathered`.
+        """
         sums_S = self.count_R.new_zeros(m_step.num_sums(self.layout.num_own))
         for batch in self.batches(rows):
             here = slice(batch.start - rows.start, batch.stop - rows.start)
             sums_S += self._solve_batch(batch, gathered.rows(here.start, here.stop), noise_variance)
+            if tables is not None:
+                # While the covariances are in the cache.
+                self._fill(tables.rows(here.start, here.stop), batch)
         return sums_S
 
     def _solve_batch(self, batch: slice, gathered: Tables, noise_variance: float) -> torch.Tensor:
@@ -88,18 +96,33 @@ class FullSide(FactorSide):
         num_rows = rows.stop - rows.start
         panels = [self.mean_nR.new_empty((num_rows, width)) for width in self.layout.widths]
         vectors_RD = self.mean_nR.new_empty((num_rows, self.layout.num_own + 1))
+        tables = self.tables_in(Tables(panels, vectors_RD), rows)
         for batch in self.batches(rows):
-            here = slice(batch.start - rows.start, batch.stop - rows.start)
-            covariance_TB = None if self.point else self.covariance_TR[:, batch]
-            vectors_DB, moments_WB = e_step.moments_of(self.mean_nR[:, batch], covariance_TB, self.layout)
-            if self.precision_R is not None:
-                vectors_DB, moments_WB = (part * self.precision_R[batch] for part in (vectors_DB, moments_WB))
-            vectors_RD[here] = vectors_DB.T
-            for panel, moments in zip(panels, moments_WB.split(self.layout.widths), strict=True):
-                panel[here] = moments.T
+            self._fill(tables.rows(batch.start - rows.start, batch.stop - rows.start), batch)
+        return tables
+
+    def tables_in(self, place: Tables, rows: slice) -> Tables:
+        """The tables of some rows, with moments and vectors, still to be filled, in the memory of `place`."""
+        panels = place.plain[: len(self.layout.widths)]
         constraint = [] if self.constraint_Rn is None else [self.constraint_Rn[rows]]
         by_square = None if self.precision_R is None else self.precision_R[rows].unsqueeze(1)
-        return Tables([*panels, *constraint], vectors_RD, by_square)
+        return Tables([*panels, *constraint], place.by_value, by_square)
+
+    def _fill(self, tables: Tables, batch: slice) -> None:
+        """Write the moments and vectors of a batch of rows."""
+        covariance_TB = None if self.point else self.covariance_TR[:, batch]
+        vectors_DB = e_step.vectors_of(self.mean_nR[:, batch], self.layout)
+        assert tables.by_value is not None
+        self._write(vectors_DB, tables.by_value, batch)
+        # Panel by panel: each stays in the cache until it is transposed.
+        for panel, runs in zip(tables.plain, self.layout.runs, strict=False):
+            panel_XB = vectors_DB.new_empty(panel.T.shape)
+            fill_panel(panel_XB, runs, vectors_DB, covariance_TB)
+            self._write(panel_XB, panel, batch)
+
+    def _write(self, part_XB: torch.Tensor, place: torch.Tensor, batch: slice) -> None:
+        """Transpose part of the table of a batch of rows, weighted by their precisions."""
+        place.copy_((part_XB if self.precision_R is None else part_XB * self.precision_R[batch]).T)
 
     def columns(self) -> dict[str, torch.Tensor]:
         """The columns of every side, and covariances as upper triangles read row by row."""

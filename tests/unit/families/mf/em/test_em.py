@@ -10,7 +10,7 @@ from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.mf.em import e_step, m_step
 from recsys_dist.families.mf.em.constrained import solve_constraint
 from recsys_dist.families.mf.em.e_step import Posterior, Statistics
-from recsys_dist.families.mf.em.layout import PanelLayout, packed_size
+from recsys_dist.families.mf.em.layout import PanelLayout, moment_pairs, packed_size
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
 
@@ -282,15 +282,21 @@ def test_a_pattern_is_solved_column_by_column_and_a_solved_one_stays() -> None:
     torch.testing.assert_close(again, solved)
 
 
-def test_points_have_the_moments_of_their_means() -> None:
-    problem = Problem(2)
-    problem.epoch()
-    layout = problem.users.layout
-    vectors_DB, moments_WB = problem.users.moments(point=True)
+@pytest.mark.parametrize("side", ["users", "items"])
+@pytest.mark.parametrize("factors", [1, 3, 12, 20])
+def test_packed_moments_are_products_plus_covariances_in_any_number_of_panels(factors: int, side: Side) -> None:
+    layout, pairs = PanelLayout.of(side, factors, CPU), moment_pairs(factors)
+    rows, columns = torch.tensor(pairs).T
+    mean_nB, covariance_TB = torch.randn(factors + 1, 5), torch.randn(packed_size(factors + 1), 5)
 
-    expected = vectors_DB[layout.pair_rows_P] * vectors_DB[layout.pair_columns_P]
+    vectors_DB, point_WB = e_step.moments_of(mean_nB, None, layout)
+    _, moments_WB = e_step.moments_of(mean_nB, covariance_TB, layout)
 
-    torch.testing.assert_close(moments_WB[: len(expected)], expected)
+    expected = vectors_DB[rows] * vectors_DB[columns]
+    assert torch.equal(point_WB[: len(pairs)], expected)
+    expected[layout.own_slice] += covariance_TB
+    assert torch.equal(moments_WB[: len(pairs)], expected)
+    assert not moments_WB[len(pairs) :].any()
 
 
 def test_solves_in_single_precision_keep_what_is_summed_in_double() -> None:

@@ -1,6 +1,6 @@
-"""The shipped configurations, by name: `--config mf`.
+"""The shipped configurations, by name: `--config mf`, and the ratings of the demo.
 
-They are in `configs/` of the repository, and inside the package if it is installed from a wheel.
+They are in `configs/` and `tests/data/` of the repository, and inside the package if it is installed from a wheel.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ def config_folder() -> Path:
     package = Path(str(files("recsys_dist")))
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
+
+
+def demo_ratings() -> Path:
+    """The folder of MovieTweetings 100K (Dooms et al. 2013), with its licence, MIT."""
+    package = Path(str(files("recsys_dist")))
+    installed = package / "demo_ratings"
+    return installed if installed.is_dir() else package.parent / "tests" / "data" / "movietweetings"
 
 
 def config_names() -> list[str]:

@@ -60,9 +60,9 @@ def _make_room(folder: Path) -> None:
 
 
 def _commands(folder: Path, ranks: int, can_draw: bool) -> Iterator[list[str]]:
-    from recsys_dist.demo_data import demo_data
+    from recsys_dist.shipped_configs import demo_ratings
 
-    data, dataset, models = demo_data(), f"dataset={folder / 'dataset'}", folder / "models"
+    data, dataset, models = demo_ratings(), f"dataset={folder / 'dataset'}", folder / "models"
     files = [f"input.paths=[{data / 'ratings.dat.gz'}]", f"items.paths=[{data / 'movies.dat.gz'}]"]
     yield ["recsys-dist", "prepare", "--config", "prepare_movietweetings", *files, f"output={folder / 'dataset'}"]
     torchrun = ["torchrun", "--standalone", f"--nproc_per_node={ranks}", "-m", "recsys_dist"]

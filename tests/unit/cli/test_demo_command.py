@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys_dist.cli import demo_command, main
-from recsys_dist.demo_data import demo_data
+from recsys_dist.shipped_configs import demo_ratings
 
 
 def test_a_folder_with_something_else_is_never_emptied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,4 +40,4 @@ def test_an_earlier_demo_is_replaced_and_a_failing_step_ends_it(
 
 
 def test_the_ratings_come_with_their_licence() -> None:
-    assert {path.name for path in demo_data().iterdir()} == {"ratings.dat.gz", "movies.dat.gz", "LICENSE"}
+    assert {path.name for path in demo_ratings().iterdir()} == {"ratings.dat.gz", "movies.dat.gz", "LICENSE"}

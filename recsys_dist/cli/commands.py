@@ -19,6 +19,7 @@ from recsys_dist.cli.blend_command import blend
 from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.list_commands import recommend, similar
 from recsys_dist.cli.model_commands import evaluate
+from recsys_dist.cli.plan_command import plan
 from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
@@ -30,6 +31,7 @@ NAME = "recsys-dist"
 EXIT_USER_ERROR = 2
 COMMANDS = (
     prepare,
+    plan,
     train,
     merge,
     blend,

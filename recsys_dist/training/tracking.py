@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -25,6 +25,10 @@ from recsys_dist.training.tensorboard import ScalarLog
 
 TRAFFIC = "received_mb"
 """Figure of every epoch: megabytes that rank 0 has received from others."""
+PEAK = "peak_memory_mb"
+"""Figure of every epoch: the most megabytes that were resident so far, on the rank with the most."""
+PEAK_OF_RANKS = "peak_memory_mb_of_ranks"
+"""The same for each of several ranks, as a list in metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class EpochRecord:
     """The figures of one epoch; `epoch` counts from 1. Errors are over all ranks; `seconds` exclude validation.
 
     `is_searching`: the trainer is tuning settings, so the epoch is no candidate for the best one.
+    `peak_bytes`: the most memory that each rank has had resident so far; None if unknown.
     """
 
     epoch: int
@@ -41,6 +46,7 @@ class EpochRecord:
     seconds: float
     extra: Mapping[str, float]
     is_searching: bool = False
+    peak_bytes: Sequence[int | None] = ()
 
     @property
     def ratings_per_s(self) -> float:
@@ -56,12 +62,17 @@ class EpochRecord:
             "ratings_per_s": self.ratings_per_s,
             "seconds": self.seconds,
         }
+        peaks = [peak / 1e6 for peak in self.peak_bytes if peak is not None]
+        if peaks:
+            figures[PEAK] = max(peaks)
         return {name: _finite(figure) for name, figure in figures.items()}
 
     def to_json(self) -> str:
         """One line of metrics.jsonl."""
         searching = {"searching": True} if self.is_searching else {}
-        return json.dumps({**self.figures(), "epoch": self.epoch, **searching}, sort_keys=True)
+        peaks = [None if peak is None else peak / 1e6 for peak in self.peak_bytes]
+        by_rank = {PEAK_OF_RANKS: peaks} if len(peaks) > 1 else {}
+        return json.dumps({**self.figures(), "epoch": self.epoch, **searching, **by_rank}, sort_keys=True)
 
     def to_text(self, epochs: int, remaining_s: float) -> str:
         """One line for the console."""

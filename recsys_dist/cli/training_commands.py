@@ -97,9 +97,18 @@ def report(
             metavar="FILE", help="Also show this report.json, which `evaluate` wrote for the run's model."
         ),
     ] = None,
+    plan: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Also show this plan, which `plan --output` wrote, beside the outcome; default: the one that "
+            "training wrote, without the time of an epoch.",
+        ),
+    ] = None,
     family: FamilyOption = None,
 ) -> None:
-    """Write one HTML page about a run: settings, learning curves, speed, and errors beside the baselines.
+    """Write one HTML page about a run: settings, learning curves, speed, plan, and errors beside
+    the baselines.
 
     The page is self-contained, to view, to send or to print.
 
@@ -110,7 +119,7 @@ def report(
 
     require_writable(output)
     name_families(family)
-    write_report(run_dir, output, evaluation)
+    write_report(run_dir, output, evaluation, plan)
     print_page(output)
 
 

@@ -12,15 +12,16 @@ from recsys_dist.report.run.evaluation import read_evaluation
 from recsys_dist.report.run.run_record import RunRecord
 
 
-def write_report(run_dir: str, output: Path, evaluation: Path | None = None) -> None:
+def write_report(run_dir: str, output: Path, evaluation: Path | None = None, plan: Path | None = None) -> None:
     """Write one self-contained HTML file about the run in `run_dir`, a folder or a URL.
 
-    `evaluation` is the `report.json` that `evaluate` wrote for its model. The same files give the same bytes.
+    `evaluation` is the `report.json` that `evaluate` wrote for its model, `plan` the file that `plan` wrote; None:
+    the plan in the folder. The same files give the same bytes.
     Raises `ConfigError` if matplotlib or Jinja is not installed, `DataError` for a missing or damaged file.
     """
     with drawing_tools():
         from recsys_dist.report.run.page import render  # noqa: PLC0415 - needs an extra
-    record = RunRecord.read(run_dir)
+    record = RunRecord.read(run_dir, plan)
     page = render(record, None if evaluation is None else read_evaluation(evaluation, record.config))
     write_whole(output, page)
 

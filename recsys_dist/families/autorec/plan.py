@@ -14,7 +14,6 @@ from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.requirements import Copies, copies_of, room_refusal
 from recsys_dist.families.autorec.training.search import first_choice
 from recsys_dist.families.autorec.training.shares import (
-    COLUMN_COST,
     FLOAT_BYTES,
     Shares,
     hidden_bytes,
@@ -33,8 +32,10 @@ ROW_TENSORS = 6
 """Tensors of hidden units of a batch, with their gradients."""
 BIAS_BYTES = 32
 """Bytes of a rating while the biases are fitted."""
-ENTRY_NS, LAYER_NS, STEP_NS = 0.8, 0.1, 40_000.0
-"""Nanoseconds of a hidden unit of a rating, of one of H^2 of a row between layers, and of the calls of a batch."""
+ENTRY_NS, COLUMN_NS, LAYER_NS = 0.25, 2.8, 0.1
+"""Nanoseconds of a hidden unit: of a rating, of a column in a step, and of one of H^2 of a row between layers."""
+RATING_NS, ROW_NS, BATCH_NS = 75.0, 1000.0, 40_000.0
+"""Nanoseconds of a rating, a row and a batch beside them."""
 SAVED_COPIES = {"adam": 3, "rowwise_rmsprop": 1, "rprop": 3, "lbfgs": 3}
 
 
@@ -120,6 +121,7 @@ def _work(setup: PlanSetup[AutorecSettings], num_ratings: int, num_rows: int, nu
     units = settings.hidden[0] + settings.hidden[-1]
     steps = num_optimizer_steps(setup.dataset, settings)
     between = sum(before * after for before, after in itertools.pairwise(settings.hidden))
-    columns = COLUMN_COST * steps * num_columns
-    calls = num_batches(setup.dataset, settings) * STEP_NS
-    return (num_ratings + columns) * units / 2 * ENTRY_NS + num_rows * between * LAYER_NS + calls
+    of_ratings = num_ratings * (units / 2 * ENTRY_NS + RATING_NS)
+    of_steps = steps * num_columns * units / 2 * COLUMN_NS
+    calls = num_batches(setup.dataset, settings) * BATCH_NS
+    return of_ratings + of_steps + num_rows * (between * LAYER_NS + ROW_NS) + calls

@@ -6,6 +6,7 @@ n items, J items of the judge of the search, N interactions, K neighbours
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from recsys_dist.dataset.manifest import Shard
 from recsys_dist.families.ease.settings import EaseSettings
@@ -31,8 +32,8 @@ ENTRY_BYTES = 16
 """Bytes of an entry of a sparse product, with the sorting of its indices."""
 TRIALS, GRAMS = 12, 4
 """Trials of a search, about, and the Gramians of its normalizations."""
-DENSE_NS, SPARSE_NS, SYSTEM_NS = 0.03, 3.0, 0.1
-"""Nanoseconds of a term of a dense product, of a sparse product, and of one of K^3 of a small system."""
+DENSE_NS, SPARSE_NS, SYSTEM_NS, NEIGHBOR_NS = 0.0135, 6.0, 0.22, 216.0
+"""Nanoseconds of a term of a dense and of a sparse product, of one of K^3 of a system, and of one of N K."""
 
 
 def plan_ease(setup: PlanSetup[EaseSettings]) -> ModelPlan[EaseSettings]:
@@ -40,15 +41,15 @@ def plan_ease(setup: PlanSetup[EaseSettings]) -> ModelPlan[EaseSettings]:
     refusal, method = exact_refusal(setup), method_of(setup)
     parts = _parts(setup, method)
     num_items, keep = setup.dataset.num_items, _keep(setup, method)
-    rank = RankPlan(
+    most = RankPlan(
         tables=parts,
         working_bytes=max(0, _search_bytes(setup) - sum(parts.values())),
         freed_bytes=sum(parts.values()) - parts["weights"],
-        received_bytes=_received(setup, method),
+        received_bytes=0,
         work=_work(setup, method),
     )
     return ModelPlan(
-        ranks=[rank] * setup.num_ranks,
+        ranks=[replace(most, received_bytes=_received(setup, method, rank)) for rank in range(setup.num_ranks)],
         checkpoint={"items": num_items * keep * (FLOAT if keep == num_items else FLOAT + INDEX)},
         settled=setup.settings.model_copy(update={"method": method}),
         thinned=("users", "items"),
@@ -110,17 +111,19 @@ def _search_bytes(setup: PlanSetup[EaseSettings]) -> int:
     return PAIR_BYTES * _judged(setup) ** 2 + interactions
 
 
-def _received(setup: PlanSetup[EaseSettings], method: Method) -> int:
+def _received(setup: PlanSetup[EaseSettings], method: Method, rank: int) -> int:
     """Sums of the own block columns, whole columns for sweeps and weights, and the Gramians of the search."""
-    ranks, num_items = setup.num_ranks, setup.dataset.num_items
+    ranks = setup.num_ranks
     searched = GRAMS * _judged(setup) ** 2 * DOUBLE if _searches(setup) else 0
     received = 2 * (ranks - 1) * searched // ranks
     if method == "sparse" or ranks == 1:
         return received
-    layout = BlockLayout(num_items, ranks)
-    own = max(sum(map(layout.stored_rows, layout.columns_of(rank))) * layout.width for rank in range(ranks))
-    panels = 2 * layout.num_rows**2 * FLOAT * (ranks - 1) // ranks
-    return received + (ranks - 1) * own * DOUBLE + panels
+    layout = BlockLayout(setup.dataset.num_items, ranks)
+    own, block = layout.columns_of(rank), layout.width**2
+    stored = sum(layout.count - column for column in own)
+    # A column that a rank stores is its part of that column and, mirrored, of all later ones.
+    others = layout.count**2 - sum(2 * (layout.count - column) - 1 for column in own)
+    return received + block * ((ranks - 1) * stored * DOUBLE + 2 * others * FLOAT)
 
 
 def _work(setup: PlanSetup[EaseSettings], method: Method) -> float:
@@ -135,7 +138,7 @@ def _work(setup: PlanSetup[EaseSettings], method: Method) -> float:
     if method == "exact":
         return work + (num_items**3 * DENSE_NS + _gram(setup, pairs, num_items)) / ranks
     neighbors = min(settings.neighbors, num_items - 1)
-    systems = dataset.manifest.num_ratings["train"] * neighbors * SPARSE_NS
+    systems = dataset.manifest.num_ratings["train"] * neighbors * NEIGHBOR_NS
     return work + (pairs * SPARSE_NS + systems + num_items * neighbors**3 * SYSTEM_NS) / ranks
 
 

@@ -23,11 +23,12 @@ BATCH_TENSORS = 3
 """Tensors of a batch of about `BATCH_FLOATS` numbers."""
 READING_BYTES = 40
 """Bytes of an interaction of a shard while its batches are made."""
-ENTRY_NS, ROW_NS, GRAM_NS = 0.15, 0.15, 0.05
-"""Nanoseconds of a number of an interaction in a pass, and of one of K^2 of a row in a change of basis and in the
-Gramian."""
-ROW_CALL_NS = 4_000.0
-"""Nanoseconds of a row for the calls of its batch."""
+ENTRY_NS, INTERACTION_NS = 0.13, 20.0
+"""Nanoseconds of a number of an interaction in a pass, and of an interaction beside them."""
+BASIS_NS, GRAM_NS, ROW_NS = 0.07, 0.05, 400.0
+"""Nanoseconds of one of K^2 of a row in a change of basis and in the Gramian, and of a row beside them."""
+CALLS_NS = 6e6
+"""Nanoseconds of the calls of an epoch, for each side."""
 LEAST_FACTORS = 8
 
 
@@ -131,5 +132,6 @@ class _Side:
         # A gather, then sums and products: two of each at the start and in each step.
         passes = 1 + 2 * (1 + STEPS)
         factors = self._factors
-        rows = 3 * factors**2 * ROW_NS + factors**2 * GRAM_NS + ROW_CALL_NS / min(64, max(1, 4096 // factors))
-        return self._num_ratings * factors * passes * ENTRY_NS + self._num_rows * rows
+        rows = factors**2 * (3 * BASIS_NS + GRAM_NS) + ROW_NS
+        entries = factors * passes * ENTRY_NS + INTERACTION_NS
+        return self._num_ratings * entries + self._num_rows * rows + CALLS_NS

@@ -27,8 +27,12 @@ from recsys_dist.protocols.plan import ModelPlan, PlanSetup, RankPlan, Saving
 FLOAT, DOUBLE, INDEX = 4, 8, 4
 CONSTRAINT_SUMS = 7
 """Products of one direction for both constraints: see families/mf/ranks/exchange.py."""
-GATHERED_NS, SOLVED_NS, ROW_NS = 0.25, 0.6, 1.0
-"""Nanoseconds of a gathered number, of one of the n^3 of a solve, and of a number of a row's statistics."""
+GATHERED_NS, SAMPLED_NS = 0.055, 6.0
+"""Nanoseconds of a gathered number, and of an entry of a sum whose terms depend on the row."""
+STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 18.0, 670.0, 2700.0
+"""Nanoseconds of each of the X numbers of a row, and of a row beside them."""
+CALLS_NS = 1.2e7
+"""Nanoseconds of the calls of an epoch."""
 LEAST_FACTORS = 4
 
 
@@ -186,7 +190,10 @@ class _Sizes:
         return others * out * FLOAT + ranks * num_items * back * DOUBLE
 
     def _work(self, num_ratings: int, num_rows: int) -> float:
-        gathered, solved = 2 * self.row_floats + CONSTRAINT_SUMS * self.own * self.constrained_sides, self.own**3
+        gathered = 2 * self.row_floats + CONSTRAINT_SUMS * self.own * self.constrained_sides
+        sampled, of_row = 0, ROW_NS
         if self.is_diagonal:
-            gathered, solved = gathered + 4 * (2 + SOLVE_STEPS) * (self.own + 1), self.own**2
-        return num_ratings * gathered * GATHERED_NS + num_rows * (solved * SOLVED_NS + self.row_floats * ROW_NS)
+            sampled, of_row = 2 * (2 + SOLVE_STEPS), DIAGONAL_ROW_NS
+            gathered += 2 * sampled * (self.own + 1)
+        ratings = num_ratings * (gathered * GATHERED_NS + sampled * SAMPLED_NS)
+        return ratings + num_rows * (self.row_floats * STATISTIC_NS + of_row) + CALLS_NS

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from recsys_dist.evaluation.report import EvaluationReport
 from recsys_dist.report.run.evaluation import lists_of, rows_of
 from recsys_dist.report.run.figures import learning_curves, speed
+from recsys_dist.report.run.outcomes import outcomes_of
 from recsys_dist.report.run.run_record import RunRecord, Status
 from recsys_dist.report.templates import fill
 
@@ -37,6 +38,7 @@ def render(record: RunRecord, evaluation: EvaluationReport | None) -> str:
         seconds=sum(epoch.seconds or 0.0 for epoch in record.epochs),
         settings=list(_flat(record.config.model_dump(mode="json"))),
         figures=_figures(record) if record.epochs else {},
+        outcomes=outcomes_of(record),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -12,11 +13,12 @@ from recsys_dist.checkpoint.best import best_of
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, best_checkpoint, committed_names
 from recsys_dist.checkpoint.manifest import CheckpointName
 from recsys_dist.config import parse_settings
-from recsys_dist.errors import DataError
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.report.run.record import Record
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
-from recsys_dist.training.run_folder import CONFIG, METRICS, STATUS
+from recsys_dist.training.plan import Plan
+from recsys_dist.training.run_folder import CONFIG, METRICS, PLAN, STATUS
 
 
 class Status(Record):
@@ -36,6 +38,8 @@ class Epoch(Record):
     ratings_per_s: float | None
     seconds: float | None
     searching: bool = False
+    peak_memory_mb: float | None = None
+    received_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class RunRecord:
     config: TrainConfig
     status: Status
     epochs: Sequence[Epoch]
+    plan: Plan | None
+    """What was planned before the start; None: nothing."""
     best: tuple[int, float] | None
     """The epoch that `merge` takes and its validation RMSE; None if no checkpoint has one."""
 
@@ -55,8 +61,11 @@ class RunRecord:
         return any(epoch.valid_rmse is not None for epoch in self.epochs)
 
     @classmethod
-    def read(cls, run_dir: str) -> RunRecord:
-        """Read a run folder. Raises `DataError` if it is none or damaged, `ConfigError` for wrong settings."""
+    def read(cls, run_dir: str, plan_file: Path | None = None) -> RunRecord:
+        """Read a run folder; `plan_file`: what `plan` wrote, instead of the plan in the folder.
+
+        Raises `DataError` if it is none or damaged, `ConfigError` for wrong settings or a plan of another model.
+        """
         folder = Folder(run_dir)
         if not folder.exists(CONFIG):
             raise DataError(f"{folder.url} holds no {CONFIG}; give the run_dir of a training run")
@@ -64,7 +73,9 @@ class RunRecord:
         lines = folder.read_bytes(METRICS).splitlines() if folder.exists(METRICS) else []
         source = f"{folder.url}/{METRICS}, line"
         epochs = [Epoch.parse(line, f"{source} {number}") for number, line in enumerate(lines, 1)]
-        return cls(folder.url, _read_config(folder), status, epochs, _best(folder, epochs))
+        config, plan = _read_config(folder), _read_plan(folder, plan_file)
+        _require_same_kind(plan, config, folder.url, plan_file)
+        return cls(folder.url, config, status, epochs, plan, _best(folder, epochs))
 
 
 def _best(folder: Folder, epochs: Sequence[Epoch]) -> tuple[int, float] | None:
@@ -76,6 +87,21 @@ def _best(folder: Folder, epochs: Sequence[Epoch]) -> tuple[int, float] | None:
             {CheckpointName(epoch.epoch): None if epoch.searching else epoch.valid_rmse for epoch in epochs}
         )
     return None if best is None else (best[0].step, best[1])
+
+
+def _read_plan(folder: Folder, file: Path | None) -> Plan | None:
+    if file is not None:
+        if not file.is_file():
+            raise DataError(f"{file} is not a file; give what `recsys-dist plan --output` wrote")
+        return Plan.parse(file.read_bytes(), str(file))
+    return Plan.parse(folder.read_bytes(PLAN), f"{folder.url}/{PLAN}") if folder.exists(PLAN) else None
+
+
+def _require_same_kind(plan: Plan | None, config: TrainConfig, url: str, file: Path | None) -> None:
+    if plan is not None and plan.kind != config.model.kind:
+        raise ConfigError(
+            f"{file or PLAN} plans a model of kind {plan.kind}, but {url} trains {config.model.kind}"
+        )
 
 
 def _read_config(folder: Folder) -> TrainConfig:

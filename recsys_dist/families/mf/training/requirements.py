@@ -19,6 +19,8 @@ KIB = 1024
 
 def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any]]) -> None:
     """Raise `ConfigError` with the least limit that works."""
+    if setup.memory_limit is None:
+        return
     factors = num_factors(setup.settings, setup.dataset.manifest)
     if setup.start is not None:
         factors = MfState.of(setup.start.values).num_factors

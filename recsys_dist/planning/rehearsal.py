@@ -36,8 +36,8 @@ from recsys_dist.training.run import keeps_freed_memory, run_training, share_cor
 from recsys_dist.training.run_folder import METRICS
 from recsys_dist.training.tracking import PEAK
 
-WORK_NS = 1.2e9
-"""Work of an epoch of the sample on each rank."""
+WORK_NS = 5e9
+"""Work of all epochs of the rehearsal on each rank."""
 ROOM_BYTES = 1 << 30
 """Memory of a rank in the rehearsal, besides the process itself."""
 LEAST_SHARE = 1e-6
@@ -116,7 +116,7 @@ def _largest_share(family: ModelFamily[Any], setup: PlanSetup[Any], sides: tuple
         plan = family.plan(setup.on(_thinned(setup.dataset, thin)))
         assert plan is not None, "the family has planned the whole"
         memory = max(sum(memory_of(rank, plan).values()) for rank in plan.ranks)
-        return plan.most_work <= WORK_NS and memory <= ROOM_BYTES
+        return plan.most_work * _epochs(plan) <= WORK_NS and memory <= ROOM_BYTES
 
     if is_cheap(1.0):
         return 1.0
@@ -126,6 +126,10 @@ def _largest_share(family: ModelFamily[Any], setup: PlanSetup[Any], sides: tuple
         tried = (share * too_much) ** 0.5
         share, too_much = (tried, too_much) if is_cheap(tried) else (share, tried)
     return share
+
+
+def _epochs(plan: AnyPlan) -> int:
+    return 1 if plan.is_whole else EPOCHS
 
 
 def _thinned(dataset: Dataset, shares: Mapping[Side, float]) -> Dataset:
@@ -148,7 +152,7 @@ def _thinned(dataset: Dataset, shares: Mapping[Side, float]) -> Dataset:
 def _short_run(config: TrainConfig, plan: AnyPlan, folder: Path) -> TrainConfig:
     """A few epochs on the sample, with a checkpoint after each."""
     training = TrainingSettings(
-        epochs=1 if plan.is_whole else EPOCHS,
+        epochs=_epochs(plan),
         memory_limit=config.training.memory_limit,
         timeout_s=config.training.timeout_s,
     )

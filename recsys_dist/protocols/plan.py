@@ -64,7 +64,7 @@ class RankPlan:
     working_bytes: int
     """The most that it holds besides for a while, within an epoch."""
     received_bytes: int
-    """Bytes of tables from other ranks in an epoch, as `Group.received_bytes` counts them."""
+    """Bytes of tables from other ranks in an epoch and its validation, as `Group.received_bytes` counts them."""
     work: float
     """Cost of an epoch, in nanoseconds of one thread of a machine of 2024; only ratios count."""
     copied_bytes: int = 0

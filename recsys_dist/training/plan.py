@@ -29,7 +29,7 @@ class PlannedRank(StrictModel):
     memory: dict[str, int]
     """Bytes at the peak, by what they are for."""
     received_bytes: int = Field(ge=0)
-    """From other ranks, in an epoch."""
+    """From other ranks, in an epoch and the validation after it; without collectives of small values."""
 
     @property
     def total(self) -> int:

@@ -47,6 +47,7 @@ def planned_and_received(collectives: Collectives, path: str) -> list[tuple[str,
         for _ in range(1 if plan.is_whole else 2):
             before = collectives.received_bytes
             trainer.train_epoch(lambda: False)
+            trainer.validate()
         counts.append(
             (name, plan.ranks[collectives.world.rank].received_bytes, collectives.received_bytes - before)
         )

@@ -110,7 +110,8 @@ def _received(setup: PlanSetup[AutorecSettings], shares: Shares, num_columns: in
     """Bytes of the all-reduces of an epoch, and of the validation after it; see training/shares.py."""
     settings, dataset, ranks = setup.settings, setup.dataset, setup.num_ranks
     if shares.is_sharded:
-        reduced = hidden_bytes(dataset.num_rows(settings.orientation), settings)
+        # The validation needs no gradients.
+        reduced = 3 * hidden_bytes(dataset.num_rows(settings.orientation), settings) // 2
     else:
         reduced = num_optimizer_steps(dataset, settings) * parameter_bytes(num_columns, settings)
     return 2 * (ranks - 1) * reduced // ranks

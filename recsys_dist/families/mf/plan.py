@@ -175,9 +175,9 @@ class _Sizes:
         return shard + batch_rows(n) * solve * FLOAT
 
     def _received(self, num_items: int) -> int:
-        """Rows of the others to this rank, and the sums of the others for its items."""
+        """Rows of the others, the sums of the others for the own items, and vectors for the validation."""
         others, ranks = self.setup.dataset.num_items - num_items, self.setup.num_ranks - 1
-        out, back = self.row_floats, self.row_floats
+        out, back = self.row_floats + self.own + 1, self.row_floats
         if self.is_diagonal:
             vector = self.own + 1
             # Residuals and products of both sides; squared errors of the items, and of users with precisions.

@@ -73,8 +73,8 @@ class RunRecord:
         lines = folder.read_bytes(METRICS).splitlines() if folder.exists(METRICS) else []
         source = f"{folder.url}/{METRICS}, line"
         epochs = [Epoch.parse(line, f"{source} {number}") for number, line in enumerate(lines, 1)]
-        config, plan = _read_config(folder), _read_plan(folder, plan_file)
-        _require_same_kind(plan, config, folder.url, plan_file)
+        config = _read_config(folder)
+        plan = _plan_in(folder) if plan_file is None else _given_plan(plan_file, config)
         return cls(folder.url, config, status, epochs, plan, _best(folder, epochs))
 
 
@@ -89,19 +89,19 @@ def _best(folder: Folder, epochs: Sequence[Epoch]) -> tuple[int, float] | None:
     return None if best is None else (best[0].step, best[1])
 
 
-def _read_plan(folder: Folder, file: Path | None) -> Plan | None:
-    if file is not None:
-        if not file.is_file():
-            raise DataError(f"{file} is not a file; give what `recsys-dist plan --output` wrote")
-        return Plan.parse(file.read_bytes(), str(file))
+def _plan_in(folder: Folder) -> Plan | None:
     return Plan.parse(folder.read_bytes(PLAN), f"{folder.url}/{PLAN}") if folder.exists(PLAN) else None
 
 
-def _require_same_kind(plan: Plan | None, config: TrainConfig, url: str, file: Path | None) -> None:
-    if plan is not None and plan.kind != config.model.kind:
+def _given_plan(file: Path, config: TrainConfig) -> Plan:
+    if not file.is_file():
+        raise DataError(f"{file} is not a file; give what `recsys-dist plan --output` wrote")
+    plan = Plan.parse(file.read_bytes(), str(file))
+    if plan.kind != config.model.kind:
         raise ConfigError(
-            f"{file or PLAN} plans a model of kind {plan.kind}, but {url} trains {config.model.kind}"
+            f"{file} plans a model of kind {plan.kind}, but {config.run_dir} trains {config.model.kind}"
         )
+    return plan
 
 
 def _read_config(folder: Folder) -> TrainConfig:

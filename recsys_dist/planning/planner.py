@@ -64,7 +64,9 @@ def make_plan(config: TrainConfig, num_ranks: int = 1, memory: int | None = None
     require_feedback(config, dataset)
     device = resolve_device(config.device, local_rank=0)
     room = free_bytes(device, None, num_ranks) if memory is None else memory
-    machine = _Machine(num_ranks, room, resident_bytes() or 0, device)
+    # On a GPU the memory of the process is another one.
+    own_bytes = (resident_bytes() or 0) if device.type == "cpu" else 0
+    machine = _Machine(num_ranks, room, own_bytes, device)
     _require_process(memory, machine.process_bytes)
     model_plan, measured = _of_family(config, dataset, machine), None
     if measures and model_plan.refusal is None and device.type == "cpu":

@@ -12,7 +12,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def rehearse(config: TrainConfig, setup: PlanSetup[Any], plan: AnyPlan) -> Measu
     None if the memory of processes is unknown. Raises `TrainingError` with the reason if the training fails.
     """
     num_ranks = min(setup.num_ranks, os.cpu_count() or 1)
-    local = _on_ranks(setup, num_ranks)
+    local = replace(setup, settings=plan.settled, epochs=_epochs(plan), free=setup.free[:num_ranks])
     shares = _shares(config.family, local, plan)
     with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="recsys_dist-plan-") as folder:
         sample = write_sample(setup.dataset.manifest, shares, _new_folder(f"{folder}/data"))
@@ -80,19 +80,6 @@ def _new_folder(url: str) -> Folder:
     folder = Folder(url)
     folder.make()
     return folder
-
-
-def _on_ranks(setup: PlanSetup[Any], num_ranks: int) -> PlanSetup[Any]:
-    """The same training on the first `num_ranks` ranks."""
-    return PlanSetup(
-        setup.dataset,
-        setup.settings,
-        setup.epochs,
-        setup.memory_limit,
-        setup.free[:num_ranks],
-        setup.device,
-        setup.num_threads,
-    )
 
 
 def _shares(family: ModelFamily[Any], setup: PlanSetup[Any], plan: AnyPlan) -> Mapping[Side, float]:

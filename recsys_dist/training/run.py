@@ -24,6 +24,7 @@ from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
 from recsys_dist.model_folder.manifest import MODEL_FILE
+from recsys_dist.process.free_memory import free_bytes
 from recsys_dist.process.heap import keep_freed_memory
 from recsys_dist.process.peak_memory import resident_bytes
 from recsys_dist.process.preemption import watch_for_preemption
@@ -33,7 +34,7 @@ from recsys_dist.storage.folder import Folder
 from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.loop import Outcome, fit
-from recsys_dist.training.memory import explained_lack_of_memory
+from recsys_dist.training.memory import explained_lack_of_memory, warn_of_lack
 from recsys_dist.training.plan import Plan, to_record
 from recsys_dist.training.run_folder import CONFIG, PLAN, RunLock
 from recsys_dist.training.run_status import RunStatus
@@ -242,9 +243,14 @@ def _plan(config: TrainConfig, setup: TrainingSetup[Any]) -> Plan | None:
     """The plan of the run, in a process as large as this one; None if the family has none. Collective."""
     model_plan = config.family.plan(setup.planned())
     process_bytes = resident_bytes()
+    world = setup.collectives.world
+    free = setup.collectives.gather_json(free_bytes(world.device, None))
     if model_plan is None or process_bytes is None:
         return None
-    return to_record(model_plan, config, setup.dataset, process_bytes)
+    plan = to_record(model_plan, config, setup.dataset, process_bytes)
+    if world.is_first:
+        warn_of_lack(plan, free)
+    return plan
 
 
 def _announce(

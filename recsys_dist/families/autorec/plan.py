@@ -11,6 +11,7 @@ from typing import Any
 
 from recsys_dist.dataset.loader import other_side
 from recsys_dist.families.autorec.settings import AutorecSettings
+from recsys_dist.families.autorec.training.lbfgs import HISTORY
 from recsys_dist.families.autorec.training.requirements import Copies, copies_of, room_refusal
 from recsys_dist.families.autorec.training.search import first_choice
 from recsys_dist.families.autorec.training.shares import (
@@ -36,7 +37,8 @@ ENTRY_NS, COLUMN_NS, LAYER_NS = 0.25, 2.8, 0.1
 """Nanoseconds of a hidden unit: of a rating, of a column in a step, and of one of H^2 of a row between layers."""
 RATING_NS, ROW_NS, BATCH_NS = 75.0, 1000.0, 40_000.0
 """Nanoseconds of a rating, a row and a batch beside them."""
-SAVED_COPIES = {"adam": 3, "rowwise_rmsprop": 1, "rprop": 3, "lbfgs": 3}
+SAVED_COPIES = {"adam": 3, "rowwise_rmsprop": 1, "rprop": 3, "lbfgs": 3 + 2 * HISTORY}
+"""Copies of the parameters in a checkpoint; with L-BFGS after `HISTORY` steps."""
 
 
 def plan_autorec(setup: PlanSetup[AutorecSettings]) -> ModelPlan[AutorecSettings]:

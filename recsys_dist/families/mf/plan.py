@@ -18,7 +18,7 @@ from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
-from recsys_dist.families.mf.training.requirements import block_refusal
+from recsys_dist.families.mf.training.requirements import block_refusal, least_limit
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import kind_of
 from recsys_dist.families.tuning_holdout import can_judge
@@ -73,6 +73,10 @@ def _savings(setup: PlanSetup[MfSettings], factors: int) -> Iterator[Saving]:
         for share in (2, 4, 8):
             if setup.memory_limit is None or room // share < setup.memory_limit:
                 yield "training.memory_limit", f"{max(1, room // share >> 20)}MiB"
+    yield (
+        "training.memory_limit",
+        f"{least_limit(setup.dataset.num_items, factors, kind_of(setup.settings)) >> 10}KiB",
+    )
     while factors > LEAST_FACTORS:
         factors //= 2
         yield "model.factors", factors

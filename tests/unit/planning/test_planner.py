@@ -40,12 +40,20 @@ def process_bytes() -> int:
     return known
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_a_checkpoint_is_as_large_as_planned(dataset: Dataset, tmp_path: Path, name: str) -> None:
-    model = {**MODELS[name]}
-    if model["kind"] == "mf" and name != "mf-point":
-        # The plan is of the widest form.
-        model |= {"constrained": "both", "noise": "both"}
+AUTOREC = MODELS["autorec-items"]
+FORMS = {
+    **{name: MODELS[name] for name in OWN},
+    # The plan is of the widest form.
+    **{name: {**MODELS[name], "constrained": "both", "noise": "both"} for name in ("mf-full", "mf-diagonal")},
+    "rprop": {**AUTOREC, "optimizer": "rprop"},
+    "rowwise": {**AUTOREC, "optimizer": "rowwise_rmsprop"},
+    "layers": {**AUTOREC, "hidden": [20, 30, 20]},
+    "tied": {**AUTOREC, "hidden": [20, 30, 20], "tied": True},
+}
+
+
+@pytest.mark.parametrize("model", FORMS.values(), ids=FORMS)
+def test_a_checkpoint_is_as_large_as_planned(dataset: Dataset, tmp_path: Path, model: dict[str, Any]) -> None:
     config = config_of(dataset, model).model_copy(update={"run_dir": str(tmp_path / "run")})
     planned = make_plan(config, measures=False).checkpoint_bytes
     run_training(config, Collectives(World.single()), lambda: False)

@@ -34,11 +34,17 @@ def block_refusal(
 ) -> str | None:
     """The refusal of a limit below one block of items, with the least limit that works; None if it holds one."""
     block = solve_rows(num_items, kind.rows_at_once(factors))
-    needed = travel_bytes(kind.row_floats(factors)) * block
+    needed = least_limit(num_items, factors, kind)
     if memory_limit is None or memory_limit >= needed:
         return None
     limit = ByteSize(memory_limit).human_readable()
     return (
         f"training.memory_limit is {limit}, but a block of {block:,} items with {factors} factors needs "
-        f"{-(-needed // KIB)}KiB; set at least that"
+        f"{needed // KIB}KiB; set at least that"
     )
+
+
+def least_limit(num_items: int, factors: int, kind: type[Factorization[Any]]) -> int:
+    """The least memory limit that works, in whole KiB."""
+    needed = travel_bytes(kind.row_floats(factors)) * solve_rows(num_items, kind.rows_at_once(factors))
+    return -(-needed // KIB) * KIB

@@ -28,7 +28,7 @@ def print_plan(plan: Plan) -> None:
         what = "seconds in all" if plan.is_whole else "seconds of an epoch"
         table.add_row(f"{what}, on machines like this", f"{plan.epoch_seconds:,.3g}")
     room = "unknown" if plan.room is None else _megabytes(plan.room)
-    table.add_row("memory of a rank", room)
+    table.add_row("memory that a rank has", room)
     table.add_row("fits", "yes" if plan.fits else "no")
     console.print(table)
     if plan.refusal is not None:

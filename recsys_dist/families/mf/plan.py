@@ -27,8 +27,8 @@ from recsys_dist.protocols.plan import ModelPlan, PlanSetup, RankPlan, Saving
 FLOAT, DOUBLE, INDEX = 4, 8, 4
 CONSTRAINT_SUMS = 7
 """Products of one direction for both constraints: see families/mf/ranks/exchange.py."""
-GATHERED_NS, SAMPLED_NS = 0.055, 6.0
-"""Nanoseconds of a gathered number, and of an entry of a sum whose terms depend on the row."""
+GATHERED_NS, ADDED_NS, SAMPLED_NS = 0.055, 0.64, 6.0
+"""Nanoseconds of a gathered number, of one added to the sums of items, and of an entry of sums over entries."""
 STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 18.0, 670.0, 2700.0
 """Nanoseconds of each of the X numbers of a row, and of a row beside them."""
 CALLS_NS = 1.2e7
@@ -156,7 +156,7 @@ class _Sizes:
             tables=tables,
             working_bytes=max(self._solving(largest_users), reading),
             received_bytes=self._received(num_items),
-            work=self._work(num_ratings, num_users + num_items),
+            work=self._work(num_ratings, num_users + num_items, len(shares[rank])),
             copied_bytes=(num_users + num_items) * FLOAT * self.saved_floats
             + (0 if self.is_diagonal else num_users * FLOAT * packed_size(self.own)),
         )
@@ -193,11 +193,14 @@ class _Sizes:
             back += CONSTRAINT_SUMS * self.own * self.constrained_sides // 2
         return others * out * FLOAT + ranks * num_items * back * DOUBLE
 
-    def _work(self, num_ratings: int, num_rows: int) -> float:
-        gathered = 2 * self.row_floats + CONSTRAINT_SUMS * self.own * self.constrained_sides
+    def _work(self, num_ratings: int, num_rows: int, num_shards: int) -> float:
+        numbers = self.row_floats + CONSTRAINT_SUMS * self.own * self.constrained_sides // 2
         sampled, of_row = 0, ROW_NS
         if self.is_diagonal:
             sampled, of_row = 2 * (2 + SOLVE_STEPS), DIAGONAL_ROW_NS
-            gathered += 2 * sampled * (self.own + 1)
-        ratings = num_ratings * (gathered * GATHERED_NS + sampled * SAMPLED_NS)
-        return ratings + num_rows * (self.row_floats * STATISTIC_NS + of_row) + CALLS_NS
+            numbers += sampled * (self.own + 1)
+        ratings = num_ratings * (2 * numbers * GATHERED_NS + sampled * SAMPLED_NS)
+        rows = num_rows * (self.row_floats * STATISTIC_NS + of_row)
+        # Every shard adds its sums to those of all items.
+        added = num_shards * self.setup.dataset.num_items * numbers * ADDED_NS
+        return ratings + rows + added + CALLS_NS

@@ -38,6 +38,8 @@ from recsys_dist.training.tracking import PEAK
 
 WORK_NS = 5e9
 """Work of all epochs of the rehearsal on each rank."""
+MOST_RATINGS = 4_000_000
+"""Train ratings of the sample, which takes about a second for each million to write."""
 ROOM_BYTES = 1 << 30
 """Memory of a rank in the rehearsal, besides the process itself."""
 LEAST_SHARE = 1e-6
@@ -100,10 +102,12 @@ def _largest_share(family: ModelFamily[Any], setup: PlanSetup[Any], sides: tuple
 
     def is_cheap(share: float) -> bool:
         thin = {side: share if side in sides else 1.0 for side in SIDES}
-        plan = family.plan(setup.on(_thinned(setup.dataset, thin)))
+        sample = _thinned(setup.dataset, thin)
+        plan = family.plan(setup.on(sample))
         assert plan is not None, "the family has planned the whole"
         memory = max(sum(memory_of(rank, plan).values()) for rank in plan.ranks)
-        return plan.most_work * _epochs(plan) <= WORK_NS and memory <= ROOM_BYTES
+        is_short = sample.manifest.num_ratings["train"] <= MOST_RATINGS
+        return is_short and plan.most_work * _epochs(plan) <= WORK_NS and memory <= ROOM_BYTES
 
     if is_cheap(1.0):
         return 1.0

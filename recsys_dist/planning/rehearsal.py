@@ -24,6 +24,7 @@ from recsys_dist.distributed.local_ranks import RANK, run_local_ranks
 from recsys_dist.errors import TrainingError
 from recsys_dist.planning.sample import write_sample
 from recsys_dist.process.heap import keep_freed_memory
+from recsys_dist.process.peak_memory import resident_bytes
 from recsys_dist.process.sigterm import ended_by_sigterm
 from recsys_dist.process.spawning import without_main_program
 from recsys_dist.protocols.family import ModelFamily
@@ -75,7 +76,11 @@ def rehearse(config: TrainConfig, setup: PlanSetup[Any], plan: AnyPlan) -> Measu
     # The first epoch sets up what the others reuse.
     seconds = statistics.median(epoch["seconds"] for epoch in epochs[1:] or epochs)
     counted = max(sum(memory_of(rank, small).values()) for rank in small.ranks)
-    return Measured(seconds * plan.most_work / small.most_work, max(0, int(peaks[-1] * 1e6) - counted))
+    # The peak of the whole dataset is known. Of a part, too much may be counted: an empty process is the least.
+    is_whole = min(shares.values()) == 1
+    least = 0 if is_whole else resident_bytes() or 0
+    process_bytes = max(least, int(peaks[-1] * 1e6) - counted)
+    return Measured(seconds * plan.most_work / small.most_work, process_bytes)
 
 
 def _new_folder(url: str) -> Folder:

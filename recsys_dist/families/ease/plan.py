@@ -12,7 +12,7 @@ from recsys_dist.dataset.manifest import Shard
 from recsys_dist.families.ease.settings import EaseSettings
 from recsys_dist.families.ease.training.judge import MOST_USERS, PAIR_BYTES, num_judged_items
 from recsys_dist.families.ease.training.layout import BlockLayout
-from recsys_dist.families.ease.training.neighborhoods import PRODUCT_ENTRIES, SYSTEM_FLOATS
+from recsys_dist.families.ease.training.neighborhoods import PRODUCT_ENTRIES, SYSTEM_FLOATS, USER_ROWS
 from recsys_dist.families.ease.training.requirements import (
     FLOAT,
     INDEX,
@@ -28,6 +28,8 @@ from recsys_dist.protocols.plan import ModelPlan, PlanSetup, RankPlan, Saving
 DOUBLE = 8
 SPARSE_INTERACTION_BYTES = 48
 """Bytes of an interaction of all users: read, weighted, by user and by item."""
+BATCH_ENTRY_BYTES = 32
+"""Bytes of an interaction in the sparse matrices of a batch."""
 ENTRY_BYTES = 16
 """Bytes of an entry of a sparse product, with the sorting of its indices."""
 TRIALS, GRAMS = 12, 4
@@ -84,7 +86,15 @@ def _parts(setup: PlanSetup[EaseSettings], method: Method) -> dict[str, int]:
         "interactions of all users": need.num_interactions * SPARSE_INTERACTION_BYTES,
         "weights": own_items * _keep(setup, method) * (FLOAT + INDEX),
         "systems of a batch": 2 * SYSTEM_FLOATS * FLOAT + PRODUCT_ENTRIES * ENTRY_BYTES,
+        "interactions of a batch": _batch_entries(setup) * BATCH_ENTRY_BYTES,
     }
+
+
+def _batch_entries(setup: PlanSetup[EaseSettings]) -> int:
+    """Interactions of the neighbours of all items of a batch, if neighbours have as many as the average item."""
+    neighbors, dataset = setup.settings.neighbors, setup.dataset
+    items = max(1, min(USER_ROWS // dataset.num_users, SYSTEM_FLOATS // neighbors**2, dataset.num_items))
+    return items * neighbors * dataset.manifest.num_ratings["train"] // dataset.num_items
 
 
 def _searches(setup: PlanSetup[EaseSettings]) -> bool:

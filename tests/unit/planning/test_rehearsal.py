@@ -22,7 +22,7 @@ def shares_of(tmp_path: Path, model: dict[str, Any]) -> dict[str, float]:
     family = family_named(model["kind"])
     plan = family.plan(setup)
     assert plan is not None
-    return dict(rehearsal._shares(family, setup, plan))
+    return {str(side): share for side, share in rehearsal._shares(family, setup, plan).items()}
 
 
 def test_a_small_dataset_is_rehearsed_whole(tmp_path: Path) -> None:

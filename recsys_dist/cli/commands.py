@@ -22,6 +22,7 @@ from recsys_dist.cli.demo_command import demo
 from recsys_dist.cli.doctor_command import doctor
 from recsys_dist.cli.list_commands import recommend, similar
 from recsys_dist.cli.model_commands import evaluate
+from recsys_dist.cli.plan_command import plan
 from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
@@ -34,6 +35,7 @@ NAME = "recsys-dist"
 EXIT_USER_ERROR = 2
 COMMANDS = (
     prepare,
+    plan,
     train,
     merge,
     blend,

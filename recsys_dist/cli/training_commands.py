@@ -106,6 +106,14 @@ def report(
             metavar="MODEL_DIR", help="The model merged from the run: also show its lists for a few users."
         ),
     ] = None,
+    plan: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Also show this plan, which `plan --output` wrote, beside the outcome; default: the one that "
+            "training wrote, without the time of an epoch.",
+        ),
+    ] = None,
     family: FamilyOption = None,
 ) -> None:
     """Write one HTML page about a run, or one that compares several.
@@ -125,13 +133,13 @@ def report(
     name_families(family)
     evaluations = evaluation or []
     if len(run_dirs) > 1:
-        if model is not None:
-            raise ConfigError("--model shows the lists of one run; give one RUN_DIR")
+        if model is not None or plan is not None:
+            raise ConfigError("--model and --plan are about one run; give one RUN_DIR")
         write_comparison(run_dirs, output, evaluations)
     else:
         if len(evaluations) > 1:
             raise ConfigError("--evaluation is given more than once, and there is one RUN_DIR")
-        write_report(run_dirs[0], output, next(iter(evaluations), None), model)
+        write_report(run_dirs[0], output, next(iter(evaluations), None), plan, model)
     print_page(output)
 
 

@@ -11,12 +11,15 @@ import torch
 from recsys_dist.process.cgroups import own_cgroups
 
 
-def free_bytes(device: torch.device, memory_limit: int | None) -> int | None:
-    """Free bytes of this rank on `device`, at most `memory_limit`; None if unknown and unlimited."""
+def free_bytes(device: torch.device, memory_limit: int | None, ranks_here: int | None = None) -> int | None:
+    """Free bytes of this rank on `device`, at most `memory_limit`; None if unknown and unlimited.
+
+    `ranks_here` ranks share the machine; None: as many as the launcher says.
+    """
     if device.type == "cuda":
         bounds = [torch.cuda.mem_get_info(device)[0]]
     else:
-        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        ranks_here = ranks_here or int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         bounds = [shared // ranks_here for shared in (*_free_of_machine(), *_free_of_cgroups())]
         bounds += _free_addresses()
     return min([*bounds, *([] if memory_limit is None else [memory_limit])], default=None)

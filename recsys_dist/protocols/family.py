@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recsys_dist.distributed.collectives import Collectives
     from recsys_dist.model_folder.folder import ModelFolder
     from recsys_dist.model_folder.writer import ModelWriter
+    from recsys_dist.protocols.plan import ModelPlan, PlanSetup
     from recsys_dist.protocols.scorer import Scorer
     from recsys_dist.protocols.trainer import Trainer
     from recsys_dist.protocols.warm_start import WarmStart
@@ -54,6 +55,25 @@ class TrainingSetup(Generic[SettingsT]):
     collectives: Collectives
     start: StateReader | None = None
     """The state that training continues from or begins with; None: from scratch."""
+
+    def planned(self) -> PlanSetup[SettingsT]:
+        """The same training as a plan takes it, with the free memory of every rank. Collective."""
+        import torch  # noqa: PLC0415
+
+        from recsys_dist.process.free_memory import free_bytes  # noqa: PLC0415
+        from recsys_dist.protocols.plan import PlanSetup  # noqa: PLC0415
+
+        device = self.collectives.world.device
+        free = self.collectives.gather_json(free_bytes(device, self.memory_limit))
+        return PlanSetup(
+            self.dataset,
+            self.settings,
+            self.epochs,
+            self.memory_limit,
+            tuple(free),
+            device,
+            torch.get_num_threads(),
+        )
 
 
 class ModelFamily(ABC, Generic[SettingsT]):
@@ -101,6 +121,13 @@ class ModelFamily(ABC, Generic[SettingsT]):
 
     def check(self, setup: TrainingSetup[SettingsT]) -> None:
         """Raise `ConfigError` if this machine cannot train the model. Collective, before anything is written."""
+
+    def plan(self, setup: PlanSetup[SettingsT]) -> ModelPlan[SettingsT] | None:
+        """Memory, traffic, checkpoint and work of a training, from the manifest alone; None: there is no plan.
+
+        Its refusal is the one of `check`.
+        """
+        return None
 
     def warm_start(self, checkpoint: Checkpoint, settings: SettingsT) -> WarmStart:
         """The initial state of a new run, taken from another run. Raises `ConfigError` if not supported."""

@@ -14,16 +14,23 @@ from recsys_dist.report.run.examples import example_lists
 from recsys_dist.report.run.run_record import RunRecord
 
 
-def write_report(run_dir: str, output: Path, evaluation: Path | None = None, model_dir: str | None = None) -> None:
+def write_report(
+    run_dir: str,
+    output: Path,
+    evaluation: Path | None = None,
+    plan: Path | None = None,
+    model_dir: str | None = None,
+) -> None:
     """Write one self-contained HTML file about the run in `run_dir`, a folder or a URL.
 
-    `evaluation` is the `report.json` that `evaluate` wrote for its model. With `model_dir`, the model merged from
-    the run, the page shows lists for a few users. The same files give the same bytes. Raises `ConfigError` if
-    matplotlib or Jinja is not installed or a file is of another run, `DataError` for a missing or damaged file.
+    `evaluation` is the `report.json` that `evaluate` wrote for its model, `plan` the file that `plan` wrote; None:
+    the plan in the folder. With `model_dir`, the model merged from the run, the page shows lists for a few users.
+    The same files give the same bytes. Raises `ConfigError` if matplotlib or Jinja is not installed or a file is
+    of another run, `DataError` for a missing or damaged file.
     """
     with drawing_tools():
         from recsys_dist.report.run.page import render  # noqa: PLC0415 - needs an extra
-    record = RunRecord.read(run_dir)
+    record = RunRecord.read(run_dir, plan)
     found = None if evaluation is None else read_evaluation(evaluation, record.config)
     examples = [] if model_dir is None else example_lists(model_dir, record.config)
     write_whole(output, render(record, found, examples))

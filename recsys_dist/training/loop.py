@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +20,7 @@ from recsys_dist.checkpoint.store import CheckpointStore
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import SharedError
 from recsys_dist.metrics import ErrorSums
+from recsys_dist.process.peak_memory import peak_bytes
 from recsys_dist.protocols.trainer import EpochResult, Trainer
 from recsys_dist.protocols.warm_start import WarmStart
 from recsys_dist.training.config import TrainConfig
@@ -92,7 +93,8 @@ def _train(
         stopping = stopping.after(judged)
         received_before, received = received, collectives.received_in_all_bytes
         result = replace(result, extra={**result.extra, TRAFFIC: (received - received_before) / 1e6})
-        log = partial(_log, tracker, trainer, result, valid_rmse, seconds)
+        peaks = collectives.gather_json(peak_bytes())
+        log = partial(_log, tracker, trainer, result, valid_rmse, seconds, peaks)
         collectives.together(f"epoch {trainer.epochs_done}", log)
         stop, is_over = should_stop(), _is_over(trainer, stopping, config)
         is_best = keeps_best and judged is not None and stopping.epochs_without_gain == 0
@@ -137,7 +139,12 @@ def _validate(trainer: Trainer, collectives: Collectives) -> float | None:
 
 
 def _log(
-    tracker: Tracker, trainer: Trainer, result: EpochResult, valid_rmse: float | None, seconds: float
+    tracker: Tracker,
+    trainer: Trainer,
+    result: EpochResult,
+    valid_rmse: float | None,
+    seconds: float,
+    peaks: Sequence[int | None],
 ) -> None:
     if result.train is not None:
         _require_finite(result.train, f"epoch {trainer.epochs_done}")
@@ -151,6 +158,7 @@ def _log(
         is_searching=trainer.is_searching,
         note=result.note,
         trials=result.trials,
+        peak_bytes=peaks,
     )
     tracker.log(record)
     if result.note is not None:

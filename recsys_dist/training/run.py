@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import torch
 import yaml
@@ -23,7 +24,9 @@ from recsys_dist.distributed.collectives import Collectives, open_collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
 from recsys_dist.model_folder.manifest import MODEL_FILE
+from recsys_dist.process.free_memory import free_bytes
 from recsys_dist.process.heap import keep_freed_memory
+from recsys_dist.process.peak_memory import resident_bytes
 from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.process.threads import NUM_THREADS, free_cores
 from recsys_dist.protocols.family import TrainingSetup
@@ -32,8 +35,9 @@ from recsys_dist.training.config import TrainConfig
 from recsys_dist.training.disk_space import require_space
 from recsys_dist.training.early_stopping import EarlyStopping
 from recsys_dist.training.loop import Outcome, fit
-from recsys_dist.training.memory import explained_lack_of_memory
-from recsys_dist.training.run_folder import CONFIG, RunLock
+from recsys_dist.training.memory import explained_lack_of_memory, warn_of_lack
+from recsys_dist.training.plan import Plan, to_record
+from recsys_dist.training.run_folder import CONFIG, PLAN, RunLock
 from recsys_dist.training.run_status import RunStatus
 from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import Tracker
@@ -59,11 +63,10 @@ def train(
     Resumes from the latest checkpoint of RUN_DIR. On SIGTERM, SIGUSR1 and a first Ctrl-C it saves and returns; a
     second Ctrl-C raises `KeyboardInterrupt`. Raises a `RecsysDistError` with a one-line message.
     """
-    if config.training.memory_limit is None or not config.family.reuses_large_buffers(config.model):
-        # Otherwise freed memory is returned at once, since fragmentation would exceed the limit.
+    if keeps_freed_memory(config):
         keep_freed_memory()
     world = world or World.from_environment(config.device)
-    _share_cores(world, config)
+    share_cores(world, config)
     with (
         watch_for_preemption() as preempted,
         open_collectives(world, timeout_s=config.training.timeout_s) as collectives,
@@ -71,6 +74,12 @@ def train(
         outcome = run_training(config, collectives, preempted)
         finish(outcome, collectives)
         return outcome
+
+
+def keeps_freed_memory(config: TrainConfig) -> bool:
+    """Whether the process keeps large buffers that it frees, for reuse."""
+    # Otherwise freed memory is returned at once, since fragmentation would exceed the limit.
+    return config.training.memory_limit is None or not config.family.reuses_large_buffers(config.model)
 
 
 def run_training(config: TrainConfig, collectives: Collectives, preempted: Callable[[], bool]) -> Outcome:
@@ -112,12 +121,13 @@ def _run_in(
         collectives,
         start or learnt,
     )
-    _require_feedback(config, dataset)
+    require_feedback(config, dataset)
     config.family.check(setup)
+    plan = _plan(config, setup)
     tracker = Tracker(
         folder, config.training.epochs, collectives.world.is_first, scalars=scalars, check=lock.require_in_place
     )
-    announce = partial(_announce, folder, lock, status, config, start, collectives.world)
+    announce = partial(_announce, folder, lock, status, config, start, plan, collectives.world)
     collectives.together("preparing the run folder", announce)
     trainer = config.family.trainer(setup)
     with tracker:
@@ -132,7 +142,8 @@ def _run_in(
     return outcome
 
 
-def _require_feedback(config: TrainConfig, dataset: Dataset) -> None:
+def require_feedback(config: TrainConfig, dataset: Dataset) -> None:
+    """Raise `ConfigError` if the family needs ratings and the dataset has none."""
     if config.family.needs_ratings and not dataset.manifest.has_ratings:
         raise ConfigError(
             f"model.kind: {config.model.kind} needs ratings, but {config.dataset} has only interactions; use "
@@ -230,18 +241,40 @@ def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | N
     return ScalarLog(folder) if config.training.tensorboard and world.is_first else None
 
 
+def _plan(config: TrainConfig, setup: TrainingSetup[Any]) -> Plan | None:
+    """The plan of the run, in a process as large as this one; None if the family has none. Collective."""
+    model_plan = config.family.plan(setup.planned())
+    process_bytes = resident_bytes()
+    world = setup.collectives.world
+    free = setup.collectives.gather_json(free_bytes(world.device, None))
+    if model_plan is None or process_bytes is None:
+        return None
+    plan = to_record(model_plan, config, setup.dataset, process_bytes)
+    if world.is_first:
+        warn_of_lack(plan, free)
+    return plan
+
+
 def _announce(
-    folder: Folder, lock: RunLock, status: RunStatus, config: TrainConfig, start: Checkpoint | None, world: World
+    folder: Folder,
+    lock: RunLock,
+    status: RunStatus,
+    config: TrainConfig,
+    start: Checkpoint | None,
+    plan: Plan | None,
+    world: World,
 ) -> None:
     if world.is_first:
         folder.make()
         lock.take()
         tree = config.model_dump(mode="json")
         folder.write_bytes(CONFIG, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+        if plan is not None:
+            folder.write_bytes(PLAN, plan.to_json())
         status.begin(start.step if start is not None else 0)
 
 
-def _share_cores(world: World, config: TrainConfig) -> None:
+def share_cores(world: World, config: TrainConfig) -> None:
     """Divide a node's cores among its ranks, if the launcher is not torchrun, which sets OMP_NUM_THREADS.
 
     A single process keeps torch's default, all cores. Only a family whose bits do not depend on the number of

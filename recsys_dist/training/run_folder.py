@@ -4,7 +4,9 @@ RUN_DIR/
   config.yaml      the resolved configuration
   status.json      state of the run (run_status.py) for batch scripts, since launchers hide exit codes
   metrics.jsonl    one record per epoch; `received_mb` is the payload that rank 0 received from others since the
-                   last record, for training, evaluation and saving, by network or shared memory
+                   last record, for training, evaluation and saving, by network or shared memory; `peak_memory_mb`
+                   the most that was resident so far, on the rank with the most
+  plan.json        memory, traffic and checkpoint as planned before the start (plan.py)
   tensorboard/     the same for TensorBoard, if training.tensorboard is set
   checkpoints/     see recsys_dist/checkpoint/manifest.py
   .lock            held by the training that writes here, on a local disk
@@ -26,6 +28,7 @@ from recsys_dist.storage.holdings import OF_RUN
 CONFIG = OF_RUN
 STATUS = "status.json"
 METRICS = "metrics.jsonl"
+PLAN = "plan.json"
 TENSORBOARD = "tensorboard"
 LOCK = ".lock"
 

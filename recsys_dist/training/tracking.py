@@ -26,6 +26,10 @@ from recsys_dist.training.tensorboard import ScalarLog
 
 TRAFFIC = "received_mb"
 """Figure of every epoch: megabytes that rank 0 has received from others."""
+PEAK = "peak_memory_mb"
+"""Figure of every epoch: the most megabytes that were resident so far, on the rank with the most."""
+PEAK_OF_RANKS = "peak_memory_mb_of_ranks"
+"""The same for each of several ranks, as a list in metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class EpochRecord:
 
     `is_searching`: the trainer is tuning settings, so the epoch is no candidate for the best one. `note` and
     `trials`: see `EpochResult`.
+    `peak_bytes`: the most memory that each rank has had resident so far; None if unknown.
     """
 
     epoch: int
@@ -45,6 +50,7 @@ class EpochRecord:
     is_searching: bool = False
     note: str | None = None
     trials: Sequence[Trial] = ()
+    peak_bytes: Sequence[int | None] = ()
 
     @property
     def ratings_per_s(self) -> float:
@@ -60,6 +66,9 @@ class EpochRecord:
             "ratings_per_s": self.ratings_per_s,
             "seconds": self.seconds,
         }
+        peaks = [peak / 1e6 for peak in self.peak_bytes if peak is not None]
+        if peaks:
+            figures[PEAK] = max(peaks)
         return {name: _finite(figure) for name, figure in figures.items()}
 
     def to_json(self) -> str:
@@ -67,6 +76,8 @@ class EpochRecord:
         line: dict[str, object] = {**self.figures(), "epoch": self.epoch}
         if self.is_searching:
             line["searching"] = True
+        if len(self.peak_bytes) > 1:
+            line[PEAK_OF_RANKS] = [None if peak is None else peak / 1e6 for peak in self.peak_bytes]
         if self.note is not None:
             line["note"] = self.note
         if self.trials:

@@ -13,6 +13,7 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training import requirements
+from recsys_dist.process import free_memory
 from recsys_dist.training.config import TrainConfig, TrainingSettings
 from recsys_dist.training.run import run_training
 from tests.support.prepared import small_dataset
@@ -146,7 +147,7 @@ def test_every_rank_refuses_with_the_same_line(path: Path, tmp_path: Path, paral
 
 def on_a_rank_without_memory(collectives: Collectives, path: Path, run_dir: Path) -> str:
     free = 100_000 if collectives.world.rank == 1 else 10**9
-    vars(requirements)["free_bytes"] = lambda *_: free
+    vars(free_memory)["free_bytes"] = lambda *_: free
     return outcome(collectives, path, run_dir, None, hidden=500, parallel="ddp")
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.model_folder.folder import ModelFolder
     from recsys_dist.model_folder.writer import ModelWriter
+    from recsys_dist.protocols.plan import ModelPlan, PlanSetup
     from recsys_dist.protocols.scorer import Scorer
     from recsys_dist.protocols.trainer import Trainer
     from recsys_dist.protocols.warm_start import WarmStart
@@ -78,7 +79,13 @@ class AutoRec(ModelFamily[AutorecSettings]):
 
         if setup.settings.compute == "bfloat16":
             require_bfloat16(setup.collectives)
-        require_room(setup.dataset, setup.settings, setup.epochs, setup.memory_limit, setup.collectives)
+        require_room(setup)
+
+    def plan(self, setup: PlanSetup[AutorecSettings]) -> ModelPlan[AutorecSettings]:
+        """The plan without tuning."""
+        from recsys_dist.families.autorec.plan import plan_autorec
+
+        return plan_autorec(setup)
 
     def warm_start(self, checkpoint: Checkpoint, settings: AutorecSettings) -> WarmStart:
         """Start from the parameters and tuned settings of another run, with a fresh optimizer."""

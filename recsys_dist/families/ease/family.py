@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.model_folder.folder import ModelFolder
     from recsys_dist.model_folder.writer import ModelWriter
+    from recsys_dist.protocols.plan import ModelPlan, PlanSetup
     from recsys_dist.protocols.scorer import Scorer
     from recsys_dist.protocols.trainer import Trainer
 
@@ -67,7 +68,13 @@ class Ease(ModelFamily[EaseSettings]):
             raise ConfigError(
                 f"model.kind: ease predicts an item from others, but {setup.dataset.folder.url} has only one item"
             )
-        choose_method(setup.dataset, setup.settings, setup.memory_limit, setup.collectives)
+        choose_method(setup)
+
+    def plan(self, setup: PlanSetup[EaseSettings]) -> ModelPlan[EaseSettings]:
+        """The plan of the search and the solution."""
+        from recsys_dist.families.ease.plan import plan_ease
+
+        return plan_ease(setup)
 
     def out_of_memory_advice(self, settings: EaseSettings, memory_limit: int | None) -> str:
         """Advise the sparse method, or fewer neighbours."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.model_folder.folder import ModelFolder
     from recsys_dist.model_folder.writer import ModelWriter
+    from recsys_dist.protocols.plan import ModelPlan, PlanSetup
     from recsys_dist.protocols.scorer import Scorer
     from recsys_dist.protocols.trainer import Trainer
     from recsys_dist.protocols.warm_start import WarmStart
@@ -66,6 +67,12 @@ class Ials(ModelFamily[IalsSettings]):
         """Refuse a dataset with a single item, which leaves nothing to rank."""
         if setup.dataset.num_items == 1:
             raise ConfigError(f"dataset: {setup.dataset.folder.url} has one item, so there is nothing to rank")
+
+    def plan(self, setup: PlanSetup[IalsSettings]) -> ModelPlan[IalsSettings]:
+        """The plan with a penalty that is given."""
+        from recsys_dist.families.ials.plan import plan_ials
+
+        return plan_ials(setup)
 
     def warm_start(self, checkpoint: Checkpoint, settings: IalsSettings) -> WarmStart:
         """Start from the vectors and the penalty of another run."""

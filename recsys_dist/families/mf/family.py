@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.model_folder.folder import ModelFolder
     from recsys_dist.model_folder.writer import ModelWriter
+    from recsys_dist.protocols.plan import ModelPlan, PlanSetup
     from recsys_dist.protocols.scorer import Scorer
     from recsys_dist.protocols.trainer import Trainer
     from recsys_dist.protocols.warm_start import WarmStart
@@ -74,6 +75,12 @@ class MatrixFactorization(ModelFamily[MfSettings]):
         from recsys_dist.families.mf.training.trainer import kind_of
 
         require_block(setup, kind_of(setup.settings))
+
+    def plan(self, setup: PlanSetup[MfSettings]) -> ModelPlan[MfSettings]:
+        """The plan with the widest form that the settings leave open."""
+        from recsys_dist.families.mf.plan import plan_mf
+
+        return plan_mf(setup)
 
     def warm_start(self, checkpoint: Checkpoint, settings: MfSettings) -> WarmStart:
         """Start from the posteriors and learnt priors of another run."""

@@ -13,6 +13,7 @@ from recsys_dist.report.run.evaluation import lists_of, rows_of
 from recsys_dist.report.run.evaluation_figures import calibration, errors_by_segment, lists_beside_baselines
 from recsys_dist.report.run.examples import ExampleList
 from recsys_dist.report.run.figures import learning_curves, speed
+from recsys_dist.report.run.outcomes import outcomes_of
 from recsys_dist.report.run.run_record import RunRecord, Status
 from recsys_dist.report.run.trials import trials_chart
 from recsys_dist.report.templates import fill
@@ -43,6 +44,7 @@ def render(record: RunRecord, evaluation: EvaluationReport | None, examples: Seq
         settings=list(flat(record.config.model_dump(mode="json"))),
         # Figures contain numbers, fixed words and names of models alone, so nothing needs to be escaped.
         figures={name: Markup(svg) for name, svg in _figures(record, evaluation)},
+        outcomes=outcomes_of(record),
     )
 
 

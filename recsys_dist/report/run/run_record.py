@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -12,12 +13,13 @@ from recsys_dist.checkpoint.best import best_of
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, best_checkpoint, committed_names
 from recsys_dist.checkpoint.manifest import CheckpointName
 from recsys_dist.config import parse_settings
-from recsys_dist.errors import DataError
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.report.run.record import Record
 from recsys_dist.storage.folder import Folder
 from recsys_dist.storage.holdings import Holding, instead_of
 from recsys_dist.training.config import TrainConfig
-from recsys_dist.training.run_folder import CONFIG, METRICS, STATUS
+from recsys_dist.training.plan import Plan
+from recsys_dist.training.run_folder import CONFIG, METRICS, PLAN, STATUS
 
 
 class Status(Record):
@@ -49,6 +51,8 @@ class Epoch(Record):
     searching: bool = False
     note: str | None = None
     trials: tuple[Trial, ...] = ()
+    peak_memory_mb: float | None = None
+    received_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class RunRecord:
     config: TrainConfig
     status: Status
     epochs: Sequence[Epoch]
+    plan: Plan | None
+    """What was planned before the start; None: nothing."""
     best: tuple[int, float] | None
     """The epoch that `merge` takes and its validation RMSE; None if no checkpoint has one."""
 
@@ -83,8 +89,11 @@ class RunRecord:
         return sum(epoch.valid_rmse is not None and not epoch.searching for epoch in self.epochs)
 
     @classmethod
-    def read(cls, run_dir: str) -> RunRecord:
-        """Read a run folder. Raises `DataError` if it is none or damaged, `ConfigError` for wrong settings."""
+    def read(cls, run_dir: str, plan_file: Path | None = None) -> RunRecord:
+        """Read a run folder; `plan_file`: what `plan` wrote, instead of the plan in the folder.
+
+        Raises `DataError` if it is none or damaged, `ConfigError` for wrong settings or a plan of another model.
+        """
         folder = Folder(run_dir)
         if not folder.exists(CONFIG):
             raise DataError(instead_of(folder.url, Holding.RUN))
@@ -92,7 +101,9 @@ class RunRecord:
         lines = folder.read_bytes(METRICS).splitlines() if folder.exists(METRICS) else []
         source = f"{folder.url}/{METRICS}, line"
         epochs = [Epoch.parse(line, f"{source} {number}") for number, line in enumerate(lines, 1)]
-        return cls(folder.url, _read_config(folder), status, epochs, _best(folder, epochs))
+        config = _read_config(folder)
+        plan = _plan_in(folder) if plan_file is None else _given_plan(plan_file, config)
+        return cls(folder.url, config, status, epochs, plan, _best(folder, epochs))
 
 
 def _best(folder: Folder, epochs: Sequence[Epoch]) -> tuple[int, float] | None:
@@ -104,6 +115,21 @@ def _best(folder: Folder, epochs: Sequence[Epoch]) -> tuple[int, float] | None:
             {CheckpointName(epoch.epoch): None if epoch.searching else epoch.valid_rmse for epoch in epochs}
         )
     return None if best is None else (best[0].step, best[1])
+
+
+def _plan_in(folder: Folder) -> Plan | None:
+    return Plan.parse(folder.read_bytes(PLAN), f"{folder.url}/{PLAN}") if folder.exists(PLAN) else None
+
+
+def _given_plan(file: Path, config: TrainConfig) -> Plan:
+    if not file.is_file():
+        raise DataError(f"{file} is not a file; give what `recsys-dist plan --output` wrote")
+    plan = Plan.parse(file.read_bytes(), str(file))
+    if plan.kind != config.model.kind:
+        raise ConfigError(
+            f"{file} plans a model of kind {plan.kind}, but {config.run_dir} trains {config.model.kind}"
+        )
+    return plan
 
 
 def _read_config(folder: Folder) -> TrainConfig:

@@ -36,7 +36,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train(TrainConfig.model_validate({**tree, "model": model, "training": {"epochs": 30}}), World.single())
     merge(str(root / "run2"), str(root / "model"))
     load_model(str(root / "model")).evaluate(str(root / "dataset")).write(root / "report.json")
-    write_report(str(root / "run2"), root / "run.html", root / "report.json", str(root / "model"))
+    write_report(str(root / "run2"), root / "run.html", root / "report.json", model_dir=str(root / "model"))
     write_comparison([str(root / "run2"), str(root / "run3")], root / "comparison.html", [root / "report.json"])
     write_dataset_page(Dataset.open(str(root / "dataset")), root / "dataset.html")
     return root

@@ -205,6 +205,31 @@ def test_options_of_one_run_are_refused_for_several(trained, tmp_path, capsys):
         assert "RUN_DIR" in capsys.readouterr().err
 
 
+def test_plan_and_outcome_stand_side_by_side(trained, tmp_path):
+    own = json.loads((trained.run / "plan.json").read_text())
+    metrics = trained.metrics()
+    planned = sum(own["ranks"][0]["memory"].values()) / 1e6
+    text = Page(written(trained.run, tmp_path / "report.html")).text
+    start = text.index("memory of the largest rank, MB")
+    assert text[start + 1 : start + 3] == [f"{planned:,.4g}", f"{metrics[-1]['peak_memory_mb']:,.4g}"]
+    start = text.index("seconds of an epoch")
+    assert text[start + 1 : start + 3] == ["–", f"{metrics[1]['seconds']:,.4g}"]
+
+    (tmp_path / "plan.json").write_text(json.dumps({**own, "epoch_seconds": 12.5}))
+    write_report(str(trained.run), tmp_path / "report.html", plan=tmp_path / "plan.json")
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert text[text.index("seconds of an epoch") + 1] == "12.5"
+
+
+def test_a_run_without_a_plan_and_a_plan_of_another_model(trained, tmp_path, run):
+    (run / "plan.json").unlink()
+    assert "Plan and outcome" not in Page(written(run, tmp_path / "report.html")).text
+    other = {**json.loads((trained.run / "plan.json").read_text()), "kind": "ials"}
+    (tmp_path / "plan.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigError, match=r"plan.json plans a model of kind ials, but .* trains mf"):
+        write_report(str(run), tmp_path / "report.html", plan=tmp_path / "plan.json")
+
+
 def test_a_report_without_uncertainty_is_shown_without(trained, tmp_path):
     report = json.loads(trained.evaluation.read_text())
     report["uncertainty"] = None
@@ -272,7 +297,7 @@ def test_text_from_files_is_never_markup(run, tmp_path):
 
 def test_a_run_behind_a_url_gives_the_same_page(trained, tmp_path):
     url = f"memory://{tmp_path.name}/run"
-    for name in ("config.yaml", "status.json", "metrics.jsonl"):
+    for name in ("config.yaml", "status.json", "metrics.jsonl", "plan.json"):
         fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/run/{name}", (trained.run / name).read_bytes())
 
     page = written(url, tmp_path / "url.html")

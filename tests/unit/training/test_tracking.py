@@ -118,3 +118,14 @@ def test_tensorboard_is_refused_where_it_cannot_be(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(ConfigError, match=r"^training\.tensorboard: .*; pip install -e '.*\[tensorboard\]'"):
         ScalarLog(Folder(str(tmp_path)))
+
+
+def test_the_peak_of_the_largest_rank_and_of_each() -> None:
+    one = EpochRecord(1, 0.8, None, 3000, 1.5, {}, peak_bytes=[250_000_000])
+    assert json.loads(one.to_json())["peak_memory_mb"] == 250
+    assert "peak_memory_mb_of_ranks" not in json.loads(one.to_json())
+    three = EpochRecord(1, 0.8, None, 3000, 1.5, {}, peak_bytes=[250_000_000, None, 300_000_000])
+    assert json.loads(three.to_json())["peak_memory_mb"] == 300
+    assert json.loads(three.to_json())["peak_memory_mb_of_ranks"] == [250, None, 300]
+    unknown = EpochRecord(1, 0.8, None, 3000, 1.5, {}, peak_bytes=[None])
+    assert "peak_memory_mb" not in json.loads(unknown.to_json())

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 
-from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.autorec.settings import AutorecSettings
@@ -23,7 +22,8 @@ from recsys_dist.families.autorec.training.optimizer import steps_by_blocks
 from recsys_dist.families.autorec.training.search import AutorecSearch
 from recsys_dist.families.autorec.training.shares import Shares, layer_bytes, parameter_bytes
 from recsys_dist.families.tuning_holdout import can_judge
-from recsys_dist.process.free_memory import free_bytes
+from recsys_dist.protocols.family import TrainingSetup
+from recsys_dist.protocols.plan import PlanSetup
 
 
 class Room(NamedTuple):
@@ -57,20 +57,34 @@ search.
 """
 
 
-def require_room(
-    dataset: Dataset, settings: AutorecSettings, epochs: int, memory_limit: int | None, collectives: Collectives
-) -> None:
+def require_room(setup: TrainingSetup[AutorecSettings]) -> None:
     """Raise the same `ConfigError` on all ranks if a rank cannot hold its parameters; name the most that fits."""
-    world = collectives.world
-    shares = Shares.of(dataset, settings, world.rank, world.size)
-    own = Room(shares.columns[1] - shares.columns[0], free_bytes(world.device, memory_limit))
-    rooms = [Room(*room) for room in collectives.gather_json(own)]
-    is_searching = AutorecSearch.start(settings, epochs, can_judge(dataset.manifest)).is_searching
-    by_blocks = steps_by_blocks(settings, shares.sums_gradients, world.device)
-    copies = num_copies(settings, shares.sums_gradients, is_searching, by_blocks)
+    refusal = room_refusal(setup.planned())
+    if refusal is not None:
+        raise ConfigError(refusal)
+
+
+def room_refusal(setup: PlanSetup[AutorecSettings]) -> str | None:
+    """Which rank cannot hold its parameters, and the most that fits; None if all can."""
+    settings = setup.settings
+    all_shares = [Shares.of(setup.dataset, settings, rank, setup.num_ranks) for rank in range(setup.num_ranks)]
+    rooms = [
+        Room(shares.columns[1] - shares.columns[0], free)
+        for shares, free in zip(all_shares, setup.free, strict=True)
+    ]
+    copies = copies_of(setup, all_shares[0])
     for rank, room in enumerate(rooms):
         if not _fits(room, settings, copies):
-            raise ConfigError(_refusal(rank, rooms, settings, copies, shares.is_sharded, memory_limit))
+            return _refusal(rank, rooms, settings, copies, all_shares[0].is_sharded, setup.memory_limit)
+    return None
+
+
+def copies_of(setup: PlanSetup[AutorecSettings], shares: Shares) -> Copies:
+    """Copies of the parameters in a training, the same on every rank."""
+    settings = setup.settings
+    is_searching = AutorecSearch.start(settings, setup.epochs, can_judge(setup.dataset.manifest)).is_searching
+    by_blocks = steps_by_blocks(settings, shares.sums_gradients, setup.device)
+    return num_copies(settings, shares.sums_gradients, is_searching, by_blocks)
 
 
 def num_copies(settings: AutorecSettings, is_summed: bool, is_searching: bool, by_blocks: bool) -> Copies:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.distributed.collectives import Collectives
+from recsys_dist.dataset.manifest import Shard
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.ease.settings import EaseSettings
-from recsys_dist.families.ease.training.gram import DENSE_BYTES
-from recsys_dist.families.ease.training.layout import BlockLayout
+from recsys_dist.families.ease.training.gram import DENSE_BYTES, DENSE_SHARE
+from recsys_dist.families.ease.training.layout import MOST_WIDTH, BlockLayout
 from recsys_dist.families.ease.training.state import Method
-from recsys_dist.process.free_memory import free_bytes
+from recsys_dist.protocols.family import TrainingSetup
+from recsys_dist.protocols.plan import PlanSetup
 
 FLOAT, INDEX = 4, 4
 INTERACTION_BYTES = 40
@@ -29,20 +29,29 @@ class Need:
     num_users: int
     num_interactions: int
     settings: EaseSettings
+    dense_items: int | None = None
+    """The most items whose interactions are dense; None: all."""
 
     def exact_bytes(self, num_items: int) -> int:
         """Bytes of the rank that needs most."""
+        return sum(self.exact_parts(num_items).values())
+
+    def exact_parts(self, num_items: int) -> dict[str, int]:
+        """The same, by what they are for."""
         layout = BlockLayout(num_items, self.num_ranks)
         stored = max(
             sum(map(layout.stored_rows, layout.columns_of(rank))) * layout.width for rank in range(self.num_ranks)
         )
         most_items = -(-layout.count // self.num_ranks) * layout.width
         keep = self.settings.keep_of(num_items)
-        weights = most_items * keep * (FLOAT if keep == num_items else FLOAT + INDEX)
-        panels = PANELS * layout.num_rows * layout.width * FLOAT
-        dense = min(DENSE_BYTES, self.num_users // self.num_ranks * num_items * FLOAT)
-        interactions = self.num_interactions // self.num_ranks * INTERACTION_BYTES
-        return stored * FLOAT + weights + panels + dense + interactions
+        dense = num_items if self.dense_items is None else min(num_items, self.dense_items)
+        return {
+            "matrix of items": stored * FLOAT,
+            "weights": most_items * keep * (FLOAT if keep == num_items else FLOAT + INDEX),
+            "block columns": PANELS * layout.num_rows * layout.width * FLOAT,
+            "dense interactions": min(DENSE_BYTES, self.num_users // self.num_ranks * dense * FLOAT),
+            "interactions": self.num_interactions // self.num_ranks * INTERACTION_BYTES,
+        }
 
     def most_items(self, num_bytes: int) -> int:
         """The largest number of items for which `num_bytes` suffice; 0 if none."""
@@ -55,26 +64,54 @@ class Need:
         return fits
 
 
-def choose_method(
-    dataset: Dataset, settings: EaseSettings, memory_limit: int | None, collectives: Collectives
-) -> Method:
+def choose_method(setup: TrainingSetup[EaseSettings]) -> Method:
     """The method of a training, the same on all ranks. Raises `ConfigError` if `exact` does not fit the memory."""
-    free = collectives.gather_json(free_bytes(collectives.world.device, memory_limit))
-    if settings.method == "sparse":
-        return "sparse"
-    need = Need(collectives.world.size, dataset.num_users, dataset.manifest.num_ratings["train"], settings)
-    tight = _tightest(free)
-    if tight is None or need.exact_bytes(dataset.num_items) <= free[tight]:
-        return "exact"
-    if settings.method == "auto":
-        return "sparse"
-    raise ConfigError(_refusal(need, dataset.num_items, tight, free[tight], memory_limit))
+    planned = setup.planned()
+    refusal = exact_refusal(planned)
+    if refusal is not None:
+        raise ConfigError(refusal)
+    return method_of(planned)
 
 
-def _tightest(free: Sequence[int | None]) -> int | None:
-    """The rank with the least free memory; None if it is unknown of all."""
-    known = [(room, rank) for rank, room in enumerate(free) if room is not None]
-    return min(known)[1] if known else None
+def method_of(setup: PlanSetup[EaseSettings]) -> Method:
+    """The method that the settings name, or else exact if it fits the memory of all ranks."""
+    if setup.settings.method == "auto":
+        return "exact" if _fits(setup) else "sparse"
+    return setup.settings.method
+
+
+def exact_refusal(setup: PlanSetup[EaseSettings]) -> str | None:
+    """The refusal of the method exact, if it is asked for; None if it fits."""
+    rank = setup.tightest
+    if setup.settings.method != "exact" or rank is None or _fits(setup):
+        return None
+    free = setup.free[rank]
+    assert free is not None, "the tightest rank is one whose memory is known"
+    return _refusal(need_of(setup), setup.dataset.num_items, rank, free, setup.memory_limit)
+
+
+def need_of(setup: PlanSetup[EaseSettings]) -> Need:
+    """What a rank needs on this dataset."""
+    dataset = setup.dataset
+    dense = dense_items(dataset.shards("items"), dataset.num_users)
+    return Need(setup.num_ranks, dataset.num_users, dataset.manifest.num_ratings["train"], setup.settings, dense)
+
+
+def dense_items(shards: Sequence[Shard], num_users: int) -> int:
+    """The most items in blocks of items that are multiplied as dense ones (gram.py), by falling popularity."""
+    least = DENSE_SHARE * num_users
+    for shard in shards:
+        if shard.num_ratings < least * shard.num_rows:
+            most = shard.start + min(shard.num_rows, int(shard.num_ratings / max(1.0, least)))
+            # Less than half a block of them is no block.
+            return most if shard.start or most >= MOST_WIDTH // 2 else 0
+    return shards[-1].stop
+
+
+def _fits(setup: PlanSetup[EaseSettings]) -> bool:
+    rank = setup.tightest
+    free = None if rank is None else setup.free[rank]
+    return free is None or need_of(setup).exact_bytes(setup.dataset.num_items) <= free
 
 
 def _refusal(need: Need, num_items: int, rank: int, free: int, limit: int | None) -> str:

@@ -57,6 +57,7 @@ class EaseTrainer:
     is_searching = False
 
     def __init__(self, setup: TrainingSetup[EaseSettings]) -> None:
+        self._setup = setup
         self._dataset, self._settings, self._seed = setup.dataset, setup.settings, setup.seed
         self._collectives = setup.collectives
         self._memory_limit = setup.memory_limit
@@ -98,7 +99,7 @@ class EaseTrainer:
 
     def _steps(self) -> Generator[None, None, None]:
         """All the work, in steps that are the same on all ranks."""
-        method = choose_method(self._dataset, self._settings, self._memory_limit, self._collectives)
+        method = choose_method(self._setup)
         self._state = self._state.model_copy(update={"method": method})
         value_un = self._collectives.together("reading the interactions", lambda: self._read(self._share))
         count, squares = self._sum(value_un.nnz, float(value_un.power(2).sum()))

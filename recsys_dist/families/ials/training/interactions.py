@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recsys_dist.dataset.blocks import Block
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.manifest import Side
+from recsys_dist.dataset.manifest import Manifest, Side
 from recsys_dist.dataset.sharding import row_ranges, share_shards
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import DataError
@@ -57,8 +57,7 @@ class SideInteractions:
         self.row_ranges = row_ranges(shards, shares)
         """The rows (start, stop) of each rank."""
         self.start, self.stop = self.row_ranges[world.rank]
-        num_ratings = dataset.manifest.num_ratings["train"] / world.size
-        self._keeps = memory_limit is None or num_ratings * RATING_BYTES <= memory_limit / KEPT_SHARE
+        self._keeps = keeps_interactions(dataset.manifest, world.size, memory_limit)
         self._kept: list[ShardBatches] = []
         self.count_R = np.zeros(self.num_rows, np.int64)
         """Number of interactions of each row, after `read`."""
@@ -107,6 +106,12 @@ class SideInteractions:
             pairs = (row_N, block.indices) if self.side == "users" else (block.indices, row_N)
             chosen_N &= self._holdout.is_trained(*pairs)
         return (block, weight_N) if chosen_N.all() else (block.only(chosen_N), weight_N[chosen_N])
+
+
+def keeps_interactions(manifest: Manifest, num_ranks: int, memory_limit: int | None) -> bool:
+    """Whether ranks keep their interactions in memory; else they read them again on every pass."""
+    num_ratings = manifest.num_ratings["train"] / num_ranks
+    return memory_limit is None or num_ratings * RATING_BYTES <= memory_limit / KEPT_SHARE
 
 
 def _require_in_range(block: Block, dataset: Dataset, side: Side, index: int) -> None:

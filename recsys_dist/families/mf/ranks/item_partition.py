@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from recsys_dist.dataset.manifest import Manifest
+
 Range = tuple[int, int]
 
 LEAST_SOLVE_BLOCKS, MOST_SOLVE_BLOCKS = 4, 16
@@ -52,6 +54,12 @@ class ItemPartition:
         """The solve blocks of one rank, relative to its first item."""
         first, last = self.owners[rank]
         return [slice(start - first, stop - first) for start, stop in self.solve_blocks if first <= start < last]
+
+
+def keeps_ratings(manifest: Manifest, num_ranks: int, memory_limit: int | None) -> bool:
+    """Whether ranks keep their train ratings in memory; else they read them again on every pass."""
+    num_ratings = manifest.num_ratings["train"] / num_ranks
+    return memory_limit is None or num_ratings * RATING_BYTES <= memory_limit / TRAVEL_SHARE
 
 
 def solve_rows(num_items: int, rows_at_once: int) -> int:

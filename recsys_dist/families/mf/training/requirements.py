@@ -21,14 +21,30 @@ def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any
     """Raise `ConfigError` with the least limit that works."""
     if setup.memory_limit is None:
         return
-    factors, num_items = num_factors(setup.settings, setup.dataset.manifest), setup.dataset.num_items
+    factors = num_factors(setup.settings, setup.dataset.manifest)
     if setup.start is not None:
         factors = MfState.of(setup.start.values).num_factors
+    refusal = block_refusal(setup.dataset.num_items, factors, setup.memory_limit, kind)
+    if refusal is not None:
+        raise ConfigError(refusal)
+
+
+def block_refusal(
+    num_items: int, factors: int, memory_limit: int | None, kind: type[Factorization[Any]]
+) -> str | None:
+    """The refusal of a limit below one block of items, with the least limit that works; None if it holds one."""
     block = solve_rows(num_items, kind.rows_at_once(factors))
-    needed = travel_bytes(kind.row_floats(factors)) * block
-    if setup.memory_limit < needed:
-        limit = ByteSize(setup.memory_limit).human_readable()
-        raise ConfigError(
-            f"training.memory_limit is {limit}, but a block of {block:,} items with {factors} factors needs "
-            f"{-(-needed // KIB)}KiB; set at least that"
-        )
+    needed = least_limit(num_items, factors, kind)
+    if memory_limit is None or memory_limit >= needed:
+        return None
+    limit = ByteSize(memory_limit).human_readable()
+    return (
+        f"training.memory_limit is {limit}, but a block of {block:,} items with {factors} factors needs "
+        f"{needed // KIB}KiB; set at least that"
+    )
+
+
+def least_limit(num_items: int, factors: int, kind: type[Factorization[Any]]) -> int:
+    """The least memory limit that works, in whole KiB."""
+    needed = travel_bytes(kind.row_floats(factors)) * solve_rows(num_items, kind.rows_at_once(factors))
+    return -(-needed // KIB) * KIB

@@ -22,7 +22,7 @@ from recsys_dist.dataset.manifest import SIDES
 from recsys_dist.dataset.sharding import share_shards
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
-from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, TRAVEL_SHARE, ItemPartition, travel_bytes
+from recsys_dist.families.mf.ranks.item_partition import ItemPartition, keeps_ratings, travel_bytes
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
@@ -67,8 +67,7 @@ class EmTrainer:
     def _own_shards(self, memory_limit: int | None) -> RatingShards:
         world, shards = self._collectives.world, self._dataset.shards("users")
         own = share_shards(shards, world.size)[world.rank]
-        num_ratings = self._dataset.manifest.num_ratings["train"] / world.size
-        keep = memory_limit is None or num_ratings * RATING_BYTES <= memory_limit / TRAVEL_SHARE
+        keep = keeps_ratings(self._dataset.manifest, world.size, memory_limit)
         return RatingShards(self._dataset, own, world.device, self._seed, keep)
 
     def _factorization(self, factors: int) -> Factorization[Any]:

@@ -18,7 +18,7 @@ COLUMNS = {"mf": (), f"mf, `{LIMIT}`": (LIMIT,)}
 
 def memory(options: Options) -> Measured:
     """The peak of the largest rank, resident, of two epochs."""
-    title = f"Memory of a rank of {NUM_RANKS}; mf: K=8, {NUM_USERS:,} users, 4 million ratings"
+    title = f"Memory of a rank of {NUM_RANKS}; mf: K=8, {NUM_USERS:,} users, about 4 million ratings"
     table = Measured(title, "items", tuple(COLUMNS))
     setting = Setting(options.work, NUM_RANKS, [*PLAIN, "model.factors=8", "training.epochs=2"])
     for size in options.sizes or ITEMS:

@@ -72,4 +72,4 @@ def significant(value: float) -> str:
 
 def millions(count: int) -> str:
     """A number of ratings or items, as 2.7 million."""
-    return f"{count / 1e6:.1f} million" if count < 1e7 else f"{count / 1e6:.0f} million"
+    return f"{count / 1e6:.1f} million" if count < 1e8 else f"{count / 1e6:.0f} million"

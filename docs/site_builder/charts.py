@@ -67,10 +67,11 @@ class Chart:
 
     def _axes(self) -> Iterator[str]:
         bottom = TOP + PLOT_HEIGHT
+        digits = max(len(f"{tick:g}".partition(".")[2]) for tick in self.y.ticks)
         for tick in self.y.ticks:
             _, y = self._place((self.x.low, tick))
             yield line(LEFT, y, WIDTH - RIGHT, y, "grid")
-            yield text(LEFT - 6, y + 4, f"{tick:g}", "small", "end")
+            yield text(LEFT - 6, y + 4, f"{tick:.{digits}f}", "small", "end")
         for tick in self.x.ticks:
             x, _ = self._place((tick, self.y.low))
             yield line(x, bottom, x, bottom + 5)
@@ -95,7 +96,7 @@ class Chart:
                 if _is_inside(area) and not any(_meet(area, other) for other in taken):
                     break
             taken.append(area)
-            yield text(x, y, one.name, "", anchor)
+            yield text(x, y, one.name, "name", anchor)
 
 
 Area = tuple[float, float, float, float]

@@ -8,6 +8,7 @@ from html import escape
 STYLE = """
   .ground { fill: #ffffff; stroke: #d0d7de }
   .box { fill: #f6f8fa; stroke: #8c959f }
+  .name { paint-order: stroke; stroke: #ffffff; stroke-width: 4 }
   .ours { fill: #2858c4 } .other { fill: #818b98 } .third { fill: #b35900 }
   .line { stroke: #57606a; fill: none } .grid { stroke: #d0d7de; fill: none }
   .ours-line { stroke: #2858c4 } .other-line { stroke: #818b98 } .third-line { stroke: #b35900 }
@@ -17,6 +18,7 @@ STYLE = """
   @media (prefers-color-scheme: dark) {
     .ground { fill: #0d1117; stroke: #3d444d }
     .box { fill: #161b22; stroke: #6e7681 }
+    .name { stroke: #0d1117 }
     .ours { fill: #78a5ff } .other { fill: #7d8590 } .third { fill: #f0a45d }
     .line { stroke: #9198a1 } .grid { stroke: #30363d }
     .ours-line { stroke: #78a5ff } .other-line { stroke: #7d8590 } .third-line { stroke: #f0a45d }

@@ -16,7 +16,7 @@ MARGIN, LINE = 14, 17
 LETTER, SMALL_LETTER = 7.4, 6.3
 """About the widths of a letter of 14 px and of 12 px."""
 CHARACTERS_OF_A_NOTE = 58
-BAR, BAR_STEP, NAME_WIDTH, VALUE_WIDTH = 22, 32, 126, 58
+BAR, BAR_STEP, VALUE_WIDTH = 22, 32, 58
 TRACE = 40
 """Parts of a line that a name must not cover."""
 Place = tuple[float, float]
@@ -41,12 +41,12 @@ class Chart:
     x_name: str
     y_name: str
     series: tuple[Series, ...]
-    origin: str
+    note: str
 
     @property
     def height(self) -> int:
         """Of the whole chart."""
-        return TOP + PLOT_HEIGHT + 50 + LINE * len(_wrapped(self.origin))
+        return TOP + PLOT_HEIGHT + 50 + LINE * len(_wrapped(self.note))
 
     def shapes(self) -> Iterator[str]:
         """Everything but the ground."""
@@ -59,7 +59,7 @@ class Chart:
                 yield path(places, f"{one.kind}-line")
             yield from (dot(x, y, one.kind) for x, y in places)
         yield from self._names()
-        yield from _notes(self.origin, TOP + PLOT_HEIGHT + 56)
+        yield from _notes(self.note, TOP + PLOT_HEIGHT + 56)
 
     def _place(self, point: Place) -> Place:
         x = LEFT + (WIDTH - LEFT - RIGHT) * self.x.share(point[0])
@@ -91,11 +91,10 @@ class Chart:
         """A name beside each series, where it covers neither a point nor another name."""
         taken = [(x - 6, y - 6, x + 6, y + 6) for one in self.series for x, y in self._traced(one)]
         for one in self.series:
-            for x, y, anchor in _candidates(self._place(one.points[-1])):
-                area = _area(x, y, one.name, anchor)
-                if _is_inside(area) and not any(_meet(area, other) for other in taken):
-                    break
-            taken.append(area)
+            x, y, anchor = min(
+                _candidates(self._place(one.points[-1])), key=lambda place: _cost(_area(one.name, *place), taken)
+            )
+            taken.append(_area(one.name, x, y, anchor))
             yield text(x, y, one.name, "name", anchor)
 
 
@@ -106,7 +105,7 @@ Area = tuple[float, float, float, float]
 def _candidates(place: Place) -> Iterator[tuple[float, float, str]]:
     """Where a name may start or end: beside the point, above or below it, and further away."""
     x, y = place
-    for away in (0, 12, 24, 36):
+    for away in range(0, 41, 4):
         for shift in (5, 5 - away, 5 + away):
             yield x + 9, y + shift, "start"
             yield x - 9, y + shift, "end"
@@ -115,7 +114,13 @@ def _candidates(place: Place) -> Iterator[tuple[float, float, str]]:
             yield x, y + 20 + away, anchor
 
 
-def _area(x: float, y: float, name: str, anchor: str) -> Area:
+def _cost(area: Area, taken: Sequence[Area]) -> int:
+    """How many things a name covers; outside the plot it is worse than to cover any of them."""
+    outside = 0 if _is_inside(area) else len(taken)
+    return outside + sum(_meet(area, other) for other in taken)
+
+
+def _area(name: str, x: float, y: float, anchor: str) -> Area:
     width = LETTER * len(name)
     left = x - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
     return left, y - 12, left + width, y + 4
@@ -136,23 +141,24 @@ class Bars:
 
     title: str
     rows: tuple[tuple[str, float, str, str], ...]
-    origin: str
+    note: str
 
     @property
     def height(self) -> int:
         """Of the whole chart."""
-        return 44 + BAR_STEP * len(self.rows) + 10 + LINE * len(_wrapped(self.origin))
+        return 44 + BAR_STEP * len(self.rows) + 10 + LINE * len(_wrapped(self.note))
 
     def shapes(self) -> Iterator[str]:
         """Everything but the ground."""
         yield text(MARGIN, 26, self.title, "bold")
-        left, longest = MARGIN + NAME_WIDTH, max(value for _, value, _, _ in self.rows)
+        left = MARGIN + 8 + LETTER * max(len(name) for name, *_ in self.rows)
+        longest = max(value for _, value, *_ in self.rows)
         for place, (name, value, kind, told) in enumerate(self.rows):
             y, width = 44 + BAR_STEP * place, (WIDTH - left - VALUE_WIDTH - MARGIN) * value / longest
             yield text(left - 8, y + 16, name, "", "end")
             yield box(left, y, width, BAR, kind, rounding=3)
             yield text(left + width + 7, y + 16, told)
-        yield from _notes(self.origin, 44 + BAR_STEP * len(self.rows) + 14)
+        yield from _notes(self.note, 44 + BAR_STEP * len(self.rows) + 14)
 
 
 def _wrapped(words: str) -> list[str]:

@@ -15,8 +15,8 @@ from docs.site_builder.figures import Figure, FigureTable
 
 OURS = re.compile(r"(?:mf|ials|ease|blend|item-AutoRec|user-AutoRec)\b")
 TOO_LONG = re.compile(
-    r", K=16|, AVX and OpenMP| SVD| of mf and .*| of ease, .*|, liked ratings.*|, 64 factors|, best of .*|[`]"
-    r"|training\.(?=memory_limit)"
+    r", K=16|, AVX and OpenMP|, as| builds it|, defaults| SVD| of mf and .*| of ease, .*|, liked ratings.*"
+    r"|, 64 factors|, best of .*|: once it is .*|`|training\.(?=memory_limit)"
 )
 """What names in a chart do without; the table beside it has it."""
 ITERATIONS = re.compile(r"(\d+) iterations")
@@ -38,7 +38,7 @@ def ndcg() -> Bars:
     figures = [one for one in read.figures if one.column == "nDCG" and not one.row.endswith("AutoRec")]
     rows = [(short(one.row), one.number, _kind(one.row), f"{one.number:.4f}") for one in figures]
     rows.sort(key=lambda row: row[1])
-    return Bars("MovieLens 1M: nDCG of lists of ten", tuple(rows), _origin(figures))
+    return Bars("MovieLens 1M: nDCG of lists of ten", tuple(rows), _note(read, figures))
 
 
 def growth() -> Chart:
@@ -73,7 +73,7 @@ def _errors(read: FigureTable, title: str) -> Chart:
             series.append(Series(short(row), _kind(row), ((seconds[0].number, errors[0].number),)))
     x, y = _values(series)
     axes = Axis.logarithmic(x), Axis.linear(y)
-    return Chart(title, *axes, "seconds of training", "test RMSE", tuple(series), _origin(used))
+    return Chart(title, *axes, "seconds of training", "test RMSE", tuple(series), _note(read, used))
 
 
 def _lines(
@@ -92,7 +92,7 @@ def _lines(
         for column, kind in zip(columns, kinds(len(columns)), strict=True)
     )
     x, y = _values(series)
-    return Chart(title, x_axis(x), Axis.linear(y, from_zero=True), *names, series, _origin(used))
+    return Chart(title, x_axis(x), Axis.linear(y, from_zero=True), *names, series, _note(read, used))
 
 
 def _points(rows: str, divisor: float, figures: Sequence[Figure]) -> tuple[Place, ...]:
@@ -114,13 +114,9 @@ def _kind(name: str) -> str:
     return "ours" if OURS.match(name) else "other"
 
 
-def _origin(figures: Sequence[Figure]) -> str:
-    """Machine, commit and date of some figures."""
-    machines, commits = (
-        ", ".join(dict.fromkeys(texts))
-        for texts in (
-            (one.machine for one in figures),
-            (f"{one.commit} ({one.date})" for one in figures),
-        )
-    )
-    return f"Machine: {machines}. Commit: {commits}."
+def _note(read: FigureTable, figures: Sequence[Figure]) -> str:
+    """What was measured, and machine, commit and date of some figures."""
+    machines = dict.fromkeys(one.machine for one in figures)
+    commits = dict.fromkeys(f"{one.commit} ({one.date})" for one in figures)
+    title = read.title.replace("`", "")
+    return f"{title}. Machine: {', '.join(machines)}. Commit: {', '.join(commits)}."

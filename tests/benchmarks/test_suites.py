@@ -60,6 +60,14 @@ def test_accuracy_is_the_mean_and_seconds_are_the_median_over_the_splits() -> No
     assert {cell.versions for cell in implicit} == {"implicit 0.7.3"}
 
 
+def test_a_blend_takes_the_seconds_of_its_parts_too() -> None:
+    rows = [
+        row(name, 0, seconds=second) for name, second in {"mf": 1.0, "autorec_item": 10.0, "ease": 5.0}.items()
+    ]
+    *_, blend = accuracy.with_parts([*rows, row("blend for ratings", 0, seconds=100.0)])
+    assert blend["seconds"] == 111.0
+
+
 def test_quick_trains_every_family_on_one_split(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from itertools import combinations, pairwise
+from typing import Any
 
 import pytest
 
+from benchmarks.opponents import opponents
+from benchmarks.origin import Origin
+from benchmarks.run import table_of
+from benchmarks.suites import accuracy
 from docs.site_builder.axes import Axis
 from docs.site_builder.charts import LETTER, SMALL_LETTER, WIDTH, Bars, Chart, Series
+from docs.site_builder.figures import FigureTable
 from docs.site_builder.pictures import PICTURES
 from docs.site_builder.plots import short
 from docs.site_builder.svg import STYLE
@@ -120,6 +126,33 @@ def test_a_bar_is_as_long_as_its_value() -> None:
     shapes = "".join(Bars("T", (("a", 1.0, "ours", "1"), ("b", 2.0, "other", "2")), "").shapes())
     one, two = (float(width) for width in re.findall(r'width="([\d.]+)"', shapes))
     assert two == pytest.approx(2 * one, abs=0.2)
+
+
+def test_a_whole_table_of_movielens_1m_is_legible(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [one for one in opponents("ml-1m") if not one.label.endswith("builds it")]
+    rows: list[dict[str, Any]] = [
+        *(
+            {"model": one, "rmse": 0.8 + n / 100, "seconds": 10.0 + n}
+            for n, one in enumerate(accuracy.CONFIGS[:3])
+        ),
+        *(
+            {"model": accuracy.label_of(one), "rmse": 0.84 + n / 200, "seconds": 3.0 + 4 * n}
+            for n, one in enumerate(others)
+        ),
+        {"model": "ials, until it is as good as ALS", "ndcg": 0.3, "seconds": 1.0},
+        *(
+            {"model": f"implicit 0.7.3 ALS, 64 factors, {n} epochs", "ndcg": 0.2, "seconds": n}
+            for n in (5, 10, 15)
+        ),
+        {"model": "blend for ratings", "ndcg": 0.1, "rmse": 0.795, "seconds": 40.0},
+        {"model": "blend for lists", "ndcg": 0.31, "seconds": 50.0},
+    ]
+    made = table_of(accuracy.table_of(rows, "MovieLens 1M"), Origin(*["-"] * 5))
+    monkeypatch.setattr(FigureTable, "read", lambda _name: made)
+    for name in ("ml1m", "ndcg"):
+        found = boxes(PICTURES[name]())
+        assert not [(a, b) for (a, one), (b, other) in combinations(found, 2) if meet(one, other)]
+        assert not [words for words, box in found if box[0] < 0 or box[2] > WIDTH]
 
 
 def test_names_in_a_chart_are_short() -> None:

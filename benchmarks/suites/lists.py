@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.environments import UnavailableError, set_up, version_of
 from benchmarks.figures import BIN, PLAIN, run, synthetic, train
-from benchmarks.suites.suite import Measured, Options, significant
+from benchmarks.suites.suite import Measured, Options, repeated, significant
 from benchmarks.top_items import compare, faster_block
 from recsys_dist.errors import ConfigError
 
@@ -30,7 +30,7 @@ def lists(options: Options) -> Measured:
         raise ConfigError(f"the suite lists needs implicit: {reason}") from None
     dataset, runs = synthetic(options.work, options.require_generator()), options.runs or RUNS
     title = "The ten best of 45,000 items for all of 270,000 users, written with their predicted ratings"
-    table = Measured(f"{title}, medians of {runs} runs", "model", (OURS, THEIRS))
+    table = Measured(f"{title}, {repeated(runs)}", "model", (OURS, THEIRS))
     for row, (config, overrides) in MODELS.items():
         _add(table, row, compare(_model(config, overrides, dataset, options.work), options.work, runs))
     return table

@@ -9,7 +9,7 @@ from benchmarks.environments import version_of
 from benchmarks.opponents import Opponent, Training
 from benchmarks.peers import TARGETS, Ours, install, prepared, rmse_of, rounds
 from benchmarks.suites.accuracy import label_of
-from benchmarks.suites.suite import Measured, Options, significant
+from benchmarks.suites.suite import Measured, Options, repeated, significant
 
 RUNS, EPOCHS, DATA = 3, 20, "27m"
 OPPONENTS = ("libmf", "surprise", "cmfrec", "spark")
@@ -29,7 +29,7 @@ def peers(options: Options) -> Measured:
     )
     pythons = install(set(wanted), DATA, options.work)
     ours, theirs = rounds(pythons, prepared(options.work, arguments), options.work, arguments)
-    return table_of(ours, theirs, f"27.2 million ratings, 2 threads (Surprise one), medians of {runs} runs")
+    return table_of(ours, theirs, f"27.2 million ratings, 2 threads (Surprise one), {repeated(runs)}")
 
 
 def table_of(ours: Ours, theirs: dict[Opponent, list[Training]], title: str) -> Measured:

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.figures import PLAIN, epoch_seconds
 from benchmarks.long_tail import LONG_TAIL, made, trained
 from benchmarks.scaling import ITEMS, NANOSECONDS, Outcome, Timed, prepared
-from benchmarks.suites.suite import Measured, Options, millions, significant
+from benchmarks.suites.suite import Measured, Options, millions, repeated, significant
 from recsys_dist.dataset.dataset import Dataset
 
 RUNS, RATINGS_PER_ITEM, GROWTH, RANKS = 3, 600, (1, 10, 30, 100), 27
@@ -21,7 +21,7 @@ SETTINGS = " ".join(PLAIN)
 def growth(options: Options) -> Measured:
     """Nanoseconds of a train rating in an epoch, items in proportion to the ratings; and of a long tail."""
     runs, generator = options.runs or RUNS, options.require_generator()
-    title = f"Cost of a train rating in an epoch of mf (`{SETTINGS}`), ranks of one thread, medians of {runs} runs"
+    title = f"Cost of a train rating in an epoch of mf (`{SETTINGS}`), ranks of one thread, {repeated(runs)}"
     table = Measured(title, "train ratings", tuple(ON_RANKS.values()))
     for size in options.sizes or GROWTH:
         dataset = prepared(options.work, size, round(size * 1e6 / RATINGS_PER_ITEM), generator)
@@ -56,7 +56,7 @@ def ranks(options: Options) -> Measured:
     dataset, outcome = prepared(options.work, size, ITEMS, options.require_generator()), Outcome({})
     outcome.measure_efficiency(dataset, options.work, runs, rank_counts())
     num_ratings = outcome.efficiency[0].num_ratings
-    told = f"{millions(num_ratings)} train ratings, ranks of one thread, medians of {runs} runs"
+    told = f"{millions(num_ratings)} train ratings, ranks of one thread, {repeated(runs)}"
     table = Measured(f"An epoch of mf (`{SETTINGS}`) on {told}", "ranks", ("epoch",))
     *together, beside = outcome.efficiency
     one = together[0].seconds

@@ -70,6 +70,11 @@ def significant(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
+def repeated(runs: int) -> str:
+    """How often seconds were measured."""
+    return "one run" if runs == 1 else f"medians of {runs} runs"
+
+
 def millions(count: int) -> str:
     """A number of ratings or items, as 2.7 million."""
     return f"{count / 1e6:.1f} million" if count < 1e8 else f"{count / 1e6:.0f} million"

@@ -40,8 +40,16 @@ SUITES: dict[str, Suite] = {
     "memory": memory.memory,
     "lists": lists.lists,
 }
-SETTINGS = ("runs", "sizes", "opponents")
-"""Options that change what is measured: they stand in the command of the figures."""
+SETTINGS = {
+    "quick": ("opponents",),
+    "ml1m": ("opponents",),
+    "peers": ("runs", "opponents"),
+    "growth": ("runs", "sizes"),
+    "ranks": ("runs", "sizes"),
+    "memory": ("sizes",),
+    "lists": ("runs",),
+}
+"""The options that change what a suite measures: they stand in the command of its figures."""
 
 
 def table_of(measured: Measured, origin: Origin) -> FigureTable:
@@ -65,8 +73,14 @@ def table_of(measured: Measured, origin: Origin) -> FigureTable:
 
 def command_of(suite: str, arguments: argparse.Namespace) -> str:
     """The command without its folders, which differ from machine to machine."""
-    given = [f"--{name} {getattr(arguments, name)}" for name in SETTINGS if getattr(arguments, name) is not None]
-    return " ".join(["python -m benchmarks.run", suite, *given])
+    settings = [f"--{name} {value}" for name, value in given(arguments).items()]
+    return " ".join(["python -m benchmarks.run", suite, *settings])
+
+
+def given(arguments: argparse.Namespace) -> dict[str, object]:
+    """The settings of a call by their names."""
+    names = dict.fromkeys(name for settings in SETTINGS.values() for name in settings)
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def sizes_of(text: str | None) -> tuple[float, ...]:
@@ -75,13 +89,17 @@ def sizes_of(text: str | None) -> tuple[float, ...]:
         sizes = tuple(sorted(float(size) for size in text.split(","))) if text else ()
     except ValueError:
         raise ConfigError(f"--sizes takes millions separated by commas, such as 1,10; not {text}") from None
-    if any(size <= 0 for size in sizes):
-        raise ConfigError(f"--sizes takes millions above 0; not {text}")
+    if not all(0 < size < 1e6 for size in sizes):
+        raise ConfigError(f"--sizes takes millions above 0 and below a million; not {text}")
     return sizes
 
 
 def options_of(arguments: argparse.Namespace, work: Path) -> Options:
     """The options of a suite. ConfigError where one is wrong."""
+    suite, own = arguments.suite, SETTINGS[arguments.suite]
+    if others := [name for name in given(arguments) if name not in own]:
+        taken = ", ".join(f"--{name}" for name in own)
+        raise ConfigError(f"--{others[0]} is no setting of the suite {suite}, which takes {taken}")
     if arguments.runs is not None and arguments.runs < 1:
         raise ConfigError(f"--runs takes 1 or more; not {arguments.runs}")
     names = arguments.opponents

@@ -11,6 +11,7 @@ from benchmarks.long_tail import LONG_TAIL, made, trained
 from benchmarks.scaling import ITEMS, NANOSECONDS, Outcome, Timed, prepared
 from benchmarks.suites.suite import Measured, Options, millions, repeated, significant
 from recsys_dist.dataset.dataset import Dataset
+from recsys_dist.errors import ConfigError
 
 RUNS, RATINGS_PER_ITEM, GROWTH, RANKS = 3, 600, (1, 10, 30, 100), 27
 """Sizes in millions of ratings."""
@@ -52,7 +53,9 @@ def _add_long_tail(table: Measured, path: Path, work: Path) -> None:
 def ranks(options: Options) -> Measured:
     """Seconds of an epoch on one rank and more, and of two trainings of one rank side by side."""
     runs = options.runs or RUNS
-    (size,) = options.sizes or (RANKS,)
+    size, *more = options.sizes or (RANKS,)
+    if more:
+        raise ConfigError(f"the suite ranks takes one size; not {', '.join(f'{one:g}' for one in options.sizes)}")
     dataset, outcome = prepared(options.work, size, ITEMS, options.require_generator()), Outcome({})
     outcome.measure_efficiency(dataset, options.work, runs, rank_counts())
     num_ratings = outcome.efficiency[0].num_ratings

@@ -76,5 +76,5 @@ def repeated(runs: int) -> str:
 
 
 def millions(count: int) -> str:
-    """A number of ratings or items, as 2.7 million."""
-    return f"{count / 1e6:.1f} million" if count < 1e8 else f"{count / 1e6:.0f} million"
+    """A number of ratings or items, as 2.70 million."""
+    return f"{significant(count / 1e6)} million"

@@ -71,17 +71,19 @@ def test_rows_that_were_not_measured_are_kept_on_request(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--runs", "0"], "--runs takes 1 or more; not 0"),
-        (["--sizes", "1,x"], "--sizes takes millions separated by commas"),
-        (["--sizes", "-1"], "--sizes takes millions above 0"),
-        (["--opponents", "lib"], "--opponents takes libmf, surprise, cmfrec, spark; not lib"),
+        (["ranks", "--runs", "0"], "--runs takes 1 or more; not 0"),
+        (["memory", "--sizes", "1,x"], "--sizes takes millions separated by commas"),
+        (["memory", "--sizes=-1"], "--sizes takes millions above 0 and below a million"),
+        (["memory", "--runs", "2"], "--runs is no setting of the suite memory, which takes --sizes"),
+        (["ranks", "--sizes", "1,2"], "the suite ranks takes one size; not 1, 2"),
+        (["quick", "--opponents", "lib"], "--opponents takes libmf, surprise, cmfrec, spark; not lib"),
     ],
 )
 def test_a_mistake_is_one_line(
     words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        call(monkeypatch, "memory", *words)
+        call(monkeypatch, *words)
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
 

@@ -124,8 +124,8 @@ def test_growth_divides_seconds_by_ratings(options: Options, monkeypatch: pytest
     monkeypatch.setattr(speed, "made", lambda *_: Path("tail"))
     monkeypatch.setattr(speed, "_add_long_tail", lambda *_: None)
     found = values(speed.growth(replace(options, sizes=(1, 10))))
-    assert found["0.9 million, 7 items", "one rank"] == "1111"
-    assert found["9.0 million, 7 items", "two ranks"] == "55.6"
+    assert found["0.900 million, 7 items", "one rank"] == "1111"
+    assert found["9.00 million, 7 items", "two ranks"] == "55.6"
 
 
 def test_memory_is_that_of_the_largest_rank(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,8 +169,8 @@ def test_peers_show_ours_on_the_way_and_at_its_end() -> None:
 
 def test_figures_have_three_digits_and_no_exponent() -> None:
     assert [significant(value) for value in (0.0123, 0.54, 8.7, 1234.5)] == ["0.0123", "0.540", "8.70", "1234"]
-    assert [millions(count) for count in (943_000, 24_500_000, 10**8)] == [
-        "0.9 million",
+    assert [millions(count) for count in (43_000, 24_500_000, 10**8)] == [
+        "0.0430 million",
         "24.5 million",
         "100 million",
     ]

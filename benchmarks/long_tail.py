@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.figures import ROOT, epoch_seconds, evaluate, folder_megabytes, prepare, run, told, train
+from benchmarks.figures import ROOT, Finished, epoch_seconds, evaluate, folder_megabytes, prepare, run, told, train
 
 LONG_TAIL = ("--users", "22000", "--items", "300000", "--ratings", "900000", "--least", "1", "--tail", "0.8")
 FEW = ("--users", "2341", "--items", "2956", "--ratings", "23000", "--least", "1", "--tail", "0.8")
@@ -34,12 +34,13 @@ def made(work: Path, name: str, generator: Path, sizes: tuple[str, ...]) -> Path
     return dataset
 
 
-def trained(config: str, dataset: Path, run_dir: Path, ranks: int, overrides: list[str]) -> None:
+def trained(config: str, dataset: Path, run_dir: Path, ranks: int, overrides: list[str]) -> Finished:
     """Train, merge and evaluate; print figures."""
     finished = train(config, dataset, run_dir, ranks, *overrides)
     told(run_dir, finished, evaluate(dataset, run_dir, "--ranking-users", "0"))
     epochs, size = sum(epoch_seconds(run_dir)), folder_megabytes(run_dir / "model")
     print(f"  epochs {epochs:.1f} s of {finished.seconds:.1f} s; the model has {size:,.0f} MB", flush=True)
+    return finished
 
 
 def main() -> None:

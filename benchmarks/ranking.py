@@ -24,7 +24,7 @@ import platform
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,17 +113,18 @@ def split_of(data: str, folder: Path, seed: int) -> Split:
     return Split(data, config, (*paths, *drawn), seed)
 
 
-def measure(split: Split, work: Path) -> list[Row]:
+def measure(split: Split, work: Path, configs: Sequence[str] = TRAINED) -> list[Row]:
     """Every model, both blends and the opponents on one split."""
     dataset = work / split.name
     prepare(split.config, dataset, *split.overrides)
     models, rows = dict[str, Path](), []
-    for config in TRAINED:
+    for config in configs:
         run_dir = work / f"{split.name}-{config}"
-        seconds = train(config, dataset, run_dir, 1, f"seed={split.seed}", "checkpoint.keep=100").seconds
+        finished = train(config, dataset, run_dir, 1, f"seed={split.seed}", "checkpoint.keep=100")
         models[config] = run_dir / "model"
         run(BIN / "recsys-dist", "merge", run_dir, "--output", models[config])
-        rows.append({"model": config, "seconds": seconds, **judged(models[config], dataset)})
+        costs = {"seconds": finished.seconds, "peak_mb": finished.peak_bytes[0] / 1e6}
+        rows.append({"model": config, **costs, **judged(models[config], dataset)})
     for goal, parts in {"lists": LISTS, "ratings": RATINGS}.items():
         output = work / f"{split.name}-blend-{goal}"
         shutil.rmtree(output, ignore_errors=True)
@@ -159,6 +160,7 @@ def judged(model: Path, dataset: Path) -> Row:
     report = json.loads(report_file.read_text())
     (cut,), (popular,) = report["ranking"]["cuts"], report["ranking"]["baselines"]["popularity"]
     figures = {"ndcg": cut["ndcg"], "recall": cut["truncated_recall"], "rmse": report["rmse"]}
+    figures |= {"bias_rmse": report["baselines"].get("user_item_bias", {}).get("rmse")}
     return {**figures, "popularity_ndcg": popular["ndcg"], "popularity_recall": popular["truncated_recall"]}
 
 

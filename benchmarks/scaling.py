@@ -31,6 +31,7 @@ import platform
 import shutil
 import statistics
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -115,7 +116,7 @@ class Outcome:
     sizes: list[Timed] = field(default_factory=list)
     """From the smallest."""
     efficiency: list[Timed] = field(default_factory=list)
-    """One rank, two, and one beside another training of one, on the same ratings."""
+    """One rank, more, and one beside another training of one, on the same ratings."""
 
     def measure_size(self, dataset: Path, ranks: int, work: Path, runs: int) -> None:
         """Train on one more size so many times."""
@@ -125,12 +126,12 @@ class Outcome:
         self.sizes.append(timed)
         self.write(work)
 
-    def measure_efficiency(self, dataset: Path, work: Path, runs: int) -> None:
-        """Train on one rank, on two, and twice side by side, in turns."""
-        one, two, beside = self.efficiency = [Timed.on(dataset, ranks) for ranks in (1, 2, 1)]
+    def measure_efficiency(self, dataset: Path, work: Path, runs: int, counts: Sequence[int] = (1, 2)) -> None:
+        """Train on one rank, on more, and twice side by side, in turns."""
+        *together, beside = self.efficiency = [Timed.on(dataset, ranks) for ranks in (*counts, 1)]
         for _ in range(runs):
-            one.train(dataset, work / "run-efficiency")
-            two.train(dataset, work / "run-efficiency")
+            for timed in together:
+                timed.train(dataset, work / "run-efficiency")
             with ThreadPoolExecutor() as pool:
                 list(pool.map(partial(beside.train, dataset), [work / "run-beside-1", work / "run-beside-2"]))
         self.write(work)

@@ -1,18 +1,21 @@
 """Write docs/figures/demo.json from the report of the demo.
 
-python -m docs.site_builder.demo_figures runs/demo "AMD EPYC (Zen 5), 2 cores"
+    python -m docs.site_builder.demo_figures runs/demo
+
+Start it on the machine and the commit of the demo. A checkout with changes is refused.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from docs.site_builder.figures import DOCS, Figure, FigureTable
+from benchmarks.origin import Origin
+from docs.site_builder.figures import Figure, FigureTable
 
 COMMAND = "bash launch/demo.sh"
 LABELS = {
@@ -29,13 +32,12 @@ LABELS = {
 COLUMNS = ("RMSE", "MAE", "nDCG", "recall", "share of films listed")
 
 
-def main(demo: Path, machine: str) -> None:
-    """Read DEMO/report.json; the commit and its date are those of the checkout."""
+def main(demo: Path) -> None:
+    """Read DEMO/report.json."""
     reports = json.loads((demo / "report.json").read_text(encoding="utf-8"))["reports"]
-    commit, date = _git("log", "-1", "--format=%h %as").split()
+    origin = Origin.of(COMMAND, is_dirty_allowed=False)
     figures = tuple(
-        Figure(LABELS[row], column, value, unit, COMMAND, commit, date, machine)
-        for row, column, value, unit in _cells(reports)
+        Figure(LABELS[row], column, value, unit, **asdict(origin)) for row, column, value, unit in _cells(reports)
     )
     users, count = reports[0]["ranking"]["users"], reports[0]["count"]
     title = f"Errors on {count:,} held-out ratings from 0 to 10; lists of ten unseen films for {users:,} users"
@@ -69,9 +71,5 @@ def _short(value: float) -> str:
     return f"{value:.4f}"
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=DOCS, check=True, capture_output=True, text=True).stdout
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

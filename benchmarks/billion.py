@@ -27,6 +27,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from benchmarks.billion_ratings import whole
 from benchmarks.costs import GIGABYTE, Costs, folder_bytes, measured
 from benchmarks.figures import BIN, PLAIN, ROOT
 
+RATINGS, USERS, ITEMS = 1_000_000_000, 1_000_000, 200_000
 RANKS, WORKERS, WORKER_MEMORY = 2, 2, "3GiB"
 TEST_SHARE = 0.01
 EPOCHS = 3
@@ -181,6 +183,25 @@ class Record:
         self._path.write_text(json.dumps({"sizes": self._sizes, "stages": stages}, indent=1) + "\n")
 
 
+def carry_out(plan: Plan, record: Record, wanted: Sequence[str]) -> None:
+    """Run stages in their order, and note each."""
+    for stage in wanted:
+        record.add(stage, run(plan, stage))
+        if stage == "prepare" and not plan.keep:
+            shutil.rmtree(plan.source)
+
+
+def total(costs: Sequence[Costs]) -> Costs:
+    """Of stages one after the other: sums of seconds, peaks of memory and disk."""
+    return Costs(
+        seconds=sum(one.seconds for one in costs),
+        cpu_seconds=sum(one.cpu_seconds for one in costs),
+        peak_gb=max(one.peak_gb for one in costs),
+        disk_gb=max(one.disk_gb for one in costs),
+        left_gb=costs[-1].left_gb,
+    )
+
+
 def require_room(plan: Plan) -> None:
     """Tell what all stages need. Ends the program if the disk or the memory is too small."""
     missing_gb = plan.needed_gb - folder_bytes(plan.folder) / GIGABYTE
@@ -206,11 +227,9 @@ def tell(plan: Plan, record: Record) -> None:
     print("|---|---|---|---|---|---|")
     for name, costs in done.items():
         print(costs.row(name))
-    total = sum(one.seconds for one in every)
-    peak, disk = max(one.peak_gb for one in every), max(one.disk_gb for one in every)
-    cpu_total = sum(one.cpu_seconds for one in every)
-    print(Costs(total, cpu_total, peak, disk, every[-1].left_gb).row("all"))
-    if len(done) == len(STAGES) and (total > SECONDS or peak > MEMORY_GB):
+    in_all = total(every)
+    print(in_all.row("all"))
+    if len(done) == len(STAGES) and (in_all.seconds > SECONDS or in_all.peak_gb > MEMORY_GB):
         print(f"above the bars of {SECONDS:,.0f} s and {MEMORY_GB:g} GB")
 
 
@@ -239,9 +258,9 @@ def stages(text: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--ratings", type=whole, default=1_000_000_000)
-    parser.add_argument("--users", type=whole, default=1_000_000)
-    parser.add_argument("--items", type=whole, default=200_000)
+    parser.add_argument("--ratings", type=whole, default=RATINGS)
+    parser.add_argument("--users", type=whole, default=USERS)
+    parser.add_argument("--items", type=whole, default=ITEMS)
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of training (%(default)s)")
     parser.add_argument("--stages", type=stages, help="do these anew; default: those that are not done")
     parser.add_argument("--keep", action="store_true", help="keep the rating files")
@@ -253,10 +272,7 @@ def main() -> None:
     record = Record(plan)
     wanted = arguments.stages or [name for name in STAGES if name not in record.stages]
     require_room(plan)
-    for stage in wanted:
-        record.add(stage, run(plan, stage))
-        if stage == "prepare" and not plan.keep:
-            shutil.rmtree(plan.source)
+    carry_out(plan, record, wanted)
     if record.stages:
         tell(plan, record)
     if plan.report.exists():

@@ -9,6 +9,7 @@
     ranks     an epoch on one rank and more
     memory    memory of a rank as items grow
     lists     lists for all users, beside implicit
+    billion   a billion ratings, from files to lists: half an hour, 30 GB of disk
 
 Each figure states its command, commit, machine, versions and date. A checkout with changes is refused, unless
 --dirty marks the figures. --keep leaves the rows and columns of FILE that this call does not measure.
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.figures import ROOT
 from benchmarks.origin import Origin
-from benchmarks.suites import accuracy, lists, memory, peers, speed
+from benchmarks.suites import accuracy, billion, lists, memory, peers, speed
 from benchmarks.suites.suite import Measured, Options, Suite
 from docs.site_builder.figures import FIGURES, Figure, FigureTable
 from recsys_dist.errors import ConfigError
@@ -39,6 +40,7 @@ SUITES: dict[str, Suite] = {
     "ranks": speed.ranks,
     "memory": memory.memory,
     "lists": lists.lists,
+    "billion": billion.billion,
 }
 SETTINGS = {
     "quick": ("opponents",),
@@ -48,6 +50,7 @@ SETTINGS = {
     "ranks": ("runs", "sizes"),
     "memory": ("sizes",),
     "lists": ("runs",),
+    "billion": (),
 }
 """The options that change what a suite measures: they stand in the command of its figures."""
 

@@ -1,0 +1,97 @@
+"""Runs the service on uvicorn until SIGTERM or Ctrl-C, and lets requests under way end."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from recsys_dist.errors import ConfigError, refusal
+from recsys_dist.serving.app import Service, build_app
+from recsys_dist.serving.served_model import ServedModel
+
+WAITING_CONNECTIONS = 2048
+LET_END_S = 30
+"""Time that requests under way have to end after SIGTERM."""
+
+
+def serve(
+    url: str,
+    host: str,
+    port: int,
+    device: str,
+    verify: bool,
+    looks: bool,
+    on_start: Callable[[ServedModel, str], None],
+) -> None:
+    """Serve the model at `url` on `host`:`port` until SIGTERM or Ctrl-C; port 0 takes any free one.
+
+    `looks`: a changed model is loaded by itself, not only on SIGHUP. `on_start` is called with the model and the
+    address once requests are taken. Raises `CheckpointError` or `ConfigError` if the model cannot be loaded, and
+    `ConfigError` if the address cannot be used.
+    """
+    # Bound first: a wrong address is reported at once, not after the model is loaded.
+    with _bound(host, port) as listener:
+        served = ServedModel(url, device, verify)
+        service = Service(served, looks)
+        config = uvicorn.Config(
+            build_app(service),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=WAITING_CONNECTIONS,
+            timeout_graceful_shutdown=LET_END_S,
+        )
+        listener.listen(WAITING_CONNECTIONS)
+        on_start(served, _address(listener))
+        with _signals(service.watcher.ask):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound to the address, closed after the block."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {refusal(error)}; choose --host and --port"
+        ) from None
+    with listener:
+        yield listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _signals(reload: Callable[[], None]) -> Iterator[None]:
+    """SIGHUP reloads. uvicorn raises SIGTERM and Ctrl-C again when it has ended: they are done then."""
+    handlers = {
+        signal.SIGHUP: lambda *_: reload(),
+        signal.SIGTERM: lambda *_: None,
+        signal.SIGINT: lambda *_: None,
+    }
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

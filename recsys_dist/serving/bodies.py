@@ -5,20 +5,31 @@ Sizes are bounded, so that no request takes memory or time without limit.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from recsys_dist.inference.criterion import RankBy
 
 MOST_USERS, MOST_ITEMS, MOST_PAIRS = 1000, 10_000, 10_000
 LONGEST_LIST = 1000
 LONGEST_ID, LONGEST_TITLE = 1000, 500
+LARGEST_SEED = (1 << 53) - 1
+"""The largest whole number that every reader of JSON keeps."""
 
-Id = Annotated[str, StringConstraints(max_length=LONGEST_ID)] | StrictInt
+
+def _number(value: Any) -> Any:
+    """A number of JSON; text and booleans are none. 5.0 is a whole number there."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a whole number is needed")
+    return value
+
+
+Id = Annotated[str, StringConstraints(max_length=LONGEST_ID)] | Annotated[int, BeforeValidator(_number)]
 """An id as in the data: text, or a whole number that stands for its digits."""
 Ids = Annotated[list[Id], Field(min_length=1, max_length=MOST_ITEMS)]
-Length = Annotated[int, Field(strict=True, ge=1, le=LONGEST_LIST)]
+Length = Annotated[int, Field(ge=1, le=LONGEST_LIST), BeforeValidator(_number)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), BeforeValidator(_number)]
 
 
 class Body(BaseModel):
@@ -49,7 +60,7 @@ class ListWish(Body):
     confidence: float = Field(
         0.9, strict=True, gt=0, lt=1, description="With `lower`: how surely the expected rating exceeds the bound."
     )
-    seed: int = Field(0, strict=True, ge=0, lt=1 << 63, description="With `thompson`: the seed of the draws.")
+    seed: Seed = Field(0, description="With `thompson`: the seed of the draws.")
     items: Ids | None = Field(None, description="Candidates, all known to the model; null: all items.")
     exclude: Ids | None = Field(None, description="Items of no list, all known to the model.")
 

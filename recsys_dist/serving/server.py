@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,11 @@ from recsys_dist.serving.app import Service, build_app
 from recsys_dist.serving.served_model import ServedModel
 
 WAITING_CONNECTIONS = 2048
+SWITCH_S = 0.0005
+"""Time after which a thread lets others run Python code. By default, 5 ms, the thread of connections waits that long
+for the one that asks the model."""
+KEEP_ALIVE_S = 75
+"""Longer than proxies keep idle connections (often 60 s): none sends a request into one that is being closed."""
 LET_END_S = 30
 """Time that requests under way have to end after SIGTERM."""
 
@@ -35,7 +41,7 @@ def serve(
     `ConfigError` if the address cannot be used.
     """
     # Bound first: a wrong address is reported at once, not after the model is loaded.
-    with _bound(host, port) as listener:
+    with _bound(host, port) as listener, _switching_often():
         served = ServedModel(url, device, verify)
         service = Service(served, looks)
         config = uvicorn.Config(
@@ -44,6 +50,7 @@ def serve(
             access_log=False,
             server_header=False,
             backlog=WAITING_CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=LET_END_S,
         )
         listener.listen(WAITING_CONNECTIONS)
@@ -79,6 +86,16 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    previous = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(previous)
 
 
 @contextmanager

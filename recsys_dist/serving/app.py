@@ -34,7 +34,10 @@ from recsys_dist.serving.served_model import ServedModel, Watcher
 from recsys_dist.version import __version__
 
 SUMMARY = "Predicted ratings, lists and similar items of a model of recsys_dist."
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
+"""The page loads nothing, and asks this service alone."""
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 REASONS = {
     400: "the body cannot be read",

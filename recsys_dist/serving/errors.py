@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -19,7 +18,6 @@ from starlette.exceptions import HTTPException
 
 from recsys_dist.errors import CheckpointError, RecsysDistError, StorageError
 
-LOG = logging.getLogger(__name__)
 RETRY_AFTER_S = 1
 
 
@@ -80,7 +78,6 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return error_answer(error.status_code, str(error.detail), dict(error.headers or {}))
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
+async def _failed(_request: Request, _error: Exception) -> JSONResponse:
     # Starlette raises the error again, and uvicorn logs it with its trace.
-    LOG.debug("%s failed: %r", request.url.path, error)
     return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says where")

@@ -58,10 +58,12 @@ class ServedModel:
         self._fingerprint, self._tried_at = self._look(), time.monotonic()
         try:
             self.loaded = self._load()
-        except (RecsysDistError, OSError) as error:
-            if str(error) != self.failure:
-                LOG.warning("the model before it still answers: %s", error)
-            self.failure = str(error)
+        # Whatever is wrong with the new model, the old one must go on, and be replaced by the next one.
+        except Exception as error:
+            failure = str(error) if isinstance(error, RecsysDistError) else repr(error)
+            if failure != self.failure:
+                LOG.warning("the model before it still answers: %s", failure)
+            self.failure = failure
             return False
         self.failure = None
         LOG.warning("%s answers: %s", self.loaded.digest[:12], self.loaded.model)

@@ -6,8 +6,9 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 
@@ -15,10 +16,11 @@ from recsys_dist.errors import ConfigError, refusal
 from recsys_dist.serving.app import Service, build_app
 from recsys_dist.serving.served_model import ServedModel
 
+Handler = Callable[[int, Any], None] | signal.Handlers
 WAITING_CONNECTIONS = 2048
 SWITCH_S = 0.0005
-"""Time after which a thread lets others run Python code. By default, 5 ms, the thread of connections waits that long
-for the one that asks the model."""
+"""Time after which a thread lets others run Python code. By default the thread of connections waits up to 5 ms for
+the one that asks the model."""
 KEEP_ALIVE_S = 75
 """Longer than proxies keep idle connections (often 60 s): none sends a request into one that is being closed."""
 LET_END_S = 30
@@ -40,8 +42,9 @@ def serve(
     address once requests are taken. Raises `CheckpointError` or `ConfigError` if the model cannot be loaded, and
     `ConfigError` if the address cannot be used.
     """
-    # Bound first: a wrong address is reported at once, not after the model is loaded.
-    with _bound(host, port) as listener, _switching_often():
+    # Bound first: a wrong address is reported at once, not after the model is loaded. SIGHUP would end the process
+    # while it loads.
+    with _bound(host, port) as listener, _switching_often(), _handled({signal.SIGHUP: signal.SIG_IGN}):
         served = ServedModel(url, device, verify)
         service = Service(served, looks)
         config = uvicorn.Config(
@@ -55,7 +58,7 @@ def serve(
         )
         listener.listen(WAITING_CONNECTIONS)
         on_start(served, _address(listener))
-        with _signals(service.watcher.ask):
+        with _handled(_while_running(service.watcher.ask)):
             uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -98,14 +101,18 @@ def _switching_often() -> Iterator[None]:
         sys.setswitchinterval(previous)
 
 
-@contextmanager
-def _signals(reload: Callable[[], None]) -> Iterator[None]:
+def _while_running(reload: Callable[[], None]) -> Mapping[signal.Signals, Handler]:
     """SIGHUP reloads. uvicorn raises SIGTERM and Ctrl-C again when it has ended: they are done then."""
-    handlers = {
+    return {
         signal.SIGHUP: lambda *_: reload(),
         signal.SIGTERM: lambda *_: None,
         signal.SIGINT: lambda *_: None,
     }
+
+
+@contextmanager
+def _handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Handle signals in the block."""
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

@@ -20,12 +20,14 @@ pytest.importorskip("fastapi")
 from starlette.exceptions import HTTPException
 
 from recsys_dist.serving import batcher as batching
+from recsys_dist.serving.app import Service, build_app
 from recsys_dist.serving.batcher import Batcher
 from recsys_dist.serving.bodies import PredictBody, RecommendBody
 from recsys_dist.serving.body_limit import BodyLimit
 from recsys_dist.serving.errors import BusyError, UnknownIdError, status_of
 from recsys_dist.serving.jobs import FindJob, Job, Outcome, PredictJob, RecommendJob, answer_jobs
 from recsys_dist.serving.metrics import Histogram
+from recsys_dist.serving.served_model import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,17 @@ def test_lists_of_one_kind_are_one_call(path, monkeypatch):
 )
 def test_the_status_code_says_whose_fault_it_is(error, status):
     assert status_of(error) == status
+
+
+def test_a_failure_of_the_service_tells_no_trace(path, monkeypatch):
+    client = pytest.importorskip("starlette.testclient")
+    monkeypatch.setattr(Model, "similar_users", lambda *_: 1 / 0)
+
+    with client.TestClient(build_app(Service(ServedModel(str(path)))), raise_server_exceptions=False) as service:
+        answer = service.get("/similar-users", params={"user_id": "u1"})
+
+    assert answer.status_code == 500
+    assert answer.json() == {"message": "the service failed; its log says where"}
 
 
 def test_what_waits_is_answered_together_and_too_much_is_refused(monkeypatch):

@@ -66,13 +66,14 @@ def test_a_request_that_fails_does_not_fail_those_beside_it(path):
 
 
 def test_lists_of_one_kind_are_one_call(path, monkeypatch):
-    model, calls = load_model(str(path)), []
-    whole = Model.recommend
-    monkeypatch.setattr(
-        Model,
-        "recommend",
-        lambda self, users, *rest, **more: calls.append(users) or whole(self, users, *rest, **more),
-    )
+    model, whole = load_model(str(path)), Model.recommend
+    calls: list[list[str]] = []
+
+    def counted(self: Model, users: list[str], *rest, **more):
+        calls.append(users)
+        return whole(self, users, *rest, **more)
+
+    monkeypatch.setattr(Model, "recommend", counted)
 
     answer_jobs(model, [recommend("u1"), recommend("u2", "u3"), recommend("u4", n=3)])
 
@@ -131,11 +132,14 @@ def test_a_large_body_without_a_length_is_refused_while_it_is_read():
         while (await receive())["more_body"]:
             pass
 
+    async def ignore(_message) -> None:
+        pass
+
     async def piece() -> dict:
         return {"type": "http.request", "body": b" " * (1 << 20), "more_body": True}
 
     with pytest.raises(HTTPException) as refused:
-        asyncio.run(BodyLimit(read_all)({"type": "http", "headers": []}, piece, None))
+        asyncio.run(BodyLimit(read_all)({"type": "http", "headers": []}, piece, ignore))
 
     assert refused.value.status_code == 413
 

@@ -24,6 +24,7 @@ from recsys_dist.cli.list_commands import recommend, similar
 from recsys_dist.cli.model_commands import evaluate
 from recsys_dist.cli.plan_command import plan
 from recsys_dist.cli.predict_command import predict
+from recsys_dist.cli.serve_command import serve
 from recsys_dist.cli.streams import lasting_streams
 from recsys_dist.cli.training_commands import merge, report, train, verify_parity
 from recsys_dist.cli.usage import UsageError, explained, is_help
@@ -43,6 +44,7 @@ COMMANDS = (
     recommend,
     similar,
     predict,
+    serve,
     report,
     inspect,
     verify_parity,
@@ -54,7 +56,7 @@ COMMANDS = (
 app = typer.Typer(
     name=NAME,
     help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
-    "prepare -> train -> merge -> evaluate, recommend, predict, report. "
+    "prepare -> train -> merge -> evaluate, recommend, predict, serve, report. "
     "Every path may be a folder or a URL (s3://, gs://, ...).\n\n"
     "A single process uses all cores; mf trains on the cores that are free when it starts. OMP_NUM_THREADS sets "
     "another number. Waiting threads hardly spin, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",

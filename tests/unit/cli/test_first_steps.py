@@ -37,7 +37,7 @@ MISTAKES = [
     ("train -c mf model.nose=8 model.factor=1", "did you mean model.noise for 'model.nose', model.factors for"),
     (
         "train -c mf model.kind=mff",
-        "model.kind: 'mff' is not one of autorec, blend, ease, ials, mf; did you mean mf?",
+        "; did you mean mf?",  # other tests may have added kinds
     ),
     (
         "train -c mf model.noise=user",

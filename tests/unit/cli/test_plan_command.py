@@ -50,7 +50,7 @@ def test_what_does_not_fit_is_printed_with_advice(capsys: pytest.CaptureFixture[
     [
         (["--memory", "a lot"], "--memory 'a lot' is not a size such as 4GiB or 500MB"),
         (["--memory", "2MiB"], "--memory 2.0MiB is less than Python and torch take by themselves"),
-        (["dataset=nowhere"], "nowhere holds no manifest.json"),
+        (["dataset=nowhere"], "there is no folder nowhere; give a folder that `recsys-dist prepare` wrote"),
         (["model.factorz=3"], "factorz"),
         (["--output", "nowhere/plan.json"], "there is no folder nowhere"),
     ],

@@ -260,4 +260,4 @@ def test_a_port_in_use_and_a_folder_without_a_model_are_one_line(folder, capsys)
     assert (in_use.value.code, missing.value.code) == (2, 2)
     assert len(lines) == 2
     assert lines[0].startswith(f"error: cannot listen on 127.0.0.1, port {port}: ")
-    assert "it is not a model folder" in lines[1]
+    assert "is a prepared dataset, not a model folder" in lines[1]

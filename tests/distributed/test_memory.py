@@ -146,7 +146,7 @@ def test_a_rank_without_memory_says_so_and_the_others_end_too(many_items: Path, 
 
 SAVE_WITHIN_A_LIMIT = """
 import resource, torch
-from recsys_dist.checkpoint.store import _serialized
+from recsys_dist.checkpoint.snapshot import _serialized
 from recsys_dist.errors import lack_of_memory
 tensors = {"rows": torch.zeros(50_000_000)}
 resource.setrlimit(resource.RLIMIT_AS, (1_000_000, 1_000_000))

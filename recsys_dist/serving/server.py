@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import uvicorn
@@ -73,16 +73,16 @@ def is_loopback(host: str) -> bool:
 @contextmanager
 def _bound(host: str, port: int) -> Iterator[socket.socket]:
     """A socket bound to the address, closed after the block."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}, port {port}: {refusal(error)}; choose --host and --port"
-        ) from None
-    with listener:
+    with ExitStack() as open_socket:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            listener = open_socket.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}, port {port}: {refusal(error)}; choose --host and --port"
+            ) from None
         yield listener
 
 

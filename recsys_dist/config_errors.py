@@ -22,9 +22,9 @@ NO_MAPPING = {"model_type", "model_attributes_type", "dict_type"}
 """pydantic's error types for a plain value in place of keys."""
 
 
-def explain(error: ValidationError, kind: type[Settings], tree: Mapping[str, Any], source: str) -> str:
-    """The problems of `tree`, the settings of a `kind` from `source`, in one line."""
-    elsewhere = _of_another_command(kind, tree, source)
+def explain(error: ValidationError, kind: type[Settings], tree: Any, source: str) -> str:
+    """The problems of `tree`, which should be the settings of a `kind` from `source`, in one line."""
+    elsewhere = _of_another_command(kind, tree, source) if isinstance(tree, Mapping) else None
     return elsewhere or f"{source}: " + "; ".join(_problems(error, kind, tree)).replace("?; ", "? ")
 
 

@@ -357,13 +357,14 @@ def test_the_evaluation_of_another_model_is_refused(run, trained, tmp_path):
         ("metrics.jsonl", '{"epoch": 1}\n', r"metrics\.jsonl, line 1: train_rmse: Field required"),
         ("status.json", "{", r"status\.json: Invalid JSON"),
         ("config.yaml", "a: [", r"config\.yaml is not valid YAML"),
+        ("config.yaml", "", r"config\.yaml: configuration: Input should be a valid dictionary"),
         ("report.json", '{"rmse": 0.9}', r"report\.json: mae: Field required"),
     ],
 )
 def test_a_damaged_file_is_named(run, tmp_path, name, content, told):
     (run / name).write_text(content)
     evaluation = run / name if name == "report.json" else None
-    with pytest.raises(DataError, match=told):
+    with pytest.raises((DataError, ConfigError), match=told):
         write_report(str(run), tmp_path / "report.html", evaluation)
 
 

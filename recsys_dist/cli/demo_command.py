@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """Show every step on real ratings (MovieTweetings 100K), from files to lists and a page of figures.
 
-    Prints each command before it runs. Takes two to three minutes on 2 cores.
+    Prints each command before it runs. Takes a minute and a half on 2 free cores.
 
     Example: recsys-dist demo
     """

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.browser import (
+    SCREENS,
+    assert_fits_and_is_accessible,
+    listened_page,
+    needs_chromium,
+    started_browser,
+)
 from tests.support.merged import mf_run, write_merged
 from tests.support.prepared import small_dataset
 from tests.support.serving import RunningServer, running_server
 
 pytest.importorskip("fastapi")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SCREENS = {"phone": (400, 800), "desktop": (1280, 900)}
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +35,14 @@ def server(tmp_path_factory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        # The sandbox of Chromium does not start as root, and the page is our own.
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with started_browser() as started:
+        yield started
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_search_rate_two_films_and_see_ten_items(screen: str, scheme: str, server: RunningServer, browser: Any):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    width, height = SCREENS[screen]
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("request", lambda one: told.append(one.url) if not one.url.startswith((server.url, "data:")) else None)
+    page, told = listened_page(browser, screen, scheme, (server.url, "data:"))
 
     page.goto(server.url)
     for title, rating in (("Film 13", "5"), ("Film 21", "1")):
@@ -63,9 +56,7 @@ def test_search_rate_two_films_and_see_ten_items(screen: str, scheme: str, serve
     assert not {"Film 13", "Film 21"} & set(listed)
     assert re.search(r"±[\d.]+ on average, ±[\d.]+ for the same items before", page.locator("#sure").inner_text())
     assert "(was ±" in page.locator("#list li").first.inner_text()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    violations = axe.Axe().run(page).response["violations"]
-    assert [(one["id"], one["nodes"][0]["html"]) for one in violations] == []
+    assert_fits_and_is_accessible(page, screen)
     assert told == []
     page.close()
 

@@ -138,7 +138,7 @@ SMALL = 40_000
 
 def item_means(path: Path, settings: dict[str, Any], memory_limit: int | None) -> list[torch.Tensor]:
     trainer = trained(Collectives(World.single()), path, 4, memory_limit, factors=4, **settings)
-    num_blocks = len(trainer._model._exchange.item_blocks)
+    num_blocks = len(trainer._model.exchange.item_blocks)
     assert num_blocks == 1 if memory_limit is None else num_blocks > 2
     return [
         trainer.state().tables[side].tensors[name]

@@ -60,7 +60,9 @@ def _settled(setup: PlanSetup[MfSettings]) -> MfSettings:
     """The settings with the widest form that the search may choose, so that nothing is left to search for."""
     settings = setup.settings
     changes: dict[str, Any] = {"tolerance": 0.0}
-    if Search.start(settings, can_judge(setup.dataset.manifest)).is_searching:
+    factors = num_factors(settings, setup.dataset.manifest)
+    if Search.start(settings, can_judge(setup.dataset.manifest), factors).is_searching:
+        changes["factors"] = factors
         changes["constrained"] = "both" if settings.constrained == "auto" else settings.constrained
         changes["noise"] = "both" if settings.noise == "auto" else settings.noise
         changes["constrained_regularization"] = settings.constrained_regularization or 2.0

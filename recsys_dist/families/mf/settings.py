@@ -15,8 +15,9 @@ class MfSettings(ModelSettings):
 
     kind: Literal["mf"] = "mf"
     factors: Annotated[Literal["auto"] | int, auto_or_number(0, 256)] = "auto"
-    """K, the length of p_u and q_i; 0 keeps only the biases. An epoch costs about K^2. `auto` takes a power of 2
-    from 4 to 32: two to four factors for each train rating of an average user or item."""
+    """K, the length of p_u and q_i; 0 keeps only the biases. An epoch costs about K^2. `auto` begins with a
+    power of 2 from 4 to 32, two to four factors for each train rating of an average user or item. It doubles the
+    number while ratings not trained on gain enough, and removes factors in the end that these do not support."""
     posterior: Literal["point", "diagonal", "full"] = "full"
     """`full` keeps a covariance for each user and item, `diagonal` only variances (an epoch costs about K, not
     K^2), `point` only point estimates (the posterior mode)."""

@@ -47,9 +47,9 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
     def solve_users(self, shards: Shards) -> None:
         """Gather the moments of the items once, then solve for the means step by step."""
         self._user_shards, users, items = shards, self.users, self.items
-        for shard, gathered in self._exchange.to_users(items.moments(items.all_rows), shards):
+        for shard, gathered in self.exchange.to_users(items.moments(items.all_rows), shards):
             users.gather(shard.rows, gathered)
-        entry_sums, entries = EntrySums(self._exchange), items.entries(items.all_rows)
+        entry_sums, entries = EntrySums(self.exchange), items.entries(items.all_rows)
         batches = [batch for rows in self.shards.row_slices() for batch in users.batches(rows)]
         self.user_sums = self._solve(
             users, batches, lambda rows_UD, of: entry_sums.to_users(rows_UD, entries, of, shards)
@@ -59,9 +59,9 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
         """Do the same for the items, against the users solved last."""
         shards, users, items = self._user_shards, self.users, self.items
         like = users.moments(slice(0, 0))
-        gathered = self._exchange.to_items(lambda shard: users.moments(shard.rows), like, shards)
+        gathered = self.exchange.to_items(lambda shard: users.moments(shard.rows), like, shards)
         items.gather(items.all_rows, gathered)
-        entry_sums, entries = EntrySums(self._exchange), users.entries(users.all_rows)
+        entry_sums, entries = EntrySums(self.exchange), users.entries(users.all_rows)
         self.item_sums = self._solve(
             items, self._item_batches, lambda rows_ID, of: entry_sums.to_items(rows_ID, entries, of, shards)
         )

@@ -67,13 +67,13 @@ class Factorization(ABC, Generic[SideT]):
         self._dataset, self._settings, self._collectives = dataset, settings, collectives
         self._device = collectives.world.device
         self.shards = shards
-        self._exchange = Exchange(shards, collectives, partition.owners, partition.travel_blocks)
+        self.exchange = Exchange(shards, collectives, partition.owners, partition.travel_blocks)
         self._item_batches = partition.own_solve_blocks(collectives.world.rank)
-        self._solve_blocks = partition.solve_blocks
+        self.solve_blocks = partition.solve_blocks
         self.form = Form(constrained="none", regularization=1.0, noise="shared")
         prior = Prior.isotropic(factors + 1, 1.0, self._device)
         users, items = (PanelLayout.of(side, factors, self._device) for side in ("users", "items"))
-        first, last = self._exchange.own_items
+        first, last = self.exchange.own_items
         self.users = self._make_side(users, shards.first_row, shards.num_rows, prior, sums_errors=False)
         self.items = self._make_side(items, first, last - first, prior, sums_errors=True)
         self.noise_variance = self.unit_variance = 1.0
@@ -113,10 +113,10 @@ class Factorization(ABC, Generic[SideT]):
         )
         self.users.count_R.zero_()
         self.users.square_R.zero_()
-        for shard, sums in self._exchange.to_users(Tables([ones_I1], None, ones_I1), shards):
+        for shard, sums in self.exchange.to_users(Tables([ones_I1], None, ones_I1), shards):
             self.users.count_R[shard.rows], self.users.square_R[shard.rows] = (part[:, 0] for part in sums.members)
         ones = Tables([ones_U1], None, ones_U1)
-        sums = self._exchange.to_items(lambda shard: ones.rows(shard.rows.start, shard.rows.stop), ones, shards)
+        sums = self.exchange.to_items(lambda shard: ones.rows(shard.rows.start, shard.rows.stop), ones, shards)
         self.items.count_R, self.items.square_R = (part[:, 0].contiguous() for part in sums.members)
         blocks_B2 = torch.stack([self.items.count_R, self.items.square_R], 1)
         count, self._square_sum = self._over_items(blocks_B2).tolist()
@@ -140,7 +140,7 @@ class Factorization(ABC, Generic[SideT]):
         variance_n[-1] *= std
         prior = Prior(torch.zeros_like(variance_n), torch.diag(variance_n))
         self._set_priors(prior, prior)
-        for number, (start, stop) in enumerate(self._solve_blocks):
+        for number, (start, stop) in enumerate(self.solve_blocks):
             if self.items.start <= start < self.items.start + self.items.num_rows:
                 mean_nB = math.sqrt(std) * initial_factors(seed, number, stop - start, n)
                 here = slice(start - self.items.start, stop - self.items.start)
@@ -266,14 +266,14 @@ class Factorization(ABC, Generic[SideT]):
     def _to_users(self, rows_IX: torch.Tensor) -> torch.Tensor:
         """Sum over the rated items of each own user: own item rows [R, X] -> own user rows [R, X]."""
         sums_UX = rows_IX.new_zeros((self.users.num_rows, rows_IX.shape[1]))
-        for shard, sums in self._exchange.to_users(Tables([rows_IX]), self.shards.__iter__):
+        for shard, sums in self.exchange.to_users(Tables([rows_IX]), self.shards.__iter__):
             sums_UX[shard.rows] = sums.plain[0]
         return sums_UX
 
     def _to_items(self, rows_UX: torch.Tensor) -> torch.Tensor:
         """Sum over the users who rated each own item: own user rows [R, X] -> own item rows [R, X]."""
         table = Tables([rows_UX])
-        sums = self._exchange.to_items(
+        sums = self.exchange.to_items(
             lambda shard: table.rows(shard.rows.start, shard.rows.stop), table, self.shards.__iter__
         )
         return sums.plain[0].float()
@@ -318,7 +318,7 @@ class Factorization(ABC, Generic[SideT]):
         pairs = [pairs_of(index) for index in self.shards.own]
         predicted = [np.zeros(len(one.rating), np.float32) for one in pairs]
         user_vectors_UD = self.users.vectors(self.users.all_rows)
-        for (start, stop), tables in self._exchange.travel(Tables([self.items.vectors(self.items.all_rows)])):
+        for (start, stop), tables in self.exchange.travel(Tables([self.items.vectors(self.items.all_rows)])):
             for values, one in zip(predicted, pairs, strict=True):
                 here = (one.item >= start) & (one.item < stop)
                 vectors_ND = tables.plain[0][one.item[here] - start]

@@ -48,7 +48,7 @@ class FullFactorization(Factorization[FullSide]):
             return tables
 
         item_tables = self.items.tables(self.items.all_rows)
-        self._item_statistics = self._exchange.sweep(
+        self._item_statistics = self.exchange.sweep(
             item_tables, solve, self._user_tables, self.users.tables(slice(0, 0)), shards
         )
         self.user_sums = self._sums(sums_BS, self.users)
@@ -57,7 +57,7 @@ class FullFactorization(Factorization[FullSide]):
         """Restore the sums over users and gather the item statistics from the current users."""
         self.user_sums = SideSums(user_sums_S, self.users.layout)
         like = self.users.tables(slice(0, 0))
-        self._item_statistics = self._exchange.to_items(self._user_tables, like, self.shards.__iter__)
+        self._item_statistics = self.exchange.to_items(self._user_tables, like, self.shards.__iter__)
 
     def _user_tables(self, shard: UserShard) -> Tables:
         return self.users.tables(shard.rows)

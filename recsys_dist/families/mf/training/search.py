@@ -1,10 +1,11 @@
 """Model selection during training: which form of matrix factorization the data supports, and when to stop.
 
 Candidates are judged on ratings that training does not see: the validation split, or a tuning holdout of the train
-ratings. Once the plain model gains little from another epoch, the candidate changes are tried one by one. A
-candidate must gain more in its few epochs than the model would have gained without it; otherwise it is reverted.
-At the end all train ratings are used, and training continues until the likelihood bound converges. It ends early
-if the holdout error rises: the bound, which takes users and items as independent, may keep rising with it.
+ratings. Once the plain model gains little from another epoch, the candidate changes are tried one by one; twice as
+many factors come first, where their number is open and the last ones gain much (factor_curve.py). A candidate must
+gain more in its few epochs than the model would have gained without it; otherwise it is reverted. At the end all
+train ratings are used, and training continues until the likelihood bound converges. It ends early if the holdout
+error rises: the bound, which takes users and items as independent, may keep rising with it.
 
     settling --candidate--> trying --kept or reverted--> settling ... --no candidate left--> polishing --> done
 
@@ -17,6 +18,7 @@ The state is small and immutable; checkpoints include it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from recsys_dist.families.mf.settings import MfSettings
@@ -28,7 +30,8 @@ Noise = Literal["shared", "users", "both"]
 
 FIRST_REGULARIZATION = 2.0
 REGULARIZATION_STEP = 2.5
-TRIAL_EPOCHS = 4
+TRIAL_EPOCHS, GROWTH_EPOCHS = 4, 8
+"""Epochs of a trial; additional factors begin small and take longer to show what they are worth."""
 SETTLED_GAIN = 2e-3
 """Try the next candidate once an epoch lowers the holdout squared error by less than this fraction."""
 STILL_GAIN = 4e-4
@@ -38,6 +41,8 @@ EXACT_ERROR = 1e-4
 and precisions fitted to it would only amplify it."""
 LEAST_POLISHING = 3
 """Least number of epochs with all ratings after the search."""
+MOST_FACTORS = 128
+"""The search doubles the number of factors up to this one."""
 
 
 class Form(StrictModel):
@@ -47,6 +52,14 @@ class Form(StrictModel):
     regularization: float
     """lambda of the constrained priors"""
     noise: Noise
+    factors: int | None = None
+    """K, where the settings leave it open."""
+
+    def beside(self, other: Form | None) -> str:
+        """The form as a change of another one: its number of factors if that differs, else the rest."""
+        if other is not None and self.factors != other.factors:
+            return f"{self.factors} factors"
+        return str(self)
 
     def __str__(self) -> str:
         weight = "" if self.constrained == "none" else f" (lambda {self.regularization:g})"
@@ -74,12 +87,16 @@ class Search(StrictModel):
     """The likelihood bound per rating after the last epoch of polishing."""
 
     @classmethod
-    def start(cls, settings: MfSettings, can_judge: bool) -> Search:
-        """Search over what `settings` leave open; only polish if they leave nothing open or nothing can judge."""
+    def start(cls, settings: MfSettings, can_judge: bool, factors: int | None = None) -> Search:
+        """Search over what `settings` leave open; only polish if they leave nothing open or nothing can judge.
+
+        `factors`: the number to begin with, if it is open.
+        """
         form = Form(
             constrained="none" if settings.constrained == "auto" else settings.constrained,
             regularization=settings.constrained_regularization or FIRST_REGULARIZATION,
             noise="shared" if settings.noise == "auto" else settings.noise,
+            factors=factors,
         )
         search = cls(phase="settling", form=form)
         if not can_judge or search._next_candidate(settings) is None:
@@ -91,10 +108,16 @@ class Search(StrictModel):
         """Whether the search still needs its holdout."""
         return self.phase in {"settling", "trying"}
 
-    def after_search_epoch(self, error: float, variance: float, settings: MfSettings) -> tuple[Search, str | None]:
+    def after_search_epoch(
+        self,
+        error: float,
+        variance: float,
+        settings: MfSettings,
+        supports_more: Callable[[], bool] = lambda: False,
+    ) -> tuple[Search, str | None]:
         """The state after an epoch with holdout squared error `error`, and a message for the log.
 
-        `variance` is the variance of the ratings.
+        `variance` is the variance of the ratings; `supports_more` is asked before more factors are tried.
         """
         if self.phase == "settling" and error <= EXACT_ERROR * variance:
             return self.polish(), f"keeping {self.form}, which leaves almost no error"
@@ -102,12 +125,15 @@ class Search(StrictModel):
         first_error = error if self.first_error is None else self.first_error
         here = self.model_copy(update={"epochs": self.epochs + 1, "error": error, "first_error": first_error})
         if self.phase == "trying":
-            return here._after_trial() if here.epochs >= TRIAL_EPOCHS else (here, None)
+            return here._after_trial() if here.epochs >= here._trial_epochs else (here, None)
+        is_settled = gain is not None and gain <= SETTLED_GAIN
+        if is_settled:
+            here = here._deciding_about_growth(settings, supports_more)
         candidate = here._next_candidate(settings)
         if candidate is None:
             is_still = gain is not None and gain <= STILL_GAIN and here.epochs >= TRIAL_EPOCHS
             return here._after_search(first_error) if is_still else (here, None)
-        if gain is None or gain > SETTLED_GAIN:
+        if gain is None or not is_settled:
             return here, None
         name, form = candidate
         trial = Search(
@@ -119,7 +145,14 @@ class Search(StrictModel):
             first_error=error,
             before_gain=max(gain, 0.0),
         )
-        return trial, f"trying {form}"
+        return trial, f"trying {form.beside(here.form)}"
+
+    def _deciding_about_growth(self, settings: MfSettings, supports_more: Callable[[], bool]) -> Search:
+        """Drop more factors as the next candidate where the ratings do not support them."""
+        candidate = self._next_candidate(settings)
+        if candidate is None or candidate[1].factors == self.form.factors or supports_more():
+            return self
+        return self.model_copy(update={"tried": (*self.tried, candidate[0])})
 
     def _after_trial(self) -> tuple[Search, str]:
         assert self.before is not None
@@ -127,8 +160,8 @@ class Search(StrictModel):
         expected = self._expected_error
         form = self.form if self.error < expected else self.before
         verdict = "kept" if self.error < expected else "reverted"
-        changes = f"squared error {self.first_error:.5f} -> {self.error:.5f} in {TRIAL_EPOCHS} epochs"
-        message = f"{self.form} {verdict}: {changes}, {expected:.5f} expected without"
+        changes = f"squared error {self.first_error:.5f} -> {self.error:.5f} in {self.epochs} epochs"
+        message = f"{self.form.beside(self.before)} {verdict}: {changes}, {expected:.5f} expected without"
         kept = self.tried if form == self.before else (*self.tried, f"kept {self.tried[-1]}")
         # The error of a reverted trial says nothing about the form that continues.
         error = self.error if form == self.form else None
@@ -136,14 +169,20 @@ class Search(StrictModel):
 
     def ending_trial(self, error: float) -> Trial | None:
         """The trial that ends with an epoch of holdout squared error `error`; None if none does."""
-        if self.phase != "trying" or self.epochs + 1 < TRIAL_EPOCHS:
+        if self.phase != "trying" or self.epochs + 1 < self._trial_epochs:
             return None
         expected = self._expected_error
-        return Trial(str(self.form), "squared error", error, expected, error < expected)
+        return Trial(self.form.beside(self.before), "squared error", error, expected, error < expected)
+
+    @property
+    def _trial_epochs(self) -> int:
+        assert self.before is not None, "a trial starts from another form"
+        return TRIAL_EPOCHS if self.form.factors == self.before.factors else GROWTH_EPOCHS
 
     @property
     def _expected_error(self) -> float:
-        """Holdout squared error that the form before would have after a trial."""
+        """Holdout squared error that the form before would have after a trial, if it went on gaining as much in
+        `TRIAL_EPOCHS` epochs. It gains less with each epoch, so that no trial is expected to gain more."""
         assert self.first_error is not None, "a trial starts with the error of the form before"
         expected: float = self.first_error * (1 - self.before_gain) ** TRIAL_EPOCHS
         return expected
@@ -169,6 +208,9 @@ class Search(StrictModel):
         candidates: list[tuple[str, Form]] = []
         if settings.prior == "fixed" or settings.posterior == "point":
             return candidates
+        if form.factors is not None and 0 < form.factors <= MOST_FACTORS // 2:
+            more = 2 * form.factors
+            candidates.append((f"{more} factors", form.model_copy(update={"factors": more})))
         if settings.constrained == "auto":
             candidates.append(("constrained", form.model_copy(update={"constrained": "both"})))
         if settings.noise == "auto":
@@ -181,6 +223,10 @@ class Search(StrictModel):
             if "kept more lambda" not in self.tried:
                 candidates.append(("less lambda", form.model_copy(update={"regularization": lower})))
         return candidates
+
+    def with_factors(self, factors: int) -> Search:
+        """The same state with another number of factors."""
+        return self.model_copy(update={"form": self.form.model_copy(update={"factors": factors})})
 
     def polish(self) -> Search:
         """End the search: all ratings, and the current form or the form before an unfinished trial."""

@@ -27,9 +27,11 @@ from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShard
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
 from recsys_dist.families.mf.training.explained import note_of_biases
+from recsys_dist.families.mf.training.factor_curve import LOST, FactorCurve
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
+from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.families.mf.training.state import MfState, PriorState
@@ -58,8 +60,10 @@ class EmTrainer:
         self._collectives = collectives
         self._memory_limit = memory_limit
         self._shards = self._own_shards(memory_limit)
-        self._model = self._factorization(num_factors(settings, dataset.manifest))
-        self._search = Search.start(settings, can_judge(dataset.manifest))
+        factors = num_factors(settings, dataset.manifest)
+        self._model = self._factorization(factors)
+        is_open = settings.factors == "auto"
+        self._search = Search.start(settings, can_judge(dataset.manifest), factors if is_open else None)
         self._has_started = self._is_warm = False
         self._valid: list[RatingPairs] | None = None
         self._valid_errors: ErrorSums | None = None
@@ -157,13 +161,37 @@ class EmTrainer:
             search = self._search.polish()
             note: str | None = f"the last epochs are for all ratings; keeping {search.form}"
         else:
-            withheld = self._shards.withheld_pairs
-            errors = self._model.errors(withheld) if self._shards.withheld else self.validate()
+            errors = self._model.errors(self._judged_by) if self._shards.withheld else self.validate()
             error = errors.squared / errors.count
             trial = self._search.ending_trial(error)
-            search, note = self._search.after_search_epoch(error, self._model.unit_variance, self._settings)
+            search, note = self._search.after_search_epoch(
+                error, self._model.unit_variance, self._settings, lambda: self._curve().supports_more
+            )
+        if not search.is_searching:
+            search, kept = self._without_spent_factors(search)
+            note = "; ".join(one for one in (note, kept) if one)
         self._change_to(search)
         return note, trial
+
+    def _judged_by(self, index: int) -> RatingPairs:
+        """The ratings of a shard that judge: withheld ones, or the validation split."""
+        return self._shards.withheld_pairs(index) if self._shards.withheld else self._shards.valid_pairs(index)
+
+    def _curve(self) -> FactorCurve:
+        return FactorCurve.of(self._model, self._judged_by, self._dataset.manifest.rating, self._collectives)
+
+    def _without_spent_factors(self, search: Search) -> tuple[Search, str | None]:
+        """At the end of a search that may choose the number of factors: keep those that the ratings support."""
+        factors = self._model.users.layout.num_factors
+        if search.form.factors is None or search.form.factors != factors:
+            return search, None
+        kept = self._curve().supported
+        if kept == factors:
+            return search, f"keeping all {factors} factors"
+        if kept == 0:
+            return search.with_factors(0), "keeping biases alone: factors gain nothing on ratings not trained on"
+        lost = f"the others lower the squared error on ratings not trained on by at most {LOST:.3%}"
+        return search.with_factors(kept), f"keeping {kept} of {factors} factors: {lost}"
 
     def _change_to(self, search: Search) -> None:
         """Switch to a new search state; solve the users again if the form or the train ratings change."""
@@ -171,6 +199,8 @@ class EmTrainer:
         self._search = search
         if is_over:
             self._withhold()
+        if search.form.factors not in {None, self._model.users.layout.num_factors}:
+            self._resize(search.form.factors)
         if is_new:
             self._model.take_form(search.form)
         if is_new or is_over:
@@ -178,6 +208,11 @@ class EmTrainer:
             self._model.count(self._shards.__iter__)
             self._model.solve_users(self._shards.__iter__)
             self._valid_errors = None
+
+    def _resize(self, factors: int) -> None:
+        resized = self._factorization(factors)
+        resize(self._model, resized, self._seed)
+        self._model = resized
 
     def validate(self) -> ErrorSums:
         """Errors on the validation split, summed over ranks in shard order."""
@@ -217,7 +252,7 @@ class EmTrainer:
         """Restore the posteriors of own rows, priors, noise and the search."""
         saved, device = MfState.of(reader.values), self._collectives.world.device
         if saved.num_factors != self._model.users.layout.num_factors:
-            # A warm start keeps the number of the run that it starts from, whose dataset was smaller.
+            # The number that the search came to, or that of the run of a warm start.
             self._model = self._factorization(saved.num_factors)
         model = self._model
         self.epochs_done, self._search = saved.epoch, saved.search

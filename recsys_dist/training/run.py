@@ -134,7 +134,7 @@ def _run_in(
         tracker.say(_opening(folder, start, config, dataset))
         # Users that are held out whole are cold, so their error says little about a model of the others.
         stops_early = not dataset.manifest.holds_out_users
-        require_space(folder, trainer, config, start, collectives)
+        require_space(folder, trainer, plan, config, start, collectives)
         outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts, stops_early)
         collectives.together("writing the status", lambda: status.end(outcome.value, trainer.epochs_done))
         if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:

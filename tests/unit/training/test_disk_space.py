@@ -5,6 +5,8 @@ import shutil
 import pytest
 
 from recsys_dist.errors import ConfigError, TrainingError
+from recsys_dist.families.mf.family import MatrixFactorization
+from recsys_dist.protocols.plan import ModelPlan, RankPlan
 from recsys_dist.training import disk_space, run
 from recsys_dist.training.loop import Outcome
 from tests.support.fake_trainer import NUM_ROWS, FakeTrainer, fake_config, train_by
@@ -12,7 +14,7 @@ from tests.support.prepared import small_dataset
 from tests.support.states import single_collectives
 from tests.support.threads import run_threads
 
-STATE_BYTES = NUM_ROWS * 8
+STATE_BYTES, PLANNED_BYTES = NUM_ROWS * 8, 10**6
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,9 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _fake_trainer(monkeypatch):
+    """A family without a plan: its state says how large a checkpoint is."""
     train_by(monkeypatch, FakeTrainer)
+    monkeypatch.setattr(MatrixFactorization, "plan", lambda _family, _setup: None)
 
 
 def leave_free(monkeypatch, num_bytes):
@@ -70,6 +74,19 @@ def refused_on_rank(collectives, run_dir, dataset):
     with pytest.raises(TrainingError) as told:
         train(run_dir, dataset, collectives)
     return str(told.value)
+
+
+def test_a_plan_tells_the_size_without_a_state_that_would_take_a_pass_over_the_ratings(
+    dataset, tmp_path, monkeypatch
+):
+    planned = 8 * PLANNED_BYTES
+    ranks = [RankPlan(tables={}, working_bytes=0, received_bytes=0, work=1.0)] * 2
+    plan = ModelPlan(ranks=ranks, checkpoint={"rows": planned}, settled=None, thinned=())
+    monkeypatch.setattr(MatrixFactorization, "plan", lambda _family, _setup: plan)
+    monkeypatch.setattr(FakeTrainer, "state", lambda _trainer: pytest.fail("asked for the state"))
+    leave_free(monkeypatch, 3 * planned - 1)
+    with pytest.raises(ConfigError, match=r"the disk of .* up to 3 at a time, of 8 MB each"):
+        train(tmp_path / "run", dataset)
 
 
 def test_all_ranks_are_refused_together(dataset, tmp_path, monkeypatch):

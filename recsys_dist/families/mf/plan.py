@@ -41,7 +41,8 @@ def plan_mf(setup: PlanSetup[MfSettings]) -> ModelPlan[MfSettings]:
     sizes = _Sizes.of(setup)
     settled = _settled(setup)
     ranks = [sizes.rank(rank) for rank in range(setup.num_ranks)]
-    number = f"{sizes.factors} factors, for {mean_length(setup.dataset.manifest):.3g} train ratings of a row"
+    mean = mean_length(setup.dataset.manifest)
+    number = f"{sizes.factors} factors to begin with, for {mean:.3g} train ratings of a row"
     return ModelPlan(
         ranks=ranks,
         checkpoint={

@@ -80,8 +80,8 @@ def test_a_plan_tells_the_size_without_a_state_that_would_take_a_pass_over_the_r
     dataset, tmp_path, monkeypatch
 ):
     planned = 8 * PLANNED_BYTES
-    ranks = [RankPlan(tables={}, working_bytes=0, received_bytes=0, work=1.0)] * 2
-    plan = ModelPlan(ranks=ranks, checkpoint={"rows": planned}, settled=None, thinned=())
+    rank = RankPlan(tables={}, working_bytes=0, received_bytes=0, work=1.0)
+    plan = ModelPlan(ranks=[rank], checkpoint={"rows": planned}, settled=None, thinned=())
     monkeypatch.setattr(MatrixFactorization, "plan", lambda _family, _setup: plan)
     monkeypatch.setattr(FakeTrainer, "state", lambda _trainer: pytest.fail("asked for the state"))
     leave_free(monkeypatch, 3 * planned - 1)

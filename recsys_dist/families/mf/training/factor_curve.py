@@ -77,8 +77,8 @@ class FactorCurve:
         """The number of factors to keep: twice the least that loses at most `LOST`, rounded up to a power of 2.
 
         0 where the best number gains less than `NOISE` standard errors. Training goes on with all ratings, which
-        support more than the withheld ones show. Mean test RMSE of the folds of ML-100K: .8805 with the least number
-        (9 to 17), .8804 with a power of 2 (16 or 32), .8802 with 32.
+        support more than the withheld ones show. Mean test RMSE of the folds of ML-100K: .8805 with the least
+        number (9 to 17), .8804 with a power of 2 (16 or 32), .8802 with 32.
         """
         best = int(self.error_k.argmin())
         fewest = int((self.error_k <= (1 + LOST) * self.error_k[best]).nonzero()[0])

@@ -94,7 +94,7 @@ def _load(spec: str) -> ModelFamily[Any]:
     module_name, colon, class_name = spec.partition(":")
     if not colon or not module_name or not class_name.isidentifier():
         raise ConfigError(f"{spec!r} is not of the form MODULE:CLASS, such as neumf:NeuMF")
-    found = getattr(_module(module_name, spec), class_name, None)
+    found = getattr(load_module(module_name, spec), class_name, None)
     if found is None:
         raise ConfigError(f"{spec}: the module {module_name} has no class {class_name}")
     if not isinstance(found, type) or not issubclass(found, ModelFamily):
@@ -106,7 +106,8 @@ def _load(spec: str) -> ModelFamily[Any]:
         raise ConfigError(f"{spec}: cannot be constructed without arguments: {_told(error)}") from error
 
 
-def _module(name: str, spec: str) -> Any:
+def load_module(name: str, spec: str) -> Any:
+    """A module that the user named in `spec`, also from the current folder. Raises `ConfigError`."""
     # As with `python -m`: a custom family is usually in the current folder.
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:

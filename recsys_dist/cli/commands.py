@@ -26,7 +26,7 @@ from recsys_dist.cli.plan_command import plan
 from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.serve_command import serve
 from recsys_dist.cli.streams import lasting_streams
-from recsys_dist.cli.training_commands import merge, report, train, verify_parity
+from recsys_dist.cli.training_commands import merge, report, sweep, train, verify_parity
 from recsys_dist.cli.usage import UsageError, explained, is_help
 from recsys_dist.errors import PeerError, RecsysDistError, refusal
 from recsys_dist.plain_text import printable
@@ -38,6 +38,7 @@ COMMANDS = (
     prepare,
     plan,
     train,
+    sweep,
     merge,
     blend,
     evaluate,

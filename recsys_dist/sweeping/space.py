@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_dist.config import parse_settings, read_written
+from recsys_dist.config_errors import known_keys
 from recsys_dist.errors import ConfigError
 from recsys_dist.training.config import TrainConfig
 
@@ -97,12 +98,13 @@ class Space:
         found = dict(_dimensions(read_written(TrainConfig, path).tree, str(path)))
         if not found:
             raise ConfigError(f"{path} names no key to search; {FORMS}, such as model.factors: [8, 16, 32]")
+        known = set(known_keys(TrainConfig, config.model_dump(mode="json")))
         for key, dimension in found.items():
-            for value in dimension.examples():
-                with_settings(config, {key: value}, str(path))
-            if key == "model.kind" or (key not in ALSO_SEARCHED and not key.startswith("model.")):
+            if key in known and not _is_searched(key):
                 searched = ", ".join(("a key below model", *ALSO_SEARCHED))
                 raise ConfigError(f"{path}: {key} cannot be searched; take {searched}")
+            for value in dimension.examples():
+                with_settings(config, {key: value}, str(path))
         return cls(found)
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -136,6 +138,10 @@ def with_settings(config: TrainConfig, settings: Mapping[str, Any], source: str)
             node = node[part] if isinstance(node.get(part), dict) else node.setdefault(part, {})
         node[last] = value
     return parse_settings(TrainConfig, tree, source)
+
+
+def _is_searched(key: str) -> bool:
+    return key in ALSO_SEARCHED or (key.startswith("model.") and key != "model.kind")
 
 
 def _at(tree: Any, key: str) -> Any:

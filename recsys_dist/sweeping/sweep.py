@@ -40,6 +40,8 @@ TRIALS = 20
 BEST, LOCK = "best.yaml", ".lock"
 LOOK_S = 0.2
 """How often the epochs of trials are looked at."""
+MOST_REPORTS = 100
+"""Epochs of a trial that the study hears of, since each takes the time to write to the disk."""
 SAVE_S = 60.0
 """How long a sweep that fails waits for its trials to save."""
 MOST_FAILURES = 3
@@ -112,10 +114,10 @@ class _Sweep:
         """Run until there are `trials` trials; returns whether a signal has ended it before."""
         with watch_for_preemption() as stopped, without_main_program(RANK):
             try:
-                left = self._study.left_running()
+                left = sorted(self._study.left_running().items())
                 while True:
                     while not stopped() and len(self._running) < jobs and (left or self._is_missing(trials)):
-                        self._start(*(left.popitem() if left else self._study.ask()))
+                        self._start(*(left.pop(0) if left else self._study.ask()))
                     if not self._running:
                         return stopped() and (bool(self._study.left_running()) or self._is_missing(trials))
                     self._has_ended.wait(LOOK_S)
@@ -154,21 +156,24 @@ class _Sweep:
             self._report(trial)
             if is_over:
                 self._running.remove(trial)
-                self._end(trial)
+                self._end(trial, is_stopping)
             elif is_stopping:
                 trial.stop()
 
     def _report(self, trial: RunningTrial) -> None:
         if self._goal is not Goal.RATINGS:
             return
+        every = -(-self._config.training.epochs // MOST_REPORTS)
         for epoch, rmse in trial.judged_epochs().items():
-            if epoch not in self._reported[trial.number]:
+            if epoch % every == 0 and epoch not in self._reported[trial.number]:
                 self._reported[trial.number].add(epoch)
                 if self._study.report(trial.number, epoch, rmse) and not trial.is_pruned:
                     trial.prune()
 
-    def _end(self, trial: RunningTrial) -> None:
+    def _end(self, trial: RunningTrial, is_stopping: bool) -> None:
         number, result, seconds = trial.number, trial.result(), trial.seconds
+        if trial.error is not None and is_stopping:
+            return  # perhaps by the signal that stops the sweep: the next start repeats it
         if trial.error is not None:
             self._study.fail(number, trial.error)
             self._say(f"trial {number} failed: {trial.error}")

@@ -103,13 +103,15 @@ def sweep(
     from recsys_dist.cli.show.sweep import print_sweep
     from recsys_dist.process.preemption import as_command
     from recsys_dist.shipped_configs import find_config
+    from recsys_dist.sweeping.space import Space
     from recsys_dist.sweeping.sweep import sweep as run_sweep
     from recsys_dist.training.config import load_training
 
     # `run_dir` is required, and each trial has its own.
     settings = load_training(find_config(config), [*(overrides or ()), "run_dir=unused"])
     with as_command():
-        result = run_sweep(settings, space, study, trials, jobs, goal, prune, typer.echo)
+        wanted = Space.read(space, settings)
+        result = run_sweep(settings, wanted, study, trials, jobs, goal, prune, typer.echo)
     print_sweep(result, study)
     if result.is_stopped:
         raise typer.Exit(EXIT_SAVED_RUN_AGAIN)

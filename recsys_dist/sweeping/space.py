@@ -95,16 +95,21 @@ class Space:
     @classmethod
     def read(cls, path: Path, config: TrainConfig) -> Space:
         """Read a file. Raises `ConfigError` for what cannot be searched in trainings by `config`."""
-        found = dict(_dimensions(read_written(TrainConfig, path).tree, str(path)))
+        return cls.of(read_written(TrainConfig, path).tree, config, str(path))
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any], config: TrainConfig, source: str) -> Space:
+        """The same from the content of a file; errors name `source`."""
+        found = dict(_dimensions(tree, source))
         if not found:
-            raise ConfigError(f"{path} names no key to search; {FORMS}, such as model.factors: [8, 16, 32]")
+            raise ConfigError(f"{source} names no key to search; {FORMS}, such as model.factors: [8, 16, 32]")
         known = set(known_keys(TrainConfig, config.model_dump(mode="json")))
         for key, dimension in found.items():
             if key in known and not _is_searched(key):
                 searched = ", ".join(("a key below model", *ALSO_SEARCHED))
-                raise ConfigError(f"{path}: {key} cannot be searched; take {searched}")
+                raise ConfigError(f"{source}: {key} cannot be searched; take {searched}")
             for value in dimension.examples():
-                with_settings(config, {key: value}, str(path))
+                with_settings(config, {key: value}, source)
         return cls(found)
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -150,17 +155,17 @@ def _at(tree: Any, key: str) -> Any:
     return tree
 
 
-def _dimensions(tree: Mapping[str, Any], path: str, above: str = "") -> Iterator[tuple[str, Range | Choice]]:
+def _dimensions(tree: Mapping[str, Any], source: str, above: str = "") -> Iterator[tuple[str, Range | Choice]]:
     for name, node in tree.items():
         key = f"{above}{name}"
         if isinstance(node, Mapping) and node and not {"int", "float", "log"} & node.keys():
-            yield from _dimensions(node, path, f"{key}.")
-        elif isinstance(node, list) and node:
+            yield from _dimensions(node, source, f"{key}.")
+        elif isinstance(node, list | tuple) and node:
             yield key, Choice(tuple(node))
         elif isinstance(node, Mapping) and len({"int", "float"} & node.keys()) == 1:
-            yield key, _range(node, f"{path}: {key}")
+            yield key, _range(node, f"{source}: {key}")
         else:
-            raise ConfigError(f"{path}: {key}: {FORMS}, not {node!r}")
+            raise ConfigError(f"{source}: {key}: {FORMS}, not {node!r}")
 
 
 def _range(node: Mapping[str, Any], where: str) -> Range:

@@ -52,17 +52,21 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SweepResult:
-    """All trials by number, and the best of them. `is_stopped`: a signal ended the sweep before the last trial."""
+    """All trials by number, and the best of them."""
 
     goal: Goal
     trials: tuple[TrialRecord, ...]
     best: TrialRecord | None
+    """None if no trial is complete yet."""
+    best_config: TrainConfig | None
+    """The configuration with the settings of the best trial."""
     is_stopped: bool
+    """Whether a signal ended the sweep before the last trial."""
 
 
 def sweep(
     config: TrainConfig,
-    space_file: Path,
+    space: Space,
     folder: str,
     trials: int = TRIALS,
     jobs: int | None = None,
@@ -78,7 +82,7 @@ def sweep(
     """
     load_optuna()
     _require_cpu(config)
-    space, dataset = Space.read(space_file, config), Dataset.open(config.dataset)
+    dataset = Dataset.open(config.dataset)
     goal = choose_goal(goal_name, config, dataset)
     path = _local(folder)
     cores = os.cpu_count() or 1
@@ -91,9 +95,9 @@ def sweep(
     ):
         running = _Sweep(config, study, goal, path, Path(stops), max(1, cores // jobs), say)
         is_stopped = running.run(trials, jobs)
-        result = SweepResult(goal, tuple(study.records()), study.best(), is_stopped)
-        if result.best is not None:
-            _write_best(path, config, result.best, goal)
+        best = study.best()
+        best_config = None if best is None else _write_best(path, config, best, goal)
+        result = SweepResult(goal, tuple(study.records()), best, best_config, is_stopped)
     _require_any(result)
     return result
 
@@ -234,14 +238,16 @@ def _facts(config: TrainConfig, space: Space, goal: Goal, dataset: Dataset) -> d
     return {**fixed, "the space": space.to_json(), "--for": goal.value, "the digest of dataset": dataset.digest}
 
 
-def _write_best(folder: Path, config: TrainConfig, best: TrialRecord, goal: Goal) -> None:
-    tree = with_settings(config, best.settings, "best trial").model_dump(mode="json")
+def _write_best(folder: Path, config: TrainConfig, best: TrialRecord, goal: Goal) -> TrainConfig:
+    found = with_settings(config, best.settings, "best trial")
+    tree = found.model_dump(mode="json")
     del tree["run_dir"]
     head = (
         f"# Trial {best.number} of a sweep, {goal.figure} {best.value:.6f}: train --config FILE run_dir=RUN_DIR\n"
     )
     text = head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     Folder(str(folder)).expect().write_bytes(BEST, text.encode())
+    return found
 
 
 def _require_any(result: SweepResult) -> None:

@@ -1,8 +1,8 @@
 """The program `recsys-dist`: its commands and its exit codes.
 
 Exit codes: 0 done, 1 `doctor` found a problem, 2 a mistake of the user (one line `error: ...` on stderr), 75
-(EX_TEMPFAIL) training was asked to stop, saved its state and can be started again. A closed output pipe, as by
-`head`, does not change them.
+(EX_TEMPFAIL) training or a sweep was asked to stop, saved its state and can be started again. A closed output
+pipe, as by `head`, does not change them.
 """
 
 from __future__ import annotations

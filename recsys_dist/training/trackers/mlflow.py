@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 NAME = "mlflow"
 EXPERIMENT = "recsys_dist"
 """The experiment, unless the environment names one."""
-SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-"""Seconds of a request and its repetitions, unless the environment has others: MLflow would try for minutes."""
+SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""Seconds of a request and its repetitions, unless the environment has others.
+
+MLflow would try for minutes, with a warning each time; what fails is sent again with the next epoch.
+"""
 MOST_PARAMETERS = 100
 """In one request."""
 LONGEST_VALUE = 500

@@ -145,14 +145,13 @@ class Tracker:
         """Begin after `epochs_done` epochs; removes records of later epochs, which will be trained again."""
         self._started = (epochs_done, time.monotonic())
         self._progress.update(self._task, completed=epochs_done)
+        if self._is_active and self._folder.exists(METRICS):
+            lines = self._folder.read_bytes(METRICS).decode("utf-8", errors="replace").splitlines()
+            self._lines = [line for line in lines if 0 < _epoch_of(line) <= epochs_done]
+            if self._lines != lines:
+                self._write()
         if epochs_done < self._epochs:
-            self._trackers.open(epochs_done)
-        if not self._is_active or not self._folder.exists(METRICS):
-            return
-        lines = self._folder.read_bytes(METRICS).decode("utf-8", errors="replace").splitlines()
-        self._lines = [line for line in lines if 0 < _epoch_of(line) <= epochs_done]
-        if self._lines != lines:
-            self._write()
+            self._trackers.open(epochs_done, {_epoch_of(line): _figures_of(line) for line in self._lines})
 
     def log(self, record: EpochRecord) -> None:
         """Show and store one epoch. Raises `OSError` if the record cannot be written."""
@@ -197,6 +196,13 @@ def _epoch_of(line: str) -> int:
     except (ValueError, TypeError, KeyError):
         return 0
     return epoch if isinstance(epoch, int) else 0
+
+
+def _figures_of(line: str) -> dict[str, float]:
+    """The numbers of a line of metrics.jsonl."""
+    found: dict[str, Any] = json.loads(line)
+    del found["epoch"]
+    return {name: one for name, one in found.items() if isinstance(one, int | float) and not isinstance(one, bool)}
 
 
 def _finite(figure: float | None) -> float | None:

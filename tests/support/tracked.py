@@ -23,14 +23,15 @@ def train_tracked(
     dataset: Path,
     epochs: int,
     trackers: Sequence[str],
+    is_stopped: bool = False,
     **changes: Any,
 ) -> Outcome:
-    """Train until `epochs` epochs are done; `changes` are attributes of the trainer."""
+    """Train until `epochs` epochs are done, or are stopped; `changes` are attributes of the trainer."""
     train_by(patch, lambda collectives: FakeTrainer(collectives, VALID_RMSE))
     for name, value in changes.items():
         patch.setattr(FakeTrainer, name, value)
     config = fake_config(run_dir, dataset, training={"epochs": epochs, "trackers": list(trackers)})
-    return run.run_training(config, single_collectives(), lambda: False)
+    return run.run_training(config, single_collectives(), lambda: is_stopped)
 
 
 def forget_epochs(run_dir: Path, after: int) -> None:

@@ -17,11 +17,13 @@ class Trackers:
         self._trackers, self._parameters = trackers, parameters or {}
         self._is_open = False
 
-    def open(self, epochs_done: int) -> None:
-        """Begin or continue the run."""
+    def open(self, epochs_done: int, earlier: Mapping[int, Mapping[str, float]] | None = None) -> None:
+        """Begin or continue the run. `earlier`: figures of epochs that are done, for servers that lack them."""
         self._is_open = True
         for tracker in self._trackers:
             tracker.open(self._parameters, epochs_done)
+            for epoch, figures in (earlier or {}).items() if tracker.is_remote else ():
+                tracker.log(epoch, figures)
 
     def log(self, epoch: int, figures: Mapping[str, float | None]) -> None:
         """Show the figures of one epoch, except those that are None."""

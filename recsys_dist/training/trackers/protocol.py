@@ -31,7 +31,8 @@ class ExperimentTracker(ABC):
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Show the figures of an epoch, counted from 1.
 
-        After a resume, epochs are trained again that were shown before; each must stand there once.
+        After a resume, a remote tracker is told of all earlier epochs again, since its server may lack some, and
+        epochs may be trained again that were shown before: each must stand there once.
         """
 
     @abstractmethod

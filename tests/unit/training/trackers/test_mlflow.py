@@ -61,6 +61,10 @@ class TestServer:
         self, client: Any, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run_dir = tmp_path / "run-7"
+        train(monkeypatch, run_dir, dataset, 3, is_stopped=True)
+        assert [(one.info.status, one.data.tags["outcome"]) for one in runs(client, tmp_path.name)] == [
+            ("KILLED", "preempted")
+        ]
         train(monkeypatch, run_dir, dataset, 3)
         forget_epochs(run_dir, after=2)
         train(monkeypatch, run_dir, dataset, 5)
@@ -103,7 +107,7 @@ class TestServer:
         assert "training.trackers: mlflow: " in only_warning(caplog)
         train(monkeypatch, run_dir, dataset, 6)
         (run,) = runs(client, tmp_path.name)
-        assert [one.step for one in client.get_metric_history(run.info.run_id, "epoch")] == [1, 2, 5, 6]
+        assert [one.step for one in client.get_metric_history(run.info.run_id, "epoch")] == [1, 2, 3, 4, 5, 6]
         assert run.info.status == "FINISHED"
 
 

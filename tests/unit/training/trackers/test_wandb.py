@@ -54,6 +54,7 @@ def test_a_run_that_is_resumed_has_one_id_and_each_epoch_once(
 ) -> None:
     small_dataset(tmp_path / "data")
     run_dir = tmp_path / "run"
+    train_tracked(monkeypatch, run_dir, tmp_path / "data", 1, [])
     train_tracked(monkeypatch, run_dir, tmp_path / "data", 3, ["wandb"])
     forget_epochs(run_dir, after=2)
     train_tracked(monkeypatch, run_dir, tmp_path / "data", 4, ["wandb"])

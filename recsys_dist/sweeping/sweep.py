@@ -29,6 +29,7 @@ from recsys_dist.distributed.world import World
 from recsys_dist.errors import ConfigError, TrainingError
 from recsys_dist.process.preemption import watch_for_preemption
 from recsys_dist.process.spawning import without_main_program
+from recsys_dist.protocols.registry import name_for_configuration
 from recsys_dist.storage.folder import Folder
 from recsys_dist.sweeping.goal import Goal, choose_goal
 from recsys_dist.sweeping.space import Space, with_settings
@@ -242,6 +243,7 @@ def _write_best(folder: Path, config: TrainConfig, best: TrialRecord, goal: Goal
     found = with_settings(config, best.settings, "best trial")
     tree = found.model_dump(mode="json")
     del tree["run_dir"]
+    tree["model"]["kind"] = name_for_configuration(config.family)
     head = (
         f"# Trial {best.number} of a sweep, {goal.figure} {best.value:.6f}: train --config FILE run_dir=RUN_DIR\n"
     )

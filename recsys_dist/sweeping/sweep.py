@@ -253,8 +253,6 @@ def _write_best(folder: Path, config: TrainConfig, best: TrialRecord, goal: Goal
 
 
 def _require_any(result: SweepResult) -> None:
-    failed = [one for one in result.trials if one.error is not None]
     if result.best is None and not result.is_stopped:
-        raise TrainingError(
-            f"none of {len(result.trials)} trials was completed: {failed[0].error if failed else ''}"
-        )
+        reason = next((f": {one.error}" for one in result.trials if one.error is not None), "")
+        raise TrainingError(f"none of {len(result.trials)} trials was completed{reason}")

@@ -6,10 +6,14 @@ MLflow are read from the environment. Without a URI MLflow writes to mlflow.db i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import posixpath
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys_dist.storage.folder import Folder
@@ -42,9 +46,9 @@ class Mlflow(ExperimentTracker):
         super().__init__(folder)
         for name, value in SHORT_WAITS.items():
             os.environ.setdefault(name, value)
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415 - an extra, and slow to import
+        from mlflow.tracking import MlflowClient, get_tracking_uri  # noqa: PLC0415 - an extra, and slow to import
 
-        self._new_client = MlflowClient
+        self._new_client, self._uri = MlflowClient, get_tracking_uri
         self._client: MlflowClient | None = None
         self._run_id = ""
         self._last_epoch: int | None = None
@@ -54,8 +58,9 @@ class Mlflow(ExperimentTracker):
 
     def open(self, parameters: Mapping[str, Any], epochs_done: int) -> None:  # noqa: ARG002 - the server knows
         """Create the run, or set it to running again; parameters that it has stay."""
-        client = self._client = self._client or self._new_client()
-        run = self._found(client) or self._created(client)
+        with _alone_in_a_file(self._uri()):
+            client = self._client = self._client or self._new_client()
+            run = self._found(client) or self._created(client)
         self._run_id, self._last_epoch, self._known = run.info.run_id, None, run.data.metrics
         from mlflow.entities import Param  # noqa: PLC0415
 
@@ -119,12 +124,31 @@ class Mlflow(ExperimentTracker):
         return run
 
 
+@contextmanager
+def _alone_in_a_file(uri: str) -> Iterator[None]:
+    """Wait for other runs of this user: two that create the tables of a new SQLite file at once damage it."""
+    if not uri.startswith("sqlite"):
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / f"recsys_dist-mlflow-{os.getuid()}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _experiment_id(client: MlflowClient) -> str:
     if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return given
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found is not None else client.create_experiment(name))
+    if (found := client.get_experiment_by_name(name)) is None:
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            # Another run may have created it meanwhile.
+            if (found := client.get_experiment_by_name(name)) is None:
+                raise
+    return str(found.experiment_id)
 
 
 def flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from recsys_dist.training.loop import Outcome
+from recsys_dist.training.trackers import mlflow as mlflow_tracker
 from tests.support.mlflow_server import MlflowServer, running_mlflow, why_unavailable
 from tests.support.prepared import small_dataset
 from tests.support.tracked import forget_epochs, train_tracked
@@ -90,6 +91,20 @@ class TestServer:
             train(monkeypatch, tmp_path / "run", dataset, 3, train_epoch=fail)
         (run,) = runs(client, tmp_path.name)
         assert (run.info.status, run.data.tags["outcome"]) == ("FAILED", "failed")
+
+    def test_an_experiment_that_another_run_creates_meanwhile(self, client: Any, tmp_path: Path) -> None:
+        made = client.create_experiment(tmp_path.name)
+
+        class Late:
+            looks = 0
+
+            def get_experiment_by_name(self, name: str) -> Any:
+                self.looks += 1
+                return client.get_experiment_by_name(name) if self.looks > 1 else None
+
+            create_experiment = staticmethod(client.create_experiment)
+
+        assert mlflow_tracker._experiment_id(Late()) == made
 
     def test_a_server_that_hangs_is_warned_of_once_and_gets_the_rest_later(
         self,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recsys_dist.api.blending import blend
     from recsys_dist.api.comparison import compare_models
     from recsys_dist.api.model import Model, load_model
+    from recsys_dist.api.sweeping import sweep
     from recsys_dist.api.training import train
     from recsys_dist.dataset.dataset import Dataset
     from recsys_dist.families.autorec.settings import AutorecSettings as AutoRec
@@ -49,6 +50,7 @@ __all__ = [
     "load_model",
     "merge",
     "prepare",
+    "sweep",
     "train",
 ]
 
@@ -68,6 +70,7 @@ WHERE = {
     "load_model": ("api.model", "load_model"),
     "merge": ("merging", "merge"),
     "prepare": ("from_python.prepare", "prepare"),
+    "sweep": ("api.sweeping", "sweep"),
     "train": ("api.training", "train"),
 }
 """Public name -> module, imported on first use, and the name in that module."""

@@ -14,6 +14,14 @@ if [[ ! -d $frames ]]; then
     mv "$frames.new" "$frames"
 fi
 
+# The server of MLflow brings pandas, and hides the client.
+readonly mlflow=.venv/mlflow
+if [[ ! -d $mlflow ]]; then
+    pip --quiet --disable-pip-version-check install --no-deps --target "$mlflow.new" \
+        --constraint .venv/constraints.txt mlflow pandas flask-cors graphene graphql-core graphql-relay huey
+    mv "$mlflow.new" "$mlflow"
+fi
+
 failed=()
 check() {
     echo "=== $*"

@@ -58,18 +58,15 @@ def train(
     one of the running ranks, and every rank returns the model. On Ctrl-C or SIGTERM the state is saved and
     `KeyboardInterrupt` raised; the same call continues. Raises a one-line `RecsysDistError`.
     """
-    if family is not None:
-        add(family)
-    chosen = family_of(model)
-    tree = _tree(chosen, model)
-    _put(tree, "dataset", dataset.folder.url if isinstance(dataset, Dataset) else os.fspath(dataset))
-    _put(tree, "run_dir", os.fspath(run_dir))
-    _put(tree, "start_from", None if start_from is None else os.fspath(start_from))
-    for key, value in (("seed", seed), ("device", device)):
-        _put(tree, key, value)
-    training = {"epochs": epochs, "patience": patience}
-    tree["training"] = {**tree.get("training", {}), **{k: v for k, v in training.items() if v is not None}}
-    config = parse_settings(TrainConfig, _merged(tree, settings or {}), source="train")
+    given = {
+        "dataset": dataset.folder.url if isinstance(dataset, Dataset) else os.fspath(dataset),
+        "run_dir": os.fspath(run_dir),
+        "start_from": None if start_from is None else os.fspath(start_from),
+        "seed": seed,
+        "device": device,
+        "training": {"epochs": epochs, "patience": patience},
+    }
+    config = new_config("train", model, family, given, settings or {})
     target = Folder(os.fspath(model_dir) if model_dir is not None else f"{config.run_dir.rstrip('/')}/{MODEL}")
     if _starts_ranks(ranks):
         assert ranks is not None
@@ -78,6 +75,29 @@ def train(
     else:
         train_run(config, finish=lambda outcome, together: _write_together(config, target, outcome, together))
     return load_model(target.url, device=_device_of(config))
+
+
+def new_config(
+    function: str,
+    model: ModelSettings,
+    family: ModelFamily[Any] | None,
+    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> TrainConfig:
+    """The configuration of a training, for a public function of that name.
+
+    The shipped configuration of this kind of model, then `given` except what is None, then `settings`. Registers
+    `family`. Raises `ConfigError`.
+    """
+    if family is not None:
+        add(family)
+    tree = _merged(_tree(family_of(model), model), _without_none(given))
+    return parse_settings(TrainConfig, _merged(tree, settings), source=function)
+
+
+def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in tree.items() if value is not None}
+    return {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in known.items()}
 
 
 def _tree(family: ModelFamily[Any], model: ModelSettings) -> dict[str, Any]:
@@ -92,11 +112,6 @@ def _tree(family: ModelFamily[Any], model: ModelSettings) -> dict[str, Any]:
         "kind": family.name,
     }
     return tree
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    if value is not None:
-        tree[key] = value
 
 
 def _merged(tree: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

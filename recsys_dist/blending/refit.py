@@ -64,6 +64,7 @@ def _train(model: Predictor, dataset: Dataset, device: str, run_dir: Path) -> Pr
         "run_dir": str(run_dir),
         "start_from": None,
         "device": device,
+        "training": config.training.model_copy(update={"trackers": ()}),
         "checkpoint": CheckpointSettings(every=LAST_EPOCH_ONLY),
     }
     if train(config.model_copy(update=changes)) is Outcome.PREEMPTED:

@@ -1,8 +1,8 @@
 """The program `recsys-dist`: its commands and its exit codes.
 
 Exit codes: 0 done, 1 `doctor` found a problem, 2 a mistake of the user (one line `error: ...` on stderr), 75
-(EX_TEMPFAIL) training was asked to stop, saved its state and can be started again. A closed output pipe, as by
-`head`, does not change them.
+(EX_TEMPFAIL) training or a sweep was asked to stop, saved its state and can be started again. A closed output
+pipe, as by `head`, does not change them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recsys_dist.cli.plan_command import plan
 from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.serve_command import serve
 from recsys_dist.cli.streams import lasting_streams
-from recsys_dist.cli.training_commands import merge, report, train, verify_parity
+from recsys_dist.cli.training_commands import merge, report, sweep, train, verify_parity
 from recsys_dist.cli.usage import UsageError, explained, is_help
 from recsys_dist.errors import PeerError, RecsysDistError, refusal
 from recsys_dist.plain_text import printable
@@ -38,6 +38,7 @@ COMMANDS = (
     prepare,
     plan,
     train,
+    sweep,
     merge,
     blend,
     evaluate,

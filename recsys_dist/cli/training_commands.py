@@ -1,4 +1,4 @@
-"""`train`, `merge`, `report` and `verify-parity`: from a prepared dataset to one model, and reports on the run.
+"""`train`, `sweep`, `merge`, `report`, `verify-parity`: from a prepared dataset to one model, and reports on runs.
 
 Heavy modules are imported inside the command that needs them, so that `--help` is fast.
 """
@@ -53,6 +53,67 @@ def train(config: ConfigOption, overrides: Overrides = None) -> None:
     if os.environ.get("RANK", "0") == "0":
         print_outcome(outcome.name, settings.run_dir)
     if outcome.name == "PREEMPTED":
+        raise typer.Exit(EXIT_SAVED_RUN_AGAIN)
+
+
+def sweep(
+    config: ConfigOption,
+    space: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="The settings to search: a range or a list of values for each key, such as "
+            "model.factors: {int: [4, 64], log: true}.",
+        ),
+    ],
+    study: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the study and its trials.")],
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option(min=1, metavar="N", help="Trials of the study, in all.")] = 20,
+    jobs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1, metavar="J", help="Trials side by side, which divide the cores; default: one for each core."
+        ),
+    ] = None,
+    goal: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--for",
+            metavar="lists|ratings",
+            help="ratings: the lowest validation RMSE. lists: the highest nDCG@10 on the validation ratings. "
+            "Default: what the kind of model is made for.",
+        ),
+    ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune/--no-prune",
+            help="Stop trials whose validation RMSE is worse than that of most others after as many epochs.",
+        ),
+    ] = True,
+) -> None:
+    """Search settings: many trainings as an Optuna study, judged by validation ratings. Needs the extra `sweep`.
+
+    Each trial is a run folder in the study, of a training on the CPU; `run_dir` is not needed. The same command
+    continues a study that was stopped (exit code 75) or killed: trials that had begun resume. With a larger
+    --trials it goes on.
+
+    Example: recsys-dist sweep --config ials --space space.yaml --study studies/ials dataset=data/ml1m --trials 30
+    """
+    from recsys_dist.cli.show.sweep import print_sweep
+    from recsys_dist.process.preemption import as_command
+    from recsys_dist.shipped_configs import find_config
+    from recsys_dist.sweeping.space import Space
+    from recsys_dist.sweeping.sweep import sweep as run_sweep
+    from recsys_dist.training.config import load_training
+
+    # `run_dir` is required, and each trial has its own.
+    settings = load_training(find_config(config), [*(overrides or ()), "run_dir=unused"])
+    with as_command():
+        wanted = Space.read(space, settings)
+        result = run_sweep(settings, wanted, study, trials, jobs, goal, prune, typer.echo)
+    print_sweep(result, study)
+    if result.is_stopped:
         raise typer.Exit(EXIT_SAVED_RUN_AGAIN)
 
 

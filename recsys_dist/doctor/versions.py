@@ -16,7 +16,10 @@ PURPOSES = {
     "s3": "paths s3://...",
     "slurm": "cluster.kind: slurm",
     "report": "`report` and `inspect --plot`",
-    "tensorboard": "training.tensorboard",
+    "tensorboard": "training.trackers: tensorboard",
+    "mlflow": "training.trackers: mlflow",
+    "wandb": "training.trackers: wandb",
+    "sweep": "`sweep`",
 }
 """What an extra is for; those of developers are left out."""
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^]]*\])?\s*(?:>=\s*([\d.]+))?")

@@ -71,17 +71,26 @@ def add_family(spec: str) -> ModelFamily[Any]:
 
 def add(family: ModelFamily[Any]) -> ModelFamily[Any]:
     """Register a family by its name. Raises `ConfigError` if another family has the name."""
-    spec = f"{type(family).__module__}:{type(family).__qualname__}"
+    spec = _spec(family)
     taken_by = OWN.get(family.name) or _installed().get(family.name)
     known = _added.get(family.name)
     if taken_by is None and known is not None and type(known) is not type(family):
-        taken_by = f"{type(known).__module__}:{type(known).__qualname__}"
+        taken_by = _spec(known)
     if taken_by is not None and taken_by != spec:
         raise ConfigError(
             f"{spec}: the name {family.name!r} is taken by {taken_by}; give the class another `name`"
         )
     _added[family.name] = family
     return family
+
+
+def name_for_configuration(family: ModelFamily[Any]) -> str:
+    """What to write as `model.kind` of a file: the name of a known family, MODULE:CLASS of a user's own."""
+    return family.name if family.name in {*OWN, *_installed()} else _spec(family)
+
+
+def _spec(family: ModelFamily[Any]) -> str:
+    return f"{type(family).__module__}:{type(family).__qualname__}"
 
 
 @cache
@@ -94,7 +103,7 @@ def _load(spec: str) -> ModelFamily[Any]:
     module_name, colon, class_name = spec.partition(":")
     if not colon or not module_name or not class_name.isidentifier():
         raise ConfigError(f"{spec!r} is not of the form MODULE:CLASS, such as neumf:NeuMF")
-    found = getattr(_module(module_name, spec), class_name, None)
+    found = getattr(load_module(module_name, spec), class_name, None)
     if found is None:
         raise ConfigError(f"{spec}: the module {module_name} has no class {class_name}")
     if not isinstance(found, type) or not issubclass(found, ModelFamily):
@@ -106,7 +115,8 @@ def _load(spec: str) -> ModelFamily[Any]:
         raise ConfigError(f"{spec}: cannot be constructed without arguments: {_told(error)}") from error
 
 
-def _module(name: str, spec: str) -> Any:
+def load_module(name: str, spec: str) -> Any:
+    """A module that the user named in `spec`, also from the current folder. Raises `ConfigError`."""
     # As with `python -m`: a custom family is usually in the current folder.
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from recsys_dist.config import Settings, auto_or_number, read_written
 from recsys_dist.errors import ConfigError
@@ -14,6 +14,7 @@ from recsys_dist.protocols.family import ModelFamily, ModelSettings
 from recsys_dist.protocols.registry import add_family, family_named, names
 from recsys_dist.settings import Purpose
 from recsys_dist.sizes import Size
+from recsys_dist.training.trackers.choice import as_names
 
 MOST_SECONDS = 30 * 24 * 3600.0
 """A month: longer than any useful wait, and within the range of socket timeouts."""
@@ -32,8 +33,18 @@ class TrainingSettings(Settings):
     """Memory of one rank for ratings and for tables of other ranks, such as 4GiB. Beyond it, mf re-reads the
     ratings on every pass and exchanges item tables in blocks; null: keep everything in memory. With autorec,
     memory of one rank for parameters, gradients and optimizer: larger models are refused before the start."""
-    tensorboard: bool = False
-    """Also write each epoch to RUN_DIR/tensorboard; needs a local run_dir and the extra `tensorboard`."""
+    trackers: Annotated[tuple[str, ...], BeforeValidator(as_names)] = ()
+    """Where to show each epoch besides metrics.jsonl: a list of `tensorboard` (in RUN_DIR/tensorboard, on a local
+    disk), `mlflow`, `wandb`, each an extra of that name, and of classes of your own as MODULE:CLASS."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_runs_of_before_trackers(cls, tree: Any) -> Any:
+        """Read `tensorboard: true` or `false`, which configurations of older runs and models have."""
+        if not isinstance(tree, Mapping) or "trackers" in tree or not isinstance(tree.get("tensorboard"), bool):
+            return tree
+        others = {key: value for key, value in tree.items() if key != "tensorboard"}
+        return {**others, "trackers": ["tensorboard"] if tree["tensorboard"] else []}
 
 
 class CheckpointSettings(Settings):

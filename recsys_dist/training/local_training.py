@@ -39,16 +39,17 @@ def train_on_local_ranks(config: TrainConfig, num_ranks: int) -> Outcome:
         _passed_on(Path(folder) / "stop") as stop,
         without_main_program(RANK),
     ):
-        work = partial(_train_on_rank, config, config.family, stop)
+        work = partial(train_on_rank, config, config.family, stop)
         run_local_ranks(work, num_ranks, config.training.timeout_s, num_threads)
     status = json.loads(Folder(config.run_dir).read_bytes(STATUS))
     return Outcome(status["outcome"])
 
 
-def _train_on_rank(config: TrainConfig, family: ModelFamily[Any], stop: Path, collectives: Collectives) -> None:
+def train_on_rank(config: TrainConfig, family: ModelFamily[Any], stop: Path, collectives: Collectives) -> Outcome:
+    """Train in a process that was started for it, until the file `stop` exists."""
     add(family)
     keep_freed_memory()
-    run_training(config, collectives, preempted=stop.exists)
+    return run_training(config, collectives, preempted=stop.exists)
 
 
 @contextmanager

@@ -139,11 +139,11 @@ def _require_cpu(config: TrainConfig) -> None:
 
 
 def _short_run(config: TrainConfig, run_dir: Path, epochs: int) -> TrainConfig:
-    """The same run from scratch, with `epochs` epochs and without TensorBoard."""
+    """The same run from scratch, with `epochs` epochs and without trackers."""
     changes = {
         "run_dir": str(run_dir),
         "device": "cpu",
-        "training": config.training.model_copy(update={"epochs": epochs, "tensorboard": False}),
+        "training": config.training.model_copy(update={"epochs": epochs, "trackers": ()}),
         "checkpoint": CheckpointSettings(every=epochs, keep=1),
     }
     return config.model_copy(update=changes)

@@ -39,7 +39,8 @@ from recsys_dist.training.memory import explained_lack_of_memory, warn_of_lack
 from recsys_dist.training.plan import Plan, to_record
 from recsys_dist.training.run_folder import CONFIG, PLAN, RunLock
 from recsys_dist.training.run_status import RunStatus
-from recsys_dist.training.tensorboard import ScalarLog
+from recsys_dist.training.trackers.choice import new_trackers
+from recsys_dist.training.trackers.group import Trackers
 from recsys_dist.training.tracking import Tracker
 from recsys_dist.training.warm_start import warm_start
 from recsys_dist.version import __version__
@@ -100,7 +101,7 @@ def _run_in(
     preempted: Callable[[], bool],
 ) -> Outcome:
     collectives.together("opening the run folder", lambda: _open(folder, lock, collectives.world))
-    scalars = collectives.together("opening TensorBoard", lambda: _scalars(folder, config, collectives.world))
+    trackers = collectives.together("opening the trackers", lambda: _trackers(folder, config, collectives.world))
     dataset = collectives.together("opening the dataset", lambda: Dataset.open(config.dataset))
     facts = _facts(dataset)
     collectives.require_same({"the configuration": _digest(config), **{k: str(v) for k, v in facts.items()}})
@@ -125,7 +126,7 @@ def _run_in(
     config.family.check(setup)
     plan = _plan(config, setup)
     tracker = Tracker(
-        folder, config.training.epochs, collectives.world.is_first, scalars=scalars, check=lock.require_in_place
+        folder, config.training.epochs, collectives.world.is_first, trackers=trackers, check=lock.require_in_place
     )
     announce = partial(_announce, folder, lock, status, config, start, plan, collectives.world)
     collectives.together("preparing the run folder", announce)
@@ -137,7 +138,9 @@ def _run_in(
         require_space(folder, trainer, plan, config, start, collectives)
         outcome = fit(trainer, store, tracker, config, collectives, preempted, start or learnt, facts, stops_early)
         collectives.together("writing the status", lambda: status.end(outcome.value, trainer.epochs_done))
-        if outcome is not Outcome.PREEMPTED and (best := store.best()) is not None:
+        best = store.best()
+        tracker.end(outcome.value, best)
+        if outcome is not Outcome.PREEMPTED and best is not None:
             tracker.say(f"best: epoch {best[0]}, valid RMSE {best[1]:.4f}, which merge takes")
     return outcome
 
@@ -237,8 +240,9 @@ def _note_of_patience(manifest: Manifest) -> str:
     )
 
 
-def _scalars(folder: Folder, config: TrainConfig, world: World) -> ScalarLog | None:
-    return ScalarLog(folder) if config.training.tensorboard and world.is_first else None
+def _trackers(folder: Folder, config: TrainConfig, world: World) -> Trackers:
+    names = config.training.trackers if world.is_first else ()
+    return new_trackers(names, folder, config.model_dump(mode="json"))
 
 
 def _plan(config: TrainConfig, setup: TrainingSetup[Any]) -> Plan | None:

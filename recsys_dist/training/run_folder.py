@@ -7,7 +7,8 @@ RUN_DIR/
                    last record, for training, evaluation and saving, by network or shared memory; `peak_memory_mb`
                    the most that was resident so far, on the rank with the most
   plan.json        memory, traffic and checkpoint as planned before the start (plan.py)
-  tensorboard/     the same for TensorBoard, if training.tensorboard is set
+  tensorboard/     the same for TensorBoard, if it is one of training.trackers; likewise wandb/
+  mlflow.json      the id of the run in MLflow, likewise; wandb.json: in Weights & Biases
   checkpoints/     see recsys_dist/checkpoint/manifest.py
   .lock            held by the training that writes here, on a local disk
 """

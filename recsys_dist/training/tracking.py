@@ -1,8 +1,8 @@
 """Progress of a run: one line and one JSON record per epoch, from rank 0 only.
 
 Out: a console line for each epoch, with a live progress bar if the console is a terminal, and
-RUN_DIR/metrics.jsonl with each epoch exactly once, however often the run was interrupted. TensorBoard gets the
-same figures if enabled.
+RUN_DIR/metrics.jsonl with each epoch exactly once, however often the run was interrupted. Trackers (trackers/) get
+the same figures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys_dist.console import new_console
 from recsys_dist.protocols.trainer import Trial
 from recsys_dist.storage.folder import Folder
 from recsys_dist.training.run_folder import METRICS
-from recsys_dist.training.tensorboard import ScalarLog
+from recsys_dist.training.trackers.group import Trackers
 
 TRAFFIC = "received_mb"
 """Figure of every epoch: megabytes that rank 0 has received from others."""
@@ -102,7 +102,7 @@ class EpochRecord:
 class Tracker:
     """Shows and stores the figures of a run; silent if `is_active` is False, as on all ranks but the first.
 
-    `scalars` also gets the figures, and is closed with the tracker. `check` is called before each write, and
+    `trackers` also get the figures, and are closed with the tracker. `check` is called before each write, and
     raises if the folder does not belong to the run any more.
     """
 
@@ -112,13 +112,14 @@ class Tracker:
         epochs: int,
         is_active: bool,
         console: Console | None = None,
-        scalars: ScalarLog | None = None,
+        trackers: Trackers | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._check = folder, check
         self._epochs = epochs
         self._is_active = is_active
-        self._scalars = scalars
+        self._trackers = trackers or Trackers()
+        self._ending: tuple[str, Mapping[str, float]] = ("failed", {})
         self._console = console or new_console(soft_wrap=True)
         self._lines: list[str] = []
         self._started = (0, time.monotonic())
@@ -136,19 +137,21 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        if self._scalars is not None:
-            self._scalars.close()
+        # A second Ctrl-C must not wait for a server.
+        if error is None or isinstance(error, Exception):
+            self._trackers.close(*self._ending)
 
     def start(self, epochs_done: int) -> None:
         """Begin after `epochs_done` epochs; removes records of later epochs, which will be trained again."""
         self._started = (epochs_done, time.monotonic())
         self._progress.update(self._task, completed=epochs_done)
-        if not self._is_active or not self._folder.exists(METRICS):
-            return
-        lines = self._folder.read_bytes(METRICS).decode("utf-8", errors="replace").splitlines()
-        self._lines = [line for line in lines if 0 < _epoch_of(line) <= epochs_done]
-        if self._lines != lines:
-            self._write()
+        if self._is_active and self._folder.exists(METRICS):
+            lines = self._folder.read_bytes(METRICS).decode("utf-8", errors="replace").splitlines()
+            self._lines = [line for line in lines if 0 < _epoch_of(line) <= epochs_done]
+            if self._lines != lines:
+                self._write()
+        if epochs_done < self._epochs:
+            self._trackers.open(epochs_done, {_epoch_of(line): _figures_of(line) for line in self._lines})
 
     def log(self, record: EpochRecord) -> None:
         """Show and store one epoch. Raises `OSError` if the record cannot be written."""
@@ -157,12 +160,16 @@ class Tracker:
         self.require_folder()
         self._lines.append(record.to_json())
         self._write()
-        if self._scalars is not None:
-            self._scalars.add(record.epoch, record.figures())
+        self._trackers.log(record.epoch, record.figures())
         self._progress.update(self._task, completed=record.epoch)
         self._console.print(
             record.to_text(self._epochs, self._remaining_s(record.epoch)), markup=False, highlight=False
         )
+
+    def end(self, outcome: str, best: tuple[int, float] | None) -> None:
+        """Note how the run ended; `best` is the epoch with the best validation RMSE, and that."""
+        figures = {} if best is None else {"best_epoch": float(best[0]), "best_valid_rmse": best[1]}
+        self._ending = (outcome, figures)
 
     def require_folder(self) -> None:
         """Raise if the folder does not belong to the run any more."""
@@ -189,6 +196,13 @@ def _epoch_of(line: str) -> int:
     except (ValueError, TypeError, KeyError):
         return 0
     return epoch if isinstance(epoch, int) else 0
+
+
+def _figures_of(line: str) -> dict[str, float]:
+    """The numbers of a line of metrics.jsonl."""
+    found: dict[str, Any] = json.loads(line)
+    del found["epoch"]
+    return {name: one for name, one in found.items() if isinstance(one, int | float) and not isinstance(one, bool)}
 
 
 def _finite(figure: float | None) -> float | None:

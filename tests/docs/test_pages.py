@@ -80,7 +80,8 @@ def _check_settings(command: str, config: str, overrides: list[str]) -> None:
         load_settings(PrepareConfig, path, ["input.paths=a.csv", "output=out", *overrides])
         return
     know_example()
-    path = EXAMPLE if config == EXAMPLE.name else REPOSITORY / find_config(config)
+    shipped = config if config in config_names() or (REPOSITORY / config).is_file() else "mf"
+    path = EXAMPLE if config == EXAMPLE.name else REPOSITORY / find_config(shipped)
     kind = ["model.kind=neumf"] if path == EXAMPLE else []
     load_training(path, ["dataset=a", "run_dir=b", *overrides, *kind])
 

@@ -125,6 +125,13 @@ def test_a_configuration_may_name_one_and_what_is_saved_holds_its_name_alone(tmp
     assert TrainConfig.model_validate(saved) == found
 
 
+def test_a_file_names_one_by_its_class_again(tmp_path):
+    write(tmp_path, "own_family", FAMILY)
+    found = config(tmp_path, "own_family:Own")
+    assert registry.name_for_configuration(found.family) == "own_family:Own"
+    assert registry.name_for_configuration(registry.family_named("mf")) == "mf"
+
+
 def test_a_wrong_setting_of_one_is_named_with_what_is_allowed(tmp_path):
     write(tmp_path, "own_family", FAMILY)
     with pytest.raises(ConfigError, match=r"unknown key 'model\.factor'; allowed here: kind, .*factors"):

@@ -71,4 +71,4 @@ def test_a_truth_value_is_no_number() -> None:
         config({"kind": "autorec", "gradient_clip": False})
     with pytest.raises(ConfigError, match=r"model: hidden takes a number, not true"):
         config({"kind": "autorec", "hidden": True})
-    assert config({"kind": "autorec", "tied": True}, tensorboard=True).training.tensorboard
+    assert config({"kind": "autorec", "tied": True}, tensorboard=True).training.trackers == ("tensorboard",)

@@ -319,7 +319,7 @@ def test_another_dataset_is_refused_but_a_moved_one_is_not(dataset, tmp_path):
 def test_what_leaves_the_result_alone_may_change(dataset, tmp_path):
     train(tmp_path, dataset)
     changed = {
-        "training": {"epochs": 3, "timeout_s": 5, "tensorboard": True},
+        "training": {"epochs": 3, "timeout_s": 5, "trackers": ["tensorboard"]},
         "checkpoint": {"every": 2, "keep": 1},
     }
     assert train(tmp_path, dataset, **changed) is Outcome.FINISHED
@@ -338,8 +338,8 @@ def test_how_ranks_share_the_work_may_change(dataset, tmp_path):
 @pytest.mark.usefixtures("trained")
 def test_tensorboard_on_object_storage_is_refused_before_any_work(dataset, tmp_path):
     run_dir = f"memory://run-{tmp_path.name}"
-    with pytest.raises(ConfigError, match=r"training\.tensorboard needs a local run_dir"):
-        train(run_dir, dataset, training={"tensorboard": True})
+    with pytest.raises(ConfigError, match=r"training\.trackers: tensorboard needs a local run_dir"):
+        train(run_dir, dataset, training={"trackers": ["tensorboard"]})
     assert Folder(run_dir).names() == []
 
 

@@ -1,15 +1,11 @@
 import io
 import json
 import math
-import sys
 
 import pytest
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from recsys_dist.errors import ConfigError
 from recsys_dist.storage.folder import Folder
-from recsys_dist.training.tensorboard import ScalarLog
 from recsys_dist.training.tracking import EpochRecord, Tracker
 
 
@@ -78,46 +74,6 @@ def test_other_ranks_stay_silent(tmp_path, capsys):
         tracker.say("hello")
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().out == ""
-
-
-def test_tensorboard_shows_each_epoch_once_after_a_resume(tmp_path):
-    folder = Folder(str(tmp_path))
-    for session, (first, last) in enumerate([(1, 3), (2, 4), (5, 5)]):
-        with Tracker(folder, epochs=5, is_active=True, scalars=ScalarLog(folder)) as tracker:
-            tracker.start(epochs_done=first - 1)
-            for epoch in range(first, last + 1):
-                tracker.log(record(epoch, valid_rmse=None if epoch == 4 else 0.5 + session))
-
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-
-    assert set(events.Tags()["scalars"]) == {"train_rmse", "valid_rmse", "ratings_per_s", "seconds", "noise"}
-    assert [event.step for event in events.Scalars("train_rmse")] == [1, 2, 3, 4, 5]
-    assert [(event.step, event.value) for event in events.Scalars("valid_rmse")] == [
-        (1, 0.5),
-        (2, 1.5),
-        (3, 1.5),
-        (5, 2.5),
-    ]
-
-
-def test_an_epoch_is_in_the_event_file_as_soon_as_it_is_logged(tmp_path):
-    folder = Folder(str(tmp_path))
-    with Tracker(folder, epochs=5, is_active=True, scalars=ScalarLog(folder)) as tracker:
-        tracker.start(epochs_done=0)
-        tracker.log(record(1))
-        tracker.log(record(2))
-        events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-        assert [event.step for event in events.Scalars("seconds")] == [1, 2]
-
-
-def test_tensorboard_is_refused_where_it_cannot_be(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"^training\.tensorboard needs a local run_dir, but .*memory://x"):
-        ScalarLog(Folder("memory://x"))
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    for module in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
-        monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(ConfigError, match=r"^training\.tensorboard: .*; pip install -e '.*\[tensorboard\]'"):
-        ScalarLog(Folder(str(tmp_path)))
 
 
 def test_the_peak_of_the_largest_rank_and_of_each() -> None:

@@ -17,6 +17,9 @@ PURPOSES = {
     "slurm": "cluster.kind: slurm",
     "report": "`report` and `inspect --plot`",
     "tensorboard": "training.tensorboard",
+    "faiss": "`export --to faiss`",
+    "hnsw": "`export --to hnsw`",
+    "onnx": "`export --to onnx`",
 }
 """What an extra is for; those of developers are left out."""
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^]]*\])?\s*(?:>=\s*([\d.]+))?")

@@ -140,13 +140,20 @@ def export(
             "report.json in MODEL_DIR, if there is one.",
         ),
     ] = None,
+    without_users: Annotated[
+        bool,
+        typer.Option(
+            "--without-users",
+            help="With --to hub-folder: leave out all users and ratings; the copy folds everyone in.",
+        ),
+    ] = False,
     device: DeviceOption = "cpu",
     verify: VerifyOption = True,
     family: FamilyOption = None,
 ) -> None:
     """Write a model as files that other programs read: tables, an index, a network, or a folder for a hub.
 
-    The output holds user ids, and all targets but onnx the train ratings.
+    The output holds users and their train ratings, except with --to onnx and with --without-users.
 
     Example: recsys-dist export models/ml1m --to parquet --output exports/ml1m
 
@@ -158,7 +165,7 @@ def export(
     from recsys_dist.export.output import check_output
     from recsys_dist.inference.loading import load_predictor
 
-    check_target(to, evaluation)
+    check_target(to, evaluation, without_users)
     check_output(output, to)
     name_families(family)
-    print_exported(write(load_predictor(model_dir, device, verify), output, to, evaluation))
+    print_exported(write(load_predictor(model_dir, device, verify), output, to, evaluation, without_users))

@@ -13,12 +13,13 @@ from recsys_dist.version import __version__
 TASK = "recommendation"
 
 
-def model_card(model: ModelManifest, report: EvaluationReport | None) -> str:
-    """The whole card."""
-    parts = [_header(model, report), _what(model), _usage(model), _settings(model)]
+def model_card(model: ModelManifest, written: ModelManifest, report: EvaluationReport | None) -> str:
+    """The card of `written`: the model itself, or its copy without users."""
+    has_users = written == model
+    parts = [_header(model, report), _what(model, written), _usage(model, has_users), _settings(model)]
     if report is not None:
-        parts.append(_figures(report))
-    return "\n".join([*parts, _limits(model)])
+        parts.append(_figures(report, has_users))
+    return "\n".join([*parts, _limits(model, has_users)])
 
 
 def _header(model: ModelManifest, report: EvaluationReport | None) -> str:
@@ -47,7 +48,7 @@ def _measured(report: EvaluationReport) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _what(model: ModelManifest) -> str:
+def _what(model: ModelManifest, written: ModelManifest) -> str:
     rating = model.rating
     num_ratings = sum(shard.num_ratings for shard in model.user_shards)
     return f"""# A recommender of kind `{model.kind}`
@@ -61,12 +62,13 @@ Trained with [recsys_dist](https://github.com/recsys-dist/recsys_dist) {model.pr
 | train ratings | {num_ratings:,} |
 | values of ratings | {rating.min:g} to {rating.max:g}, mean {rating.mean:.4f} |
 | epochs | {model.step} |
-| digest of the model | `{model.contents_digest}` |
+| digest of the model | `{written.contents_digest}` |
 | digest of the dataset | `{model.provenance.dataset_digest}` |
 """
 
 
-def _usage(model: ModelManifest) -> str:
+def _usage(model: ModelManifest, has_users: bool) -> str:
+    known = "model.recommend([model.user_ids[0]], 10)\n" if has_users else ""
     return f"""## How to use it
 
 With recsys_dist {__version__} or newer, in the folder of this file:
@@ -75,9 +77,7 @@ With recsys_dist {__version__} or newer, in the folder of this file:
 import recsys_dist as rd
 
 model = rd.load_model(".", verify=True)
-user, item = model.user_ids[0], model.item_ids[0]
-model.recommend([user], 10)
-model.fold_in([item], [{model.rating.max:g}]).recommend(10)  # someone new, from ratings
+{known}model.fold_in([model.item_ids[0]], [{model.rating.max:g}]).recommend(10)  # someone new, from ratings
 ```
 
 `sha256sum -c SHA256SUMS` checks all files.
@@ -94,8 +94,9 @@ def _settings(model: ModelManifest) -> str:
     return "\n".join(["## Settings", "", "| key | value |", "|---|---|", *rows, ""])
 
 
-def _figures(report: EvaluationReport) -> str:
-    lines = [f"## Evaluation\n\nOn {report.count:,} ratings of the {report.split} split.\n"]
+def _figures(report: EvaluationReport, has_users: bool) -> str:
+    whose = "" if has_users else ", of the model with its users"
+    lines = [f"## Evaluation\n\nOn {report.count:,} ratings of the {report.split} split{whose}.\n"]
     if report.predicts_ratings:
         errors = [*report.baselines.items(), ("this model", report)]
         rows = [f"| {name.replace('_', ' ')} | {_shown(one.rmse)} | {_shown(one.mae)} |" for name, one in errors]
@@ -112,15 +113,23 @@ def _figures(report: EvaluationReport) -> str:
     return "\n".join(lines)
 
 
-def _limits(model: ModelManifest) -> str:
+def _limits(model: ModelManifest, has_users: bool) -> str:
     return f"""## Limits and privacy
 
-- **The folder holds the ids of all {model.num_users:,} users and their train ratings**, in `users.parquet` and
-  `ratings/`; `model.json` names the folders of its training. Publish it only if the data may be published.
+{_privacy(model, has_users)}
 - The licence is not known to the program that wrote this card: set it in the header.
 - The model knows users, items and ratings only, neither time nor properties of items, and repeats what is usual in
   its data. An item without train ratings is recommended by the average alone.
 """
+
+
+def _privacy(model: ModelManifest, has_users: bool) -> str:
+    if has_users:
+        return f"""- **The folder holds the ids of all {model.num_users:,} users and their train ratings**,
+  in `users.parquet` and `ratings/`; `model.json` names the folders of its training. Publish it only if the data
+  may be published."""
+    return """- The folder holds no user and no rating: everyone is folded in from ratings. What it knows of items
+  was learnt from users all the same."""
 
 
 def _shown(figure: float | None) -> str:

@@ -59,23 +59,29 @@ class Exported:
         return text_table(self.rows(), numbers=0)
 
 
-def check_target(to: str, evaluation: Path | None = None) -> None:
-    """Raise `ConfigError` if there is no such target, or if it takes no evaluation and one is given."""
+def check_target(to: str, evaluation: Path | None = None, without_users: bool = False) -> None:
+    """Raise `ConfigError` if there is no such target, or if it takes no evaluation or needs users."""
     if to not in TARGETS:
         raise ConfigError(f"export --to {to}: use {', '.join(TARGETS)}{did_you_mean(to, TARGETS)}")
-    if evaluation is not None and to != HUB_FOLDER:
-        raise ConfigError(f"--evaluation is for --to {HUB_FOLDER}; leave it out with --to {to}")
+    if to == HUB_FOLDER:
+        return
+    for option, is_given in (("--evaluation", evaluation is not None), ("--without-users", without_users)):
+        if is_given:
+            raise ConfigError(f"{option} is for --to {HUB_FOLDER}; leave it out with --to {to}")
 
 
-def export(predictor: Predictor, output: str, to: str, evaluation: Path | None = None) -> Exported:
+def export(
+    predictor: Predictor, output: str, to: str, evaluation: Path | None = None, without_users: bool = False
+) -> Exported:
     """Write the model to the new folder `output` in the form of a target.
 
     A local export to the same target is replaced. Raises `ConfigError` for a target that there is not, that the
     model cannot be exported to, or whose extra is not installed, and `CheckpointError` if `output` is taken.
     """
-    check_target(to, evaluation)
+    check_target(to, evaluation, without_users)
     check_output(output, to)
-    write = partial(write_hub_folder, evaluation=evaluation) if to == HUB_FOLDER else WRITERS[to]
+    hub = partial(write_hub_folder, evaluation=evaluation, without_users=without_users)
+    write = hub if to == HUB_FOLDER else WRITERS[to]
     with export_folder(output, to) as out:
         figures = write(predictor, out)
         out.finish(to, predictor.catalog.folder.manifest, figures)

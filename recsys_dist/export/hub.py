@@ -8,26 +8,34 @@ from recsys_dist.errors import DataError
 from recsys_dist.evaluation.report import EvaluationReport
 from recsys_dist.export.card import model_card
 from recsys_dist.export.output import ExportWriter, Figures
+from recsys_dist.export.without_users import write_without_users
 from recsys_dist.inference.predictor import Predictor
-from recsys_dist.model_folder.manifest import MODEL_FILE
+from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.model_folder.manifest import MODEL_FILE, ModelManifest
 
 REPORT_FILE = "report.json"
 
 
-def write_hub_folder(predictor: Predictor, out: ExportWriter, evaluation: Path | None) -> Figures:
-    """Copy the model and write README.md; with an evaluation also report.json.
+def write_hub_folder(
+    predictor: Predictor, out: ExportWriter, evaluation: Path | None, without_users: bool
+) -> Figures:
+    """Copy the model, if wanted without its users, and write its card as README.md.
 
-    Without `evaluation`, a report.json in the model folder is taken. Raises `DataError` if a report is not about
-    this model.
+    The card has the figures of `evaluation`, or else of a report.json in the model folder. Raises `DataError` if a
+    report is not about this model, and `ConfigError` if the family cannot leave out its users.
     """
     folder = predictor.catalog.folder
     report = _report(predictor, evaluation)
+    written = write_without_users(folder, out) if without_users else _copied(folder, out)
+    out.write("README.md", model_card(folder.manifest, written, report).encode())
+    return {"has_users": not without_users, "is_evaluated": report is not None, "digest": written.contents_digest}
+
+
+def _copied(folder: ModelFolder, out: ExportWriter) -> ModelManifest:
     for record in folder.manifest.files:
         out.copy(folder.folder, record, record.name)
     out.write(MODEL_FILE, folder.folder.read_bytes(MODEL_FILE))
-    out.write("README.md", model_card(folder.manifest, report).encode())
-    num_bytes = sum(record.bytes for record in out.files)
-    return {"model_files": len(folder.manifest.files) + 1, "bytes": num_bytes, "evaluated": report is not None}
+    return folder.manifest
 
 
 def _report(predictor: Predictor, evaluation: Path | None) -> EvaluationReport | None:

@@ -43,7 +43,9 @@ class Models:
             goal, parts = BLENDS[name]
             blend([self[part] for part in parts], self.dataset.folder.url, str(path), goal, [0.7, 0.4])
         elif name.startswith("mf"):
-            write_merged(mf_run(self.dataset, factors=0 if name == "mf-0" else 3), self.dataset, path)
+            kinds: dict[str, Any] = {"noise": "both", "constrained": "both"} if name == "mf-noise" else {}
+            factors = 0 if name == "mf-0" else 3
+            write_merged(mf_run(self.dataset, factors=factors, **kinds), self.dataset, path)
         else:
             _, side, *rest = name.split("-")
             settings: dict[str, Any] = {"output_activation": "sigmoid"} if "sigmoid" in rest else {}

@@ -126,6 +126,7 @@ def test_the_command_says_what_it_wrote(models, tmp_path, capsys):
             ["--to", "onnx", "--evaluation", "a.json"],
             "error: --evaluation is for --to hub-folder; leave it out with",
         ),
+        (["--to", "faiss", "--without-users"], "error: --without-users is for --to hub-folder; leave it out"),
         (
             ["--to", "hub-folder", "--evaluation", "a.json"],
             "error: cannot read the evaluation a.json: No such file",

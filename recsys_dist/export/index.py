@@ -84,13 +84,12 @@ def write_index(
         "file": index.name,
         "index": index.choice,
         "width": width,
-        "zeros": index.zeros,
         "effort": effort,
         "users_compared": len(sample.lists),
         "recall_at_10": recall,
         "seconds_per_query": seconds,
     }
-    text = readme.of_index(predictor.catalog.folder.manifest, library, figures)
+    text = readme.of_index(predictor.catalog.folder.manifest, library, figures, index.zeros)
     out.write("README.md", text.encode())
     return figures
 

@@ -68,8 +68,8 @@ Computed in float32, scores agree with those of the model up to rounding.
 """
 
 
-def of_index(model: ModelManifest, library: str, figures: Mapping[str, Any]) -> str:
-    """README.md of an index."""
+def of_index(model: ModelManifest, library: str, figures: Mapping[str, Any], zeros: int) -> str:
+    """README.md of an index whose queries end with so many zeros."""
     measured = ("effort", "recall_at_10", "seconds_per_query", "users_compared")
     shown = "\n".join(f"- {name.replace('_', ' ')}: {figures[name]:{_form(figures[name])}}" for name in measured)
     return f"""{_head(model, f"An index of item vectors ({library})")}
@@ -79,7 +79,7 @@ def of_index(model: ModelManifest, library: str, figures: Mapping[str, Any]) -> 
 | `items.parquet` | `item_id`, `title`, `num_train`; row number = number of the item in the index |
 | `users.parquet` | `user_id`, `vector`: the query; `seen`: numbers of the items that lists leave out |
 
-{_vectors(figures["width"], figures["zeros"])}
+{_vectors(figures["width"], zeros)}
 Ask for as many items as the list shall have plus those that the user has seen, and drop these.
 
 {shown}

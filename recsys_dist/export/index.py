@@ -94,8 +94,13 @@ def write_index(
     return figures
 
 
-def _least_effort(index: Index, sample: _Sample) -> tuple[float, float, str]:
-    """Recall, seconds per query and name of the least effort that is enough, or else of the largest."""
+def _least_effort(index: Index, sample: _Sample) -> tuple[float | None, float | None, str]:
+    """Recall, seconds per query and name of the least effort that is enough, or else of the largest.
+
+    Without users nothing can be measured.
+    """
+    if not sample.lists:
+        return None, None, index.spend(index.efforts[-1])
     for effort in index.efforts:
         name = index.spend(effort)
         recall, seconds = _measured(index, sample)
@@ -111,7 +116,7 @@ def _measured(index: Index, sample: _Sample) -> tuple[float, float]:
         index.search(query_D, PLACES + len(seen))
         for query_D, seen in zip(sample.query_BD, sample.seen, strict=True)
     ]
-    seconds = (time.perf_counter() - started) / max(1, len(answers))
+    seconds = (time.perf_counter() - started) / len(answers)
     for answer, seen, exact in zip(answers, sample.seen, sample.lists, strict=True):
         unseen = answer[~np.isin(answer, seen)][:PLACES]
         found += int(np.isin(exact, unseen).sum())

@@ -71,7 +71,7 @@ Computed in float32, scores agree with those of the model up to rounding.
 def of_index(model: ModelManifest, library: str, figures: Mapping[str, Any], zeros: int) -> str:
     """README.md of an index whose queries end with so many zeros."""
     measured = ("effort", "recall_at_10", "seconds_per_query", "users_compared")
-    shown = "\n".join(f"- {name.replace('_', ' ')}: {figures[name]:{_form(figures[name])}}" for name in measured)
+    shown = "\n".join(f"- {name.replace('_', ' ')}: {_shown(figures[name])}" for name in measured)
     return f"""{_head(model, f"An index of item vectors ({library})")}
 | file | content |
 |---|---|
@@ -127,5 +127,7 @@ def _vectors(width: int, zeros: int) -> str:
     )
 
 
-def _form(figure: float | str) -> str:
-    return ".4g" if isinstance(figure, float) else ""
+def _shown(figure: float | str | None) -> str:
+    if figure is None:
+        return "not measured, as no user has a rating"
+    return f"{figure:.4g}" if isinstance(figure, float) else f"{figure}"

@@ -16,7 +16,7 @@ from recsys_dist.dataset.manifest import Shard
 from recsys_dist.errors import ConfigError
 from recsys_dist.export.output import ExportWriter
 from recsys_dist.model_folder.folder import ModelFolder
-from recsys_dist.model_folder.manifest import MODEL_FILE, ModelManifest, ratings_name
+from recsys_dist.model_folder.manifest import MODEL_FILE, WITHOUT_USERS, ModelManifest, ratings_name
 from recsys_dist.protocols.registry import known_family
 
 USERS_FILE, NOBODY = "users.parquet", "nobody"
@@ -50,6 +50,9 @@ def write_without_users(folder: ModelFolder, out: ExportWriter) -> ModelManifest
         "user_shards": (Shard(start=0, stop=1, num_ratings=0),),
         "files": tuple(out.files),
         "config": _of_model(manifest.config),
+        "provenance": manifest.provenance.model_copy(
+            update={"dataset_digest": WITHOUT_USERS, "split_fingerprint": WITHOUT_USERS}
+        ),
         "facts": _without_places(manifest.facts),
     }
     copy = manifest.model_copy(update=changes)

@@ -126,6 +126,19 @@ def test_a_copy_without_users_has_no_grid(models, tmp_path):
         visitor.predict_probabilities(["i2"])
 
 
+def test_a_copy_without_users_is_not_evaluated_but_exported(models, tmp_path):
+    load_model(models["mf"]).export(tmp_path / "out", "hub-folder", without_users=True)
+    copy = load_model(str(tmp_path / "out"))
+
+    with pytest.raises(ConfigError, match="was exported without users, so that no held-out rating can be matched"):
+        copy.evaluate(models.dataset, allow_other_split=True)
+    assert copy.export(tmp_path / "tables").figures["ratings"] == 0
+    pytest.importorskip("faiss")
+    done = copy.export(tmp_path / "index", "faiss")
+    assert done.figures["recall_at_10"] is None
+    assert "recall at 10: not measured" in (tmp_path / "index" / "README.md").read_text()
+
+
 def test_a_family_that_does_not_know_its_tables_keeps_its_users(models, tmp_path, monkeypatch):
     monkeypatch.setattr(MatrixFactorization, "tables_of_users", ModelFamily.tables_of_users)
     for name in ("mf", "blend-lists"):

@@ -1,8 +1,7 @@
 """An index of FAISS: exact up to some size, by inverted lists beyond.
 
-Inverted lists are searched by distance. With x' = (x, root of (L - |x|^2)) for an item, L the largest |x|^2, and
-q' = (q, 0) for a user, |q' - x'|^2 = |q|^2 + L - 2 q . x: the nearest items are those with the largest products
-(Bachrach et al. 2014). Lists by inner product need several times as long for the same recall.
+Inverted lists are searched by distance, with the vectors of `equally_long`: lists by inner product need several
+times as long for the same recall.
 
 I items, D numbers of a vector
 """
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_dist.export.index import Floats, Numbers, write_index
+from recsys_dist.export.index import Floats, Numbers, equally_long, write_index
 from recsys_dist.export.output import ExportWriter, Figures
 from recsys_dist.export.tools import tools_of
 from recsys_dist.inference.predictor import Predictor
@@ -52,7 +51,7 @@ class FaissIndex:
             f"{item_ID.nbytes / 1e6:,.0f} MB for each query"
         )
         self.efforts = [2**power for power in range(3, num_lists.bit_length())] + [num_lists]
-        self.zeros, self._index = 1, _inverted_lists(_with_rest(item_ID), num_lists)
+        self.zeros, self._index = 1, _inverted_lists(equally_long(item_ID), num_lists)
 
     def search(self, query_D: Floats, n: int) -> Numbers:
         """One query; FAISS fills missing places with -1."""
@@ -72,13 +71,6 @@ class FaissIndex:
         import faiss  # noqa: PLC0415
 
         return bytes(faiss.serialize_index(self._index))
-
-
-def _with_rest(item_ID: Floats) -> Floats:
-    """The items with what each lacks to the longest as one more number: [I, D + 1]"""
-    square_I = np.square(item_ID.astype(np.float64)).sum(1)
-    rest_I = np.sqrt(square_I.max() - square_I)
-    return np.concatenate([item_ID, rest_I[:, None].astype(np.float32)], 1)
 
 
 def _flat(item_ID: Floats) -> Any:

@@ -124,6 +124,17 @@ def _measured(index: Index, sample: _Sample) -> tuple[float, float]:
     return found / max(1, wanted), seconds
 
 
+def equally_long(item_ID: Floats) -> Floats:
+    """The items with one more number, so that all have one length: [I, D + 1] (Bachrach et al. 2014).
+
+    With x' = (x, root of (L - |x|^2)) for an item, L the largest |x|^2, and q' = (q, 0) for a user,
+    q' . x' = q . x and |q' - x'|^2 = |q|^2 + L - 2 q . x: the nearest items have the largest products.
+    """
+    square_I = np.square(item_ID.astype(np.float64)).sum(1)
+    rest_I = np.sqrt(square_I.max() - square_I)
+    return np.concatenate([item_ID, rest_I[:, None].astype(np.float32)], 1)
+
+
 def _item_vectors(predictor: Predictor, library: str) -> Floats:
     """Factors and biases: [I, D]"""
     scorer = predictor.scorer

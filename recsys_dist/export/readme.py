@@ -116,15 +116,12 @@ Exported by recsys_dist {__version__} from a model of kind `{model.kind}` with {
 
 
 def _vectors(width: int, zeros: int) -> str:
+    own = "factors and bias of an item, factors of a user and 1"
+    order = "The larger the inner product, the larger the score of the model."
     if zeros:
         own = "factors and bias of an item and what it lacks to the longest, factors of a user, 1 and 0"
-        return (
-            f"Vectors have {width} numbers: {own}.\nThe smaller the distance, the larger the score of the model."
-        )
-    own = "factors and bias of an item, factors of a user and 1"
-    return (
-        f"Vectors have {width} numbers: {own}.\nThe larger the inner product, the larger the score of the model."
-    )
+        order = "The larger the inner product and the smaller the distance, the larger the score of the model."
+    return f"Vectors have {width} numbers: {own}.\n{order}"
 
 
 def _shown(figure: float | str | None) -> str:

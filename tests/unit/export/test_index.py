@@ -11,7 +11,7 @@ import pytest
 
 from recsys_dist import load_model
 from recsys_dist.errors import ConfigError
-from recsys_dist.export import faiss_index
+from recsys_dist.export import faiss_index, hnsw_index
 from tests.support import exported
 
 PRODUCTS = ("mf", "mf-0", "autorec-items", "autorec-users-sigmoid", "ials", "blend-ratings", "blend-lists")
@@ -80,9 +80,10 @@ def test_many_items_are_searched_by_inverted_lists_with_as_many_as_the_recall_ne
     assert share_found(lists, expected) >= 0.98
 
 
-def test_the_graph_gives_the_lists_of_the_model(models, tmp_path):
+@pytest.mark.parametrize("name", ["blend-ratings", "autorec-users"])
+def test_the_graph_gives_the_lists_of_the_model(models, name, tmp_path):
     pytest.importorskip("usearch")
-    model = load_model(models["blend-ratings"])
+    model = load_model(models[name])
 
     done = model.export(tmp_path / "out", "hnsw")
 
@@ -115,3 +116,20 @@ def test_vectors_of_items_have_their_bias_and_those_of_users_a_one(models, tmp_p
     queries = exported.vectors(users["vector"])
     assert (queries[:, -1] == 1).all()
     np.testing.assert_allclose(queries @ index.reconstruct_n(0, 60).T, products, atol=1e-5)
+
+
+def test_the_graph_reaches_all_items_of_positive_vectors_with_a_few_long_ones():
+    """As those of an AutoRec: by inner products alone nearly all neighbors would be the long ones."""
+    pytest.importorskip("usearch")
+    rng = np.random.default_rng(0)
+    items = rng.uniform(0.4, 0.6, (1500, 50)).astype(np.float32)
+    items[:20] *= 3
+    # Users whom the long items do not suit.
+    queries = rng.normal(-0.1, 0.2, (50, 50)).astype(np.float32)
+    index = hnsw_index.HnswIndex(items)
+    index.spend(256)
+
+    found = [index.search(np.append(query, np.float32(0)), 10) for query in queries]
+
+    exact = np.argsort(-(queries @ items.T), axis=1)[:, :10]
+    assert np.mean([np.isin(best, mine).mean() for best, mine in zip(exact, found, strict=True)]) > 0.95

@@ -28,8 +28,9 @@ from recsys_dist.inference.predictor import Predictor
 from recsys_dist.inference.ranker import Ranker
 from recsys_dist.protocols.scorer import ProductScorer
 
-SAMPLED_USERS, PLACES = 200, 10
-"""Users whose lists are compared with those of the model, and the length of these lists."""
+SAMPLED_USERS, PLACES = 400, 10
+"""Users whose lists are compared with those of the model, and the length of these lists. One half of the users
+chooses the effort, the other half measures it, so that the recall is not that of the choice."""
 WANTED_RECALL = 0.99
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -65,6 +66,12 @@ class _Sample:
     seen: list[Numbers]
     lists: list[Numbers]
 
+    def every_second(self, start: int) -> _Sample:
+        """Half of the users; all if there is but one."""
+        if len(self.lists) < 2:
+            return self
+        return _Sample(self.query_BD[start::2], self.seen[start::2], self.lists[start::2])
+
 
 def write_index(
     predictor: Predictor, out: ExportWriter, library: str, build: Callable[[Floats], Index]
@@ -76,7 +83,9 @@ def write_index(
     item_ID = _item_vectors(predictor, library)
     index = build(item_ID)
     sample, width = _sample(predictor, index.zeros), item_ID.shape[1] + index.zeros
-    recall, seconds, effort = _least_effort(index, sample)
+    effort = _least_effort(index, sample.every_second(0))
+    judging = sample.every_second(1)
+    recall, seconds = _measured(index, judging)
     out.write(index.name, index.to_bytes())
     _write_items(predictor, out)
     _write_users(predictor, width, index.zeros, out)
@@ -85,7 +94,7 @@ def write_index(
         "index": index.choice,
         "width": width,
         "effort": effort,
-        "users_compared": len(sample.lists),
+        "users_compared": len(judging.lists),
         "recall_at_10": recall,
         "seconds_per_query": seconds,
     }
@@ -94,23 +103,20 @@ def write_index(
     return figures
 
 
-def _least_effort(index: Index, sample: _Sample) -> tuple[float | None, float | None, str]:
-    """Recall, seconds per query and name of the least effort that is enough, or else of the largest.
-
-    Without users nothing can be measured.
-    """
-    if not sample.lists:
-        return None, None, index.spend(index.efforts[-1])
+def _least_effort(index: Index, sample: _Sample) -> str:
+    """Spend the least effort that is enough, or else the largest; returns how the library calls it."""
     for effort in index.efforts:
         name = index.spend(effort)
-        recall, seconds = _measured(index, sample)
-        if recall >= WANTED_RECALL:
+        recall, _ = _measured(index, sample)
+        if recall is not None and recall >= WANTED_RECALL:
             break
-    return recall, seconds, name
+    return name
 
 
-def _measured(index: Index, sample: _Sample) -> tuple[float, float]:
-    """Recall of the lists of the sample, and seconds per query, one query at a time."""
+def _measured(index: Index, sample: _Sample) -> tuple[float | None, float | None]:
+    """Recall of the lists of the sample, and seconds per query, one query at a time; None without users."""
+    if not sample.lists:
+        return None, None
     found, wanted, started = 0, 0, time.perf_counter()
     answers = [
         index.search(query_D, PLACES + len(seen))

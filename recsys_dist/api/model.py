@@ -33,6 +33,7 @@ from recsys_dist.evaluation.evaluate import measure
 from recsys_dist.evaluation.per_user import check_per_user_file, write_per_user
 from recsys_dist.evaluation.report import EvaluationReport
 from recsys_dist.evaluation.settings import RANKING_USERS, TOP, EvaluationSettings, as_tops
+from recsys_dist.export.export import Exported, export
 from recsys_dist.inference.columns import Values, as_ratings
 from recsys_dist.inference.criterion import RankBy, RankingCriterion
 from recsys_dist.inference.folded_user import FoldedUser
@@ -210,6 +211,25 @@ class Model:
         if file is not None:
             write_per_user([evaluation], file)
         return evaluation.report
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        to: str = "parquet",
+        evaluation: str | PathLike[str] | None = None,
+        without_users: bool = False,
+    ) -> Exported:
+        """Write the model to the new folder `path` as files that other programs read; a URL may be given too.
+
+        `to` is `parquet` (factors, or weights between items), `faiss` or `hnsw` (an index that answers as
+        `recommend`), `onnx` (encoder and decoder of a user-AutoRec) or `hub-folder` (the model with a model card,
+        to which `evaluation` gives the figures of a report.json; `without_users` leaves out all users and ratings,
+        and the copy folds everyone in). A local export to the same target is replaced.
+        Raises `ConfigError` if the model cannot be exported to the target or a package is not installed, and
+        `CheckpointError` if there is something else at `path`.
+        """
+        report = None if evaluation is None else Path(evaluation)
+        return export(self.predictor, str(path), to, report, without_users)
 
     def fold_in(self, item_ids: Values, ratings: Values, user_id: str | int | None = None) -> FoldedUser:
         """Fold in a user from ratings that were not in training. Items unknown to the model are skipped.

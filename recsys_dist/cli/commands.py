@@ -21,7 +21,7 @@ from recsys_dist.cli.data_commands import inspect, prepare
 from recsys_dist.cli.demo_command import demo
 from recsys_dist.cli.doctor_command import doctor
 from recsys_dist.cli.list_commands import recommend, similar
-from recsys_dist.cli.model_commands import evaluate
+from recsys_dist.cli.model_commands import evaluate, export
 from recsys_dist.cli.plan_command import plan
 from recsys_dist.cli.predict_command import predict
 from recsys_dist.cli.serve_command import serve
@@ -46,6 +46,7 @@ COMMANDS = (
     similar,
     predict,
     serve,
+    export,
     report,
     inspect,
     verify_parity,
@@ -57,7 +58,7 @@ COMMANDS = (
 app = typer.Typer(
     name=NAME,
     help="Rating prediction and recommendation for data that no longer fits one machine.\n\n"
-    "prepare -> train -> merge -> evaluate, recommend, predict, serve, report. "
+    "prepare -> train -> merge -> evaluate, recommend, predict, serve, export, report. "
     "Every path may be a folder or a URL (s3://, gs://, ...).\n\n"
     "A single process uses all cores; mf trains on the cores that are free when it starts. OMP_NUM_THREADS sets "
     "another number. Waiting threads hardly spin, unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.",

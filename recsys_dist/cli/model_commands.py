@@ -1,4 +1,4 @@
-"""`evaluate`: a merged model on held-out ratings.
+"""`evaluate` and `export`: a merged model on held-out ratings, and as files for other programs.
 
 Heavy modules are imported inside the command that needs them, so that `--help` is fast.
 """
@@ -15,6 +15,7 @@ from recsys_dist.cli.options import (
     CutsOption,
     DeviceOption,
     FamilyOption,
+    ModelArgument,
     ModelsArgument,
     PerUserOption,
     SegmentsOption,
@@ -112,3 +113,59 @@ def _evaluate(
         print_report(comparison.reports[0], segments)
     else:
         print_comparison(comparison, segments)
+
+
+def export(
+    model_dir: ModelArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="parquet|faiss|hnsw|onnx|hub-folder",
+            help="parquet: factors, or weights between items. faiss, hnsw: an index that answers as `recommend`. "
+            "onnx: encoder and decoder of a user-AutoRec. hub-folder: the model with a model card.",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="New folder; a local export to the same target is replaced."
+        ),
+    ],
+    evaluation: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="With --to hub-folder: show the figures of this report.json, which `evaluate` wrote; default: "
+            "report.json in MODEL_DIR, if there is one.",
+        ),
+    ] = None,
+    without_users: Annotated[
+        bool,
+        typer.Option(
+            "--without-users",
+            help="With --to hub-folder: leave out all users and ratings; the copy folds everyone in.",
+        ),
+    ] = False,
+    device: DeviceOption = "cpu",
+    verify: VerifyOption = True,
+    family: FamilyOption = None,
+) -> None:
+    """Write a model as files that other programs read: tables, an index, a network, or a folder for a hub.
+
+    The output holds users and their train ratings, except with --to onnx and with --without-users.
+
+    Example: recsys-dist export models/ml1m --to parquet --output exports/ml1m
+
+    Example: recsys-dist export models/ml1m --to faiss --output exports/index
+    """
+    from recsys_dist.cli.show.exported import print_exported
+    from recsys_dist.export.export import check_target
+    from recsys_dist.export.export import export as write
+    from recsys_dist.export.output import check_output
+    from recsys_dist.inference.loading import load_predictor
+
+    check_target(to, evaluation, without_users)
+    check_output(output, to)
+    name_families(family)
+    print_exported(write(load_predictor(model_dir, device, verify), output, to, evaluation, without_users))

@@ -20,6 +20,9 @@ PURPOSES = {
     "mlflow": "training.trackers: mlflow",
     "wandb": "training.trackers: wandb",
     "sweep": "`sweep`",
+    "faiss": "`export --to faiss`",
+    "hnsw": "`export --to hnsw`",
+    "onnx": "`export --to onnx`",
 }
 """What an extra is for; those of developers are left out."""
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^]]*\])?\s*(?:>=\s*([\d.]+))?")

@@ -14,6 +14,7 @@ from recsys_dist.evaluation.fold_in import FoldInDraw, FoldInRatings
 from recsys_dist.evaluation.settings import EvaluationSettings
 from recsys_dist.inference.catalog import Catalog
 from recsys_dist.inference.ids import IdIndex
+from recsys_dist.model_folder.manifest import WITHOUT_USERS
 from recsys_dist.suggestions import did_you_mean
 
 COLUMNS = ("user_index", "item_index", "rating")
@@ -24,7 +25,7 @@ class HeldOut:
 
     If the split holds out whole users, the ratings from which they are folded in are apart. Unless it is allowed,
     raises `ConfigError` for the train split, and for a dataset with another split, whose held-out ratings may have
-    been trained on. Raises `DataError` if the split is empty or damaged.
+    been trained on; and for a model without users. Raises `DataError` if the split is empty or damaged.
     """
 
     def __init__(self, catalog: Catalog, dataset: Dataset, settings: EvaluationSettings) -> None:
@@ -33,6 +34,11 @@ class HeldOut:
         self._train_ratings = catalog.train_ratings
         self._num_users = len(catalog.user_ids)
         provenance = catalog.folder.manifest.provenance
+        if provenance.split_fingerprint == WITHOUT_USERS:
+            raise ConfigError(
+                f"{catalog.url} was exported without users, so that no held-out rating can be matched with it; "
+                "evaluate the model that it was exported from"
+            )
         self.is_trained_on = dataset.digest == provenance.dataset_digest
         """Whether the model was trained on this very dataset."""
         self.is_same_split = (

@@ -59,7 +59,7 @@ class Catalog:
 
     @cached_property
     def grid(self) -> RatingGrid | None:
-        """The distinct train ratings; None if there are too many. Reads all train ratings once."""
+        """The distinct train ratings; None if there are too many, or none. Reads all train ratings once."""
         return RatingGrid.read(self.folder)
 
     def is_cold(self, side: Side) -> NDArray[np.bool_]:

@@ -34,14 +34,14 @@ class RatingGrid:
 
     @classmethod
     def read(cls, folder: ModelFolder) -> RatingGrid | None:
-        """The grid of the train ratings of a model; None for more than `LARGEST_GRID` values."""
+        """The grid of the train ratings of a model; None for more than `LARGEST_GRID` values, or none."""
         values = np.empty(0, np.float32)
         for shard in range(len(folder.manifest.user_shards)):
             here = pc.unique(pa.array(folder.block(shard).values)).to_numpy()
             values = np.union1d(values, here)
             if len(values) > LARGEST_GRID:
                 return None
-        return cls(values)
+        return cls(values) if len(values) else None
 
     def probabilities(self, mean_N: Floats, std_N: Floats) -> Floats:
         """The mass of each cell: [N, C], rows sum to 1."""

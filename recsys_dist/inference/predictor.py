@@ -84,7 +84,7 @@ class Predictor:
         grid = self.catalog.grid
         if grid is None:
             raise ConfigError(
-                f"{self.catalog.url} was trained on more than {LARGEST_GRID} distinct ratings, too many "
-                "for a grid; use predict_interval"
+                f"{self.catalog.url} was trained on more than {LARGEST_GRID} distinct ratings, too many for a "
+                "grid, or has none of them; use predict_interval"
             )
         return grid.probabilities(mean_N, std_N), grid.values.copy()

@@ -14,6 +14,8 @@ from recsys_dist.storage.holdings import OF_MODEL
 from recsys_dist.strict_model import StrictModel
 
 MODEL_FILE = OF_MODEL
+WITHOUT_USERS = "without users"
+"""In place of the digests of a dataset: the model is a copy that knows none of its users, nor how it was split."""
 
 
 class Provenance(StrictModel):

@@ -39,11 +39,16 @@ def part_of(folder: ModelFolder) -> Part:
     )
 
 
+def in_part(number: int, name: str) -> str:
+    """The name of a table or file of part `number` in the folder around it."""
+    return f"part{number}/{name}"
+
+
 def copy_part(source: ModelFolder, number: int, out: ModelWriter) -> None:
     """Copy the tables of a model as part `number`."""
     for record in source.manifest.files:
         if record.name not in _shared_files(source):
-            out.copy(source.folder, record, f"{_prefix(number)}{record.name}")
+            out.copy(source.folder, record, in_part(number, record.name))
 
 
 def copy_shared(source: ModelFolder, out: ModelWriter) -> None:
@@ -56,11 +61,7 @@ def copy_shared(source: ModelFolder, out: ModelWriter) -> None:
 def open_part(folder: ModelFolder, number: int, part: Part) -> ModelFolder:
     """Part `number` as a model folder of its own family."""
     changes = {"kind": part.kind, "step": part.step, "facts": part.facts, "config": part.config}
-    return ModelFolder(folder.folder, folder.manifest.model_copy(update=changes), _prefix(number))
-
-
-def _prefix(number: int) -> str:
-    return f"part{number}/"
+    return ModelFolder(folder.folder, folder.manifest.model_copy(update=changes), in_part(number, ""))
 
 
 def _shared_files(folder: ModelFolder) -> set[str]:

@@ -111,6 +111,13 @@ class ModelFamily(ABC, Generic[SettingsT]):
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """The scorer of a model folder of this family."""
 
+    def tables_of_users(self, folder: ModelFolder) -> frozenset[str] | None:
+        """Tables of a model folder that know users: a row each, and perhaps a last one for unknown users.
+
+        None: it is not known, and no copy without users can be made.
+        """
+        return None
+
     def title(self, settings: SettingsT) -> str:
         """A title for people, such as "matrix factorization, 64 factors"."""
         return self.name

@@ -58,6 +58,10 @@ class AutoRec(ModelFamily[AutorecSettings]):
 
         return write_autorec(run, settings, dataset, out, progress).model_dump(mode="json")
 
+    def tables_of_users(self, folder: ModelFolder) -> frozenset[str]:
+        """Their vectors and biases; encoder and layers know items alone."""
+        return frozenset({"users"})
+
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """Predictions, as a bilinear form."""
         from recsys_dist.families.autorec.serving.scorer import AutorecScorer

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from recsys_dist.protocols.portable import SigmoidLink
+
 
 @dataclass(frozen=True)
 class OutputLink:
@@ -24,10 +26,28 @@ class OutputLink:
 
     def to_ratings(self, score: torch.Tensor) -> torch.Tensor:
         """f(score), of any shape; not clipped."""
-        width = self.high - self.low
-        if self.kind == "identity" or width == 0:
+        if self._is_identity:
             return score
+        place, slope = self._place_and_slope
+        width = self.high - self.low
+        return self.low + width * torch.sigmoid(math.log(place / (1 - place)) + (score - self.mean) * slope)
+
+    @property
+    def sigmoid(self) -> SigmoidLink | None:
+        """The numbers of the sigmoid; None for the identity."""
+        if self._is_identity:
+            return None
+        place, slope = self._place_and_slope
+        intercept = math.log(place / (1 - place)) - self.mean * slope
+        return SigmoidLink(self.low, self.high - self.low, intercept, slope)
+
+    @property
+    def _is_identity(self) -> bool:
+        return self.kind == "identity" or self.high == self.low
+
+    @property
+    def _place_and_slope(self) -> tuple[float, float]:
+        width = self.high - self.low
         # Clamp: with all ratings at one end of the range the slope would be infinite.
         place = min(max((self.mean - self.low) / width, 1e-3), 1 - 1e-3)
-        slope = 1 / (width * place * (1 - place))
-        return self.low + width * torch.sigmoid(math.log(place / (1 - place)) + (score - self.mean) * slope)
+        return place, 1 / (width * place * (1 - place))

@@ -10,9 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.families.bilinear.factors import GATHER_FLOATS, load_factors
 from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.protocols.portable import Factorization, SideRows
 from recsys_dist.protocols.scorer import ItemVectors
 
 
@@ -61,6 +63,15 @@ class BilinearForm:
     def is_linear(self) -> bool:
         """Whether ratings are scores plus a term of the user, without an output function."""
         return self._link.kind == "identity"
+
+    @property
+    def factorization(self) -> Factorization:
+        """Both sides and the output function."""
+        return Factorization(self.offset, self._link.sigmoid, self.items.width, self._rows)
+
+    def _rows(self, side: Side, start: int, stop: int) -> SideRows:
+        factors = self.users if side == "users" else self.items
+        return SideRows(factors.vector_RK[start:stop], factors.bias_R[start:stop])
 
     def known(self, user_B: torch.Tensor) -> BilinearUsers:
         """Users by index; the index `num_users` is the unknown user."""

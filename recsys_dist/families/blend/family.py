@@ -29,6 +29,21 @@ class Blend(ModelFamily[BlendSettings]):
     name, settings = "blend", BlendSettings
     needs_ratings = False
 
+    def tables_of_users(self, folder: ModelFolder) -> frozenset[str] | None:
+        """Those of all parts; None if one part does not know its own."""
+        from recsys_dist.families.blend.facts import BlendFacts
+        from recsys_dist.model_folder.parts import in_part, open_part
+        from recsys_dist.protocols.registry import known_family
+
+        found = set[str]()
+        for number, part in enumerate(folder.facts(BlendFacts).parts):
+            family = known_family(part.kind, of=folder.folder.url)
+            names = family.tables_of_users(open_part(folder, number, part))
+            if names is None:
+                return None
+            found |= {in_part(number, name) for name in names}
+        return frozenset(found)
+
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """Predictions of all parts, added up."""
         from recsys_dist.families.blend.scorer import BlendScorer

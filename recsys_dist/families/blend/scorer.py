@@ -19,6 +19,7 @@ from recsys_dist.families.bilinear.scorer import BilinearScorer
 from recsys_dist.families.blend.facts import BlendFacts
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.model_folder.parts import open_part
+from recsys_dist.protocols.portable import Factorization, SideRows
 from recsys_dist.protocols.registry import known_family
 from recsys_dist.protocols.scorer import ItemVectors, Scorer
 
@@ -84,6 +85,11 @@ class BlendScorer:
         """The vectors of the joined parts, side by side: [B, K]"""
         return self._joined.user_vectors([users.of_parts[number] for number in self._joined.numbers])
 
+    @property
+    def factorization(self) -> Factorization | None:
+        """The joined parts as one factorization; None if other parts count."""
+        return None if self._joined.others else self._joined.factorization(self._intercept)
+
     def vectors(self, side: Side) -> torch.Tensor | None:
         """The vectors of all parts that have some, weighted by the root of the part's weight: [R, K]"""
         pairs = zip((part.vectors(side) for part in self._parts), self._weights, strict=True)
@@ -117,13 +123,23 @@ class _Joined:
         self.others = [number for number in range(len(parts)) if number not in numbers and weights[number]]
         """The other parts that count."""
         self._parts = [parts[number] for number in numbers]
-        items = [part.form.items for part in self._parts if isinstance(part, BilinearScorer)]
-        mine = [weights[number] for number in numbers]
+        self._forms = [part.form for part in self._parts if isinstance(part, BilinearScorer)]
+        self._weights = [weights[number] for number in numbers]
         self.items = ItemVectors(torch.empty(0), torch.empty(0))
-        if items:
-            vectors = [w * side.vector_RK[:num_items] for w, side in zip(mine, items, strict=True)]
-            biases = [w * side.bias_R[:num_items] for w, side in zip(mine, items, strict=True)]
-            self.items = ItemVectors(torch.cat(vectors, 1), torch.stack(biases).sum(0))
+        if self._forms:
+            self.items = ItemVectors(*self._rows("items", 0, num_items))
+
+    def factorization(self, intercept: float) -> Factorization:
+        """The joined form of ratings; items have the weights."""
+        offset = intercept + sum(w * form.offset for w, form in zip(self._weights, self._forms, strict=True))
+        return Factorization(offset, None, sum(form.items.width for form in self._forms), self._rows)
+
+    def _rows(self, side: Side, start: int, stop: int) -> SideRows:
+        """Vectors side by side; the weights are in the vectors of items, and in the biases of both sides."""
+        rows = [form.factorization.rows(side, start, stop) for form in self._forms]
+        pairs = list(zip(self._weights, rows, strict=True))
+        vectors = [w * one.vector_RK if side == "items" else one.vector_RK for w, one in pairs]
+        return SideRows(torch.cat(vectors, 1), torch.stack([w * one.bias_R for w, one in pairs]).sum(0))
 
     @classmethod
     def of(cls, parts: Sequence[Scorer[Any]], weights: Sequence[float], num_items: int) -> _Joined:

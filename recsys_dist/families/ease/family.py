@@ -46,6 +46,10 @@ class Ease(ModelFamily[EaseSettings]):
 
         return write_ease(run, dataset, out, progress).model_dump(mode="json")
 
+    def tables_of_users(self, folder: ModelFolder) -> frozenset[str]:
+        """None: users are their train ratings."""
+        return frozenset()
+
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """Scores of items from the interactions of a user."""
         from recsys_dist.families.ease.serving.scorer import EaseScorer

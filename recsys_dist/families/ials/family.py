@@ -49,6 +49,10 @@ class Ials(ModelFamily[IalsSettings]):
 
         return write_ials(run, settings, dataset, out, progress).model_dump(mode="json")
 
+    def tables_of_users(self, folder: ModelFolder) -> frozenset[str]:
+        """Their vectors."""
+        return frozenset({"users"})
+
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """Scores by inner products."""
         from recsys_dist.families.ials.serving.scorer import IalsScorer

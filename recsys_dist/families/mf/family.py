@@ -54,6 +54,10 @@ class MatrixFactorization(ModelFamily[MfSettings]):
 
         return write_mf(run, settings, dataset, out, progress).model_dump(mode="json")
 
+    def tables_of_users(self, folder: ModelFolder) -> frozenset[str]:
+        """Means, covariances, precisions and constraints."""
+        return frozenset({"users", "user_covariances", "user_precisions", "user_constraints"})
+
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """Predictions, with uncertainty if the model keeps covariances."""
         from recsys_dist.families.mf.serving.scorer import MfScorer

@@ -68,6 +68,10 @@ class PairFamily(ModelFamily[PairSettingsT]):
         write_pair_model(run, dataset, out, progress)
         return {"settings": settings.model_dump(mode="json")}
 
+    def tables_of_users(self, folder: ModelFolder) -> frozenset[str]:  # noqa: ARG002
+        """The user tables of the module."""
+        return frozenset({"users"})
+
     def scorer(self, folder: ModelFolder, device: torch.device) -> Scorer[Any]:
         """Predictions of the module."""
         from recsys_dist.families.neural.scorer import PairScorer

@@ -56,15 +56,19 @@ def fold_in_encode(
     # The columns are the rated items only, so that only N rows of the encoder are read.
     every = np.arange(num_rated)
     row = Csr.from_numpy(np.array([0, num_rated]), every, rating_N.cpu().numpy(), num_rated, device)
+    hidden_1H, bias_1 = row_encoder(spec, folder, item_N, device).encode(row)
+    vector_1H = torch.lerp(average.vector_BK, hidden_1H, share)
+    return BilinearUsers(vector_1H, torch.lerp(average.bias_B, bias_1, share))
+
+
+def row_encoder(spec: EncodeFoldIn, folder: ModelFolder, item_N: torch.Tensor, device: torch.device) -> RowEncoder:
+    """The encoder of a user-AutoRec with these items as its columns."""
     columns = folder.table("encoder").take(item_N.cpu())
     form = InputForm(spec.centring, spec.implicit_input, spec.length_normalization, spec.mean_length)
     column_bias_N, encoder_NH = (columns[name].to(device) for name in ("column_bias", "encoder"))
     baseline = Baseline(spec.mean, column_bias_N, spec.scale, spec.row_shrinkage, form)
     hidden_bias_H = _whole(folder, "hidden", device)["bias"]
-    encoder = RowEncoder(baseline, encoder_NH, hidden_bias_H, _layers(folder, device), spec.hidden_activation)
-    hidden_1H, bias_1 = encoder.encode(row)
-    vector_1H = torch.lerp(average.vector_BK, hidden_1H, share)
-    return BilinearUsers(vector_1H, torch.lerp(average.bias_B, bias_1, share))
+    return RowEncoder(baseline, encoder_NH, hidden_bias_H, _layers(folder, device), spec.hidden_activation)
 
 
 def _layers(folder: ModelFolder, device: torch.device) -> list[Layer]:

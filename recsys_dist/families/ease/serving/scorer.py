@@ -15,6 +15,7 @@ from recsys_dist.families.ease.serving.item_weights import dense_rows, load_weig
 from recsys_dist.families.ease.serving.train_rows import TrainRows
 from recsys_dist.kernels.sparse import Csr
 from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.protocols.portable import ItemRows, Neighborhood
 
 FLOATS_AT_ONCE = 1 << 24
 
@@ -63,6 +64,17 @@ class EaseScorer:
     def vectors(self, side: Side) -> torch.Tensor | None:  # noqa: ARG002
         """None: items are compared by no factors."""
         return None
+
+    @property
+    def neighborhood(self) -> Neighborhood:
+        """The weights, and the values of ratings."""
+        return Neighborhood(self._item_rows, self._target.values, self._popularity_n)
+
+    def _item_rows(self, start: int, stop: int) -> ItemRows:
+        weight_Rk = self._weight_nk[start:stop]
+        if self._source_nk is not None:
+            return ItemRows(weight_Rk, self._source_nk[start:stop])
+        return ItemRows(weight_Rk, torch.arange(self._num_items, device=self._device).expand_as(weight_Rk))
 
     def _users(
         self, indptr: NDArray[np.int64], indices: NDArray[np.integer], rating_N: NDArray[np.float32]

@@ -15,6 +15,7 @@ from recsys_dist.families.mf.serving.noise import RatingNoise, expected_inverse
 from recsys_dist.families.mf.serving.uncertainty import MfUncertainty, MfUsers
 from recsys_dist.model_folder.folder import ModelFolder
 from recsys_dist.model_folder.tables import Table
+from recsys_dist.protocols.portable import Factorization
 from recsys_dist.protocols.scorer import ItemVectors
 
 
@@ -95,6 +96,11 @@ class MfScorer:
     def user_vectors(self, users: MfUsers) -> torch.Tensor:
         """The user side of `scores`: [B, K]"""
         return users.means.vector_BK
+
+    @property
+    def factorization(self) -> Factorization:
+        """Posterior means of both sides."""
+        return self.form.factorization
 
     def vectors(self, side: Side) -> torch.Tensor | None:
         """Factors without biases; None if the model has no factors."""

@@ -63,7 +63,8 @@ class _Page:
 
     def content(self) -> Content:
         """The page by its name, and its pictures by theirs."""
-        source = f"---\n\n[This page as a notebook]({SOURCE}/examples/notebooks/{self._name}.ipynb)\n"
+        file = f"{SOURCE}/examples/notebooks/{self._name}.ipynb"
+        source = f"---\n\n[This page as a notebook]({file}). In a checkout: `jupyter lab examples/notebooks`.\n"
         return {f"{FOLDER}/{self._name}.md": "\n".join([*self._parts, source]), **self._pictures}
 
     def _shown(self, data: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 
 from docs.site_builder.notebook_pages import NOTEBOOKS, notebook_pages, page_of, with_links_of_the_site
 from docs.site_builder.notebooks import (
@@ -18,6 +19,7 @@ from docs.site_builder.notebooks import (
     code_cells,
     digest_of,
     execute,
+    main,
     needs_pandas,
     notebook_paths,
     read,
@@ -138,6 +140,23 @@ def test_the_large_notebook_is_saved_with_all_its_ratings() -> None:
     shown = [text for cell in code_cells(read(path)) for one in cell.outputs for text in texts_of(one)]
     (count,) = re.findall(r"([\d,]+) ratings by", "".join(shown))
     assert int(count.replace(",", "")) // 1_000_000 == 27
+
+
+def test_a_cell_that_fails_ends_the_run_and_the_kernel(tmp_path: Path) -> None:
+    cells = [nbformat.v4.new_code_cell(code) for code in ("1 / 0", "print('after')")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        execute(notebook, tmp_path)
+    assert notebook.cells[1].outputs == []
+
+
+def test_a_name_that_no_notebook_has_is_answered_with_those_there_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["notebooks", "lists"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no notebook is called lists; there are a-model-of-your-own, " in capsys.readouterr().err
 
 
 def test_cleaning_leaves_no_times_of_a_run() -> None:

@@ -5,6 +5,7 @@ In: ids, titles, names of files and columns, with any characters. Out: a rich co
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +24,12 @@ class PlainConsole(Console):
         return super().render_str(shown, **options)
 
 
-def new_console(**options: Any) -> PlainConsole:
-    """A console without markup or emoji codes: "[REC]" is a film, not a colour."""
-    return PlainConsole(markup=False, emoji=False, highlight=False, **options)
+def new_console(stderr: bool = False, **options: Any) -> PlainConsole:
+    """A console without markup or emoji codes: "[REC]" is a film, not a colour.
+
+    Bars that move need a terminal. FORCE_COLOR, which Jupyter sets for the commands of a notebook, makes none.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    if stream is None or not stream.isatty():
+        options.setdefault("force_terminal", False)
+    return PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False, **options)

@@ -9,6 +9,7 @@ from typing import Any
 from docs.site_builder.cli_page import cli_page
 from docs.site_builder.configuration_page import configuration_page
 from docs.site_builder.messages_page import messages_page
+from docs.site_builder.notebook_pages import notebook_pages
 
 GENERATED = {
     "reference/cli.md": cli_page,
@@ -22,11 +23,13 @@ logger = logging.getLogger("mkdocs.hooks.site_builder")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that are made from code."""
+    """Add the pages that are made from code and from notebooks."""
     from mkdocs.structure.files import File  # noqa: PLC0415 - the checks below are tested without mkdocs
 
     for name, make in GENERATED.items():
         files.append(File.generated(config, name, content=make()))
+    for name, content in notebook_pages().items():
+        files.append(File.generated(config, name, content=content))
     return files
 
 

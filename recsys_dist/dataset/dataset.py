@@ -49,7 +49,7 @@ from recsys_dist.dataset.manifest import (
     Side,
     Split,
 )
-from recsys_dist.errors import DataError
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.storage.arrow import open_parquet, read_parquet
 from recsys_dist.storage.folder import FileRecord, Folder
 from recsys_dist.storage.holdings import Holding, instead_of
@@ -213,6 +213,27 @@ class Dataset:
         """The ratings of one split and user shard, with their timestamps; 0 for a missing one."""
         times = self._table(ratings_name(split, shard), ["timestamp"])["timestamp"]
         return self.ratings(split, shard), pc.fill_null(times, 0).to_numpy()
+
+    def to_arrow(self, split: Split) -> pa.Table:
+        """All ratings of one split with raw ids: user_id, item_id, rating, timestamp (null where missing).
+
+        Raises `ConfigError` for a split of another name, `DataError` if a file is damaged.
+        """
+        if split not in SPLITS:
+            raise ConfigError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+        user_ids, item_ids = self.ids("users"), self.ids("items")
+        parts = [self._table(ratings_name(split, shard), None) for shard in range(len(self.shards("users")))]
+        return pa.concat_tables(
+            pa.table(
+                {
+                    "user_id": user_ids.take(part["user_index"].combine_chunks()),
+                    "item_id": item_ids.take(part["item_index"].combine_chunks()),
+                    "rating": part["rating"],
+                    "timestamp": part["timestamp"],
+                }
+            )
+            for part in parts
+        )
 
     def id_batches(self, side: Side) -> Iterator[tuple[int, pa.StringArray]]:
         """All raw ids in batches, each with the dense index of its first id."""

@@ -257,6 +257,15 @@ def test_what_words_are_written_with_is_shown(text):
     assert printable(text) == text
 
 
+def test_commands_of_a_notebook_print_neither_bars_nor_colours(folders, tmp_path):
+    """Jupyter sets FORCE_COLOR for the commands that it runs, and shows what they write into a pipe."""
+    arguments = ("recommend", folders["MF"], "--all-users", "-o", tmp_path / "lists.parquet")
+    for given in (arguments, ("inspect", folders["MF"])):
+        code, out, err = run(*given, FORCE_COLOR="1", TERM="xterm-color")
+        assert code == 0
+        assert "\x1b" not in out.decode() + err
+
+
 def test_a_console_is_one_line_for_each_text(capsys):
     new_console().print("a\nb\rc\x00d\u2028e", soft_wrap=True)
 

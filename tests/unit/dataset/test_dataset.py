@@ -13,7 +13,8 @@ import pytest
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.hashed_file import read_hashed, write_hashed
-from recsys_dist.errors import DataError
+from recsys_dist.dataset.manifest import Split
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.storage.folder import Folder
 from tests.support.prepared import small_dataset
 
@@ -25,6 +26,7 @@ READERS: dict[str, tuple[str, Callable[[Dataset], Any]]] = {
     "counts": ("users.parquet", lambda dataset: dataset.num_train("users")),
     "ratings": ("ratings/test/00001.parquet", lambda dataset: dataset.ratings("test", 1)),
     "timed ratings": ("ratings/train/00000.parquet", lambda dataset: dataset.timed_ratings("train", 0)),
+    "arrow": ("ratings/valid/00001.parquet", lambda dataset: dataset.to_arrow("valid")),
     "block": ("blocks/items/00001.safetensors", lambda dataset: dataset.block("items", 1)),
 }
 
@@ -105,3 +107,23 @@ def test_a_file_of_ids_with_other_rows_than_the_manifest_says_is_refused(tmp_pat
 
     with pytest.raises(DataError, match=rf"{name} has \d+ rows, but manifest.json lists"):
         read(Dataset.open(str(tmp_path / "data")))
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_ratings_of_a_split_as_a_table_have_the_ids_of_the_data(tmp_path: Path, split: Split) -> None:
+    dataset = small_dataset(tmp_path)
+    rows = dataset.to_arrow(split).to_pylist()
+    expected = [
+        (f"u{user}", f"i{item}", rating)
+        for shard in range(len(dataset.shards("users")))
+        for one in [dataset.ratings(split, shard)]
+        for user, item, rating in zip(one.user_index, one.item_index, one.rating, strict=True)
+    ]
+    assert len(rows) == dataset.manifest.num_ratings[split] > 0
+    assert [(row["user_id"], row["item_id"], row["rating"]) for row in rows] == expected
+    assert rows[0].keys() == {"user_id", "item_id", "rating", "timestamp"}
+
+
+def test_a_split_of_another_name_is_named_beside_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="split must be one of train, valid, test, not 'tests'"):
+        small_dataset(tmp_path).to_arrow("tests")  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ CLAIMS = {
         "better[-1] > shrinking[-1] and better[0] > 1.1 * shrinking[0]",
         "np.abs(better / shrinking - 1)[2:].max() < 0.15",
         "(np.diff(better) < 0).all() and shrinking[-1] < 0.9 * shrinking[0] and shrinking[-1] > 1",
-        "different[2] > 3 * different[0] and abs(different[1] - different[0]) < different[0] / 2",
+        "different[2] > 2 * different[0] and abs(different[1] - different[0]) < different[0] / 2",
         "typical[2] < 5 < typical[0]",
     ),
 }

@@ -23,3 +23,14 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, LARGEST)
+
+
+def return_freed_memory() -> None:
+    """Give what is free in glibc's heap back to the kernel, once; has no effect with other C libraries.
+
+    For a change of sizes: freed buffers that are slightly too small for the next ones would stay beside them.
+    """
+    if sys.platform.startswith("linux"):
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if malloc_trim is not None:
+            malloc_trim(0)

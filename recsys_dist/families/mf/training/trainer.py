@@ -37,6 +37,7 @@ from recsys_dist.families.mf.training.side import FactorSide
 from recsys_dist.families.mf.training.state import MfState, PriorState
 from recsys_dist.families.tuning_holdout import can_judge, tuning_holdout_share
 from recsys_dist.metrics import ErrorSums
+from recsys_dist.process.heap import return_freed_memory
 from recsys_dist.protocols.trainer import EpochResult, Trial
 
 WARM_UP_RATINGS, WARM_UP_STRIDE, WARM_UP_ROUNDS = 4_000_000, 4, 3
@@ -204,6 +205,7 @@ class EmTrainer:
         if is_new:
             self._model.take_form(search.form)
         if is_new or is_over:
+            return_freed_memory()
             # Count again too: the squares may be weighted by precisions of the previous form.
             self._model.count(self._shards.__iter__)
             self._model.solve_users(self._shards.__iter__)

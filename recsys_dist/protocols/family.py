@@ -136,6 +136,10 @@ class ModelFamily(ABC, Generic[SettingsT]):
         """
         return None
 
+    def as_trained(self, settings: SettingsT, checkpoint: Checkpoint) -> SettingsT:
+        """The settings of a run with the size that its training has chosen, if they left it open."""
+        return settings
+
     def warm_start(self, checkpoint: Checkpoint, settings: SettingsT) -> WarmStart:
         """The initial state of a new run, taken from another run. Raises `ConfigError` if not supported."""
         raise ConfigError(f"start_from: a model of kind {self.name} cannot start from another run; set it to null")

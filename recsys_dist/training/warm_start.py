@@ -26,13 +26,14 @@ def warm_start(config: TrainConfig, dataset: Dataset) -> WarmStart | None:
         return None
     checkpoint = find_checkpoint(Folder(config.start_from))
     saved = parse_settings(TrainConfig, checkpoint.config, source=f"the configuration of {config.start_from}")
-    trees = [one.model.model_dump(mode="json") for one in (saved, config)]
+    models = (saved.model, config.family.as_trained(saved.model, checkpoint), config.model)
+    trees = [one.model_dump(mode="json") for one in models]
     keys = (saved.model.model_fields_set | config.model.model_fields_set) - config.family.training_only
     for key in sorted(keys, key=lambda key: (key != "kind", key)):
-        old, new = (json.dumps(tree.get(key)) for tree in trees)
-        if old != new:
+        old, trained, new = (json.dumps(tree.get(key)) for tree in trees)
+        if new not in {old, trained}:
             raise ConfigError(
-                f"start_from: model.{key} is {new}, but {config.start_from} was trained with {old}; use that "
+                f"start_from: model.{key} is {new}, but {config.start_from} was trained with {trained}; use that "
                 "value, or train without start_from"
             )
     _require_ancestor(checkpoint, config, dataset)

@@ -86,6 +86,12 @@ class MatrixFactorization(ModelFamily[MfSettings]):
 
         return plan_mf(setup)
 
+    def as_trained(self, settings: MfSettings, checkpoint: Checkpoint) -> MfSettings:
+        """With the number of factors."""
+        from recsys_dist.families.mf.training.state import MfState
+
+        return settings.model_copy(update={"factors": MfState.of(checkpoint.values).num_factors})
+
     def warm_start(self, checkpoint: Checkpoint, settings: MfSettings) -> WarmStart:
         """Start from the posteriors and learnt priors of another run."""
         from recsys_dist.families.mf.training.warm_start import FactorStart

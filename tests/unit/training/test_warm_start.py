@@ -183,6 +183,17 @@ def test_the_number_of_factors_is_that_of_the_run_it_starts_from(datasets, tmp_p
     assert train(second).step == 3
 
 
+def test_the_number_that_the_other_run_has_come_to_may_be_given(datasets, tmp_path):
+    folder, _ = datasets
+    first = train(config(folder, "base", tmp_path / "first", model={"factors": "auto"}))
+    chosen = first.read_rows("users", 0, 1)["mean"].shape[1] - 1
+    start = {"start_from": str(tmp_path / "first")}
+    with pytest.raises(ConfigError, match=rf"factors is {chosen + 1}, but .*first was trained with {chosen}; use"):
+        train(config(folder, "grown", tmp_path / "run", model={"factors": chosen + 1}, **start))
+    again = train(config(folder, "grown", tmp_path / "run", model={"factors": chosen}, **start))
+    assert again.read_rows("users", 0, 1)["mean"].shape[1] - 1 == chosen
+
+
 def test_what_does_not_fit_is_told(datasets, tmp_path):
     folder, leaky = datasets
     train(config(folder, "base", tmp_path / "first", epochs=1))

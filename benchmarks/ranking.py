@@ -113,6 +113,10 @@ def split_of(data: str, folder: Path, seed: int) -> Split:
     return Split(data, config, (*paths, *drawn), seed)
 
 
+SAVING = {"ials": ("checkpoint.every=1", "checkpoint.keep=100")}
+"""Every epoch of ials is judged, see `as_good_as`."""
+
+
 def measure(split: Split, work: Path, configs: Sequence[str] = TRAINED) -> list[Row]:
     """Every model, both blends and the opponents on one split."""
     dataset = work / split.name
@@ -120,7 +124,7 @@ def measure(split: Split, work: Path, configs: Sequence[str] = TRAINED) -> list[
     models, rows = dict[str, Path](), []
     for config in configs:
         run_dir = work / f"{split.name}-{config}"
-        finished = train(config, dataset, run_dir, 1, f"seed={split.seed}", "checkpoint.keep=100")
+        finished = train(config, dataset, run_dir, 1, f"seed={split.seed}", *SAVING.get(config, ()))
         models[config] = run_dir / "model"
         run(BIN / "recsys-dist", "merge", run_dir, "--output", models[config])
         costs = {"seconds": finished.seconds, "peak_mb": finished.peak_bytes[0] / 1e6}

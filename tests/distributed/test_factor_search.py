@@ -178,3 +178,14 @@ def test_a_run_interrupted_while_more_factors_are_tried_ends_as_if_it_had_not_be
         searched(trainer)
 
     assert digests(unbroken) == digests(resumed)
+
+
+def test_a_run_of_too_few_epochs_for_a_search_keeps_its_factors(tmp_path: Path) -> None:
+    dataset_of_rank(tmp_path / "data", 2)
+    settings = MfSettings(constrained="none", noise="shared")
+    trainer = EmTrainer(Dataset.open(str(tmp_path / "data")), settings, 4, 3, Collectives(World.single()))
+
+    for _ in range(4):
+        trainer.train_epoch(lambda: False)
+
+    assert num_factors(trainer) == 32

@@ -160,6 +160,7 @@ class EmTrainer:
             return None, trial
         if self._epochs - self.epochs_done <= LEAST_POLISHING:
             search = self._search.polish()
+            # Factors that have had too few epochs to form would seem to gain nothing.
             note: str | None = f"the last epochs are for all ratings; keeping {search.form}"
         else:
             errors = self._model.errors(self._judged_by) if self._shards.withheld else self.validate()
@@ -168,9 +169,9 @@ class EmTrainer:
             search, note = self._search.after_search_epoch(
                 error, self._model.unit_variance, self._settings, lambda: self._curve().supports_more
             )
-        if not search.is_searching:
-            search, kept = self._without_spent_factors(search)
-            note = "; ".join(one for one in (note, kept) if one)
+            if not search.is_searching:
+                search, kept = self._without_spent_factors(search)
+                note = f"{note}; {kept}" if kept else note
         self._change_to(search)
         return note, trial
 

@@ -103,10 +103,12 @@ def _tell_next(folder: Path, can_draw: bool) -> None:
     pages = f"{folder / 'index.html'} compares the models, {folder / 'mf.html'} shows one: open them in a browser"
     if not can_draw:
         pages = f"none; for pages of figures: {how_to_install('report')}"
+    # launch/demo.sh installs into an environment that is not active.
+    program = "recsys-dist" if shutil.which("recsys-dist") else sys.argv[0]
     typer.echo(
         f"\nPages:   {pages}"
         f"\nFigures: {folder / 'report.json'}"
         f"\nModels:  {models}/{{{','.join((*TRAINED, *BLENDS))}}}; the last two are blends"
-        f"\nNext:    recsys-dist recommend {models / 'lists'} --like 'Gravity (2013)' --like 'Pacific Rim'"
-        "\n         recsys-dist inspect YOUR_RATINGS.csv --output mine.yaml"
+        f"\nNext:    {program} recommend {models / 'lists'} --like 'Gravity (2013)' --like 'Pacific Rim'"
+        f"\n         {program} inspect YOUR_RATINGS.csv --output mine.yaml"
     )

@@ -16,6 +16,7 @@ PURPOSES = {
     "s3": "paths s3://...",
     "slurm": "cluster.kind: slurm",
     "report": "`report` and `inspect --plot`",
+    "serve": "`serve`",
     "tensorboard": "training.trackers: tensorboard",
     "mlflow": "training.trackers: mlflow",
     "wandb": "training.trackers: wandb",

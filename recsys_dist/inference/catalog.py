@@ -15,6 +15,7 @@ from recsys_dist.inference.grid import RatingGrid
 from recsys_dist.inference.ids import IdIndex, id_array
 from recsys_dist.inference.seen import TrainRatings
 from recsys_dist.model_folder.folder import ModelFolder
+from recsys_dist.model_folder.manifest import WITHOUT_USERS
 
 NAMED_IDS = 10
 """Unknown ids that an error names."""
@@ -51,11 +52,13 @@ class Catalog:
         if unknown:
             named = ", ".join(map(repr, unknown[:NAMED_IDS]))
             more = f" and {len(unknown) - NAMED_IDS:,} more" if len(unknown) > NAMED_IDS else ""
-            raise DataError(
-                f"unknown {side[:-1]} {named}{more}: {self.url} was trained on {len(index):,} other {side}; "
-                "ids must match those of the data exactly"
-            )
+            raise DataError(f"unknown {side[:-1]} {named}{more}: {self.url} {self._known_ids(side, len(index))}")
         return row_N
+
+    def _known_ids(self, side: Side, num_ids: int) -> str:
+        if side == "users" and self.folder.manifest.provenance.split_fingerprint == WITHOUT_USERS:
+            return "was exported without users; it makes lists from ratings or titles (fold_in, recommend --like)"
+        return f"was trained on {num_ids:,} other {side}; ids must match those of the data exactly"
 
     @cached_property
     def grid(self) -> RatingGrid | None:

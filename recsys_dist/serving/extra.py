@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from recsys_dist.errors import ConfigError
+from recsys_dist.extras import how_to_install
 
 
 @contextmanager
@@ -14,4 +15,4 @@ def serving_tools() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ConfigError(f"serve needs FastAPI and uvicorn: {error}; pip install -e '.[serve]'") from error
+        raise ConfigError(f"serve needs FastAPI and uvicorn: {error}; {how_to_install('serve')}") from error

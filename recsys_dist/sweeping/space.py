@@ -128,9 +128,9 @@ class Space:
         except ValueError:
             return None
 
-    def to_json(self) -> str:
-        """A text that is the same for the same space."""
-        return json.dumps({key: [type(one).__name__, vars(one)] for key, one in self.dimensions.items()})
+    def to_tree(self) -> dict[str, Any]:
+        """What is the same for the same space, also after it was written as JSON and read."""
+        return {key: [type(one).__name__, vars(one)] for key, one in self.dimensions.items()}
 
 
 def with_settings(config: TrainConfig, settings: Mapping[str, Any], source: str) -> TrainConfig:

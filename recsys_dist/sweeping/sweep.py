@@ -236,7 +236,8 @@ def _facts(config: TrainConfig, space: Space, goal: Goal, dataset: Dataset) -> d
         "training.patience": config.training.patience,
     }
     fixed = {key: value for key, value in settings.items() if key not in space.dimensions}
-    return {**fixed, "the space": space.to_json(), "--for": goal.value, "the digest of dataset": dataset.digest}
+    # First what was asked for: a key that has left the space is not what has changed.
+    return {"the space": space.to_tree(), **fixed, "--for": goal.value, "the digest of dataset": dataset.digest}
 
 
 def _write_best(folder: Path, config: TrainConfig, best: TrialRecord, goal: Goal) -> TrainConfig:

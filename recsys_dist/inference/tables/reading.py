@@ -26,6 +26,7 @@ from recsys_dist.preparation.parsing.lines import Lines
 from recsys_dist.preparation.parsing.parquet import id_column, open_parquet
 from recsys_dist.preparation.parsing.parquet_types import decoded
 from recsys_dist.preparation.parsing.rejects import Reason
+from recsys_dist.preparation.parsing.separators import SEPARATORS
 from recsys_dist.preparation.settings.input import FileSettings
 from recsys_dist.suggestions import did_you_mean
 
@@ -105,11 +106,18 @@ def _require_columns(file: InputFile, names: Sequence[str], id_columns: Mapping[
     """Raise `DataError` if a column of ids is missing, or a name stands for several columns."""
     for option, name in id_columns.items():
         if name not in names:
-            shown = ", ".join(names)[:200] + did_you_mean(name, names)
+            shown = ", ".join(names)[:200] + _what_to_do(name, names)
             raise DataError(f"{option}: {file.name} has no column {name!r}; it has: {shown}")
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise DataError(f"{file.name} has more than one column {repeated!r}; rename one of them")
+
+
+def _what_to_do(name: str, names: Sequence[str]) -> str:
+    """The end of an error about a missing column."""
+    if len(names) == 1 and any(name in names[0].split(sign) for sign in SEPARATORS):
+        return "; fields must be separated by commas, or by tabs if the name of the file ends in .tsv"
+    return did_you_mean(name, names)
 
 
 def _refuse(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,16 @@ def test_an_earlier_demo_is_replaced_and_a_failing_step_ends_it(
         assert "Pages" not in captured.out
         assert [path.name for path in folder.iterdir()] == [demo_command.MARK]
         (folder / "left over").touch()
+
+
+@pytest.mark.parametrize(("found", "program"), [("/usr/bin/recsys-dist", "recsys-dist"), (None, ".venv/bin/r")])
+def test_the_next_commands_can_be_typed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, found: str | None, program: str
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: found)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/r", "demo"])
+    demo_command._tell_next(Path("runs/demo"), can_draw=True)
+    assert f"Next:    {program} recommend runs/demo/models/lists" in capsys.readouterr().out
 
 
 def test_the_ratings_come_with_their_licence() -> None:

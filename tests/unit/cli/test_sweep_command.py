@@ -52,6 +52,9 @@ def test_two_jobs_find_settings_that_train_takes(
         "trial-001",
         "trial-002",
     ]
+    other = sweep(tmp_path, dataset, "model.factors: {int: [2, 6]}", *arguments)
+    code, _, err = run(capsys, *other)
+    assert one_line_error(code, err).startswith('the space is {"model.factors": ["Range", {"low": 2, "high": 6, ')
     best = ["train", "--config", str(tmp_path / "study" / "best.yaml"), f"run_dir={tmp_path / 'run'}"]
     assert run(capsys, *best)[0] == 0
 

@@ -17,6 +17,7 @@ from recsys_dist.distributed.interfaces import CHOICE, Interface
 from recsys_dist.doctor import devices, memory, network, processor, storage, versions
 from recsys_dist.doctor.finding import GIB, MIB
 from recsys_dist.errors import TrainingError
+from recsys_dist.extras import requirements
 from recsys_dist.process import cgroups
 from recsys_dist.storage import credentials
 from tests.support.prepared import small_dataset
@@ -68,6 +69,10 @@ def test_missing_packages_are_problems_and_missing_extras_notes(monkeypatch):
     assert absent[1].startswith(
         "extra report: jinja2 is not installed; for `report` and `inspect --plot`: pip install"
     )
+
+
+def test_every_extra_that_users_need_is_told():
+    assert set(requirements()) - set(versions.PURPOSES) == {"", "docs", "dev"}
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,12 @@ def test_a_copy_without_users_has_none(models, name, tmp_path):
     assert "user_ids" not in text
 
 
+def test_a_copy_without_users_says_why_it_knows_none(models, tmp_path):
+    load_model(models["mf"]).export(tmp_path / "out", "hub-folder", without_users=True)
+    with pytest.raises(DataError, match=r"unknown user 'u3': .* was exported without users; it makes lists from"):
+        load_model(str(tmp_path / "out")).similar_users("u3")
+
+
 def test_a_copy_without_users_has_no_grid(models, tmp_path):
     load_model(models["mf"]).export(tmp_path / "out", "hub-folder", without_users=True)
     visitor = load_model(str(tmp_path / "out")).fold_in(["i1"], [5])

@@ -179,6 +179,7 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path, model, monkeypatch
     [
         ("user_id,film\nu1,i1\n", r"^--item-column: .*pairs\.csv has no column 'item_id'; it has: user_id, film$"),
         ("u1,i1\nu2,i2\n", "^--user-column: .* has no column 'user_id'; it has: u1, i1$"),
+        ("user_id;item_id\nu1;i1\n", "it has: user_id;item_id; fields must be separated by commas, or by tabs if"),
         ("user_id,item_id,user_id\nu1,i1,u2\n", "has more than one column 'user_id'; rename one of them"),
         (
             "user_id,item_id\nu1,i1\n\n,i2\n",

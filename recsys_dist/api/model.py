@@ -282,18 +282,20 @@ class Model:
         return ItemSearch(self.catalog)
 
     def similar_items(self, item_id: str | int, n: int = 10) -> Similar:
-        """The n items most similar to one by the cosine of their factors: ids, titles, cosines, best first.
+        """The n items most similar to one by the cosine of their factors: ids, titles, similarities, best first.
+
+        The cosine of an item with n train ratings is multiplied by n / (n + 20), see inference/similar.py.
 
         AutoRec subtracts the average from its factors first. Items without a train rating are left out.
         Raises `DataError` if the item is unknown or has no train rating.
         """
-        row_n, cosine_n = self._nearest("items", "item", self.item_ids, item_id, n)
-        return Similar(*self.catalog.describe(row_n), cosine_n)
+        row_n, similarity_n = self._nearest("items", "item", self.item_ids, item_id, n)
+        return Similar(*self.catalog.describe(row_n), similarity_n)
 
     def similar_users(self, user_id: str | int, n: int = 10) -> Similar:
         """The n users most similar to one, see `similar_items`; users have no titles."""
-        row_n, cosine_n = self._nearest("users", "user", self.user_ids, user_id, n)
-        return Similar(self.user_ids.take(row_n), [None] * len(row_n), cosine_n)
+        row_n, similarity_n = self._nearest("users", "user", self.user_ids, user_id, n)
+        return Similar(self.user_ids.take(row_n), [None] * len(row_n), similarity_n)
 
     def _nearest(
         self, side: Side, what: str, ids: IdIndex, raw_id: str | int, n: int
@@ -304,7 +306,7 @@ class Model:
             raise ConfigError(
                 f"{self.catalog.url} has no factors by which one {what} could be compared with another"
             )
-        return nearest(vector_RK, is_cold_R[:-1], row, n)
+        return nearest(vector_RK, self.folder.num_train(side), row, n)
 
     def _known_row(self, side: Side, ids: IdIndex, is_cold_R: NDArray[np.bool_], raw_id: str | int) -> int:
         """The dense index of one raw id. Raises `DataError` if it is unknown or has no train rating."""

@@ -201,7 +201,8 @@ def similar(
     verify: VerifyOption = True,
     family: FamilyOption = None,
 ) -> None:
-    """Print the items most similar to an item, or the users most similar to a user, by the cosine of factors.
+    """Print the items most similar to an item, or the users most similar to a user, by the cosine of factors,
+    shrunk where few train ratings are behind it.
 
     Example: recsys-dist similar models/ml1m --title "toy story" --top 10
     """

@@ -130,11 +130,11 @@ class FoldInAnswer(BaseModel):
 
 
 class SimilarRow(BaseModel):
-    """An item or user and its cosine with the one that was asked for; users have no title."""
+    """An item or user and its similarity to the one that was asked for; users have no title."""
 
     id: str
     title: str | None
-    cosine: float
+    similarity: float
 
 
 class SimilarAnswer(BaseModel):

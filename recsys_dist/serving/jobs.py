@@ -178,8 +178,8 @@ class SimilarJob(Job):
             found = find(self.raw_id, self.n)
         except DataError as error:
             raise UnknownIdError(str(error)) from None
-        rows = zip(found.ids, found.titles, found.cosines.tolist(), strict=True)
-        return _json({"similar": [{"id": i, "title": title, "cosine": round(c, 4)} for i, title, c in rows]})
+        rows = zip(found.ids, found.titles, found.similarities.tolist(), strict=True)
+        return _json({"similar": [{"id": i, "title": title, "similarity": round(c, 4)} for i, title, c in rows]})
 
 
 @dataclass(frozen=True)

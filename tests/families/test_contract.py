@@ -211,7 +211,7 @@ def test_similar_items_are_others_and_in_order(trained, name):
         return
     similar = model.similar_items("i1", 5)
     assert "i1" not in similar.ids
-    assert (np.diff(similar.cosines) <= 0).all()
+    assert (np.diff(similar.similarities) <= 0).all()
 
 
 @families

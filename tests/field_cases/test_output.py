@@ -367,7 +367,7 @@ def test_no_table_has_an_empty_column_of_titles(capsys, folders, option, has_tit
 
     header = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("┃"))
     names = [name.strip() for name in header.strip("┃").split("┃")]
-    assert names == ["#", *(["title"] * has_titles), "id", "cosine"]
+    assert names == ["#", *(["title"] * has_titles), "id", "similarity"]
 
 
 def test_a_model_without_titles_has_no_column_of_them(capsys, folders, monkeypatch):

@@ -140,7 +140,7 @@ def _answers(model: Any, knows_uncertainty: bool) -> dict[str, Any]:
         "lists": [_list_of(one) for one in model.recommend(users[:LISTED_USERS], LIST_LENGTH)],
         "folded": _floats(folded.predict(items)),
         "folded_list": _list_of(folded.recommend(LIST_LENGTH)),
-        "similar": _floats(model.similar_items(items[0], LIST_LENGTH).cosines),
+        "similar": _floats(model.similar_items(items[0], LIST_LENGTH).similarities),
     }
     if knows_uncertainty:
         answers["stds"] = _floats(model.predict(user_N, item_N, return_std=True)[1])

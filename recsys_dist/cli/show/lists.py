@@ -75,11 +75,11 @@ def print_predicted(path: Path, counts: PredictedPairs, seconds: float) -> None:
 
 
 def print_similar(title: str, similar: Similar) -> None:
-    """Print the most similar items or users: rank, title if any has one, id, cosine."""
+    """Print the most similar items or users: rank, title if any has one, id, similarity."""
     has_titles = any(name is not None for name in similar.titles)
-    table = _ranked(title, has_titles, "id", "cosine")
-    for rank, (raw_id, name, cosine) in enumerate(zip(*similar, strict=True), start=1):
-        table.add_row(f"{rank}", *([name or ""] * has_titles), raw_id, f"{cosine:.4f}")
+    table = _ranked(title, has_titles, "id", "similarity")
+    for rank, (raw_id, name, similarity) in enumerate(zip(*similar, strict=True), start=1):
+        table.add_row(f"{rank}", *([name or ""] * has_titles), raw_id, f"{similarity:.4f}")
     new_console().print(table)
 
 

@@ -57,7 +57,7 @@ def test_lists_are_small_tables(model):
     plain = Recommendations("", ["a", "long id"], [None, None], scores, None)
     assert repr(plain) == "2 recommendations for a new user\n  score  item_id\n 4.2500  a\n10.0000  long id"
     assert repr(Recommendations("u", [], [], scores[:0], None)) == "0 recommendations for 'u'"
-    assert repr(Similar(["a"], ["A"], scores[:1])) == "1 most similar\ncosine  id  title\n4.2500  a   A"
+    assert repr(Similar(["a"], ["A"], scores[:1])) == "1 most similar\nsimilarity  id  title\n    4.2500  a   A"
 
 
 def test_what_a_terminal_would_obey_is_not_shown():

@@ -18,6 +18,8 @@ from recsys_dist.distributed.world import World
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factor_curve import FactorCurve
 from recsys_dist.families.mf.training.factorization import Factorization
+from recsys_dist.families.mf.training.full_factorization import FullFactorization
+from recsys_dist.families.mf.training.requirements import least_limit
 from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.prepared import write_dataset
@@ -42,9 +44,11 @@ def dataset_of_rank(path: Path, rank: int, passers_by: int = 0) -> None:
     write_dataset(path, user, item, rating, split)
 
 
-def new_trainer(collectives: Collectives, path: Path, **settings: Any) -> EmTrainer:
+def new_trainer(
+    collectives: Collectives, path: Path, memory_limit: int | None = None, **settings: Any
+) -> EmTrainer:
     chosen = MfSettings(**{"constrained": "none", "noise": "shared", **settings})
-    return EmTrainer(Dataset.open(str(path)), chosen, 100, 3, collectives)
+    return EmTrainer(Dataset.open(str(path)), chosen, 100, 3, collectives, memory_limit)
 
 
 def searched(trainer: EmTrainer) -> tuple[list[int], str]:
@@ -72,6 +76,16 @@ def test_factors_are_added_while_withheld_ratings_gain(tmp_path: Path) -> None:
     assert "trying 8 factors" in said
     assert "8 factors kept: squared error" in said
     assert trainer.validate().rmse < 0.35
+
+
+def test_no_more_factors_are_tried_than_a_memory_limit_holds(tmp_path: Path) -> None:
+    """A run that had outgrown its limit could not be resumed within it."""
+    dataset_of_rank(tmp_path / "data", 10, PASSERS_BY)
+    limit = least_limit(CORE_ITEMS, 8, FullFactorization)
+
+    numbers, _ = searched(new_trainer(Collectives(World.single()), tmp_path / "data", limit))
+
+    assert numbers == [4, 8]
 
 
 @pytest.mark.parametrize(("rank", "most"), [(0, 0), (1, 2), (2, 4)])

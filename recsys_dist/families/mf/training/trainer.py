@@ -31,6 +31,7 @@ from recsys_dist.families.mf.training.factor_curve import LOST, FactorCurve
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
+from recsys_dist.families.mf.training.requirements import block_refusal
 from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
@@ -167,7 +168,7 @@ class EmTrainer:
             error = errors.squared / errors.count
             trial = self._search.ending_trial(error)
             search, note = self._search.after_search_epoch(
-                error, self._model.unit_variance, self._settings, lambda: self._curve().supports_more
+                error, self._model.unit_variance, self._settings, self._supports_more
             )
             if not search.is_searching:
                 search, kept = self._without_spent_factors(search)
@@ -181,6 +182,12 @@ class EmTrainer:
 
     def _curve(self) -> FactorCurve:
         return FactorCurve.of(self._model, self._judged_by, self._dataset.manifest.rating, self._collectives)
+
+    def _supports_more(self) -> bool:
+        """Whether twice as many factors fit the memory limit, and the last ones gain much."""
+        more, kind = 2 * self._model.users.layout.num_factors, kind_of(self._settings)
+        refusal = block_refusal(self._dataset.num_items, more, self._memory_limit, kind)
+        return refusal is None and self._curve().supports_more
 
     def _without_spent_factors(self, search: Search) -> tuple[Search, str | None]:
         """At the end of a search that may choose the number of factors: keep those that the ratings support."""

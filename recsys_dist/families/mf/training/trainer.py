@@ -132,18 +132,18 @@ class EmTrainer:
         self._valid_errors = None
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
         decision, trial = self._advance(bound / model.num_ratings)
-        notes = self._first_note(), decision, self._last_note()
-        note = "; ".join(one for one in notes if one) or None
         factors = model.users.layout.num_factors
+        notes = self._first_note(factors), decision, self._last_note()
+        note = "; ".join(one for one in notes if one) or None
         extra = {"factors": factors, "noise_std": math.sqrt(model.noise_variance), "bound": bound}
         trials = () if trial is None else (trial,)
         return EpochResult(result_sums, result_sums.count, extra, note=note, trials=trials)
 
-    def _first_note(self) -> str | None:
-        """After the first epoch: the number of factors, where the data decides about it."""
+    def _first_note(self, factors: int) -> str | None:
+        """After the first epoch: the number of factors in it, where the data decides about it."""
         if self._settings.factors != "auto" or self.epochs_done != 1 or self._is_warm:
             return None
-        factors, mean = self._model.users.layout.num_factors, mean_length(self._dataset.manifest)
+        mean = mean_length(self._dataset.manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
 
     def _last_note(self) -> str | None:

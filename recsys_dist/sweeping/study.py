@@ -54,11 +54,18 @@ class Study:
         self._open: dict[int, Trial] = {}
 
     def left_running(self) -> dict[int, dict[str, Any]]:
-        """The settings of the trials that a killed or stopped sweep has not finished."""
+        """The settings of the trials that a killed or stopped sweep has not finished.
+
+        A trial that it was killed in the middle of asking for lacks some settings, which are drawn now.
+        """
         from optuna.trial import Trial, TrialState  # noqa: PLC0415 - an extra
 
+        distributions = self._space.distributions()
         for one in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            self._open.setdefault(one.number, Trial(self._study, one._trial_id))
+            trial = self._open.setdefault(one.number, Trial(self._study, one._trial_id))
+            for name, distribution in distributions.items():
+                if name not in one.params:
+                    trial._suggest(name, distribution)
         return {number: self._settings(trial.params) for number, trial in self._open.items()}
 
     def ask(self) -> tuple[int, dict[str, Any]]:

@@ -80,6 +80,16 @@ def test_what_a_kill_left_running_goes_on(tmp_path: Path) -> None:
         assert [one.value for one in study.records()] == [0.9, 0.7]
 
 
+def test_a_trial_that_a_kill_left_without_some_settings_gets_them(tmp_path: Path) -> None:
+    with opened(tmp_path) as study:
+        drawn = study._study.ask({"model.factors": SPACE.distributions()["model.factors"]}).params
+    with opened(tmp_path) as study:
+        (settings,) = study.left_running().values()
+        assert settings.keys() == SPACE.dimensions.keys()
+        assert settings["model.factors"] == drawn["model.factors"]
+        assert study.records()[0].settings == settings
+
+
 def test_a_study_that_is_opened_again_draws_other_settings(tmp_path: Path) -> None:
     drawn = []
     for _ in range(4):

@@ -141,8 +141,12 @@ class EmTrainer:
 
     def _first_note(self, factors: int) -> str | None:
         """After the first epoch: the number of factors in it, where the data decides about it."""
-        if self._settings.factors != "auto" or self.epochs_done != 1 or self._is_warm:
+        if self._settings.factors != "auto" or self.epochs_done != 1:
             return None
+        if self._is_warm:
+            usual = num_factors(self._settings, self._dataset.manifest)
+            kept = f"keeping the {factors} factors of start_from, where a new run begins with {usual}"
+            return f"{kept}; if the data has grown much, train without start_from" if factors < usual else None
         mean = mean_length(self._dataset.manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys_dist.errors import ConfigError
+from recsys_dist.errors import CheckpointError, ConfigError
 from recsys_dist.export.faiss_index import write_faiss
 from recsys_dist.export.hnsw_index import write_hnsw
 from recsys_dist.export.hub import write_hub_folder
@@ -20,7 +20,7 @@ from recsys_dist.export.output import ExportWriter, Figures, check_output, expor
 from recsys_dist.export.parquet import write_parquet
 from recsys_dist.inference.predictor import Predictor
 from recsys_dist.plain_text import text_table
-from recsys_dist.storage.folder import FileRecord
+from recsys_dist.storage.folder import FileRecord, Folder
 from recsys_dist.suggestions import did_you_mean
 
 HUB_FOLDER = "hub-folder"
@@ -80,12 +80,20 @@ def export(
     """
     check_target(to, evaluation, without_users)
     check_output(output, to)
+    _require_another(output, predictor.catalog.folder.folder)
     hub = partial(write_hub_folder, evaluation=evaluation, without_users=without_users)
     write = hub if to == HUB_FOLDER else WRITERS[to]
     with export_folder(output, to) as out:
         figures = write(predictor, out)
         out.finish(to, predictor.catalog.folder.manifest, figures)
     return Exported(to, output, dict(figures), tuple(out.files))
+
+
+def _require_another(output: str, model: Folder) -> None:
+    """Raise `CheckpointError` if the export would replace the model that it is made of."""
+    target = Folder(output)
+    if target.is_local and model.is_local and target.local_path("").resolve() == model.local_path("").resolve():
+        raise CheckpointError(f"{output} is the model itself; give another output")
 
 
 def _shown(value: float | str) -> str:

@@ -77,7 +77,10 @@ class ExportWriter(ModelWriter):
 
 
 def check_output(url: str, to: str) -> None:
-    """Raise `CheckpointError` if `url` is taken, unless by a local export to the same target: it is replaced."""
+    """Raise `CheckpointError` if `url` is taken, unless by a local export to the same target: it is replaced.
+
+    An export with files that are not its own, such as those of git, is not replaced either.
+    """
     target = Folder(url)
     if not target.exists():
         return
@@ -88,6 +91,10 @@ def check_output(url: str, to: str) -> None:
         raise CheckpointError(f"{url} is an export to {found}, not to {to}; remove it or give another output")
     if not target.is_local:
         raise CheckpointError(f"{url} exists already, and only a local folder is replaced; remove it first")
+    if other := _other_file(target):
+        raise CheckpointError(
+            f"{url} holds other files than its export, such as {other}; move them, or give another output"
+        )
 
 
 @contextmanager
@@ -116,6 +123,16 @@ def _replace(final: Path, fresh: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _other_file(folder: Folder) -> str | None:
+    """The first file of a local export that its checksums do not name; None if there is none."""
+    root, own = folder.local_path(""), {SUMS_FILE}
+    if folder.exists(SUMS_FILE):
+        lines = folder.read_bytes(SUMS_FILE).decode(errors="replace").splitlines()
+        own |= {line.partition("  ")[2] for line in lines}
+    found = (path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if not path.is_dir())
+    return next((name for name in found if name not in own), None)
 
 
 def _exported_to(folder: Folder) -> str | None:

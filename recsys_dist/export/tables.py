@@ -68,13 +68,16 @@ def write_ratings(
             block = catalog.folder.block(shard)
             user_N = block.start + np.repeat(np.arange(block.num_rows), np.diff(block.indptr))
             rating_N = block.values.astype(np.float32)
-            columns: dict[str, Any] = {
-                "user_id": users.take(pa.array(user_N)),
-                "item_id": items.take(pa.array(block.indices.astype(np.int64))),
-                "rating": pa.array(rating_N),
-            }
-            if values is not None:
-                columns["value"] = pa.array(values(rating_N))
-            append(columns)
+            # In parts: ids of all ratings of a shard may be more than Arrow holds in an array, 2 GiB.
+            for start, stop in ranges(len(rating_N)):
+                part = slice(start, stop)
+                columns: dict[str, Any] = {
+                    "user_id": users.take(pa.array(user_N[part])),
+                    "item_id": items.take(pa.array(block.indices[part].astype(np.int64))),
+                    "rating": pa.array(rating_N[part]),
+                }
+                if values is not None:
+                    columns["value"] = pa.array(values(rating_N[part]))
+                append(columns)
             total += len(rating_N)
     return total

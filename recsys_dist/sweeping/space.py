@@ -125,7 +125,7 @@ class Space:
         tree = config.model_dump(mode="json")
         try:
             return {key: one.parameter_of(_at(tree, key)) for key, one in self.dimensions.items()}
-        except ValueError:
+        except (ValueError, KeyError, TypeError):  # the settings lack a part that the space has
             return None
 
     def to_tree(self) -> dict[str, Any]:
@@ -139,8 +139,12 @@ def with_settings(config: TrainConfig, settings: Mapping[str, Any], source: str)
     for key, value in settings.items():
         *above, last = key.split(".")
         node = tree
-        for part in above:
-            node = node[part] if isinstance(node.get(part), dict) else node.setdefault(part, {})
+        for place, part in enumerate(above):
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+            if not isinstance(node, dict):
+                raise ConfigError(f"{source}: {key}: {'.'.join(above[: place + 1])} has no keys below it")
         node[last] = value
     return parse_settings(TrainConfig, tree, source)
 
@@ -174,7 +178,8 @@ def _range(node: Mapping[str, Any], where: str) -> Range:
     if not isinstance(is_log, bool) or node.keys() - {kind, "log"}:
         raise ConfigError(f"{where}: {FORMS}, not {dict(node)!r}")
     try:
-        low, high = (_number(end, kind) for end in node[kind])
+        ends = node[kind]
+        low, high = (_number(end, kind) for end in (ends if isinstance(ends, list | tuple) else ()))
     except (TypeError, ValueError):
         raise ConfigError(
             f"{where}: {node[kind]!r} is not a range of two numbers, such as {kind}: [1, 64]"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.errors import ConfigError, DataError, StorageError
 from recsys_dist.extras import how_to_install
 from recsys_dist.sweeping.goal import Goal
 from recsys_dist.sweeping.space import Space
@@ -54,11 +54,18 @@ class Study:
         self._open: dict[int, Trial] = {}
 
     def left_running(self) -> dict[int, dict[str, Any]]:
-        """The settings of the trials that a killed or stopped sweep has not finished."""
+        """The settings of the trials that a killed or stopped sweep has not finished.
+
+        A trial that it was killed in the middle of asking for lacks some settings, which are drawn now.
+        """
         from optuna.trial import Trial, TrialState  # noqa: PLC0415 - an extra
 
+        distributions = self._space.distributions()
         for one in self._study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            self._open.setdefault(one.number, Trial(self._study, one._trial_id))
+            trial = self._open.setdefault(one.number, Trial(self._study, one._trial_id))
+            for name, distribution in distributions.items():
+                if name not in one.params:
+                    trial._suggest(name, distribution)
         return {number: self._settings(trial.params) for number, trial in self._open.items()}
 
     def ask(self) -> tuple[int, dict[str, Any]]:
@@ -135,7 +142,7 @@ def open_study(
     """Open the study in `folder`, or create it.
 
     `facts` must be the same whenever it is opened. `first`: parameters of the first trial of a new study. Raises
-    `ConfigError` if Optuna is not installed or the facts differ.
+    `ConfigError` if Optuna is not installed or the facts differ, and `StorageError` if the file cannot be written.
     """
     optuna, storage = load_optuna(), _storage(folder / FILE)
     try:
@@ -154,6 +161,8 @@ def open_study(
         if first is not None and not study.get_trials(deepcopy=False):
             study.enqueue_trial(dict(first))
         yield Study(study, space)
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(f"cannot write {folder / FILE}: {_reason(error.__cause__ or error)}") from error
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -176,8 +185,14 @@ def _storage(path: Path) -> Any:
     try:
         return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": WAIT_S}})
     except (SQLAlchemyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:LONGEST_REASON]
-        raise DataError(f"{path} is not a study that can be opened: {reason}; give another --study") from error
+        raise DataError(
+            f"{path} is not a study that can be opened: {_reason(error)}; give another --study"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What SQLite says, without the statement."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())[:LONGEST_REASON]
 
 
 def _require_same(study: optuna.Study, facts: Mapping[str, Any], folder: Path) -> None:

@@ -17,6 +17,10 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factor_curve import FactorCurve
+from recsys_dist.families.mf.training.factorization import Factorization
+from recsys_dist.families.mf.training.full_factorization import FullFactorization
+from recsys_dist.families.mf.training.requirements import least_limit
+from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.prepared import write_dataset
 from tests.support.ranks import run_ranks
@@ -40,9 +44,11 @@ def dataset_of_rank(path: Path, rank: int, passers_by: int = 0) -> None:
     write_dataset(path, user, item, rating, split)
 
 
-def new_trainer(collectives: Collectives, path: Path, **settings: Any) -> EmTrainer:
+def new_trainer(
+    collectives: Collectives, path: Path, memory_limit: int | None = None, **settings: Any
+) -> EmTrainer:
     chosen = MfSettings(**{"constrained": "none", "noise": "shared", **settings})
-    return EmTrainer(Dataset.open(str(path)), chosen, 100, 3, collectives)
+    return EmTrainer(Dataset.open(str(path)), chosen, 100, 3, collectives, memory_limit)
 
 
 def searched(trainer: EmTrainer) -> tuple[list[int], str]:
@@ -70,6 +76,16 @@ def test_factors_are_added_while_withheld_ratings_gain(tmp_path: Path) -> None:
     assert "trying 8 factors" in said
     assert "8 factors kept: squared error" in said
     assert trainer.validate().rmse < 0.35
+
+
+def test_no_more_factors_are_tried_than_a_memory_limit_holds(tmp_path: Path) -> None:
+    """A run that had outgrown its limit could not be resumed within it."""
+    dataset_of_rank(tmp_path / "data", 10, PASSERS_BY)
+    limit = least_limit(CORE_ITEMS, 8, FullFactorization)
+
+    numbers, _ = searched(new_trainer(Collectives(World.single()), tmp_path / "data", limit))
+
+    assert numbers == [4, 8]
 
 
 @pytest.mark.parametrize(("rank", "most"), [(0, 0), (1, 2), (2, 4)])
@@ -131,6 +147,32 @@ def test_what_a_curve_says(errors: list[float], supported: int, supports_more: b
     curve = FactorCurve(error_k, torch.full_like(error_k, 0.1))
 
     assert (curve.supported, curve.supports_more) == (supported, supports_more)
+
+
+def shifts(model: Factorization[Any]) -> list[torch.Tensor]:
+    """What constraints add to the score of each user with each item, by the prior of the user and of the item."""
+    users, items = model.users, model.items
+    of_users_Un = users.root_R.unsqueeze(1) * model._to_users(items.constraint_Rn)
+    of_items_In = items.root_R.unsqueeze(1) * model._to_items(users.constraint_Rn)
+    ones_U1, ones_I1 = (torch.ones((side.num_rows, 1)) for side in (users, items))
+    return [
+        of_users_Un @ torch.cat([items.mean_nR[:-1].T, ones_I1], 1).T,
+        torch.cat([users.mean_nR[:-1].T, ones_U1], 1) @ of_items_In.T,
+    ]
+
+
+def test_constraints_shift_priors_by_as_much_along_fewer_factors(tmp_path: Path) -> None:
+    dataset_of_rank(tmp_path / "data", 2)
+    trainer = new_trainer(Collectives(World.single()), tmp_path / "data", factors=8, constrained="both")
+    for _ in range(15):
+        trainer.train_epoch(lambda: False)
+    model, fewer = trainer._model, trainer._factorization(4)
+    resize(model, fewer, 3)
+    fewer.count(trainer._shards.__iter__)
+    fewer.take_form(model.form)
+
+    for after, before in zip(shifts(fewer), shifts(model), strict=True):
+        assert float((after - before).norm() / before.norm()) < 1e-3
 
 
 def digests(trainer: EmTrainer) -> list[str]:

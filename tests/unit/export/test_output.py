@@ -38,13 +38,40 @@ def test_checksums_are_those_of_sha256sum(models, tmp_path):
 
 def test_an_export_is_replaced_by_one_to_the_same_target(models, tmp_path):
     load_model(models["mf"]).export(tmp_path / "out", "parquet")
-    (tmp_path / "out" / "old").write_text("of the first export")
+    assert (tmp_path / "out" / "users.parquet").exists()
 
     load_model(models["ease"]).export(tmp_path / "out", "parquet")
 
     assert json.loads((tmp_path / "out" / "export.json").read_text())["model"]["kind"] == "ease"
-    assert not (tmp_path / "out" / "old").exists()
+    assert not (tmp_path / "out" / "users.parquet").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".git/HEAD", "items/more"])
+def test_an_export_with_files_of_others_is_not_replaced(models, tmp_path, name):
+    model, out = load_model(models["mf"]), tmp_path / "out"
+    model.export(out, "hub-folder")
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+
+    with pytest.raises(
+        CheckpointError, match=rf"out holds other files than its export, such as {name}; move them"
+    ):
+        model.export(out, "hub-folder")
+
+    assert (out / name).read_text() == "mine"
+    (out / name).unlink()
+    model.export(out, "hub-folder")
+
+
+def test_an_export_does_not_replace_the_model_it_is_made_of(models, tmp_path):
+    load_model(models["mf"]).export(tmp_path / "out", "hub-folder")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+
+    with pytest.raises(CheckpointError, match="link is the model itself; give another output"):
+        load_model(str(tmp_path / "out")).export(tmp_path / "link", "hub-folder", without_users=True)
+
+    assert len(load_model(str(tmp_path / "out"), verify=True).user_ids) > 1
 
 
 def test_an_export_that_fails_leaves_the_one_before(models, tmp_path, monkeypatch):

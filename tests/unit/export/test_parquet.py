@@ -9,7 +9,7 @@ import pytest
 
 from recsys_dist import load_model
 from recsys_dist.errors import ConfigError
-from recsys_dist.export import parquet
+from recsys_dist.export import parquet, tables
 from tests.support import exported
 
 FACTORED = (
@@ -28,9 +28,10 @@ def of_model(model):
 
 @pytest.mark.parametrize("name", FACTORED)
 def test_factors_predict_and_list_as_the_model(models, name, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        parquet, "ranges", lambda rows: ((start, min(start + 50, rows)) for start in range(0, rows, 50))
-    )
+    for module in (parquet, tables):
+        monkeypatch.setattr(
+            module, "ranges", lambda rows: ((start, min(start + 50, rows)) for start in range(0, rows, 50))
+        )
     model = load_model(models[name])
 
     done = model.export(tmp_path / "out")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.errors import ConfigError, DataError, StorageError
 from recsys_dist.sweeping.goal import Goal
 from recsys_dist.sweeping.space import Choice, Range, Space
 from recsys_dist.sweeping.study import FILE, RANDOM_TRIALS, Study, open_study
@@ -80,6 +81,16 @@ def test_what_a_kill_left_running_goes_on(tmp_path: Path) -> None:
         assert [one.value for one in study.records()] == [0.9, 0.7]
 
 
+def test_a_trial_that_a_kill_left_without_some_settings_gets_them(tmp_path: Path) -> None:
+    with opened(tmp_path) as study:
+        drawn = study._study.ask({"model.factors": SPACE.distributions()["model.factors"]}).params
+    with opened(tmp_path) as study:
+        (settings,) = study.left_running().values()
+        assert settings.keys() == SPACE.dimensions.keys()
+        assert settings["model.factors"] == drawn["model.factors"]
+        assert study.records()[0].settings == settings
+
+
 def test_a_study_that_is_opened_again_draws_other_settings(tmp_path: Path) -> None:
     drawn = []
     for _ in range(4):
@@ -119,6 +130,37 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         opened(tmp_path, facts={"model.seed": 2}),
     ):
         pass
+
+
+@contextmanager
+def no_file_grows_beyond(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fail_trials(study: Study, number: int) -> None:
+    for _ in range(number):
+        study.fail(study.ask()[0], "a long reason" * 1000)
+
+
+def test_a_full_disk_is_told_in_a_line_and_the_study_goes_on_later(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    size = (tmp_path / FILE).stat().st_size
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*study\.db: disk I/O error$"),
+        opened(tmp_path) as study,
+        no_file_grows_beyond(size),
+    ):
+        fail_trials(study, 100)
+    with opened(tmp_path) as study:
+        for number in study.left_running():
+            study.complete(number, 0.9, 1, 1.0)
+        assert "running" not in {one.state for one in study.records()}
 
 
 def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:

@@ -183,6 +183,24 @@ def test_the_number_of_factors_is_that_of_the_run_it_starts_from(datasets, tmp_p
     assert train(second).step == 3
 
 
+def test_a_number_of_factors_below_that_of_a_new_run_is_told(datasets, tmp_path, monkeypatch):
+    folder, _ = datasets
+    begun = train(config(folder, "base", tmp_path / "first", model={"factors": "auto"}))
+    number = begun.read_rows("users", 0, 1)["mean"].shape[1] - 1
+    start = {"start_from": str(tmp_path / "first"), "model": {"factors": "auto"}}
+    notes = {}
+    for usual in (number, 2 * number):
+        monkeypatch.setattr(trainer_module, "num_factors", lambda _settings, _manifest, usual=usual: usual)
+        run_dir = tmp_path / f"second-{usual}"
+        train(config(folder, "grown", run_dir, **start))
+        notes[usual] = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[0]).get("note")
+    assert notes[number] is None
+    assert (
+        f"keeping the {number} factors of start_from, where a new run begins with {2 * number}"
+        in notes[2 * number]
+    )
+
+
 def test_the_number_that_the_other_run_has_come_to_may_be_given(datasets, tmp_path):
     folder, _ = datasets
     first = train(config(folder, "base", tmp_path / "first", model={"factors": "auto"}))

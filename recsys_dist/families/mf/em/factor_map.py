@@ -39,12 +39,15 @@ class FactorMap:
             covariance_mm = self.matrix_mn @ prior.covariance_nn @ self.matrix_mn.T
             return Prior(self.matrix_mn @ prior.mean_n + self.shift_m, covariance_mm)
 
-    def of_columns(self, columns: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Columns of a saved table, see FactorSide.columns: means, covariances or variances, and constraints."""
+    def of_columns(self, columns: dict[str, torch.Tensor], of_other_side: FactorMap) -> dict[str, torch.Tensor]:
+        """Columns of a saved table, see FactorSide.columns: means, covariances or variances, and constraints.
+
+        Constraints shift the prior means of the other side, so that they change with its entries.
+        """
         changed = dict(columns)
         changed["mean"] = self._rows(columns["mean"]) + self.shift_m.float()
         if "constraint" in columns:
-            changed["constraint"] = self._rows(columns["constraint"])
+            changed["constraint"] = of_other_side._rows(columns["constraint"])
         if "covariance" in columns:
             changed["covariance"] = self._covariances(columns["covariance"])
         if "variance" in columns:

@@ -31,8 +31,8 @@ def resize(model: Factorization[Any], to: Factorization[Any], seed: int) -> None
     else:
         user_map = item_map = widening(factors, more, model.users.prior.mean_n.device)
     to.noise_variance, to.unit_variance = model.noise_variance, model.unit_variance
-    to.users.take_columns(user_map.of_columns(model.users.columns()))
-    to.items.take_columns(_moved(model, to, item_map.of_columns(model.items.columns())))
+    to.users.take_columns(user_map.of_columns(model.users.columns(), item_map))
+    to.items.take_columns(_moved(model, to, item_map.of_columns(model.items.columns(), user_map)))
     for old, new, of_side in ((model.users, to.users, user_map), (model.items, to.items, item_map)):
         new.prior, new.dof = _prior(old, of_side, factors, math.sqrt(model.unit_variance)), old.dof
     if more > factors:

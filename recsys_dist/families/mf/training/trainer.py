@@ -31,6 +31,7 @@ from recsys_dist.families.mf.training.factor_curve import LOST, FactorCurve
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
+from recsys_dist.families.mf.training.requirements import block_refusal
 from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
@@ -131,18 +132,22 @@ class EmTrainer:
         self._valid_errors = None
         result_sums = ErrorSums(squared_error, math.nan, model.num_ratings)
         decision, trial = self._advance(bound / model.num_ratings)
-        notes = self._first_note(), decision, self._last_note()
-        note = "; ".join(one for one in notes if one) or None
         factors = model.users.layout.num_factors
+        notes = self._first_note(factors), decision, self._last_note()
+        note = "; ".join(one for one in notes if one) or None
         extra = {"factors": factors, "noise_std": math.sqrt(model.noise_variance), "bound": bound}
         trials = () if trial is None else (trial,)
         return EpochResult(result_sums, result_sums.count, extra, note=note, trials=trials)
 
-    def _first_note(self) -> str | None:
-        """After the first epoch: the number of factors, where the data decides about it."""
-        if self._settings.factors != "auto" or self.epochs_done != 1 or self._is_warm:
+    def _first_note(self, factors: int) -> str | None:
+        """After the first epoch: the number of factors in it, where the data decides about it."""
+        if self._settings.factors != "auto" or self.epochs_done != 1:
             return None
-        factors, mean = self._model.users.layout.num_factors, mean_length(self._dataset.manifest)
+        if self._is_warm:
+            usual = num_factors(self._settings, self._dataset.manifest)
+            kept = f"keeping the {factors} factors of start_from, where a new run begins with {usual}"
+            return f"{kept}; if the data has grown much, train without start_from" if factors < usual else None
+        mean = mean_length(self._dataset.manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
 
     def _last_note(self) -> str | None:
@@ -167,7 +172,7 @@ class EmTrainer:
             error = errors.squared / errors.count
             trial = self._search.ending_trial(error)
             search, note = self._search.after_search_epoch(
-                error, self._model.unit_variance, self._settings, lambda: self._curve().supports_more
+                error, self._model.unit_variance, self._settings, self._supports_more
             )
             if not search.is_searching:
                 search, kept = self._without_spent_factors(search)
@@ -181,6 +186,12 @@ class EmTrainer:
 
     def _curve(self) -> FactorCurve:
         return FactorCurve.of(self._model, self._judged_by, self._dataset.manifest.rating, self._collectives)
+
+    def _supports_more(self) -> bool:
+        """Whether twice as many factors fit the memory limit, and the last ones gain much."""
+        more, kind = 2 * self._model.users.layout.num_factors, kind_of(self._settings)
+        refusal = block_refusal(self._dataset.num_items, more, self._memory_limit, kind)
+        return refusal is None and self._curve().supports_more
 
     def _without_spent_factors(self, search: Search) -> tuple[Search, str | None]:
         """At the end of a search that may choose the number of factors: keep those that the ratings support."""

@@ -38,7 +38,7 @@ def sides() -> tuple[Prior, Prior, torch.Tensor, torch.Tensor]:
 
 
 def mapped(of_side: FactorMap, rows_Rn: torch.Tensor) -> torch.Tensor:
-    return of_side.of_columns({"mean": rows_Rn})["mean"]
+    return of_side.of_columns({"mean": rows_Rn}, of_side)["mean"]
 
 
 def test_principal_axes_change_no_prediction_and_give_both_sides_the_same_diagonal_covariance(sides) -> None:
@@ -85,8 +85,8 @@ def test_covariances_and_variances_follow_the_rows(sides) -> None:
     packed_RT = users.covariance_nn[row_T, column_T].float().expand(ROWS, -1)
     variance_Rn = torch.rand((ROWS, K + 1), generator=torch.Generator(device="cpu").manual_seed(4))
 
-    changed = of_users.of_columns({"mean": variance_Rn, "covariance": packed_RT})
-    diagonal = of_users.of_columns({"mean": variance_Rn, "variance": variance_Rn})
+    changed = of_users.of_columns({"mean": variance_Rn, "covariance": packed_RT}, of_users)
+    diagonal = of_users.of_columns({"mean": variance_Rn, "variance": variance_Rn}, of_users)
 
     row_T, column_T = torch.triu_indices(3, 3)
     expected_T = of_users.of_prior(users).covariance_nn[row_T, column_T].float()

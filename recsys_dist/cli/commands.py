@@ -18,7 +18,7 @@ import typer
 
 from recsys_dist.cli.blend_command import blend
 from recsys_dist.cli.data_commands import inspect, prepare
-from recsys_dist.cli.demo_command import demo
+from recsys_dist.cli.demo_command import demo, fit
 from recsys_dist.cli.doctor_command import doctor
 from recsys_dist.cli.list_commands import recommend, similar
 from recsys_dist.cli.model_commands import evaluate, export
@@ -35,6 +35,7 @@ from recsys_dist.version import __version__
 NAME = "recsys-dist"
 EXIT_USER_ERROR = 2
 COMMANDS = (
+    fit,
     prepare,
     plan,
     train,

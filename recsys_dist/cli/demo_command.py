@@ -1,4 +1,4 @@
-"""`demo`: the whole way from rating files to lists, on ratings that come with the package.
+"""`fit` and `demo`: the whole way from rating files to a model, one's own files and those of the package.
 
 Each step is a command that the user could type, printed before it runs.
 """
@@ -6,6 +6,7 @@ Each step is a command that the user could type, printed before it runs.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -14,11 +15,11 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Optional
 
 import typer
 
-from recsys_dist.errors import ConfigError
+from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.extras import how_to_install
 
 MARK = "recsys_dist_demo"
@@ -26,6 +27,72 @@ MARK = "recsys_dist_demo"
 TRAINED = ("mf", "autorec_item", "ials", "ease")
 BLENDS = {"ratings": ("mf", "autorec_item"), "lists": ("ease", "ials", "mf")}
 USERS = ("2850", "8822")
+ITEMS_KEYS = ("format", "separator", "quote", "header", "encoding")
+
+
+def fit(
+    context: typer.Context,
+    ratings: Annotated[str, typer.Argument(metavar="FILE", help="A file, folder, glob or URL of ratings.")],
+    titles: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FILE", help="A file with a column of items and one of their titles."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="ease, ials, mf, another shipped configuration, or a YAML file.")
+    ] = "ease",
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where all results go.")] = Path("runs/fit"),
+) -> None:
+    """From rating files to a model: inspect, prepare, train and merge, in one process.
+
+    Prints each command before it runs, and skips what is done. Columns and format are found as by `inspect`; where
+    it guesses wrong, change FOLDER/prepare.yaml, remove FOLDER/dataset and run the same command again.
+
+    Example: recsys-dist fit ratings.csv --titles movies.csv --output runs/films
+    """
+    from recsys_dist.dataset.dataset import Dataset, find_dataset
+    from recsys_dist.storage.holdings import Holding, holding
+
+    proposal, dataset, run_dir = output / "prepare.yaml", output / "dataset", output / "run"
+    output.mkdir(parents=True, exist_ok=True)
+    if not proposal.exists():
+        _show(["recsys-dist", "inspect", ratings, "--output", str(proposal)], context)
+    columns = _columns(proposal, ratings)
+    if find_dataset(str(dataset)) is None:
+        items = [] if titles is None else [f"items={json.dumps(_items_settings(titles, columns.get('item')))}"]
+        _show(["recsys-dist", "prepare", "--config", str(proposal), f"output={dataset}", *items], context)
+    _show(["recsys-dist", "train", "--config", model, f"dataset={dataset}", f"run_dir={run_dir}"], context)
+    if holding(str(output / "model")) is not Holding.MODEL:
+        _show(["recsys-dist", "merge", str(run_dir), "--output", str(output / "model")], context)
+    user = next(iter(Dataset.open(str(dataset)).id_slice("users", 0, 1).to_pylist()))
+    asked = ["recommend", str(output / "model"), "--user", user, "--top", "10"]
+    typer.echo(f"\nNext:    {_program()} {shlex.join(asked)}")
+
+
+def _columns(proposal: Path, ratings: str) -> dict[str, Any]:
+    """The columns of the ratings. Raises `ConfigError` if the settings are those of other files."""
+    from recsys_dist.config import read_written
+    from recsys_dist.preparation.settings.prepare import PrepareConfig
+
+    given = read_written(PrepareConfig, proposal).tree.get("input", {})
+    if given.get("paths") != ratings:
+        raise ConfigError(f"{proposal} is for {given.get('paths')}, not {ratings}; name another --output")
+    columns: dict[str, Any] = given.get("columns", {})
+    return columns
+
+
+def _items_settings(titles: str, rated: str | int | None) -> dict[str, Any]:
+    """The keys below `items` for a file of titles; `rated` is the column of items in the ratings."""
+    from recsys_dist.preparation.inspection.sniff import sniff
+
+    found = sniff("--titles", titles)
+    names = [column.reference for column in found.columns]
+    title = next((name for name in names if "title" in str(name).lower()), names[1] if len(names) > 1 else None)
+    others = [name for name in names if name != title]
+    if title is None or not others:
+        raise DataError(f"--titles {titles} has one column; it needs one of items and one of their titles")
+    item = rated if rated in others else others[0]
+    of_file = {key: value for key, value in found.tree.items() if key in ITEMS_KEYS}
+    return {**of_file, "paths": titles, "columns": {"item": item, "title": title}}
 
 
 def demo(
@@ -44,8 +111,7 @@ def demo(
     _make_room(folder)
     can_draw = find_spec("matplotlib") is not None and find_spec("jinja2") is not None
     for command in _commands(folder, ranks, can_draw):
-        typer.echo(f"\n$ {shlex.join(command)}")
-        _run(command, ranks, context)
+        _show(command, context, ranks)
     _tell_next(folder, can_draw)
 
 
@@ -85,6 +151,11 @@ def _commands(folder: Path, ranks: int, can_draw: bool) -> Iterator[list[str]]:
     yield ["recsys-dist", "recommend", str(models / "lists"), *asked, *judged[:2]]
 
 
+def _show(command: list[str], context: typer.Context, ranks: int = 1) -> None:
+    typer.echo(f"\n$ {shlex.join(command)}")
+    _run(command, ranks, context)
+
+
 def _run(command: list[str], ranks: int, context: typer.Context) -> None:
     """Run a command, in this process where it is one of this program: its modules are loaded by then."""
     if command[0] != "torchrun":
@@ -103,8 +174,7 @@ def _tell_next(folder: Path, can_draw: bool) -> None:
     pages = f"{folder / 'index.html'} compares the models, {folder / 'mf.html'} shows one: open them in a browser"
     if not can_draw:
         pages = f"none; for pages of figures: {how_to_install('report')}"
-    # launch/demo.sh installs into an environment that is not active.
-    program = "recsys-dist" if shutil.which("recsys-dist") else sys.argv[0]
+    program = _program()
     typer.echo(
         f"\nPages:   {pages}"
         f"\nFigures: {folder / 'report.json'}"
@@ -112,3 +182,8 @@ def _tell_next(folder: Path, can_draw: bool) -> None:
         f"\nNext:    {program} recommend {models / 'lists'} --like 'Gravity (2013)' --like 'Pacific Rim'"
         f"\n         {program} inspect YOUR_RATINGS.csv --output mine.yaml"
     )
+
+
+def _program() -> str:
+    """How to call this program again: launch/demo.sh installs into an environment that is not active."""
+    return "recsys-dist" if shutil.which("recsys-dist") else sys.argv[0]

@@ -166,7 +166,8 @@ class EmTrainer:
         if self._epochs - self.epochs_done <= LEAST_POLISHING:
             search = self._search.polish()
             # Factors that have had too few epochs to form would seem to gain nothing.
-            note: str | None = f"the last epochs are for all ratings; keeping {search.form}"
+            ending = "the last epochs are for all ratings, before the search was over"
+            note: str | None = f"{ending}; keeping {search.form}"
         else:
             errors = self._model.errors(self._judged_by) if self._shards.withheld else self.validate()
             error = errors.squared / errors.count

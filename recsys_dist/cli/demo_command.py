@@ -15,12 +15,15 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from recsys_dist.errors import ConfigError, DataError
 from recsys_dist.extras import how_to_install
+
+if TYPE_CHECKING:
+    from recsys_dist.dataset.dataset import Dataset
 
 MARK = "recsys_dist_demo"
 """A file in the folder of a demo, without which the folder is not removed."""
@@ -45,7 +48,7 @@ def fit(
     """From rating files to a model: inspect, prepare, train and merge, in one process.
 
     Prints each command before it runs, and skips what is done. Columns and format are found as by `inspect`; where
-    it guesses wrong, change FOLDER/prepare.yaml, remove FOLDER/dataset and run the same command again.
+    it guesses wrong, change FOLDER/prepare.yaml, remove what else is in FOLDER and run the same command again.
 
     Example: recsys-dist fit ratings.csv --titles movies.csv --output runs/films
     """
@@ -60,6 +63,8 @@ def fit(
     if find_dataset(str(dataset)) is None:
         items = [] if titles is None else [f"items={json.dumps(_items_settings(titles, columns.get('item')))}"]
         _show(["recsys-dist", "prepare", "--config", str(proposal), f"output={dataset}", *items], context)
+    elif titles is not None:
+        _require_titles(Dataset.open(str(dataset)), output)
     _show(["recsys-dist", "train", "--config", model, f"dataset={dataset}", f"run_dir={run_dir}"], context)
     if holding(str(output / "model")) is not Holding.MODEL:
         _show(["recsys-dist", "merge", str(run_dir), "--output", str(output / "model")], context)
@@ -78,6 +83,12 @@ def _columns(proposal: Path, ratings: str) -> dict[str, Any]:
         raise ConfigError(f"{proposal} is for {given.get('paths')}, not {ratings}; name another --output")
     columns: dict[str, Any] = given.get("columns", {})
     return columns
+
+
+def _require_titles(dataset: Dataset, output: Path) -> None:
+    """Raise `ConfigError` if a dataset that is not prepared again has no titles."""
+    if dataset.titles.null_count == dataset.num_items:
+        raise ConfigError(f"--titles: {dataset.folder.url} was prepared without; remove {output}, or name another")
 
 
 def _items_settings(titles: str, rated: str | int | None) -> dict[str, Any]:

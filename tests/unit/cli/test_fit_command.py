@@ -58,6 +58,16 @@ def test_the_same_command_again_changes_nothing():
     assert load_model("films/model").manifest == before
 
 
+@pytest.mark.usefixtures("folder")
+def test_titles_that_come_too_late_are_not_ignored(capsys: pytest.CaptureFixture[str]):
+    assert end("ratings.csv", "--output", "films") == 0
+    capsys.readouterr()
+
+    assert end("ratings.csv", "--titles", "movies.csv", "--output", "films") == 2
+
+    assert "--titles: films/dataset was prepared without; remove films, or name another" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -32,7 +32,7 @@ from typing import Any
 import torch
 
 import recsys_dist
-from benchmarks.figures import ROOT, epoch_seconds, evaluate, prepare, train
+from benchmarks.commands import ROOT, epoch_seconds, evaluate, prepare, train
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5")
 CHOSEN = re.compile(r"^.*\b(?:keeping|nothing more to try:) (.+)$", re.MULTILINE)

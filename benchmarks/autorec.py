@@ -1,24 +1,13 @@
-"""What a training step of AutoRec costs beside the dense one that people write, and what more columns make of it.
+"""Steps of AutoRec at the size of large data: the dense one that people write, ours, and ours in other forms.
 
-    python -m benchmarks.autorec step
-    python -m benchmarks.autorec columns
-    python -m benchmarks.autorec lazy
-    python -m benchmarks.autorec compute
-
-`step`: forward, backward and optimizer on one batch of 1024 rows with 500 hidden units at 270,000 users x 45,000
-items: on dense rows (toarray, two Linear layers, masked squared error, Adam), and ours with Adam and with row-wise
-RMSprop, each in a process of its own: seconds, how far the losses of the steps (of the first, which no optimizer
-has moved, and of the others) are from the dense ones, and the peak memory of the steps beyond what the process
-held at its start. `columns`: the same ratings with twice as many columns, half of which have none, or all of which
-have half as many. `lazy`: the step of users with an Adam that moves all columns, as ours does, and with
-torch.optim.SparseAdam, which moves those alone that the batch has met; with the whole input, and with 80 % of it
-dropped. `compute`: the layers between 500, 250 and 500 hidden units, forward and backward, in float32 and in
-bfloat16. All use all cores.
+A step is forward, backward and optimizer on one batch of 1024 rows with 500 hidden units, as many columns as
+270,000 users or 45,000 items make. Dense: toarray, two Linear layers, masked squared error, Adam. Each form is
+measured in a process of its own: seconds, losses, and the peak memory of the steps beyond what the process held
+at its start. All use all cores. `python -m benchmarks.run autorec` makes a table of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import itertools
 import multiprocessing
@@ -26,9 +15,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,7 +28,6 @@ from recsys_dist.families.autorec.network.hidden_layers import Layer, hidden_uni
 from recsys_dist.families.autorec.network.network import Autorec, Batch
 from recsys_dist.families.autorec.settings import AutorecSettings
 from recsys_dist.families.autorec.training.optimizer import optimizer_of, steps_by_blocks
-from recsys_dist.families.autorec.training.requirements import has_bfloat16
 from recsys_dist.families.bilinear.link import OutputLink
 from recsys_dist.kernels.sampled import ColumnProduct, Pattern
 from recsys_dist.kernels.sparse import Csr
@@ -48,8 +35,8 @@ from recsys_dist.process.heap import keep_freed_memory
 
 CPU = torch.device("cpu")
 ROWS, HIDDEN, LEARNING_RATE = 1024, 500, 1e-3
-SIDES = [("users", 45_000, 100), ("items", 270_000, 600)]
-"""What the rows are, how many columns, ratings per row."""
+SIDES = {"users": (45_000, 100), "items": (270_000, 600)}
+"""What the rows are: how many columns, and ratings per row."""
 STEPS, WARM_STEPS = 7, 2
 OptimizerName = Literal["adam", "rowwise_rmsprop"]
 
@@ -70,15 +57,15 @@ def ratings(num_columns: int, per_row: int, spread: int = 1, dealt: int = 1) -> 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of the parts of each step, the loss of each step, and bytes beyond those held before."""
+    """Seconds of the parts of each step, the last of them the whole; losses; bytes beyond those held before."""
 
     seconds: list[tuple[float, ...]]
     losses: list[float]
     peak: int
 
-    def median(self, part: int) -> float:
-        """Of the steps after the first ones, in ms."""
-        return 1000 * statistics.median(seconds[part] for seconds in self.seconds[WARM_STEPS:])
+    def median(self, part: int = -1) -> float:
+        """Seconds of the steps after the first ones."""
+        return statistics.median(seconds[part] for seconds in self.seconds[WARM_STEPS:])
 
 
 @torch.no_grad()
@@ -203,84 +190,22 @@ def dense_steps(matrix: sparse.csr_matrix) -> Measured:
 
 
 def apart(steps: Callable[..., Measured], matrix: sparse.csr_matrix) -> Measured:
-    """Measured in a process of its own."""
+    """The steps in a process of their own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(steps, (matrix,))
 
 
-def told(name: str, measured: Measured) -> str:
-    prepare, differentiate, update, whole = (measured.median(part) for part in range(4))
-    return (
-        f"  {name}: {whole:.0f} ms a step (batch {prepare:.0f}, forward and backward {differentiate:.0f}, "
-        f"optimizer {update:.0f}), {measured.peak / 1e9:.2f} GB"
-    )
-
-
-def compare_lazy() -> None:
-    side, num_columns, per_row = SIDES[0]
-    matrix = ratings(num_columns, per_row)
-    met = (np.diff(matrix.tocsc().indptr) > 0).mean()
-    print(f"rows are {side}: a batch meets {100 * met:.0f} % of {num_columns:,} columns")
-    for dropout in (0.0, 0.8):
-        for lazy, name in ((False, "all columns"), (True, "columns met")):
-            measured = apart(partial(sparse_steps, dropout=dropout, lazy=lazy), matrix)
-            print(told(f"input dropout {dropout:g}, {name}", measured))
-
-
-def compare_compute() -> None:
+def layer_seconds(compute: torch.dtype) -> float:
+    """Forward and backward through the layers between 500, 250 and 500 hidden units, the median."""
     entered_BH = torch.randn(ROWS, HIDDEN).requires_grad_()
     units = (HIDDEN, HIDDEN // 2, HIDDEN)
     layers = [
         Layer(*(part.requires_grad_() for part in initial_layer(0, number, before, after, CPU)))
         for number, (before, after) in enumerate(itertools.pairwise(units), 1)
     ]
-    print(f"{ROWS} rows, layers of {units} units, bfloat16 in the processor: {has_bfloat16(CPU)}")
-    for compute in (torch.float32, torch.bfloat16):
-        seconds = []
-        for _ in range(50):
-            begin = time.perf_counter()
-            hidden_units(entered_BH, torch.zeros(HIDDEN), layers, "sigmoid", compute).sum().backward()
-            seconds.append(time.perf_counter() - begin)
-        print(f"  {compute}: {1000 * statistics.median(seconds[5:]):.1f} ms forward and backward")
-
-
-def compare_steps() -> None:
-    for side, num_columns, per_row in SIDES:
-        matrix = ratings(num_columns, per_row)
-        dense = apart(dense_steps, matrix)
-        print(f"rows are {side}, {num_columns:,} columns, {matrix.nnz:,} ratings")
-        print(f"  dense: {dense.median(0):.0f} ms a step, {dense.peak / 1e9:.2f} GB")
-        for name in get_args(OptimizerName):
-            ours = apart(partial(sparse_steps, optimizer_name=name), matrix)
-            print(told(name, ours))
-            whole, differentiated = (dense.median(0) / ours.median(part) for part in (3, 1))
-            print(f"    {whole:.0f} times as fast (forward and backward alone {differentiated:.0f})")
-            print(f"    1 / {dense.peak / ours.peak:.1f} of the memory")
-            first, *later = (abs(a / b - 1) for a, b in zip(ours.losses, dense.losses, strict=True))
-            print(f"    losses differ by {first:.1e} at first, by at most {max(later):.1e} later")
-
-
-def compare_columns() -> None:
-    for side, num_columns, per_row in SIDES:
-        once = apart(sparse_steps, ratings(num_columns, per_row))
-        print(told(f"rows are {side}, {num_columns:,} columns", once))
-        for dealt, how in ((1, "half of which nobody rates"), (2, "all of them rated half as often")):
-            twice = apart(sparse_steps, ratings(num_columns, per_row, spread=2, dealt=dealt))
-            print(told(f"{2 * num_columns:,}, {how}", twice))
-            print(f"    forward and backward cost {twice.median(1) / once.median(1):.2f} x")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    figures: dict[str, Any] = {
-        "step": compare_steps,
-        "columns": compare_columns,
-        "lazy": compare_lazy,
-        "compute": compare_compute,
-    }
-    parser.add_argument("what", choices=figures)
-    figures[parser.parse_args().what]()
-
-
-if __name__ == "__main__":
-    main()
+    seconds = []
+    for _ in range(50):
+        begin = time.perf_counter()
+        hidden_units(entered_BH, torch.zeros(HIDDEN), layers, "sigmoid", compute).sum().backward()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[5:])

@@ -34,8 +34,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.billion_ratings import whole
+from benchmarks.commands import BIN, PLAIN, ROOT
 from benchmarks.costs import GIGABYTE, Costs, folder_bytes, measured
-from benchmarks.figures import BIN, PLAIN, ROOT
 
 RATINGS, USERS, ITEMS = 1_000_000_000, 1_000_000, 200_000
 RANKS, WORKERS, WORKER_MEMORY = 2, 2, "3GiB"

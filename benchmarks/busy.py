@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.commands import BIN, ROOT, run
 from benchmarks.exits import loaded
-from benchmarks.figures import BIN, ROOT, run
 
 LARGEST_RATIO = 1.5
 

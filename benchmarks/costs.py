@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.figures import ROOT
+from benchmarks.commands import ROOT
 
 SAMPLE_S = 0.5
 GIGABYTE = 1e9

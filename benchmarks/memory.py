@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.figures import PLAIN, ROOT, epoch_seconds, evaluate, training_command
+from benchmarks.commands import PLAIN, ROOT, epoch_seconds, evaluate, training_command
 from recsys_dist.checkpoint.checkpoint import CHECKPOINTS, Checkpoint, committed_names
 from recsys_dist.checkpoint.compare import content_digests, find_differences
 from recsys_dist.dataset.dataset import Dataset

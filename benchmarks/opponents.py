@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.commands import run
 from benchmarks.environments import UnavailableError, last_error
 from benchmarks.exported import Score
-from benchmarks.figures import run
 
 THREADS = 2
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.figures import ROOT
+from benchmarks.commands import ROOT
 from recsys_dist.errors import ConfigError
 
 PACKAGES = ("torch", "numpy", "recsys-dist")

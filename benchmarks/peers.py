@@ -26,9 +26,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import BIN, ROOT, Finished, epoch_seconds, ml1m, run, synthetic, train
 from benchmarks.environments import UnavailableError, set_up, version_of
 from benchmarks.exported import Score, export
-from benchmarks.figures import BIN, ROOT, Finished, epoch_seconds, ml1m, run, synthetic, train
 from benchmarks.opponents import THREADS, Opponent, Training, measure, opponents
 from recsys_dist.dataset.dataset import Dataset
 

@@ -15,7 +15,7 @@ import shutil
 import statistics
 from pathlib import Path
 
-from benchmarks.figures import BIN, folder_megabytes, run, train
+from benchmarks.commands import BIN, folder_megabytes, run, train
 from recsys_dist.training.plan import Plan
 from recsys_dist.training.tracking import PEAK, TRAFFIC
 

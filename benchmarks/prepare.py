@@ -1,22 +1,17 @@
-"""Preparation beside DuckDB, as ratings grow, and under worker kills. It asserts nothing.
+"""Preparation beside DuckDB, and under worker kills.
 
-    python -m benchmarks.prepare duckdb WORK_DIR [--runs 3]     27 million ratings from CSV and Parquet
-    python -m benchmarks.prepare growth WORK_DIR [--ratings 27,270] [--runs 1]
-    python -m benchmarks.prepare kills  WORK_DIR [--kills 20] [--preparations 5]   at random moments
+    python -m benchmarks.prepare WORK_DIR [--kills 20] [--preparations 5]
 
-`duckdb` sets `recsys-dist prepare` with 2 local workers beside DuckDB with 2 threads, in turns, on the same file:
-DuckDB reads it, numbers users and items, sorts by both and writes Parquet partitioned into as many shards. It is
-installed from PyPI into an environment under WORK_DIR. Seconds are those of the whole processes; memory is the
-peak of the sum over all processes of what is theirs, shared pages shared out (PSS), in a run of its own before
-those that are timed: to look at the pages of a process holds it up. `duckdb` also tells how long two ranks take to
-open their shards and how the shards balance.
+prepares 27 million ratings on a scheduler with workers of their own, kills one of these at a random moment and
+starts another in its place until so many were killed, as many in each of at least so many preparations, and
+compares every file with that of a preparation in peace.
 
-`growth` tells what a rating costs at each size, users growing at 45,000 items. A CSV of 270 million rows takes 7.5
-GB, and preparing it about as much again twice.
-
-`kills` prepares the 27 million ratings on a scheduler with workers of their own, kills one of these at a random
-moment and starts another in its place until so many were killed, as many in each of at least so many preparations,
-and compares every file with that of a preparation in peace.
+`beside_duckdb` sets `recsys-dist prepare` with 2 local workers beside DuckDB with 2 threads, in turns, on the
+same file: DuckDB reads it, numbers users and items, sorts by both and writes Parquet partitioned into as many
+shards. It is installed from PyPI into an environment under the work folder. Seconds are those of the whole
+processes; memory is the peak of the sum over all processes of what is theirs, shared pages shared out (PSS), in
+a run of its own before those that are timed: to look at the pages of a process holds it up. `python -m
+benchmarks.run prepare` makes a table of it.
 """
 
 from __future__ import annotations
@@ -24,24 +19,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from benchmarks.environments import UnavailableError, set_up, version_of
-from benchmarks.figures import BIN, ROOT
+from benchmarks.commands import BIN, ROOT
+from benchmarks.environments import set_up
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.sharding import share_shards
 
 USERS_PER_MILLION, ITEMS = 10_000, 45_000
 COLUMNS = "input.columns={user: userId, item: movieId, rating: rating, timestamp: timestamp}"
@@ -98,12 +89,6 @@ class Timed:
         _require_success(_start(*command))
         self.seconds.append(time.perf_counter() - start)
 
-    def __str__(self) -> str:
-        median, low, high = statistics.median(self.seconds), min(self.seconds), max(self.seconds)
-        return (
-            f"| {self.program} | {self.source} | {median:.1f} ({low:.1f}..{high:.1f}) | {max(self.peak_gb):.2f} |"
-        )
-
 
 def _start(*command: str | Path) -> subprocess.Popen[str]:
     words = [str(word) for word in command]
@@ -158,14 +143,14 @@ def preparation(source: Path, output: Path, *overrides: str) -> list[str | Path]
     return [BIN / "recsys-dist", "prepare", "--config", "configs/prepare_csv.yaml", *paths, *cluster, *overrides]
 
 
-def duckdb(work: Path, runs: int, generator: Path) -> None:
+def beside_duckdb(work: Path, runs: int, generator: Path) -> list[Timed]:
     """Both programs in turns, from CSV and from Parquet."""
     python, script = set_up("duckdb", work), work / "prepare_duckdb.py"
     script.write_text(DUCKDB)
     dataset, target, measured = work / "dataset", work / "duckdb-out", []
     for suffix in ("csv", "parquet"):
         source = ratings_file(work, 27, suffix, generator)
-        ours, theirs = Timed("recsys-dist", suffix), Timed(f"DuckDB {version_of('duckdb')}", suffix)
+        ours, theirs = Timed("recsys-dist", suffix), Timed("DuckDB", suffix)
         for attempt in range(runs + 1):
             for timed, output, command in (
                 (theirs, target, [python, script, source, target]),
@@ -174,52 +159,7 @@ def duckdb(work: Path, runs: int, generator: Path) -> None:
                 shutil.rmtree(output, ignore_errors=True)
                 (timed.run if attempt else timed.weigh)(*command)
         measured += [ours, theirs]
-        ratio = statistics.median(ours.seconds) / statistics.median(theirs.seconds)
-        print(f"{suffix}: {ratio:.2f} times the seconds of DuckDB", flush=True)
-    show(work, "duckdb", measured)
-    tell_loading(dataset)
-
-
-def tell_loading(url: Path) -> None:
-    """How long each of two ranks takes to open its shards, and how these balance."""
-    for rank in range(2):
-        start = time.perf_counter()
-        dataset = Dataset.open(str(url))
-        share = share_shards(dataset.shards("users"), 2)[rank]
-        num_ratings = sum(dataset.block("users", shard).num_ratings for shard in share)
-        seconds = time.perf_counter() - start
-        print(f"rank {rank} of 2: {num_ratings:,} train ratings, checked and memory-mapped, in {seconds:.2f} s")
-    for side in ("users", "items"):
-        counts = [shard.num_ratings for shard in Dataset.open(str(url)).shards(side)]
-        print(f"{side}: most ratings of a shard / mean {max(counts) / statistics.mean(counts):.3f}")
-
-
-def growth(work: Path, sizes: list[float], runs: int, generator: Path) -> None:
-    """What a rating costs at each size."""
-    measured, costs = [], []
-    for millions in sizes:
-        source, dataset = ratings_file(work, millions, "csv", generator), work / "dataset"
-        timed = Timed("recsys-dist", f"{millions:g}m csv")
-        for attempt in range(runs + 1):
-            shutil.rmtree(dataset, ignore_errors=True)
-            (timed.run if attempt else timed.weigh)(*preparation(source, dataset))
-        num_rows = Dataset.open(str(dataset)).manifest.rows.read
-        costs.append(1e9 * statistics.median(timed.seconds) / num_rows)
-        print(
-            f"{num_rows:,} ratings: {costs[-1]:.0f} ns each, {costs[-1] / costs[0]:.2f} of the first", flush=True
-        )
-        measured.append(timed)
-    show(work, "growth", measured)
-
-
-def show(work: Path, name: str, measured: list[Timed]) -> None:
-    """Print the table and keep the raw figures."""
-    print(f"\n{platform.machine()} with {os.cpu_count()} cores; seconds are the median (range)")
-    print("| program | from | seconds | peak GB, all processes |")
-    print("|---|---|---|---|")
-    for timed in measured:
-        print(timed)
-    (work / f"preparation-{name}.json").write_text(json.dumps([asdict(timed) for timed in measured], indent=1))
+    return measured
 
 
 def kills(work: Path, num_kills: int, least: int, seed: int, generator: Path) -> None:
@@ -301,33 +241,17 @@ class Workers:
         self._running[place] = self._worker()
 
 
-def millions(text: str) -> list[float]:
-    """The sizes that an option names, from the smallest."""
-    return sorted({float(size) for size in text.split(",")})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["duckdb", "growth", "kills"])
     parser.add_argument("work", type=Path, metavar="WORK_DIR")
-    parser.add_argument("--ratings", type=millions, default="27,270", help="of growth, in millions (%(default)s)")
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--preparations", type=int, default=5, help="at least, of kills (%(default)s)")
+    parser.add_argument("--preparations", type=int, default=5, help="at least (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--generator", type=Path, default=ROOT.parent / "shared" / "tools" / "make_ratings.py")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     work, generator = arguments.work.resolve(), arguments.generator.resolve()
-    parts: dict[str, Callable[[], None]] = {
-        "duckdb": lambda: duckdb(work, arguments.runs, generator),
-        "growth": lambda: growth(work, arguments.ratings, arguments.runs, generator),
-        "kills": lambda: kills(work, arguments.kills, arguments.preparations, arguments.seed, generator),
-    }
-    try:
-        parts[arguments.what]()
-    except UnavailableError as error:
-        raise SystemExit(str(error)) from None
+    kills(work, arguments.kills, arguments.preparations, arguments.seed, generator)
 
 
 if __name__ == "__main__":

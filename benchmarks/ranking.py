@@ -4,7 +4,7 @@
 
 For each split: prepare, train each model in one process with all cores, merge, blend the models that rank (`blend
 --for lists`) and those that predict ratings (`--for ratings`), evaluate. No setting is given but the seed of the
-split and of the training. The test split is read by `evaluate` alone. ml-100k is the fixed split u1.
+split and of the training. The test split is read by `evaluate` alone. ml-100k has its five folds: seed 0 is u1.
 
 Opponents train on the same train ratings, in the same run: implicit's ALS, with the best of six settings on ML-1M,
 and EASE as ten lines of NumPy with the settings of the literature. Both learn from the liked pairs, those of at
@@ -35,9 +35,9 @@ import torch
 from scipy import sparse
 
 import recsys_dist
+from benchmarks.commands import BIN, ROOT, epoch_seconds, prepare, run, train
 from benchmarks.environments import UnavailableError, set_up, version_of
 from benchmarks.exported import columns
-from benchmarks.figures import BIN, ROOT, epoch_seconds, prepare, run, train
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.inference.top import best_items
 from recsys_dist.metrics import METRICS, list_metrics
@@ -85,7 +85,7 @@ class Split:
 
 
 def split_of(data: str, folder: Path, seed: int) -> Split:
-    """The split of a data set: random 90/10 without validation ratings, the fixed u1, or that of the demo."""
+    """The split of a data set: random 90/10 without validation ratings, a fixed fold, or that of the demo."""
     demo, fixed, million = ROOT / "tests" / "data" / "movietweetings", folder / "ml-100k", folder / "ml-1m"
     config, paths = {
         "ml-1m": (
@@ -99,8 +99,8 @@ def split_of(data: str, folder: Path, seed: int) -> Split:
         "ml-100k": (
             "prepare_ml100k_u1",
             (
-                f"split.train={fixed}/u1.base.gz",
-                f"split.test={fixed}/u1.test.gz",
+                f"split.train={fixed}/u{seed + 1}.base.gz",
+                f"split.test={fixed}/u{seed + 1}.test.gz",
                 f"items.paths={fixed}/u.item.gz",
             ),
         ),

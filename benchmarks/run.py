@@ -2,14 +2,21 @@
 
     python -m benchmarks.run SUITE [--work DIR] [--output FILE] [--data FOLDER] [--generator FILE]
 
-    quick     MovieTweetings 100K: all families, minutes
-    ml1m      MovieLens 1M: all families and other programs; --data has ml-1m/ in it
-    peers     27 million synthetic ratings: mf beside other programs that predict ratings
-    growth    cost of a rating as ratings and items grow
-    ranks     an epoch on one rank and more
-    memory    memory of a rank as items grow
-    lists     lists for all users, beside implicit
-    billion   a billion ratings, from files to lists: half an hour, 30 GB of disk
+    quick        MovieTweetings 100K: all families, minutes
+    ml100k       MovieLens 100K: all families; --data has ml-100k/ in it
+    ml1m         MovieLens 1M: all families and other programs; --data has ml-1m/ in it
+    large        27 million synthetic ratings: all families, ials beside implicit
+    long_tail    .9 million synthetic ratings of many items: all families
+    peers        27 million synthetic ratings: mf beside other programs that predict ratings
+    prepare      prepare beside DuckDB, 27 million synthetic ratings
+    growth       cost of a rating as ratings and items grow
+    ranks        an epoch on one rank and more
+    memory       memory of a rank as items grow
+    autorec      a training step of AutoRec beside a dense one
+    optimizers   the optimizers of AutoRec on MovieLens 1M
+    lists        lists for all users, beside implicit
+    serving      latency of serve with a blend of MovieLens 1M
+    billion      a billion ratings, from files to lists: half an hour, 30 GB of disk
 
 Each figure states its command, commit, machine, versions and date. A checkout with changes is refused, unless
 --dirty marks the figures. --keep leaves the rows and columns of FILE that this call does not measure.
@@ -25,31 +32,57 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.figures import ROOT
+from benchmarks.commands import ROOT
 from benchmarks.origin import Origin
-from benchmarks.suites import accuracy, billion, lists, memory, peers, speed
+from benchmarks.suites import (
+    accuracy,
+    autorec,
+    billion,
+    large,
+    lists,
+    long_tail,
+    memory,
+    peers,
+    prepare,
+    serving,
+    speed,
+)
 from benchmarks.suites.suite import Measured, Options, Suite
 from docs.site_builder.figures import FIGURES, Figure, FigureTable
 from recsys_dist.errors import ConfigError
 
 SUITES: dict[str, Suite] = {
     "quick": accuracy.quick,
+    "ml100k": accuracy.ml100k,
     "ml1m": accuracy.ml1m,
+    "large": large.large,
+    "long_tail": long_tail.long_tail,
     "peers": peers.peers,
+    "prepare": prepare.prepare,
     "growth": speed.growth,
     "ranks": speed.ranks,
     "memory": memory.memory,
+    "autorec": autorec.autorec,
+    "optimizers": autorec.optimizers,
     "lists": lists.lists,
+    "serving": serving.serving,
     "billion": billion.billion,
 }
 SETTINGS = {
     "quick": ("opponents",),
+    "ml100k": ("opponents",),
     "ml1m": ("opponents",),
+    "large": ("runs",),
+    "long_tail": (),
     "peers": ("runs", "opponents"),
+    "prepare": ("runs",),
     "growth": ("runs", "sizes"),
     "ranks": ("runs", "sizes"),
     "memory": ("sizes",),
+    "autorec": (),
+    "optimizers": (),
     "lists": ("runs",),
+    "serving": ("runs",),
     "billion": (),
 }
 """The options that change what a suite measures: they stand in the command of its figures."""
@@ -136,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--work", type=Path, metavar="DIR", help="for data and runs (a temporary folder)")
     made.add_argument("--output", type=Path, metavar="FILE", help="docs/figures/SUITE.json")
     made.add_argument(
-        "--data", type=Path, default=shared / "data", metavar="FOLDER", help="has ml-1m/ (%(default)s)"
+        "--data", type=Path, default=shared / "data", metavar="FOLDER", help="has ml-1m/, ml-100k/ (%(default)s)"
     )
     generator = shared / "tools" / "make_ratings.py"
     made.add_argument(

@@ -38,7 +38,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import BIN, PLAIN, ROOT, epoch_seconds, prepare, run
+from benchmarks.commands import BIN, PLAIN, ROOT, epoch_seconds, prepare, run
 from recsys_dist.dataset.dataset import Dataset
 
 RATINGS_PER_USER = 100

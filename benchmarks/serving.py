@@ -35,10 +35,11 @@ from urllib.request import urlopen
 
 import psutil
 
-from benchmarks.figures import ROOT
+from benchmarks.commands import ROOT
 from recsys_dist.api.model import load_model
 
 BAR_S = 0.020
+RATE, SECONDS, RUNS = 200.0, 20.0, 3
 CONNECTIONS = 64
 START_S = 120.0
 RELOAD_EVERY_S = 3.0
@@ -165,27 +166,41 @@ def reloads(url: str) -> int:
     return int(text.partition('reloads_total{outcome="ok"} ')[2].split()[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model_dir")
-    parser.add_argument("--rate", type=float, default=200, help="requests a second")
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    lists, floor = questions(options.model_dir), [b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+@dataclass(frozen=True)
+class Served:
+    """What the service was asked for in turns, with the times of each run; and the reloads that it made."""
+
+    times: dict[str, list[Times]]
+    reloads: int
+
+
+def measure(model_dir: str, rate: float, seconds: float, runs: int) -> Served:
+    """Start the service, ask it, print a line for each run."""
+    lists, floor = questions(model_dir), [b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"]
     found: dict[str, list[Times]] = {"floor": [], "lists": [], "reload": []}
-    with service(options.model_dir) as (process, url):
+    with service(model_dir) as (process, url):
         print(f"{'':8} {'requests':>8} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'CPU ms':>8} {'errors':>7}")
-        for run in range(options.runs):
+        for run in range(runs):
             for name, all_times in found.items():
-                stream = offer(url, floor if name == "floor" else lists, options.rate, options.seconds, run)
+                stream = offer(url, floor if name == "floor" else lists, rate, seconds, run)
                 before = cpu_seconds(process)
                 all_times.append(asyncio.run(_with_reloads(process, stream) if name == "reload" else stream))
                 all_times[-1].cpu_seconds = cpu_seconds(process) - before
                 print(all_times[-1].row(name), flush=True)
-        print(f"{reloads(url)} reloads; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    errors = [error for all_times in found.values() for times in all_times for error in times.errors]
-    best = min(times.at(0.99) for times in found["lists"])
+        return Served(found, reloads(url))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model_dir")
+    parser.add_argument("--rate", type=float, default=RATE, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    options = parser.parse_args()
+    served = measure(options.model_dir, options.rate, options.seconds, options.runs)
+    print(f"{served.reloads} reloads; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    errors = [error for all_times in served.times.values() for times in all_times for error in times.errors]
+    best = min(times.at(0.99) for times in served.times["lists"])
     print(f"best p99 of lists: {1000 * best:.1f} ms; errors: {len(errors)} {sorted(set(errors))[:3]}")
     sys.exit(bool(errors) or best > BAR_S)
 

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from benchmarks.commands import run
 from benchmarks.environments import set_up, version_of
-from benchmarks.figures import run
 from recsys_dist.api.model import Model, load_model
 from recsys_dist.dataset.manifest import SIDES
 from recsys_dist.families.bilinear.factors import load_factors

@@ -1,6 +1,7 @@
 """Errors, lists, seconds and memory of all families and of other programs, as shipped.
 
 quick   MovieTweetings 100K, which comes with the tests; minutes
+ml100k  MovieLens 100K, the mean of its five folds
 ml1m    MovieLens 1M, random 90/10, the mean of five seeds; other programs that predict ratings too
 """
 
@@ -47,12 +48,18 @@ def quick(options: Options) -> Measured:
     return _table(title, "movietweetings", (0,), options, options.opponents or ())
 
 
+def ml100k(options: Options) -> Measured:
+    """The five folds of MovieLens 100K."""
+    for name in ("u1.base.gz", "u.item.gz"):
+        file = options.data / "ml-100k" / name
+        options.require(file, "is a file of MovieLens 100K", "--data FOLDER, which has ml-100k/")
+    title = "MovieLens 100K, mean of the folds u1 to u5, lists of ten; models as shipped"
+    return _table(title, "ml-100k", SEEDS, options, options.opponents or ())
+
+
 def ml1m(options: Options) -> Measured:
     """Five random splits of MovieLens 1M."""
-    for name in ("ratings.dat.gz", "movies.dat"):
-        options.require(
-            options.data / "ml-1m" / name, "is a file of MovieLens 1M", "--data FOLDER, which has ml-1m/"
-        )
+    options.require_ml1m()
     title = "MovieLens 1M, random 90/10, mean of five seeds, lists of ten; models as shipped"
     wanted = OPPONENTS if options.opponents is None else options.opponents
     return _table(title, "ml-1m", SEEDS, options, wanted)

@@ -6,8 +6,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import BIN, PLAIN, run, synthetic, train
 from benchmarks.environments import UnavailableError, set_up, version_of
-from benchmarks.figures import BIN, PLAIN, run, synthetic, train
 from benchmarks.suites.suite import Measured, Options, repeated, significant
 from benchmarks.top_items import compare, faster_block
 from recsys_dist.errors import ConfigError

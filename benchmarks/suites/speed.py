@@ -6,10 +6,11 @@ import os
 import statistics
 from pathlib import Path
 
-from benchmarks.figures import PLAIN, epoch_seconds
-from benchmarks.long_tail import LONG_TAIL, made, trained
+from benchmarks.commands import PLAIN
 from benchmarks.scaling import ITEMS, NANOSECONDS, Outcome, Timed, prepared
+from benchmarks.suites.long_tail import LONG_TAIL, PATIENCE, made
 from benchmarks.suites.suite import Measured, Options, millions, repeated, significant
+from benchmarks.suites.trained import trained
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
 
@@ -42,11 +43,11 @@ def _add_cost(table: Measured, column: str, timed: Timed) -> None:
 def _add_long_tail(table: Measured, path: Path, work: Path) -> None:
     """mf as shipped on two ranks."""
     run_dir = work / "long-tail-mf"
-    trained("mf", path, run_dir, 2, ["training.patience=5"])
+    epochs = trained("mf", path, run_dir, 2, PATIENCE).epochs
     dataset = Dataset.open(str(path))
     num_ratings = dataset.manifest.num_ratings["train"]
     row = f"a long tail, mf as shipped: {millions(num_ratings)}, {dataset.num_items:,} items"
-    seconds = statistics.median(epoch_seconds(run_dir)[1:])
+    seconds = statistics.median(epochs[1:])
     table.add(row, ON_RANKS[2], significant(NANOSECONDS * seconds / num_ratings), "ns")
 
 

@@ -31,6 +31,13 @@ class Options:
             raise ConfigError(f"{path}: {purpose}, and it is not there; {option} names another place")
         return path
 
+    def require_ml1m(self) -> Path:
+        """The folder that MovieLens 1M is in."""
+        for name in ("ratings.dat.gz", "movies.dat"):
+            file = self.data / "ml-1m" / name
+            self.require(file, "is a file of MovieLens 1M", "--data FOLDER, which has ml-1m/")
+        return self.data
+
     def require_generator(self) -> Path:
         """make_ratings.py."""
         return self.require(self.generator, "makes the synthetic ratings", "--generator FILE")

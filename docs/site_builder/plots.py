@@ -16,7 +16,7 @@ from docs.site_builder.figures import Figure, FigureTable
 OURS = re.compile(r"(?:mf|ials|ease|blend|item-AutoRec|user-AutoRec)\b")
 TOO_LONG = re.compile(
     r", K=16|, AVX and OpenMP|, as| builds it|, defaults| SVD| of mf and .*| of ease, .*|, liked ratings.*"
-    r"|, 64 factors|, best of .*|: once it is .*|`|training\.(?=memory_limit)"
+    r"|, 64 factors|, best of .*|: once it is .*|`|training\.(?=memory_limit)|model\.(?=parallel)"
 )
 """What names in a chart do without; the table beside it has it."""
 ITERATIONS = re.compile(r"(\d+) iterations")
@@ -58,7 +58,7 @@ def ranks() -> Chart:
 def memory() -> Chart:
     """Gigabytes of a rank against items."""
     read = FigureTable.read("memory")
-    axes = ("millions of items", "GB of a rank of four, mf")
+    axes = ("millions of items", "GB of a rank of four")
     return _lines(read, "Memory as items grow", r"([\d,]+)$", 1e6, axes, Axis.logarithmic)
 
 

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from benchmarks.commands import Finished
 from benchmarks.memory import Ended, Peak, Setting
 from benchmarks.opponents import Opponent, Training
 from benchmarks.peers import Ours
+from benchmarks.prepare import Timed as PreparationTimed
 from benchmarks.scaling import Timed
-from benchmarks.suites import accuracy, lists, memory, peers, speed
+from benchmarks.serving import Served, Times
+from benchmarks.suites import accuracy, lists, memory, peers, prepare, serving, speed
 from benchmarks.suites.suite import Measured, Options, millions, significant
+from benchmarks.suites.trained import COLUMNS, Trained
 from recsys_dist.errors import ConfigError
 
 SVD = Opponent("Surprise SVD", "surprise", {"n_factors": 16}, "surprise")
@@ -129,8 +133,9 @@ def test_growth_divides_seconds_by_ratings(options: Options, monkeypatch: pytest
 
 
 def test_memory_is_that_of_the_largest_rank(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train(_setting: Setting, _dataset: Path, _name: str, *overrides: str) -> Ended:
-        return Ended(0, 1.0, [Peak(10**9), Peak(3 * 10**9 if not overrides else 10**8)], "")
+    def train(setting: Setting, _dataset: Path, _name: str) -> Ended:
+        is_whole = memory.LIMIT not in setting.overrides
+        return Ended(0, 1.0, [Peak(10**9), Peak(3 * 10**9 if is_whole else 10**8)], "")
 
     monkeypatch.setattr(Setting, "train", train)
     monkeypatch.setattr(memory, "made", lambda path, *_: path)
@@ -165,6 +170,55 @@ def test_peers_show_ours_on_the_way_and_at_its_end() -> None:
     assert found["mf, K=16, at its end", "test RMSE"] == "0.7449"
     assert found["Surprise SVD, 16 factors", "seconds"] == "32.0"
     assert {cell.versions for cell in table.cells if cell.row.startswith("Surprise")} == {"surprise 1.1.5"}
+
+
+def trained(epochs: list[float], rmse: float | None) -> Trained:
+    ranking = {"cuts": [{"ndcg": 0.3}], "baselines": {"popularity": [{"ndcg": 0.1}]}}
+    report = {"rmse": rmse, "ranking": ranking, "baselines": {"user_item_bias": {"rmse": 0.9}}}
+    return Trained(Finished(12.34, [3 * 10**9, 10**9], ""), epochs, report)
+
+
+def test_a_model_of_ratings_has_an_error_and_stands_beside_biases() -> None:
+    table, one = Measured("Title", "model", COLUMNS), trained([9.0, 1.0, 3.0, 2.0], 0.8)
+    one.baseline(table)
+    one.row(table, "mf")
+    expected = {"test RMSE": "0.8000", "nDCG": "0.3000", "seconds of training": "12.3", "an epoch": "2.00"}
+    found = values(table)
+    assert found["user + item bias", "test RMSE"] == "0.9000"
+    assert {column: value for (name, column), value in found.items() if name == "mf"} == {
+        **expected,
+        "memory of a rank": "3.00",
+    }
+
+
+def test_a_model_of_lists_has_no_error_and_stands_beside_popularity() -> None:
+    table, one = Measured("Title", "model", COLUMNS), trained([9.0], None)
+    one.baseline(table)
+    one.row(table, "ease")
+    found = values(table)
+    assert found["most rated", "nDCG"] == "0.1000"
+    assert ("ease", "test RMSE") not in found
+    assert ("ease", "an epoch") not in found
+
+
+def test_prepare_tells_seconds_of_both_programs_and_memory_of_ours() -> None:
+    timed = [
+        PreparationTimed("recsys-dist", "csv", [3.0, 1.0, 2.0], [0.5]),
+        PreparationTimed("DuckDB", "csv", [5.0], [4.0]),
+    ]
+    found = {column: value for (_, column), value in values(prepare.table_of(timed, "Title")).items()}
+    assert found == {prepare.OURS: "2.00", prepare.THEIRS: "5.00", prepare.MEMORY: "0.500"}
+
+
+def test_serving_counts_failures_and_takes_the_median_over_runs() -> None:
+    runs = [Times([0.010] * 98 + [0.030, 0.040]), Times([0.020] * 100, ["status 500"]), Times([0.030] * 100)]
+    table = serving.table_of(Served({"floor": runs, "lists": runs, "reload": runs}, 7), "Title")
+    found = values(table)
+    lists_row = serving.ROWS["lists"]
+    assert found[lists_row, "median"] == "20.0"
+    assert found[lists_row, "99th percentile"] == "30.0"
+    assert found[lists_row, "failed"] == "1"
+    assert found[serving.ROWS["reload"], "reloads"] == "7"
 
 
 def test_figures_have_three_digits_and_no_exponent() -> None:

@@ -1,20 +1,12 @@
-"""Measure figures of the benchmarks page, by the commands that a user types. Not a test: it asserts nothing.
+"""The commands that a user types, run and watched, for all benchmarks. Timings are wall-clock.
 
-    python -m benchmarks.figures ml1m    WORK_DIR    accuracy of both models, seconds an epoch
-    python -m benchmarks.figures large   WORK_DIR    27 million ratings: prepare, EM on 1 and 2 ranks, memory
-    python -m benchmarks.figures ranks   WORK_DIR    test RMSE on 1, 2 and 4 ranks
-    python -m benchmarks.figures resume  WORK_DIR    interrupted and resumed against unbroken, by hash
-
-The rating files are read from ../shared beside the checkout; `--data` names another folder with ml-1m/ in it, and
-`--generator` another make_ratings.py. Timings are wall-clock: run it on a machine that does nothing else.
+They write the command, run it from this checkout, and give back its seconds, its memory and what it printed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -24,11 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
-
-import recsys_dist
-from recsys_dist.dataset.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -149,34 +137,6 @@ def ml1m(work: Path, data: Path) -> Path:
     return dataset
 
 
-def figures_ml1m(work: Path, arguments: argparse.Namespace) -> None:
-    dataset = ml1m(work, arguments.data)
-    for name, config, ranks in [
-        ("mf-1", "mf", 1),
-        ("mf-2", "mf", 2),
-        ("autorec-1", "autorec_item", 1),
-        ("autorec-2", "autorec_item", 2),
-    ]:
-        finished = train(config, dataset, work / name, ranks)
-        told(work / name, finished, evaluate(dataset, work / name))
-    print(
-        f"  90 % intervals of mf cover {coverage(dataset, work / 'mf-1' / 'model', 0.9):.4f} of the test ratings"
-    )
-
-
-def coverage(dataset_path: Path, model_path: Path, wanted: float) -> float:
-    """The share of test ratings within the interval that the model expects to hold a share `wanted` of them."""
-    dataset, model = Dataset.open(str(dataset_path)), recsys_dist.load_model(str(model_path))
-    users, items = (np.array(dataset.ids(side).to_pylist()) for side in ("users", "items"))
-    within, count = 0, 0
-    for shard in range(len(dataset.shards("users"))):
-        test = dataset.ratings("test", shard)
-        low, high = model.predict_interval(users[test.user_index], items[test.item_index], wanted)
-        within += int(((test.rating >= low) & (test.rating <= high)).sum())
-        count += len(test)
-    return within / count
-
-
 def synthetic(work: Path, generator: Path) -> Path:
     """Make and prepare 27 million synthetic ratings, random 90/10, no validation split."""
     ratings, dataset = work / "ratings27m.csv", work / "ds27m"
@@ -199,78 +159,3 @@ def synthetic(work: Path, generator: Path) -> Path:
     peaks = ", ".join(f"{peak / 1e6:,.0f}" for peak in finished.peak_bytes[:3])
     print(f"  prepare: {finished.seconds:.1f} s; largest processes {peaks} MB", flush=True)
     return dataset
-
-
-def figures_large(work: Path, arguments: argparse.Namespace) -> None:
-    dataset = synthetic(work, arguments.generator)
-    for name, ranks in [("mf27m-2", 2), ("mf27m-1", 1)]:
-        finished = train("mf", dataset, work / name, ranks, *PLAIN, "training.epochs=8", "checkpoint.every=4")
-        told(work / name, finished, evaluate(dataset, work / name, "--ranking-users", "0"))
-
-
-def figures_ranks(work: Path, arguments: argparse.Namespace) -> None:
-    dataset = ml1m(work, arguments.data)
-    for config, epochs in [("mf", 10), ("autorec_item", arguments.autorec_epochs)]:
-        for ranks in (1, 2, 4):
-            run_dir = work / f"ranks-{config}-{ranks}"
-            finished = train(config, dataset, run_dir, ranks, f"training.epochs={epochs}")
-            told(run_dir, finished, evaluate(dataset, run_dir, "--ranking-users", "0"))
-
-
-def figures_resume(work: Path, arguments: argparse.Namespace) -> None:
-    """An unbroken run, and one ended by SIGTERM mid-way and started again: digests of the merged models."""
-    dataset = ml1m(work, arguments.data)
-    for config, epochs in [("mf", 10), ("autorec_item", 6)]:
-        unbroken, broken = work / f"unbroken-{config}", work / f"broken-{config}"
-        settings = [f"training.epochs={epochs}", "checkpoint.every=100"]
-        train(config, dataset, unbroken, 2, *settings)
-        interrupted = interrupt(config, dataset, broken, *settings)
-        resume(config, dataset, broken, 2, *settings)
-        digests = [digest(run_dir) for run_dir in (unbroken, broken)]
-        verdict = "equal" if digests[0] == digests[1] else "DIFFERENT"
-        print(
-            f"  {config}: interrupted {interrupted}; merged models {verdict}: {digests[0][:16]} {digests[1][:16]}"
-        )
-
-
-def interrupt(config: str, dataset: Path, run_dir: Path, *overrides: str) -> str:
-    """Train until the third epoch is logged, end torchrun by SIGTERM, and say where that was."""
-    shutil.rmtree(run_dir, ignore_errors=True)
-    command = [str(part) for part in training_command(config, dataset, run_dir, 2, *overrides)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    metrics = run_dir / "metrics.jsonl"
-    while process.poll() is None and (not metrics.exists() or len(metrics.read_text().splitlines()) < 3):
-        time.sleep(0.02)
-    process.terminate()
-    process.wait()
-    return " ".join((run_dir / "status.json").read_text().split())
-
-
-def digest(run_dir: Path) -> str:
-    """The digest that merge prints: the same for the same parameters."""
-    merged = run(BIN / "recsys-dist", "merge", run_dir, "--output", run_dir / "model")
-    found = re.search(r"[0-9a-f]{64}", merged.output)
-    assert found, merged.output
-    return found.group()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    figures = {
-        "ml1m": figures_ml1m,
-        "large": figures_large,
-        "ranks": figures_ranks,
-        "resume": figures_resume,
-    }
-    parser.add_argument("what", choices=figures)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--generator", type=Path, default=ROOT.parent / "shared" / "tools" / "make_ratings.py")
-    parser.add_argument("--autorec-epochs", type=int, default=10)
-    arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    figures[arguments.what](arguments.work.resolve(), arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,7 @@
 {"title", "rows", "columns",
  "figures": [{"row", "column", "value", "unit", "command", "commit", "date", "machine", "versions"}]}
 
-`rows` is the head of the first column. `value` is text, as printed. `commit` is the one that was measured, or for
-older figures the first one whose README states the value; they have no `versions`.
+`rows` is the head of the first column. `value` is text, as printed. `commit` is the one that was measured.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import yaml
 
 from tests.support.job_commands import REPOSITORY
 
-FENCE = re.compile(r"^(<!-- run -->\n+)?^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -20,23 +20,30 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; `is_run` if the comment `<!-- run -->` stands before it."""
+    """A fenced block."""
 
     page: str
     line: int
     language: str
     text: str
-    is_run: bool
 
     @property
     def name(self) -> str:
         return f"{self.page}:{self.line}"
 
     @property
+    def first_line(self) -> str:
+        return self.text.splitlines()[0]
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of a block of sh; those that end in a backslash continue."""
+        return [line for line in self.text.replace("\\\n", " ").splitlines() if shlex.split(line, comments=True)]
+
+    @property
     def commands(self) -> list[list[str]]:
-        """The commands of a block of sh, each as its words; lines that end in a backslash continue."""
-        lines = self.text.replace("\\\n", " ").splitlines()
-        return [words for line in lines if (words := shlex.split(line, comments=True))]
+        """The commands of a block of sh, each as its words."""
+        return [shlex.split(line, comments=True) for line in self.lines]
 
 
 def page_paths() -> list[Path]:
@@ -62,8 +69,8 @@ def blocks() -> list[Block]:
 def _blocks(path: Path) -> Iterator[Block]:
     text = path.read_text(encoding="utf-8")
     for found in FENCE.finditer(text):
-        line = text.count("\n", 0, found.start(2)) + 1
-        yield Block(str(path.relative_to(REPOSITORY)), line, found[2], found[3], found[1] is not None)
+        line = text.count("\n", 0, found.start(1)) + 1
+        yield Block(str(path.relative_to(REPOSITORY)), line, found[1], found[2])
 
 
 def prose(path: Path) -> str:

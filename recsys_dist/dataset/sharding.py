@@ -9,13 +9,13 @@ import numpy as np
 from recsys_dist.dataset.manifest import Shard
 
 
-def share_shards(shards: Sequence[Shard], world_size: int) -> list[range]:
+def share_shards(shards: Sequence[Shard], world_size: int, row_ratings: int = 1) -> list[range]:
     """Assign consecutive shards to ranks, balanced by ratings; pure, the same on every rank.
 
-    Each cut falls on the shard boundary nearest to an equal share of the ratings. With fewer shards than ranks,
-    some ranks get none.
+    A row counts as `row_ratings` ratings. Each cut falls on the shard boundary nearest to an equal share. With
+    fewer shards than ranks, some ranks get none.
     """
-    stops = np.cumsum([shard.num_ratings + shard.num_rows for shard in shards])
+    stops = np.cumsum([shard.num_ratings + row_ratings * shard.num_rows for shard in shards])
     targets = stops[-1] * np.arange(1, world_size) / world_size
     edges = np.concatenate([[0], stops])
     cuts = [int(np.abs(edges - target).argmin()) for target in targets]

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from recsys_dist.dataset.sharding import row_ranges, share_shards
+from recsys_dist.dataset.sharding import row_ranges
 from recsys_dist.families.mf.em.e_step import batch_rows
 from recsys_dist.families.mf.em.layout import packed_size, panel_widths
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, ItemPartition, keeps_ratings, travel_bytes
+from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS
 from recsys_dist.families.mf.training.factorization import Factorization
@@ -52,7 +53,7 @@ def plan_mf(setup: PlanSetup[MfSettings]) -> ModelPlan[MfSettings]:
         settled=settled,
         thinned=("users",) if setup.dataset.num_users >= setup.dataset.num_items else ("items",),
         savings=list(_savings(setup, sizes.factors)),
-        refusal=block_refusal(setup.dataset.num_items, sizes.factors, setup.memory_limit, kind_of(setup.settings)),
+        refusal=block_refusal(sizes.matrix, sizes.factors, setup.memory_limit, kind_of(setup.settings)),
         note=number if setup.settings.factors == "auto" else None,
     )
 
@@ -78,7 +79,7 @@ def _savings(setup: PlanSetup[MfSettings], factors: int) -> Iterator[Saving]:
                 yield "training.memory_limit", f"{max(1, room // share >> 20)}MiB"
     yield (
         "training.memory_limit",
-        f"{least_limit(setup.dataset.num_items, factors, kind_of(setup.settings)) >> 10}KiB",
+        f"{least_limit(RatingMatrix(setup.dataset).num_travelling, factors, kind_of(setup.settings)) >> 10}KiB",
     )
     while factors > LEAST_FACTORS:
         factors //= 2
@@ -90,6 +91,7 @@ class _Sizes:
     """Numbers of a row, and the partition of the rows."""
 
     setup: PlanSetup[MfSettings]
+    matrix: RatingMatrix
     kind: type[Factorization[Any]]
     factors: int
     row_floats: int
@@ -104,15 +106,16 @@ class _Sizes:
         factors = num_factors(settled, setup.dataset.manifest)
         constrained = {"users": 1, "items": 1, "both": 2}.get(settled.constrained, 0)
         has_precisions = settled.noise in {"users", "both"}
+        matrix = RatingMatrix(setup.dataset)
         partition = ItemPartition.of(
-            setup.dataset.num_items,
+            matrix.num_travelling,
             kind.rows_at_once(factors),
             travel_bytes(kind.row_floats(factors)),
             setup.num_ranks,
             setup.memory_limit,
         )
         row_floats = kind.row_floats(factors, constrained > 0, has_precisions)
-        return cls(setup, kind, factors, row_floats, constrained, has_precisions, partition)
+        return cls(setup, matrix, kind, factors, row_floats, constrained, has_precisions, partition)
 
     @property
     def is_diagonal(self) -> bool:
@@ -138,21 +141,20 @@ class _Sizes:
 
     def rank(self, rank: int) -> RankPlan:
         """The part of one rank."""
-        setup, dataset = self.setup, self.setup.dataset
-        shards = dataset.shards("users")
-        shares = share_shards(shards, setup.num_ranks)
+        setup, shards = self.setup, self.matrix.shards
+        shares = self.matrix.shares(setup.num_ranks)
         first, last = row_ranges(shards, shares)[rank]
         num_ratings = sum(shards[index].num_ratings for index in shares[rank])
         num_users, num_items = last - first, self.partition.owners[rank][1] - self.partition.owners[rank][0]
         largest_users = max((shards[index].num_rows for index in shares[rank]), default=0)
         largest_ratings = max((shards[index].num_ratings for index in shares[rank]), default=0)
-        keeps = keeps_ratings(dataset.manifest, setup.num_ranks, setup.memory_limit)
-        pointers = len(shares[rank]) * (dataset.num_items + 1) * INDEX + num_users * INDEX
+        keeps = keeps_ratings(self.matrix.manifest, setup.num_ranks, setup.memory_limit)
+        pointers = len(shares[rank]) * (self.matrix.num_travelling + 1) * INDEX + num_users * INDEX
         tables = {
-            "users": num_users * self.row_bytes,
-            "items": num_items * self.row_bytes,
+            self.matrix.staying: num_users * self.row_bytes,
+            self.matrix.travelling: num_items * self.row_bytes,
             "ratings": num_ratings * RATING_BYTES + pointers if keeps else 0,
-            "items in exchange": self._exchanged(num_items),
+            f"{self.matrix.travelling} in exchange": self._exchanged(num_items),
         }
         reading = largest_ratings * RATING_BYTES * (1 if keeps else 2)
         return RankPlan(
@@ -183,7 +185,7 @@ class _Sizes:
 
     def _received(self, num_items: int) -> int:
         """Rows of the others, the sums of the others for the own items, and vectors for the validation."""
-        others, ranks = self.setup.dataset.num_items - num_items, self.setup.num_ranks - 1
+        others, ranks = self.matrix.num_travelling - num_items, self.setup.num_ranks - 1
         out, back = self.row_floats + self.own + 1, self.row_floats
         if self.is_diagonal:
             vector = self.own + 1
@@ -205,5 +207,5 @@ class _Sizes:
         ratings = num_ratings * (2 * numbers * GATHERED_NS + sampled * SAMPLED_NS)
         rows = num_rows * (self.row_floats * STATISTIC_NS + of_row)
         # Every shard adds its sums to those of all items.
-        added = num_shards * self.setup.dataset.num_items * numbers * ADDED_NS
+        added = num_shards * self.matrix.num_travelling * numbers * ADDED_NS
         return ratings + rows + added + CALLS_NS

@@ -24,10 +24,15 @@ class ConjugateGradients:
         self.direction_Rn = self._preconditioned()
         self._product = inner(residual_Rn, self.direction_Rn)
 
-    def step(self, image_Rn: torch.Tensor) -> torch.Tensor:
-        """Return the update of x, given A times `direction`: [R, n]. The update of a solved system is 0."""
+    def step(self, image_Rn: torch.Tensor, is_last: bool = False) -> torch.Tensor:
+        """Return the update of x, given A times `direction`: [R, n]. The update of a solved system is 0.
+
+        After the last step there is no further direction, which saves an inner product.
+        """
         length = self._ratio(self._product, self._inner(self.direction_Rn, image_Rn))
         move_Rn = length * self.direction_Rn
+        if is_last:
+            return move_Rn
         self._residual_Rn = self._residual_Rn - length * image_Rn
         scaled_Rn = self._preconditioned()
         product = self._inner(self._residual_Rn, scaled_Rn)

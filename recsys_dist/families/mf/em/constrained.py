@@ -19,24 +19,22 @@ import torch
 from recsys_dist.families.mf.em.conjugate_gradients import ConjugateGradients
 
 Product = Callable[[torch.Tensor], torch.Tensor]
-ColumnSums = Callable[[torch.Tensor], torch.Tensor]
+Inner = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 PATTERN_STEPS = 2
 """Conjugate gradient steps per epoch; the next epoch continues from the result."""
 
 
 def solve_constraint(
-    product: Product, right_Cn: torch.Tensor, start_Cn: torch.Tensor, column_sums: ColumnSums, steps: int
+    product: Product, right_Cn: torch.Tensor, start_Cn: torch.Tensor, inner: Inner, steps: int
 ) -> torch.Tensor:
     """Run `steps` of conjugate gradients on product(W) = right from `start`, independently per column: [C, n].
 
-    `column_sums` sums the rows [C, n] of all ranks in float64. Solved columns do not change.
+    `inner` multiplies the columns of two tables [C, n] over the rows of all ranks, in float64: [n]. Solved columns
+    do not change.
     """
-
-    def inner(left_Cn: torch.Tensor, right_Cn: torch.Tensor) -> torch.Tensor:
-        return column_sums(left_Cn.double() * right_Cn.double())
-
     constraint_Cn, solver = start_Cn, ConjugateGradients(right_Cn - product(start_Cn), inner)
-    for _ in range(steps):
-        constraint_Cn = constraint_Cn + solver.step(product(solver.direction_Rn))
+    for number in range(1, steps + 1):
+        image_Cn = product(solver.direction_Rn)
+        constraint_Cn = constraint_Cn + solver.step(image_Cn, is_last=number == steps)
     return constraint_Cn

@@ -27,9 +27,9 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.ranks.rating_shards import RatingShards, UserShard
 from recsys_dist.kernels.sparse import Csr, Tables
 
-CHUNK_ROWS = 1024
-PIECE_ROWS = 4096
-"""Items per piece when a shard adds its partial sums: a piece stays in the cache until it is added."""
+CHUNK_NUMBERS = 1 << 16
+PIECE_NUMBERS = 1 << 18
+"""Numbers of a piece when a shard adds its partial sums: it is added chunk by chunk while it is in the cache."""
 
 Range = tuple[int, int]
 Shards = Callable[[], Iterator[UserShard]]
@@ -162,10 +162,10 @@ def _zeros(block: Range, like: Tables) -> Tables:
 def _add_shard(total: Tables, shard: UserShard, block: Range, tables: Tables) -> None:
     """Add one shard's float32 partial sums for a block of items."""
     items, transposed = shard.of_items(*block)
-    pieces = transposed.pieces(PIECE_ROWS)
     for number, target in enumerate(total.members):
-        places = (target if items is None else items).split(PIECE_ROWS)
-        for piece, place in zip(pieces, places, strict=True):
+        num_rows = max(1, PIECE_NUMBERS // target.shape[1])
+        places = (target if items is None else items).split(num_rows)
+        for piece, place in zip(transposed.pieces(num_rows), places, strict=True):
             part = piece.sum_of_member(tables, number)
             if items is None:
                 _add_in_chunks(part, place)
@@ -186,9 +186,10 @@ def _add(total: Tables, part: Tables) -> None:
 
 def _add_in_chunks(part: torch.Tensor, total: torch.Tensor, rows: torch.Tensor | None = None) -> None:
     """total[rows] += part, float32 to float64, in chunks whose conversion stays in the cache. None: all rows."""
+    num_rows = max(1, CHUNK_NUMBERS // total.shape[1])
     if rows is None:
-        for target, values in zip(total.split(CHUNK_ROWS), part.split(CHUNK_ROWS), strict=True):
+        for target, values in zip(total.split(num_rows), part.split(num_rows), strict=True):
             target.add_(values)
     else:
-        for chosen, values in zip(rows.split(CHUNK_ROWS), part.split(CHUNK_ROWS), strict=True):
+        for chosen, values in zip(rows.split(num_rows), part.split(num_rows), strict=True):
             total.index_add_(0, chosen, values.double())

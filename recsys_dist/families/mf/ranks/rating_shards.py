@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from recsys_dist.dataset.blocks import Block
-from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import DataError
+from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.kernels.sparse import Csr, transpose
 
 DENSE_SHARE = 0.25
@@ -60,24 +60,26 @@ class RatingPairs:
 class RatingShards:
     """This rank's shards, in order: kept in memory, or re-read on every pass if `keep` is False."""
 
-    def __init__(self, dataset: Dataset, own: Sequence[int], device: torch.device, seed: int, keep: bool) -> None:
-        self.dataset, self.own, self.keep = dataset, own, keep
+    def __init__(
+        self, matrix: RatingMatrix, own: Sequence[int], device: torch.device, seed: int, keep: bool
+    ) -> None:
+        self.matrix, self.own, self.keep = matrix, own, keep
         self.withheld = 0.0
         """Fraction of the train ratings that is withheld."""
         self._device, self._seed = device, seed
-        self.first_row = dataset.shards("users")[own[0]].start if own else 0
+        self.first_row = matrix.shards[own[0]].start if own else 0
         """Index of the first user of this rank."""
         self._kept: dict[int, UserShard] = {}
 
     @property
     def num_rows(self) -> int:
         """Number of users of this rank."""
-        shards = self.dataset.shards("users")
+        shards = self.matrix.shards
         return sum(shards[index].stop - shards[index].start for index in self.own)
 
     def row_slices(self) -> list[slice]:
         """The users of each shard, relative to the first user of this rank."""
-        shards = self.dataset.shards("users")
+        shards = self.matrix.shards
         return [slice(shards[i].start - self.first_row, shards[i].stop - self.first_row) for i in self.own]
 
     def withhold(self, share: float) -> None:
@@ -110,8 +112,8 @@ class RatingShards:
         return shard
 
     def _read(self, index: int) -> UserShard:
-        block, num_items = self._checked_block(index), self.dataset.num_items
-        centred = (block.values - np.float32(self.dataset.manifest.rating.mean)).astype(np.float32, copy=False)
+        block, num_items = self._checked_block(index), self.matrix.num_travelling
+        centred = (block.values - np.float32(self.matrix.manifest.rating.mean)).astype(np.float32, copy=False)
         indptr, indices = block.indptr, block.indices
         if self.withheld:
             trained = ~self._withheld(block, index)
@@ -137,8 +139,8 @@ class RatingShards:
 
     def valid_pairs(self, index: int) -> RatingPairs:
         """The validation ratings of one shard."""
-        held_out = self.dataset.ratings("valid", index)
-        return self._pairs(held_out.user_index - self.first_row, held_out.item_index, held_out.rating)
+        held_out = self.matrix.valid(index)
+        return self._pairs(held_out.staying - self.first_row, held_out.travelling, held_out.rating)
 
     def _pairs(
         self, row: NDArray[np.integer], item: NDArray[np.integer], rating: NDArray[np.float32]
@@ -153,11 +155,11 @@ class RatingShards:
 
     def _checked_block(self, index: int) -> Block:
         """Read a block and check that its ratings lie in the manifest's range."""
-        block, limits = self.dataset.block("users", index), self.dataset.manifest.rating
+        block, limits = self.matrix.block(index), self.matrix.manifest.rating
         wrong = ~((block.values >= limits.min) & (block.values <= limits.max))
         if wrong.any():
             raise DataError(
-                f"{self.dataset.folder.url}: user shard {index} holds a rating {block.values[wrong][0]:g} outside "
+                f"{self.matrix.url}: {self.matrix.name(index)} holds a rating {block.values[wrong][0]:g} outside "
                 f"the range of the data, {limits.min:g} to {limits.max:g}; prepare the dataset again"
             )
         return block

@@ -2,9 +2,9 @@
 
     users     a rank owns whole user shards           items     a rank owns a range of items
 
-The E steps: full_factorization.py and diagonal_factorization.py. Exchange of rows and sums:
-families/mf/ranks/exchange.py; the rows of one side: side.py; the formulas: families/mf/em/. Every method is
-collective: all ranks must call it. Shapes: see families/mf/em/layout.py; R own rows, X any width.
+Where there are far more items than users, what is called users here are the items: see ranks/rating_matrix.py.
+E steps: full_factorization.py, diagonal_factorization.py; exchange: ranks/exchange.py; rows of one side: side.py;
+formulas: em/. Every method is collective. Shapes: see em/layout.py; R own rows, X any width.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.mf.em import m_step
-from recsys_dist.families.mf.em.constrained import PATTERN_STEPS, ColumnSums, Product, solve_constraint
+from recsys_dist.families.mf.em.constrained import PATTERN_STEPS, Inner, Product, solve_constraint
 from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
@@ -57,14 +56,13 @@ class Factorization(ABC, Generic[SideT]):
 
     def __init__(
         self,
-        dataset: Dataset,
         settings: MfSettings,
         factors: int,
         shards: RatingShards,
         partition: ItemPartition,
         collectives: Collectives,
     ) -> None:
-        self._dataset, self._settings, self._collectives = dataset, settings, collectives
+        self._matrix, self._settings, self._collectives = shards.matrix, settings, collectives
         self._device = collectives.world.device
         self.shards = shards
         self.exchange = Exchange(shards, collectives, partition.owners, partition.travel_blocks)
@@ -122,11 +120,11 @@ class Factorization(ABC, Generic[SideT]):
         count, self._square_sum = self._over_items(blocks_B2).tolist()
         self.num_ratings = int(count)
         if self.num_ratings == 0:
-            raise TrainingError(f"{self._dataset.folder.url} has no train ratings")
+            raise TrainingError(f"{self._matrix.url} has no train ratings")
 
     def start(self, seed: int) -> None:
         """Initial values: item factors keyed by (seed, block), priors in units of the ratings."""
-        rating = self._dataset.manifest.rating
+        rating = self._matrix.manifest.rating
         if 0 < rating.max - rating.min < LEAST_RANGE:
             raise TrainingError(
                 f"ratings from {rating.min:g} to {rating.max:g} are too close to each other for their squares in "
@@ -156,10 +154,10 @@ class Factorization(ABC, Generic[SideT]):
     def take_form(self, form: Form) -> None:
         """Switch to another form of the model; keep the state that both forms share."""
         self.form = form
-        self.items.carry_constraint(form.constrained in {"users", "both"})
-        self.users.carry_constraint(form.constrained in {"items", "both"})
-        self.users.differ(form.noise != "shared")
-        self.items.differ(form.noise == "both")
+        staying, travelling = self._matrix.staying, self._matrix.travelling
+        for side, name, other in ((self.users, staying, travelling), (self.items, travelling, staying)):
+            side.carry_constraint(form.constrained in {other, "both"})
+            side.differ(form.noise in {name, "both"})
         self._measure_constraints()
 
     @abstractmethod
@@ -184,9 +182,9 @@ class Factorization(ABC, Generic[SideT]):
 
     def _name_failure(self, side: FactorSide) -> None:
         """Raise on every rank and name the first row that could not be solved."""
-        name = "user" if side is self.users else "item"
+        name = (self._matrix.staying if side is self.users else self._matrix.travelling)[:-1]
         failed = [row for row in self._collectives.gather_json(side.failed_row) if row is not None]
-        raise not_finite(name, failed, self.noise_variance, self._dataset.manifest.rating, self._settings)
+        raise not_finite(name, failed, self.noise_variance, self._matrix.manifest.rating, self._settings)
 
     @property
     def squared_error(self) -> float:
@@ -229,7 +227,7 @@ class Factorization(ABC, Generic[SideT]):
         carrier: FactorSide,
         to_moved: Product,
         to_carrier: Product,
-        column_sums: ColumnSums,
+        inner: Inner,
     ) -> None:
         """(F^T F + lambda I) W = F^T (X - m), see families/mf/em/constrained.py."""
         if carrier.constraint_Rn is None:
@@ -239,7 +237,7 @@ class Factorization(ABC, Generic[SideT]):
             lambda w_Rn: to_carrier(root_R1.square() * to_moved(w_Rn)) + weight * w_Rn,
             to_carrier(root_R1 * moved.centred()),
             carrier.constraint_Rn,
-            column_sums,
+            inner,
             PATTERN_STEPS,
         )
 
@@ -278,13 +276,13 @@ class Factorization(ABC, Generic[SideT]):
         )
         return sums.plain[0].float()
 
-    def _over_items(self, rows_IX: torch.Tensor) -> torch.Tensor:
-        """Sum float64 item rows [R, X] over all items of all ranks, in canonical order: [X]"""
-        return self._collectives.sum_blocks(_block_sums(rows_IX, self._item_batches))
+    def _over_items(self, rows_IX: torch.Tensor, times_IX: torch.Tensor | None = None) -> torch.Tensor:
+        """Sum own item rows [R, X], or products in float64, over all items of all ranks, in block order: [X]"""
+        return self._collectives.sum_blocks(_block_sums(rows_IX, times_IX, self._item_batches))
 
-    def _over_users(self, rows_UX: torch.Tensor) -> torch.Tensor:
-        """Sum float64 user rows [R, X] over all users of all ranks, in canonical order: [X]"""
-        return self._collectives.sum_blocks(_block_sums(rows_UX, self.shards.row_slices()))
+    def _over_users(self, rows_UX: torch.Tensor, times_UX: torch.Tensor | None = None) -> torch.Tensor:
+        """Sum own user rows [R, X], or products in float64, over all users of all ranks, in block order: [X]"""
+        return self._collectives.sum_blocks(_block_sums(rows_UX, times_UX, self.shards.row_slices()))
 
     def bound(self) -> float:
         """The likelihood bound over the rated users and items, after `solve_items`.
@@ -326,7 +324,7 @@ class Factorization(ABC, Generic[SideT]):
                 score_N = (user_vectors_UD[one.user_row[here]] * vectors_ND).sum(1)
                 values[here.cpu().numpy()] = score_N.cpu().numpy()
         sums_B3 = torch.zeros((len(pairs), 3), dtype=torch.float64, device=self._device)
-        limits = self._dataset.manifest.rating
+        limits = self._matrix.manifest.rating
         for row, (values, one) in enumerate(zip(predicted, pairs, strict=True)):
             errors = ErrorSums.of((values + limits.mean).clip(limits.min, limits.max), one.rating)
             sums_B3[row] = sums_B3.new_tensor([errors.squared, errors.absolute, errors.count])
@@ -334,11 +332,13 @@ class Factorization(ABC, Generic[SideT]):
         return ErrorSums(squared, absolute, int(count))
 
 
-def _block_sums(rows_RX: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
+def _block_sums(rows_RX: torch.Tensor, times_RX: torch.Tensor | None, blocks: list[slice]) -> torch.Tensor:
     sums_BX = rows_RX.new_zeros((len(blocks), rows_RX.shape[1]), dtype=torch.float64)
     for row, block in enumerate(blocks):
+        # Block by block: the products in float64 stay in the cache.
+        part_BX = rows_RX[block] if times_RX is None else rows_RX[block].double() * times_RX[block].double()
         with one_thread():
-            sums_BX[row] = rows_RX[block].sum(0)
+            sums_BX[row] = part_BX.sum(0)
     return sums_BX
 
 

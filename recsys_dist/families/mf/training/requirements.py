@@ -8,6 +8,7 @@ from pydantic import ByteSize
 
 from recsys_dist.errors import ConfigError
 from recsys_dist.families.mf.ranks.item_partition import solve_rows, travel_bytes
+from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.num_factors import num_factors
@@ -24,27 +25,27 @@ def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any
     factors = num_factors(setup.settings, setup.dataset.manifest)
     if setup.start is not None:
         factors = MfState.of(setup.start.values).num_factors
-    refusal = block_refusal(setup.dataset.num_items, factors, setup.memory_limit, kind)
+    refusal = block_refusal(RatingMatrix(setup.dataset), factors, setup.memory_limit, kind)
     if refusal is not None:
         raise ConfigError(refusal)
 
 
 def block_refusal(
-    num_items: int, factors: int, memory_limit: int | None, kind: type[Factorization[Any]]
+    matrix: RatingMatrix, factors: int, memory_limit: int | None, kind: type[Factorization[Any]]
 ) -> str | None:
-    """The refusal of a limit below one block of items, with the least limit that works; None if it holds one."""
-    block = solve_rows(num_items, kind.rows_at_once(factors))
-    needed = least_limit(num_items, factors, kind)
+    """The refusal of a limit below one block in exchange, with the least that works; None if it holds one."""
+    block = solve_rows(matrix.num_travelling, kind.rows_at_once(factors))
+    needed = least_limit(matrix.num_travelling, factors, kind)
     if memory_limit is None or memory_limit >= needed:
         return None
     limit = ByteSize(memory_limit).human_readable()
     return (
-        f"training.memory_limit is {limit}, but a block of {block:,} items with {factors} factors needs "
-        f"{needed // KIB}KiB; set at least that"
+        f"training.memory_limit is {limit}, but a block of {block:,} {matrix.travelling} with {factors} factors "
+        f"needs {needed // KIB}KiB; set at least that"
     )
 
 
-def least_limit(num_items: int, factors: int, kind: type[Factorization[Any]]) -> int:
-    """The least memory limit that works, in whole KiB."""
-    needed = travel_bytes(kind.row_floats(factors)) * solve_rows(num_items, kind.rows_at_once(factors))
+def least_limit(num_travelling: int, factors: int, kind: type[Factorization[Any]]) -> int:
+    """The least memory limit that works, in whole KiB, with so many rows of the side that travels."""
+    needed = travel_bytes(kind.row_floats(factors)) * solve_rows(num_travelling, kind.rows_at_once(factors))
     return -(-needed // KIB) * KIB

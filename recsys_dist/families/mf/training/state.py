@@ -34,8 +34,9 @@ class MfState(StrictModel):
     search: Search
     user_prior: PriorState
     item_prior: PriorState
-    user_sums: Vector | None
-    """Sums over all users for the next epoch; None in a warm start, which solves the users again."""
+    staying_sums: Vector | None
+    """Sums over all rows of the side that stays (families/mf/ranks/rating_matrix.py) for the next epoch; None in a
+    warm start, which solves that side again."""
 
     @classmethod
     def of(cls, values: Mapping[str, JsonValue]) -> MfState:

@@ -18,11 +18,11 @@ import torch
 
 from recsys_dist.checkpoint.state import StateReader, TableRows, TrainerState
 from recsys_dist.dataset.dataset import Dataset
-from recsys_dist.dataset.manifest import SIDES
-from recsys_dist.dataset.sharding import share_shards
+from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.item_partition import ItemPartition, keeps_ratings, travel_bytes
+from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
@@ -58,7 +58,8 @@ class EmTrainer:
         memory_limit: int | None = None,
     ) -> None:
         self.epochs_done = 0
-        self._dataset, self._settings, self._epochs, self._seed = dataset, settings, epochs, seed
+        self._matrix, self._manifest = RatingMatrix(dataset), dataset.manifest
+        self._settings, self._epochs, self._seed = settings, epochs, seed
         self._collectives = collectives
         self._memory_limit = memory_limit
         self._shards = self._own_shards(memory_limit)
@@ -71,22 +72,21 @@ class EmTrainer:
         self._valid_errors: ErrorSums | None = None
 
     def _own_shards(self, memory_limit: int | None) -> RatingShards:
-        world, shards = self._collectives.world, self._dataset.shards("users")
-        own = share_shards(shards, world.size)[world.rank]
-        keep = keeps_ratings(self._dataset.manifest, world.size, memory_limit)
-        return RatingShards(self._dataset, own, world.device, self._seed, keep)
+        world = self._collectives.world
+        own = self._matrix.shares(world.size)[world.rank]
+        keep = keeps_ratings(self._manifest, world.size, memory_limit)
+        return RatingShards(self._matrix, own, world.device, self._seed, keep)
 
     def _factorization(self, factors: int) -> Factorization[Any]:
         """A factorization with so many factors, before its start."""
-        dataset, world_size = self._dataset, self._collectives.world.size
-        kind = kind_of(self._settings)
+        kind, world_size = kind_of(self._settings), self._collectives.world.size
         rows, row_bytes = kind.rows_at_once(factors), travel_bytes(kind.row_floats(factors))
-        partition = ItemPartition.of(dataset.num_items, rows, row_bytes, world_size, self._memory_limit)
-        return kind(dataset, self._settings, factors, self._shards, partition, self._collectives)
+        partition = ItemPartition.of(self._matrix.num_travelling, rows, row_bytes, world_size, self._memory_limit)
+        return kind(self._settings, factors, self._shards, partition, self._collectives)
 
     def _withhold(self) -> None:
         """Withhold the tuning holdout during the search, restore it afterwards, and read the train ratings."""
-        self._shards.withhold(tuning_holdout_share(self._dataset.manifest) if self._search.is_searching else 0.0)
+        self._shards.withhold(tuning_holdout_share(self._manifest) if self._search.is_searching else 0.0)
         self._collectives.together("reading the train ratings", self._shards.read)
 
     @property
@@ -103,7 +103,7 @@ class EmTrainer:
         """Set initial values; on large data, first train on some of the shards."""
         self._withhold()
         model, every = self._model, self._shards.__iter__
-        if self._dataset.manifest.num_ratings["train"] >= WARM_UP_RATINGS:
+        if self._manifest.num_ratings["train"] >= WARM_UP_RATINGS:
             some = partial(self._shards.every, WARM_UP_STRIDE)
             model.count(some)
             model.start(self._seed)
@@ -144,10 +144,10 @@ class EmTrainer:
         if self._settings.factors != "auto" or self.epochs_done != 1:
             return None
         if self._is_warm:
-            usual = num_factors(self._settings, self._dataset.manifest)
+            usual = num_factors(self._settings, self._manifest)
             kept = f"keeping the {factors} factors of start_from, where a new run begins with {usual}"
             return f"{kept}; if the data has grown much, train without start_from" if factors < usual else None
-        mean = mean_length(self._dataset.manifest)
+        mean = mean_length(self._manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
 
     def _last_note(self) -> str | None:
@@ -186,12 +186,12 @@ class EmTrainer:
         return self._shards.withheld_pairs(index) if self._shards.withheld else self._shards.valid_pairs(index)
 
     def _curve(self) -> FactorCurve:
-        return FactorCurve.of(self._model, self._judged_by, self._dataset.manifest.rating, self._collectives)
+        return FactorCurve.of(self._model, self._judged_by, self._manifest.rating, self._collectives)
 
     def _supports_more(self) -> bool:
         """Whether twice as many factors fit the memory limit, and the last ones gain much."""
         more, kind = 2 * self._model.users.layout.num_factors, kind_of(self._settings)
-        refusal = block_refusal(self._dataset.num_items, more, self._memory_limit, kind)
+        refusal = block_refusal(self._matrix, more, self._memory_limit, kind)
         return refusal is None and self._curve().supports_more
 
     def _without_spent_factors(self, search: Search) -> tuple[Search, str | None]:
@@ -246,22 +246,29 @@ class EmTrainer:
         """Posteriors of this rank's users and items; priors, noise and the search in `values`."""
         if not self._has_started:
             self._begin()
-        model = self._model
+        model, sides = self._model, self._sides
         values = MfState(
             epoch=self.epochs_done,
-            mu=self._dataset.manifest.rating.mean,
+            mu=self._manifest.rating.mean,
             noise_variance=model.noise_variance,
             unit_variance=model.unit_variance,
             search=self._search,
-            user_prior=_prior_state(model.users),
-            item_prior=_prior_state(model.items),
-            user_sums=model.user_sums.sums_S.tolist(),
+            user_prior=_prior_state(sides["users"]),
+            item_prior=_prior_state(sides["items"]),
+            staying_sums=model.user_sums.sums_S.tolist(),
         )
-        tables = {
-            "users": TableRows(model.users.start, self._dataset.num_users, model.users.columns()),
-            "items": TableRows(model.items.start, self._dataset.num_items, model.items.columns()),
+        tables: dict[str, TableRows] = {
+            name: TableRows(side.start, self._matrix.dataset.num_rows(name), side.columns())
+            for name, side in sides.items()
         }
         return TrainerState(tables, values.model_dump(mode="json"))
+
+    @property
+    def _sides(self) -> dict[Side, FactorSide]:
+        """Users and items by their own names."""
+        model, matrix = self._model, self._matrix
+        sides = {matrix.staying: model.users, matrix.travelling: model.items}
+        return {name: sides[name] for name in SIDES}
 
     def load_state(self, reader: StateReader) -> None:
         """Restore the posteriors of own rows, priors, noise and the search."""
@@ -274,19 +281,19 @@ class EmTrainer:
         self._withhold()
         model.count(self._shards.__iter__)
         model.noise_variance, model.unit_variance = saved.noise_variance, saved.unit_variance
-        for name, side in zip(SIDES, (model.users, model.items), strict=True):
+        for name, side in self._sides.items():
             side.take_columns(reader.read_rows(name, side.start, side.start + side.num_rows))
             prior = saved.prior(name)
             mean_n = torch.tensor(prior.mean, dtype=torch.float64, device=device)
             side.prior = Prior(mean_n, torch.tensor(prior.covariance, dtype=torch.float64, device=device))
             side.dof = prior.precision_dof or side.dof
         model.take_form(saved.search.form)
-        self._is_warm = saved.user_sums is None
-        if saved.user_sums is None:
-            # A warm start (warm_start.py): users may be new or have new ratings.
+        self._is_warm = saved.staying_sums is None
+        if saved.staying_sums is None:
+            # A warm start (warm_start.py): rows may be new or have new ratings.
             model.solve_users(self._shards.__iter__)
         else:
-            model.resume(torch.tensor(saved.user_sums, dtype=torch.float64, device=device))
+            model.resume(torch.tensor(saved.staying_sums, dtype=torch.float64, device=device))
         self._has_started, self._valid_errors = True, None
 
 

@@ -24,9 +24,9 @@ class FactorStart(WarmStart):
 
     @property
     def values(self) -> Mapping[str, JsonValue]:
-        """Priors and noise of the checkpoint, without sums over users, since the users are solved again."""
+        """Priors and noise of the checkpoint, without sums over rows, since these are solved again."""
         saved = MfState.of(self.checkpoint.values)
-        begun = saved.model_copy(update={"epoch": 0, "search": saved.search.polish(), "user_sums": None})
+        begun = saved.model_copy(update={"epoch": 0, "search": saved.search.polish(), "staying_sums": None})
         return begun.model_dump(mode="json")
 
     def read_rows(self, table: str, start: int, stop: int) -> dict[str, torch.Tensor]:

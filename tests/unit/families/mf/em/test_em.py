@@ -18,6 +18,10 @@ CPU = torch.device("cpu")
 FACTORS, OWN = 3, 4
 
 
+def column_products(left_Cn: torch.Tensor, right_Cn: torch.Tensor) -> torch.Tensor:
+    return (left_Cn * right_Cn).sum(0)
+
+
 class OneSide:
     """Posteriors of one side in float64, and all that belongs to it."""
 
@@ -76,7 +80,7 @@ class OneSide:
         if weight is not None:
             gram = self.indicator.T @ self.indicator + weight * torch.eye(self.mask.shape[1]).double()
             right = self.indicator.T @ (self.mean_nR - self.prior.mean_n.unsqueeze(1)).T
-            self.pattern = solve_constraint(gram.__matmul__, right, self.pattern, lambda x: x.sum(0), steps=2)
+            self.pattern = solve_constraint(gram.__matmul__, right, self.pattern, column_products, steps=2)
 
     def pattern_price(self, weight: float | None) -> float:
         if weight is None:
@@ -274,11 +278,11 @@ def test_a_pattern_is_solved_column_by_column_and_a_solved_one_stays() -> None:
     right = torch.from_numpy(rng.normal(size=(6, 3)))
     right[:, 2] = 0
 
-    solved = solve_constraint(matrix.__matmul__, right, torch.zeros(6, 3).double(), lambda x: x.sum(0), steps=6)
+    solved = solve_constraint(matrix.__matmul__, right, torch.zeros(6, 3).double(), column_products, steps=6)
 
     torch.testing.assert_close(matrix @ solved, right, rtol=1e-7, atol=1e-8)
     assert torch.equal(solved[:, 2], torch.zeros(6).double())
-    again = solve_constraint(matrix.__matmul__, right, solved, lambda x: x.sum(0), steps=3)
+    again = solve_constraint(matrix.__matmul__, right, solved, column_products, steps=3)
     torch.testing.assert_close(again, solved)
 
 

@@ -12,6 +12,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.families.mf.ranks import rating_shards
+from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.ranks.rating_shards import RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.trainer import EmTrainer
@@ -24,7 +25,7 @@ NUM_ITEMS = 3000
 def long_tail(tmp_path: Path) -> Dataset:
     """Half of the ratings go to 20 items; each of the others is the only rating of its item."""
     rng = np.random.default_rng(5)
-    user = np.repeat(np.arange(120), 16)
+    user = np.repeat(np.arange(800), 3)
     item = rng.integers(0, 20, len(user))
     item[::2] = rng.choice(np.arange(20, NUM_ITEMS - 1), len(user) // 2, replace=False)
     user, item = np.unique(np.stack([user, item]), axis=1)
@@ -33,7 +34,7 @@ def long_tail(tmp_path: Path) -> Dataset:
 
 
 def shards_of(dataset: Dataset) -> RatingShards:
-    return RatingShards(dataset, range(4), torch.device("cpu"), seed=0, keep=True)
+    return RatingShards(RatingMatrix(dataset), range(4), torch.device("cpu"), seed=0, keep=True)
 
 
 def test_a_shard_has_rows_for_the_items_it_rates(long_tail: Dataset) -> None:

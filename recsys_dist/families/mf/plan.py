@@ -6,15 +6,16 @@ X numbers of an item in exchange, see families/mf/ranks/exchange.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recsys_dist.dataset.manifest import SIDES, Manifest, Side
 from recsys_dist.dataset.sharding import row_ranges
 from recsys_dist.families.mf.em.e_step import batch_rows
 from recsys_dist.families.mf.em.layout import packed_size, panel_widths
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, ItemPartition, keeps_ratings, travel_bytes
-from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
+from recsys_dist.families.mf.ranks.rating_matrix import FAR_MORE, RatingMatrix, sides_of
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS
 from recsys_dist.families.mf.training.factorization import Factorization
@@ -35,6 +36,8 @@ STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 18.0, 670.0, 2700.0
 CALLS_NS = 1.2e7
 """Nanoseconds of the calls of an epoch."""
 LEAST_FACTORS = 4
+SAMPLE_RATINGS = 4_000_000
+"""About as many ratings as a measurement of the time takes."""
 
 
 def plan_mf(setup: PlanSetup[MfSettings]) -> ModelPlan[MfSettings]:
@@ -51,11 +54,20 @@ def plan_mf(setup: PlanSetup[MfSettings]) -> ModelPlan[MfSettings]:
             "items": setup.dataset.num_items * sizes.saved_floats * FLOAT,
         },
         settled=settled,
-        thinned=("users",) if setup.dataset.num_users >= setup.dataset.num_items else ("items",),
+        thinned=_thinned(setup.dataset.manifest),
         savings=list(_savings(setup, sizes.factors)),
         refusal=block_refusal(sizes.matrix, sizes.factors, setup.memory_limit, kind_of(setup.settings)),
         note=number if setup.settings.factors == "auto" else None,
     )
+
+
+def _thinned(manifest: Manifest) -> Sequence[Side]:
+    """The longer side; both where the side that stays would become another one in a sample."""
+    users, items = manifest.num_users, manifest.num_items
+    share = min(1.0, SAMPLE_RATINGS / max(1, manifest.num_ratings["train"]))
+    if sides_of(manifest)[0] == "items" or items >= FAR_MORE * users * share:
+        return SIDES
+    return ("users",) if users >= items else ("items",)
 
 
 def _settled(setup: PlanSetup[MfSettings]) -> MfSettings:

@@ -31,7 +31,7 @@ class TrainingSettings(Settings):
     """Seconds that a rank waits for the others before the run fails."""
     memory_limit: Size | None = Field(default=None, ge=1)
     """Memory of one rank for ratings and for tables of other ranks, such as 4GiB. Beyond it, mf re-reads the
-    ratings on every pass and exchanges item tables in blocks; null: keep everything in memory. With autorec,
+    ratings on every pass and exchanges tables in blocks; null: keep everything in memory. With autorec,
     memory of one rank for parameters, gradients and optimizer: larger models are refused before the start."""
     trackers: Annotated[tuple[str, ...], BeforeValidator(as_names)] = ()
     """Where to show each epoch besides metrics.jsonl: a list of `tensorboard` (in RUN_DIR/tensorboard, on a local

@@ -27,6 +27,7 @@ from tests.distributed.test_em import (
 )
 from tests.support.prepared import low_rank_ratings, write_dataset
 from tests.support.ranks import run_ranks
+from tests.support.states import saved
 
 USERS, ITEMS, RATINGS = 61, 400, 7000
 
@@ -78,12 +79,13 @@ def test_precisions_of_users_are_theirs(both_ways: tuple[Path, Path]) -> None:
 def in_pieces(collectives: Collectives, path: Path, *arguments: Any) -> tuple[str, str, float]:
     """With shards cut into several pieces."""
     rating_matrix.PIECE_ROWS = 50
-    assert len(RatingMatrix(Dataset.open(str(path))).shards) > 8
+    trainer = new_trainer(collectives, path, 3, arguments[1], factors=4)
+    assert (trainer._matrix.staying, len(trainer._matrix.shards) > 8) == ("items", True)
     return digests_and_rmse(collectives, path, *arguments)
 
 
 @pytest.mark.parametrize(
-    ("settings", "limit"), [(EVERYTHING, None), (DIAGONAL, None), (EVERYTHING, 30_000)], ids=str
+    ("settings", "limit"), [(EVERYTHING, None), (DIAGONAL, None), (EVERYTHING, 300_000)], ids=str
 )
 def test_one_to_four_ranks_give_the_same_bits(
     both_ways: tuple[Path, Path], tmp_path: Path, settings: dict[str, Any], limit: int | None
@@ -92,6 +94,19 @@ def test_one_to_four_ranks_give_the_same_bits(
         run_ranks(in_pieces, size, tmp_path / "ranks", both_ways[0], settings, limit)[0] for size in (1, 2, 4)
     ]
     assert len(set(outcomes)) == 1, outcomes
+
+
+def test_a_run_goes_on_under_a_limit_that_lets_users_stay(both_ways: tuple[Path, Path]) -> None:
+    """Not to the bits of one without a limit, whose steps have another order."""
+    alone, settings = Collectives(World.single()), {"factors": 3, **EVERYTHING}
+    begun = trained(alone, both_ways[0], 5, **settings)
+    limited = new_trainer(alone, both_ways[0], 3, 20_000, **settings)
+    assert limited._matrix.staying == "users"
+    limited.load_state(saved(begun.state()))
+    assert limited.validate().rmse == pytest.approx(begun.validate().rmse, rel=0.02)
+    errors = [limited.train_epoch(lambda: False).train.rmse for _ in range(5)]
+    assert errors == sorted(errors, reverse=True)
+    assert limited.state().values["staying"] == "users"
 
 
 @pytest.mark.parametrize("posterior", ["full", "diagonal"])
@@ -113,7 +128,7 @@ def test_pieces_hold_every_rating_once(both_ways: tuple[Path, Path], monkeypatch
     counts = np.concatenate([np.diff(block.indptr) for block in blocks])
     assert counts.tolist() == dataset.num_train("items").tolist()
 
-    valid = [matrix.valid(shard) for shard in range(len(matrix.shards))]
+    valid = matrix.valid(range(len(matrix.shards)))
     files = [dataset.ratings("valid", shard) for shard in range(len(dataset.shards("users")))]
     expected = np.concatenate([np.stack([one.user_index, one.item_index, one.rating]) for one in files], 1)
     found = np.concatenate([np.stack([one.travelling, one.staying, one.rating]) for one in valid], 1)

@@ -14,6 +14,7 @@ from recsys_dist.distributed import shared_memory
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.mf.family import MatrixFactorization
+from recsys_dist.families.mf.ranks import rating_matrix
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import Trainer
@@ -75,6 +76,7 @@ def freed_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def growth(collectives: Collectives, path: Path, run_dir: Path, limit: str | None, shares_memory: bool) -> int:
     vars(run)["keep_freed_memory"] = lambda: None
+    rating_matrix.FAR_MORE = 1 << 20
     if not shares_memory:
         shared_memory.LEAST_BYTES = 1 << 60
     before = told_by_the_kernel("VmRSS")

@@ -70,6 +70,7 @@ def mf_run(
         search=Search.start(MfSettings(factors=factors), can_judge=False),
         user_prior=PriorState(**priors["users"]),
         item_prior=PriorState(**priors["items"]),
+        staying="users",
         staying_sums=(0.0,),
     ).model_dump(mode="json")
     config = {"model": {"kind": "mf", "factors": factors, "posterior": posterior}, "dataset": dataset.folder.url}

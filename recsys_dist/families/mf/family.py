@@ -99,7 +99,7 @@ class MatrixFactorization(ModelFamily[MfSettings]):
         return FactorStart(checkpoint, settings.posterior == "point")
 
     def out_of_memory_advice(self, settings: MfSettings, memory_limit: int | None) -> str:
-        """Advise a memory limit first: within it, ratings are re-read and item tables are sent in blocks."""
+        """Advise a memory limit first: within it, ratings are re-read and tables are sent in blocks."""
         limit = "" if memory_limit is None else f" (now {ByteSize(memory_limit).human_readable()})"
         first = f"{'set' if memory_limit is None else 'lower'} training.memory_limit{limit}"
         return f"{first}, use more ranks on more machines, or a smaller model.factors"

@@ -1,7 +1,8 @@
 """Plan of a matrix factorization: memory, traffic, checkpoint and work of each rank.
 
 U users and I items of a rank, N its ratings, K factors, n = K + 1, T = n (n + 1) / 2 numbers of a covariance,
-X numbers of an item in exchange, see families/mf/ranks/exchange.py
+X numbers of an item in exchange, see families/mf/ranks/exchange.py. Where there are far more items than users, the
+two sides change places, see families/mf/ranks/rating_matrix.py.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
-from recsys_dist.families.mf.training.requirements import block_refusal, least_limit
+from recsys_dist.families.mf.training.requirements import block_refusal, least_limit, rating_matrix
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import kind_of
 from recsys_dist.families.tuning_holdout import can_judge
@@ -36,8 +37,8 @@ STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 18.0, 670.0, 2700.0
 CALLS_NS = 1.2e7
 """Nanoseconds of the calls of an epoch."""
 LEAST_FACTORS = 4
-SAMPLE_RATINGS = 4_000_000
-"""About as many ratings as a measurement of the time takes."""
+SAMPLE_RATINGS = 2_000_000
+"""A sample to measure the time on has at most twice as many."""
 
 
 def plan_mf(setup: PlanSetup[MfSettings]) -> ModelPlan[MfSettings]:
@@ -62,10 +63,10 @@ def plan_mf(setup: PlanSetup[MfSettings]) -> ModelPlan[MfSettings]:
 
 
 def _thinned(manifest: Manifest) -> Sequence[Side]:
-    """The longer side; both where the side that stays would become another one in a sample."""
+    """The longer side; both where the side that stays might become another one in a sample."""
     users, items = manifest.num_users, manifest.num_items
     share = min(1.0, SAMPLE_RATINGS / max(1, manifest.num_ratings["train"]))
-    if sides_of(manifest)[0] == "items" or items >= FAR_MORE * users * share:
+    if sides_of(manifest)[0] == "items" or (users >= items >= FAR_MORE * users * share):
         return SIDES
     return ("users",) if users >= items else ("items",)
 
@@ -91,7 +92,7 @@ def _savings(setup: PlanSetup[MfSettings], factors: int) -> Iterator[Saving]:
                 yield "training.memory_limit", f"{max(1, room // share >> 20)}MiB"
     yield (
         "training.memory_limit",
-        f"{least_limit(RatingMatrix(setup.dataset).num_travelling, factors, kind_of(setup.settings)) >> 10}KiB",
+        f"{least_limit(setup.dataset.num_items, factors, kind_of(setup.settings)) >> 10}KiB",
     )
     while factors > LEAST_FACTORS:
         factors //= 2
@@ -118,7 +119,7 @@ class _Sizes:
         factors = num_factors(settled, setup.dataset.manifest)
         constrained = {"users": 1, "items": 1, "both": 2}.get(settled.constrained, 0)
         has_precisions = settled.noise in {"users", "both"}
-        matrix = RatingMatrix(setup.dataset)
+        matrix = rating_matrix(setup.dataset, setup.settings, setup.memory_limit, kind)
         partition = ItemPartition.of(
             matrix.num_travelling,
             kind.rows_at_once(factors),
@@ -161,7 +162,9 @@ class _Sizes:
         largest_users = max((shards[index].num_rows for index in shares[rank]), default=0)
         largest_ratings = max((shards[index].num_ratings for index in shares[rank]), default=0)
         keeps = keeps_ratings(self.matrix.manifest, setup.num_ranks, setup.memory_limit)
-        pointers = len(shares[rank]) * (self.matrix.num_travelling + 1) * INDEX + num_users * INDEX
+        # A shard has rows for the items that it rates, if these are few.
+        places = sum(min(shards[index].num_ratings, self.matrix.num_travelling) for index in shares[rank])
+        pointers = (places + len(shares[rank]) + num_users) * INDEX
         tables = {
             self.matrix.staying: num_users * self.row_bytes,
             self.matrix.travelling: num_items * self.row_bytes,
@@ -173,7 +176,7 @@ class _Sizes:
             tables=tables,
             working_bytes=max(self._solving(largest_users), reading),
             received_bytes=self._received(num_items),
-            work=self._work(num_ratings, num_users + num_items, len(shares[rank])),
+            work=self._work(num_ratings, num_users + num_items, places),
             copied_bytes=(num_users + num_items) * FLOAT * self.saved_floats
             + (0 if self.is_diagonal else num_users * FLOAT * packed_size(self.own)),
         )
@@ -210,7 +213,7 @@ class _Sizes:
             back += CONSTRAINT_SUMS * self.own * self.constrained_sides // 2
         return others * out * FLOAT + ranks * num_items * back * DOUBLE
 
-    def _work(self, num_ratings: int, num_rows: int, num_shards: int) -> float:
+    def _work(self, num_ratings: int, num_rows: int, places: int) -> float:
         numbers = self.row_floats + CONSTRAINT_SUMS * self.own * self.constrained_sides // 2
         sampled, of_row = 0, ROW_NS
         if self.is_diagonal:
@@ -218,6 +221,6 @@ class _Sizes:
             numbers += sampled * (self.own + 1)
         ratings = num_ratings * (2 * numbers * GATHERED_NS + sampled * SAMPLED_NS)
         rows = num_rows * (self.row_floats * STATISTIC_NS + of_row)
-        # Every shard adds its sums to those of all items.
-        added = num_shards * self.matrix.num_travelling * numbers * ADDED_NS
+        # Every shard adds its sums to those of the items that it rates.
+        added = places * numbers * ADDED_NS
         return ratings + rows + added + CALLS_NS

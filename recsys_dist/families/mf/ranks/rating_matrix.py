@@ -11,6 +11,7 @@ one that travels; names of tables, of forms of the model and of messages are tho
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,16 +27,22 @@ FAR_MORE = 4
 """Items stay where they are so many times as many as users. Where both are about as many, a few new rows should
 not change the order of the steps."""
 ROW_RATINGS = 12
-"""Ratings that cost as much as solving for a row."""
+"""Ratings that cost as much as a row, as measured on two ranks with a long tail: each step of an epoch has its own
+ratio."""
 PIECE_ROWS = 1 << 15
 """Most rows of a shard of items. Shards of the dataset have equally many ratings, which puts most of the rows of a
 long tail into the last one."""
 
 
-def sides_of(manifest: Manifest) -> tuple[Side, Side]:
-    """The side that stays, and the one that travels."""
+def sides_of(manifest: Manifest, room: int | None = None) -> tuple[Side, Side]:
+    """The side that stays, and the one that travels.
+
+    `room`: the rows that a memory limit lets travel at once. Users travel all at once or not at all: in blocks,
+    the sums of all the items that stay would take more memory than the blocks save.
+    """
     users, items = SIDES
-    return (items, users) if manifest.num_items >= FAR_MORE * manifest.num_users else (users, items)
+    fit = room is None or manifest.num_users <= room
+    return (items, users) if fit and manifest.num_items >= FAR_MORE * manifest.num_users else (users, items)
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,10 @@ class Entries:
 class RatingMatrix:
     """A dataset, seen from the side that stays."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, room: int | None = None) -> None:
         self.dataset, self.manifest = dataset, dataset.manifest
-        self.staying, self.travelling = sides_of(dataset.manifest)
+        self.staying, self.travelling = sides_of(dataset.manifest, room)
+        self._last: tuple[int, Block] | None = None
 
     @property
     def num_staying(self) -> int:
@@ -95,24 +103,31 @@ class RatingMatrix:
     def block(self, shard: int) -> Block:
         """The train ratings of a shard; its columns are the side that travels."""
         piece, number = self._pieces[shard]
-        return self.dataset.block(self.staying, number).within(piece.start, piece.stop)
+        if self._last is None or self._last[0] != number:
+            # Opening a block checks all of it; pieces of one shard follow each other.
+            self._last = number, self.dataset.block(self.staying, number)
+        return self._last[1].within(piece.start, piece.stop)
 
-    def valid(self, shard: int) -> Entries:
-        """The validation ratings of a shard."""
-        if self.staying == "items":
-            return self._valid_of_items[shard]
-        found = self.dataset.ratings("valid", shard)
-        return Entries(found.user_index, found.item_index, found.rating)
+    def valid(self, shards: Sequence[int]) -> list[Entries]:
+        """The validation ratings of some consecutive shards."""
+        if self.staying == "users":
+            found = [self.dataset.ratings("valid", shard) for shard in shards]
+            return [Entries(one.user_index, one.item_index, one.rating) for one in found]
+        return self._valid_of_items([self.shards[shard] for shard in shards])
 
-    @cached_property
-    def _valid_of_items(self) -> list[Entries]:
-        """Those of each item shard; files follow the user shards."""
-        files = [self.dataset.ratings("valid", shard) for shard in range(len(self.dataset.shards("users")))]
-        user = np.concatenate([one.user_index for one in files])
-        item = np.concatenate([one.item_index for one in files])
-        rating = np.concatenate([one.rating for one in files])
+    def _valid_of_items(self, shards: Sequence[Shard]) -> list[Entries]:
+        """Files follow the user shards: of each the ratings of these items are kept."""
+        if not shards:
+            return []
+        start, stop = shards[0].start, shards[-1].stop
+        parts: list[NDArray[np.void]] = []
+        for number in range(len(self.dataset.shards("users"))):
+            found = self.dataset.ratings("valid", number)
+            own = (found.item_index >= start) & (found.item_index < stop)
+            parts.append(np.rec.fromarrays([found.item_index[own], found.user_index[own], found.rating[own]]))
+        item, user, rating = (np.concatenate([part[f"f{field}"] for part in parts]) for field in range(3))
         order = np.argsort(item, kind="stable")
-        edges = np.searchsorted(item[order], [0, *(shard.stop for shard in self.shards)])
+        edges = np.searchsorted(item[order], [start, *(shard.stop for shard in shards)])
         places = [order[first:last] for first, last in itertools.pairwise(edges)]
         return [Entries(item[place], user[place], rating[place]) for place in places]
 

@@ -1,4 +1,6 @@
-"""Train ratings of matrix factorization: one canonical user shard at a time, on the run's device.
+"""Train ratings of matrix factorization: one canonical shard at a time, on the run's device.
+
+Users are the side that stays, and items the one that travels (rating_matrix.py).
 
 Some train ratings may be withheld as a tuning holdout (see families/mf/training/search.py). The draw depends only
 on the seed and the shard, never on ranks.
@@ -70,6 +72,7 @@ class RatingShards:
         self.first_row = matrix.shards[own[0]].start if own else 0
         """Index of the first user of this rank."""
         self._kept: dict[int, UserShard] = {}
+        self._valid: dict[int, RatingPairs] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -138,9 +141,14 @@ class RatingShards:
         return self._pairs(row, block.indices[chosen], block.values[chosen])
 
     def valid_pairs(self, index: int) -> RatingPairs:
-        """The validation ratings of one shard."""
-        held_out = self.matrix.valid(index)
-        return self._pairs(held_out.staying - self.first_row, held_out.travelling, held_out.rating)
+        """The validation ratings of one own shard; all are read at the first call, and kept."""
+        if self._valid is None:
+            entries = self.matrix.valid(self.own)
+            self._valid = {
+                number: self._pairs(one.staying - self.first_row, one.travelling, one.rating)
+                for number, one in zip(self.own, entries, strict=True)
+            }
+        return self._valid[index]
 
     def _pairs(
         self, row: NDArray[np.integer], item: NDArray[np.integer], rating: NDArray[np.float32]

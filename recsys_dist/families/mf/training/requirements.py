@@ -1,4 +1,4 @@
-"""Check that the memory limit holds the least block of items that ranks exchange, before anything is written."""
+"""Check that the memory limit holds the least block of rows that ranks exchange, before anything is written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ByteSize
 
+from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
-from recsys_dist.families.mf.ranks.item_partition import solve_rows, travel_bytes
+from recsys_dist.families.mf.ranks.item_partition import TRAVEL_SHARE, solve_rows, travel_bytes
 from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factorization import Factorization
@@ -25,9 +26,18 @@ def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any
     factors = num_factors(setup.settings, setup.dataset.manifest)
     if setup.start is not None:
         factors = MfState.of(setup.start.values).num_factors
-    refusal = block_refusal(RatingMatrix(setup.dataset), factors, setup.memory_limit, kind)
+    matrix = rating_matrix(setup.dataset, setup.settings, setup.memory_limit, kind)
+    refusal = block_refusal(matrix, factors, setup.memory_limit, kind)
     if refusal is not None:
         raise ConfigError(refusal)
+
+
+def rating_matrix(
+    dataset: Dataset, settings: MfSettings, memory_limit: int | None, kind: type[Factorization[Any]]
+) -> RatingMatrix:
+    """The ratings, seen from the side that stays under a memory limit."""
+    row_bytes = travel_bytes(kind.row_floats(num_factors(settings, dataset.manifest)))
+    return RatingMatrix(dataset, None if memory_limit is None else memory_limit // (TRAVEL_SHARE * row_bytes))
 
 
 def block_refusal(
@@ -36,6 +46,10 @@ def block_refusal(
     """The refusal of a limit below one block in exchange, with the least that works; None if it holds one."""
     block = solve_rows(matrix.num_travelling, kind.rows_at_once(factors))
     needed = least_limit(matrix.num_travelling, factors, kind)
+    if matrix.travelling == "users":
+        # They travel all at once, see sides_of.
+        block = matrix.num_travelling
+        needed = -(-TRAVEL_SHARE * travel_bytes(kind.row_floats(factors)) * block // KIB) * KIB
     if memory_limit is None or memory_limit >= needed:
         return None
     limit = ByteSize(memory_limit).human_readable()

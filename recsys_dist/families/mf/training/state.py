@@ -34,9 +34,10 @@ class MfState(StrictModel):
     search: Search
     user_prior: PriorState
     item_prior: PriorState
+    staying: Side
+    """The side that stays: families/mf/ranks/rating_matrix.py."""
     staying_sums: Vector | None
-    """Sums over all rows of the side that stays (families/mf/ranks/rating_matrix.py) for the next epoch; None in a
-    warm start, which solves that side again."""
+    """Sums over all rows of that side for the next epoch; None in a warm start, which solves it again."""
 
     @classmethod
     def of(cls, values: Mapping[str, JsonValue]) -> MfState:

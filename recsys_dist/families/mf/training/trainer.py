@@ -4,7 +4,8 @@
                 sums of both sides --all-reduce--> priors, noise, constraints
                 item tables --all-gather--> user shards: gather, solve, add to the item sums of the next epoch
 
-So after each epoch, users are up to date with the items. The EM steps: factorization.py.
+So after each epoch, users are up to date with the items. The EM steps: factorization.py. Where there are far more
+items than users, users and items change places: families/mf/ranks/rating_matrix.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.item_partition import ItemPartition, keeps_ratings, travel_bytes
-from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
@@ -31,7 +31,7 @@ from recsys_dist.families.mf.training.factor_curve import LOST, FactorCurve
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
-from recsys_dist.families.mf.training.requirements import block_refusal
+from recsys_dist.families.mf.training.requirements import block_refusal, rating_matrix
 from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
@@ -58,7 +58,8 @@ class EmTrainer:
         memory_limit: int | None = None,
     ) -> None:
         self.epochs_done = 0
-        self._matrix, self._manifest = RatingMatrix(dataset), dataset.manifest
+        self._matrix = rating_matrix(dataset, settings, memory_limit, kind_of(settings))
+        self._manifest = dataset.manifest
         self._settings, self._epochs, self._seed = settings, epochs, seed
         self._collectives = collectives
         self._memory_limit = memory_limit
@@ -255,6 +256,7 @@ class EmTrainer:
             search=self._search,
             user_prior=_prior_state(sides["users"]),
             item_prior=_prior_state(sides["items"]),
+            staying=self._matrix.staying,
             staying_sums=model.user_sums.sums_S.tolist(),
         )
         tables: dict[str, TableRows] = {
@@ -289,8 +291,8 @@ class EmTrainer:
             side.dof = prior.precision_dof or side.dof
         model.take_form(saved.search.form)
         self._is_warm = saved.staying_sums is None
-        if saved.staying_sums is None:
-            # A warm start (warm_start.py): rows may be new or have new ratings.
+        if saved.staying_sums is None or saved.staying != self._matrix.staying:
+            # A warm start (warm_start.py), in which rows may be new or have new ratings; or another memory limit.
             model.solve_users(self._shards.__iter__)
         else:
             model.resume(torch.tensor(saved.staying_sums, dtype=torch.float64, device=device))

@@ -78,11 +78,12 @@ def _precision_sums(
     # The posterior of alpha is Gamma(a, b) with a = (nu + count) / 2 and mean a / b.
     shape_B = (dof + count_B) / 2
     rate_B = shape_B / precision_B
-    log_B = torch.digamma(shape_B) - rate_B.log()
+    digamma_B = torch.digamma(shape_B)
+    log_B = digamma_B - rate_B.log()
     prior_shape = torch.full_like(shape_B, dof / 2)
     # KL = (a - c) psi(a) - log G(a) + log G(c) + c (log b - log c) + a (c - b) / b     with c = nu / 2
     divergence_B = (
-        (shape_B - prior_shape) * torch.digamma(shape_B)
+        (shape_B - prior_shape) * digamma_B
         - torch.lgamma(shape_B)
         + torch.lgamma(prior_shape)
         + prior_shape * (rate_B.log() - prior_shape.log())

@@ -2,9 +2,9 @@
 
     users     a rank owns whole user shards           items     a rank owns a range of items
 
-Where there are far more items than users, what is called users here are the items: see ranks/rating_matrix.py.
-E steps: full_factorization.py, diagonal_factorization.py; exchange: ranks/exchange.py; rows of one side: side.py;
-formulas: em/. Every method is collective. Shapes: see em/layout.py; R own rows, X any width.
+Where there are far more items than users, the items are called users here: families/mf/ranks/rating_matrix.py.
+E steps: full_factorization.py, diagonal_factorization.py; exchange: families/mf/ranks/exchange.py; rows: side.py.
+Every method is collective. Formulas and shapes: see families/mf/em/layout.py; R own rows, X any width.
 """
 
 from __future__ import annotations

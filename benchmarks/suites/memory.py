@@ -21,6 +21,7 @@ AUTOREC = (
     "model.input_dropout=0.5",
     "model.batch_ratings=280000",
     "training.epochs=2",
+    "checkpoint.keep=1",
 )
 """A penalty and a form of the input are given, so that nothing is searched for."""
 COLUMNS = {

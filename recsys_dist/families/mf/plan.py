@@ -15,13 +15,13 @@ from recsys_dist.dataset.manifest import SIDES, Manifest, Side
 from recsys_dist.dataset.sharding import row_ranges
 from recsys_dist.families.mf.em.e_step import batch_rows
 from recsys_dist.families.mf.em.layout import packed_size, panel_widths
-from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, ItemPartition, keeps_ratings, travel_bytes
+from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, ItemPartition, keeps_ratings
 from recsys_dist.families.mf.ranks.rating_matrix import FAR_MORE, RatingMatrix, sides_of
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
-from recsys_dist.families.mf.training.requirements import block_refusal, least_limit, rating_matrix
+from recsys_dist.families.mf.training.requirements import block_refusal, item_partition, least_limit, rating_matrix
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import kind_of
 from recsys_dist.families.tuning_holdout import can_judge
@@ -120,13 +120,7 @@ class _Sizes:
         constrained = {"users": 1, "items": 1, "both": 2}.get(settled.constrained, 0)
         has_precisions = settled.noise in {"users", "both"}
         matrix = rating_matrix(setup.dataset, setup.settings, setup.memory_limit, kind)
-        partition = ItemPartition.of(
-            matrix.num_travelling,
-            kind.rows_at_once(factors),
-            travel_bytes(kind.row_floats(factors)),
-            setup.num_ranks,
-            setup.memory_limit,
-        )
+        partition = item_partition(matrix, factors, kind, setup.num_ranks, setup.memory_limit)
         row_floats = kind.row_floats(factors, constrained > 0, has_precisions)
         return cls(setup, matrix, kind, factors, row_floats, constrained, has_precisions, partition)
 

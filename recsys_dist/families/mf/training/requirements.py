@@ -8,7 +8,7 @@ from pydantic import ByteSize
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
-from recsys_dist.families.mf.ranks.item_partition import TRAVEL_SHARE, solve_rows, travel_bytes
+from recsys_dist.families.mf.ranks.item_partition import ItemPartition, solve_rows, travel_bytes
 from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factorization import Factorization
@@ -17,6 +17,8 @@ from recsys_dist.families.mf.training.state import MfState
 from recsys_dist.protocols.family import TrainingSetup
 
 KIB = 1024
+WHOLE_SHARE = 2
+"""Users that travel, all at once, may take 1 / WHOLE_SHARE of the memory limit."""
 
 
 def require_block(setup: TrainingSetup[MfSettings], kind: type[Factorization[Any]]) -> None:
@@ -37,7 +39,18 @@ def rating_matrix(
 ) -> RatingMatrix:
     """The ratings, seen from the side that stays under a memory limit."""
     row_bytes = travel_bytes(kind.row_floats(num_factors(settings, dataset.manifest)))
-    return RatingMatrix(dataset, None if memory_limit is None else memory_limit // (TRAVEL_SHARE * row_bytes))
+    return RatingMatrix(dataset, None if memory_limit is None else memory_limit // (WHOLE_SHARE * row_bytes))
+
+
+def item_partition(
+    matrix: RatingMatrix, factors: int, kind: type[Factorization[Any]], num_ranks: int, memory_limit: int | None
+) -> ItemPartition:
+    """The partition of the side that travels: users all at once, items in blocks that fit a memory limit."""
+    row_bytes, limit = (
+        travel_bytes(kind.row_floats(factors)),
+        memory_limit if matrix.travelling == "items" else None,
+    )
+    return ItemPartition.of(matrix.num_travelling, kind.rows_at_once(factors), row_bytes, num_ranks, limit)
 
 
 def block_refusal(
@@ -49,7 +62,7 @@ def block_refusal(
     if matrix.travelling == "users":
         # They travel all at once, see sides_of.
         block = matrix.num_travelling
-        needed = -(-TRAVEL_SHARE * travel_bytes(kind.row_floats(factors)) * block // KIB) * KIB
+        needed = -(-WHOLE_SHARE * travel_bytes(kind.row_floats(factors)) * block // KIB) * KIB
     if memory_limit is None or memory_limit >= needed:
         return None
     limit = ByteSize(memory_limit).human_readable()

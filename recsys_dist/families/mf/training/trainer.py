@@ -22,7 +22,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
-from recsys_dist.families.mf.ranks.item_partition import ItemPartition, keeps_ratings, travel_bytes
+from recsys_dist.families.mf.ranks.item_partition import keeps_ratings
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import DiagonalFactorization
@@ -31,7 +31,7 @@ from recsys_dist.families.mf.training.factor_curve import LOST, FactorCurve
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
 from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
-from recsys_dist.families.mf.training.requirements import block_refusal, rating_matrix
+from recsys_dist.families.mf.training.requirements import block_refusal, item_partition, rating_matrix
 from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search
 from recsys_dist.families.mf.training.side import FactorSide
@@ -81,8 +81,7 @@ class EmTrainer:
     def _factorization(self, factors: int) -> Factorization[Any]:
         """A factorization with so many factors, before its start."""
         kind, world_size = kind_of(self._settings), self._collectives.world.size
-        rows, row_bytes = kind.rows_at_once(factors), travel_bytes(kind.row_floats(factors))
-        partition = ItemPartition.of(self._matrix.num_travelling, rows, row_bytes, world_size, self._memory_limit)
+        partition = item_partition(self._matrix, factors, kind, world_size, self._memory_limit)
         return kind(self._settings, factors, self._shards, partition, self._collectives)
 
     def _withhold(self) -> None:

@@ -59,27 +59,30 @@ LATER = 1_376_400_000
 class Reader:
     """Someone who follows the pages in one checkout, up to where a test asks."""
 
-    def __init__(self, folder: Path, forks: CommandForks, services: ExitStack) -> None:
-        self.folder, self._forks, self._services = folder, forks, services
+    def __init__(self, folder: Path, forks: CommandForks) -> None:
+        self.folder, self._forks = folder, forks
         self._outcomes: list[str] = []
         self._service = ""
 
     def reach(self, place: int) -> str:
         """The outcome of this block: what its failing command printed, or nothing."""
         while len(self._outcomes) <= place:
-            self._outcomes.append(self._follow(RUN[len(self._outcomes)]))
+            page = RUN[len(self._outcomes)].page
+            # Services end with their page.
+            with ExitStack() as services:
+                self._outcomes += [self._follow(block, services) for block in RUN if block.page == page]
         return self._outcomes[place]
 
-    def _follow(self, block: Block) -> str:
+    def _follow(self, block: Block, services: ExitStack) -> str:
         if block.language == "python":
             (self.folder / "snippet.py").write_text(block.text)
             return self._forked(["snippet.py"], self.folder)
         if block.language == "yaml":
             (self.folder / block.first_line.removeprefix("# ")).write_text(block.text)
             return ""
-        return self._typed(block)
+        return self._typed(block, services)
 
-    def _typed(self, block: Block) -> str:
+    def _typed(self, block: Block, services: ExitStack) -> str:
         folder = self.folder
         for line in block.lines:
             words = shlex.split(line, comments=True)
@@ -88,7 +91,7 @@ class Reader:
                 continue
             if words[:2] == ["recsys-dist", "serve"]:
                 server = running_server(folder / words[2], self.folder / "serve.log")
-                self._service = self._services.enter_context(server).url
+                self._service = services.enter_context(server).url
                 continue
             is_own = words[0] == "recsys-dist"
             outcome = self._forked(words[1:], folder) if is_own else self._in_a_shell(line, folder)
@@ -119,8 +122,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     _write_data(folder)
     for name in CHECKOUT:
         shutil.copytree(REPOSITORY / name, folder / name)
-    with command_forks() as forks, ExitStack() as services:
-        yield Reader(folder, forks, services)
+    with command_forks() as forks:
+        yield Reader(folder, forks)
 
 
 @pytest.mark.parametrize("place", range(len(RUN)), ids=[block.name for block in RUN])

@@ -80,11 +80,11 @@ class FigureTable:
         path.write_text(text, encoding="utf-8")
 
     def beside(self, older: FigureTable) -> FigureTable:
-        """The older table with these figures in their places, or at its end."""
-        own = {(one.row, one.column): one for one in self.figures}
-        figures = [own.pop((one.row, one.column), one) for one in older.figures]
+        """These figures, and those of an older table in rows and columns that are not in this one."""
+        own = {(one.row, one.column) for one in self.figures}
+        kept = tuple(one for one in older.figures if (one.row, one.column) not in own)
         columns = tuple(dict.fromkeys([*self.columns, *older.columns]))
-        return FigureTable(self.title, self.rows, columns, (*figures, *own.values()))
+        return FigureTable(self.title, self.rows, columns, (*self.figures, *kept))
 
     @property
     def row_names(self) -> list[str]:

@@ -41,8 +41,16 @@ FILE = re.compile(
 )
 KEY = re.compile(r"(?:model|training|checkpoint|input|items|ratings|split|shards|cluster)\.[a-z_.0-9]+(?==|$)")
 OPTION = re.compile(r"--[a-z][a-z-]+")
-OPTIONS_OF_OTHERS = {"--help", "--node-rank", "--rdzv-backend", "--logdir", "--version", "--install-completion"}
-FILE_ENDINGS = (".py", ".json", ".yaml", ".parquet", ".faiss", ".usearch")
+OPTIONS_OF_OTHERS = {
+    "--help",
+    "--index-url",
+    "--node-rank",
+    "--rdzv-backend",
+    "--logdir",
+    "--version",
+    "--install-completion",
+}
+FILE_ENDINGS = (".csv", ".dat", ".gz", ".py", ".json", ".yaml", ".parquet", ".faiss", ".usearch")
 EXAMPLE = REPOSITORY / "examples" / "neumf.yaml"
 
 

@@ -201,7 +201,7 @@ def floor_of(setting: Setting, dataset: Path) -> int:
 def items(work: Path) -> None:
     """Items that travel in blocks, and items that are whole on every rank, within the same limit."""
     setting = Setting(work, 4, [*PLAIN, "model.factors=8", "training.epochs=2"])
-    dataset = made(work / "data-items", 60_000, 2_000_000, 4_400_000, 16)
+    dataset = made(work / "data-items", 600_000, 2_000_000, 4_400_000, 16)
     limit = floor_of(setting, made(work / "data-small", 300, 100, 5_000, 8)) + ROOM
     print(f"  the limit: {limit / MIB:,.0f} MiB of address space, {ROOM / MIB:,.0f} above the floor", flush=True)
     in_blocks = "training.memory_limit=256MiB"

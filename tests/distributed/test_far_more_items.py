@@ -14,6 +14,7 @@ from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.families.mf.ranks import rating_matrix
 from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
+from recsys_dist.families.mf.training import trainer as trainer_module
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from recsys_dist.protocols.trainer import EpochResult
 from tests.distributed.test_em import (
@@ -155,3 +156,47 @@ def test_predictions_are_as_good_whichever_side_stays(
         items_stay.state().tables["items"].tensors["mean"], users_stay.state().tables["items"].tensors["mean"]
     )
     assert items_stay.validate().rmse == pytest.approx(users_stay.validate().rmse, abs=0.01)
+
+
+def searched(collectives: Collectives, path: Path, break_after: int | None) -> tuple[str, str]:
+    """Withhold, search and train on, in pieces; broken off and resumed in the middle if asked for."""
+    rating_matrix.PIECE_ROWS = 50
+    settings: dict[str, Any] = {"factors": "auto", "constrained": "auto", "noise": "auto"}
+    trainer = new_trainer(collectives, path, 3, **settings)
+    assert trainer._matrix.staying == "items"
+    for epoch in range(40):
+        if epoch == break_after:
+            assert trainer.is_searching
+            resumed_trainer = new_trainer(collectives, path, 3, **settings)
+            resumed_trainer.load_state(saved(trainer.state()))
+            trainer = resumed_trainer
+        trainer.train_epoch(lambda: False)
+    assert not trainer.is_searching
+    model = trainer._model
+    everyone = collectives.gather_rows(model.items.mean_nR.T.contiguous(), model.exchange._item_ranges)
+    return hash_of({"mean": everyone}), str(trainer.state().values["search"])
+
+
+def test_a_search_on_withheld_ratings_is_the_same_on_ranks_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What `searched` sets in this process ends with the test.
+    monkeypatch.setattr(rating_matrix, "PIECE_ROWS", 50)
+    user, item, rating = low_rank_ratings(150, 900, 16_000)
+    write_dataset(tmp_path / "data", user, item, rating, np.zeros(len(user)), 150, 900, num_shards=5)
+    outcomes = {run_ranks(searched, size, tmp_path / "ranks", tmp_path / "data", None)[0] for size in (1, 3)}
+    assert len(outcomes) == 1
+    assert searched(Collectives(World.single()), tmp_path / "data", 6) in outcomes
+
+
+def warmed_up(collectives: Collectives, path: Path) -> tuple[str, str, float]:
+    """As on large data: the first rounds see every fourth piece."""
+    trainer_module.WARM_UP_RATINGS = 1000
+    return in_pieces(collectives, path, EVERYTHING, None)
+
+
+def test_first_rounds_on_some_pieces_are_the_same_on_ranks(both_ways: tuple[Path, Path], tmp_path: Path) -> None:
+    outcomes = [run_ranks(warmed_up, size, tmp_path / "ranks", both_ways[0])[0] for size in (1, 3)]
+    cold = run_ranks(in_pieces, 1, tmp_path / "ranks", both_ways[0], EVERYTHING, None)[0]
+    assert outcomes[0] == outcomes[1] != cold
+    assert outcomes[0][2] < 1.02 * cold[2]

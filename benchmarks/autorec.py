@@ -124,7 +124,7 @@ def rows_gradient(product: ColumnProduct) -> torch.Tensor:
 
 
 def sparse_steps(
-    matrix: sparse.csr_matrix, dropout: float = 0.0, lazy: bool = False, optimizer_name: OptimizerName = "adam"
+    matrix: sparse.csr_matrix, lazy: bool = False, optimizer_name: OptimizerName = "adam"
 ) -> Measured:
     """The step of this project, the batch prepared anew each time; `lazy`: with another Adam."""
     keep_freed_memory()
@@ -137,8 +137,6 @@ def sparse_steps(
     optimizer = (
         LazyAdam(model) if lazy else optimizer_of(model, settings, 0.0, matrix.nnz, 0.0, by_blocks=by_blocks)
     )
-    is_kept_N = np.random.default_rng(1).random(matrix.nnz) >= dropout
-    kept_indptr = np.concatenate([[0], np.cumsum(is_kept_N)])[matrix.indptr]
     facts = RowFacts(torch.zeros(ROWS), torch.from_numpy(np.diff(matrix.indptr)).float())
 
     def step() -> tuple[float, tuple[float, ...]]:
@@ -146,9 +144,6 @@ def sparse_steps(
         rows = Csr.from_numpy(matrix.indptr, matrix.indices, matrix.data, num_columns, CPU)
         pattern = Pattern.from_numpy(matrix.indptr, matrix.indices, num_columns, CPU)
         batch = Batch.of_rows(rows, pattern, baseline, facts)
-        if dropout:
-            seen = Pattern.from_numpy(kept_indptr, matrix.indices[is_kept_N], num_columns, CPU)
-            batch = batch.with_input(torch.from_numpy(is_kept_N), seen, 1 / (1 - dropout))
         prepared = time.perf_counter()
         found: list[tuple[float, float]] = []
 

@@ -120,7 +120,7 @@ def test_the_curve_ends_at_the_error_of_the_model(tmp_path: Path) -> None:
     trainer = new_trainer(alone, tmp_path / "data", factors=5)
     for _ in range(12):
         trainer.train_epoch(lambda: False)
-    limits = trainer._manifest.rating
+    limits = trainer._matrix.manifest.rating
 
     curve = FactorCurve.of(trainer._model, trainer._shards.valid_pairs, limits, alone)
 

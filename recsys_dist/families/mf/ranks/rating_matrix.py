@@ -63,11 +63,6 @@ class RatingMatrix:
         self._last: tuple[int, Block] | None = None
 
     @property
-    def num_staying(self) -> int:
-        """Rows of the side that stays."""
-        return self.dataset.num_rows(self.staying)
-
-    @property
     def num_travelling(self) -> int:
         """Rows of the side that travels."""
         return self.dataset.num_rows(self.travelling)

@@ -46,10 +46,8 @@ def item_partition(
     matrix: RatingMatrix, factors: int, kind: type[Factorization[Any]], num_ranks: int, memory_limit: int | None
 ) -> ItemPartition:
     """The partition of the side that travels: users all at once, items in blocks that fit a memory limit."""
-    row_bytes, limit = (
-        travel_bytes(kind.row_floats(factors)),
-        memory_limit if matrix.travelling == "items" else None,
-    )
+    row_bytes = travel_bytes(kind.row_floats(factors))
+    limit = memory_limit if matrix.travelling == "items" else None
     return ItemPartition.of(matrix.num_travelling, kind.rows_at_once(factors), row_bytes, num_ranks, limit)
 
 

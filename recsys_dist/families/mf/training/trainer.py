@@ -59,7 +59,6 @@ class EmTrainer:
     ) -> None:
         self.epochs_done = 0
         self._matrix = rating_matrix(dataset, settings, memory_limit, kind_of(settings))
-        self._manifest = dataset.manifest
         self._settings, self._epochs, self._seed = settings, epochs, seed
         self._collectives = collectives
         self._memory_limit = memory_limit
@@ -75,7 +74,7 @@ class EmTrainer:
     def _own_shards(self, memory_limit: int | None) -> RatingShards:
         world = self._collectives.world
         own = self._matrix.shares(world.size)[world.rank]
-        keep = keeps_ratings(self._manifest, world.size, memory_limit)
+        keep = keeps_ratings(self._matrix.manifest, world.size, memory_limit)
         return RatingShards(self._matrix, own, world.device, self._seed, keep)
 
     def _factorization(self, factors: int) -> Factorization[Any]:
@@ -86,7 +85,7 @@ class EmTrainer:
 
     def _withhold(self) -> None:
         """Withhold the tuning holdout during the search, restore it afterwards, and read the train ratings."""
-        self._shards.withhold(tuning_holdout_share(self._manifest) if self._search.is_searching else 0.0)
+        self._shards.withhold(tuning_holdout_share(self._matrix.manifest) if self._search.is_searching else 0.0)
         self._collectives.together("reading the train ratings", self._shards.read)
 
     @property
@@ -103,7 +102,7 @@ class EmTrainer:
         """Set initial values; on large data, first train on some of the shards."""
         self._withhold()
         model, every = self._model, self._shards.__iter__
-        if self._manifest.num_ratings["train"] >= WARM_UP_RATINGS:
+        if self._matrix.manifest.num_ratings["train"] >= WARM_UP_RATINGS:
             some = partial(self._shards.every, WARM_UP_STRIDE)
             model.count(some)
             model.start(self._seed)
@@ -144,10 +143,10 @@ class EmTrainer:
         if self._settings.factors != "auto" or self.epochs_done != 1:
             return None
         if self._is_warm:
-            usual = num_factors(self._settings, self._manifest)
+            usual = num_factors(self._settings, self._matrix.manifest)
             kept = f"keeping the {factors} factors of start_from, where a new run begins with {usual}"
             return f"{kept}; if the data has grown much, train without start_from" if factors < usual else None
-        mean = mean_length(self._manifest)
+        mean = mean_length(self._matrix.manifest)
         return f"{factors} factors, for {mean:.3g} train ratings of a user or item on average"
 
     def _last_note(self) -> str | None:
@@ -186,7 +185,7 @@ class EmTrainer:
         return self._shards.withheld_pairs(index) if self._shards.withheld else self._shards.valid_pairs(index)
 
     def _curve(self) -> FactorCurve:
-        return FactorCurve.of(self._model, self._judged_by, self._manifest.rating, self._collectives)
+        return FactorCurve.of(self._model, self._judged_by, self._matrix.manifest.rating, self._collectives)
 
     def _supports_more(self) -> bool:
         """Whether twice as many factors fit the memory limit, and the last ones gain much."""
@@ -249,7 +248,7 @@ class EmTrainer:
         model, sides = self._model, self._sides
         values = MfState(
             epoch=self.epochs_done,
-            mu=self._manifest.rating.mean,
+            mu=self._matrix.manifest.rating.mean,
             noise_variance=model.noise_variance,
             unit_variance=model.unit_variance,
             search=self._search,

@@ -24,6 +24,7 @@ from recsys_dist.families.mf.em.constrained import PATTERN_STEPS, Inner, Product
 from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
+from recsys_dist.families.mf.ranks.block_sums import BlockSums
 from recsys_dist.families.mf.ranks.exchange import Exchange, Shards
 from recsys_dist.families.mf.ranks.item_partition import ItemPartition
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
@@ -31,7 +32,6 @@ from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.failures import not_finite
 from recsys_dist.families.mf.training.search import Form
 from recsys_dist.families.mf.training.side import FactorSide
-from recsys_dist.kernels.one_thread import one_thread
 from recsys_dist.kernels.sparse import Tables
 from recsys_dist.metrics import ErrorSums
 
@@ -67,6 +67,8 @@ class Factorization(ABC, Generic[SideT]):
         self.shards = shards
         self.exchange = Exchange(shards, collectives, partition.owners, partition.travel_blocks)
         self._item_batches = partition.own_solve_blocks(collectives.world.rank)
+        self._over_items = BlockSums(self._item_batches, collectives)
+        self._over_users = BlockSums(shards.row_slices(), collectives)
         self.solve_blocks = partition.solve_blocks
         self.form = Form(constrained="none", regularization=1.0, noise="shared")
         prior = Prior.isotropic(factors + 1, 1.0, self._device)
@@ -117,7 +119,7 @@ class Factorization(ABC, Generic[SideT]):
         sums = self.exchange.to_items(lambda shard: ones.rows(shard.rows.start, shard.rows.stop), ones, shards)
         self.items.count_R, self.items.square_R = (part[:, 0].contiguous() for part in sums.members)
         blocks_B2 = torch.stack([self.items.count_R, self.items.square_R], 1)
-        count, self._square_sum = self._over_items(blocks_B2).tolist()
+        count, self._square_sum = self._over_items.of(blocks_B2).tolist()
         self.num_ratings = int(count)
         if self.num_ratings == 0:
             raise TrainingError(f"{self._matrix.url} has no train ratings")
@@ -217,8 +219,8 @@ class Factorization(ABC, Generic[SideT]):
 
     def _solve_constraints(self) -> None:
         """Refine both constraints; the side that stores a constraint shifts the prior means of the other side."""
-        self._solve_constraint(self.users, self.items, self._to_users, self._to_items, self._over_items)
-        self._solve_constraint(self.items, self.users, self._to_items, self._to_users, self._over_users)
+        self._solve_constraint(self.users, self.items, self._to_users, self._to_items, self._over_items.of)
+        self._solve_constraint(self.items, self.users, self._to_items, self._to_users, self._over_users.of)
         self._measure_constraints()
 
     def _solve_constraint(
@@ -243,23 +245,14 @@ class Factorization(ABC, Generic[SideT]):
 
     def _measure_constraints(self) -> None:
         """Compute lambda W^T W of each constraint and keep it at the side that the constraint shifts."""
-        for moved, carrier, blocks in (
-            (self.users, self.items, self._item_batches),
-            (self.items, self.users, self.shards.row_slices()),
+        for moved, carrier, over_carriers in (
+            (self.users, self.items, self._over_items),
+            (self.items, self.users, self._over_users),
         ):
             moved.constraint_nn = None
             if carrier.constraint_Rn is not None:
-                moved.constraint_nn = self.form.regularization * self._second_moment(carrier.constraint_Rn, blocks)
-
-    def _second_moment(self, rows_Rn: torch.Tensor, blocks: list[slice]) -> torch.Tensor:
-        """Sum of x x^T over the rows of all ranks, in canonical order: float64 [n, n]"""
-        n = rows_Rn.shape[1]
-        products_Bnn = torch.zeros((len(blocks), n, n), dtype=torch.float64, device=self._device)
-        for product_nn, block in zip(products_Bnn, blocks, strict=True):
-            rows_Bn = rows_Rn[block].double()
-            with one_thread():
-                product_nn.copy_(rows_Bn.T @ rows_Bn)
-        return self._collectives.sum_blocks(products_Bnn)
+                moment_nn = over_carriers.second_moment(carrier.constraint_Rn)
+                moved.constraint_nn = self.form.regularization * moment_nn
 
     def _to_users(self, rows_IX: torch.Tensor) -> torch.Tensor:
         """Sum over the rated items of each own user: own item rows [R, X] -> own user rows [R, X]."""
@@ -275,14 +268,6 @@ class Factorization(ABC, Generic[SideT]):
             lambda shard: table.rows(shard.rows.start, shard.rows.stop), table, self.shards.__iter__
         )
         return sums.plain[0].float()
-
-    def _over_items(self, rows_IX: torch.Tensor, times_IX: torch.Tensor | None = None) -> torch.Tensor:
-        """Sum own item rows [R, X], or products in float64, over all items of all ranks, in block order: [X]"""
-        return self._collectives.sum_blocks(_block_sums(rows_IX, times_IX, self._item_batches))
-
-    def _over_users(self, rows_UX: torch.Tensor, times_UX: torch.Tensor | None = None) -> torch.Tensor:
-        """Sum own user rows [R, X], or products in float64, over all users of all ranks, in block order: [X]"""
-        return self._collectives.sum_blocks(_block_sums(rows_UX, times_UX, self.shards.row_slices()))
 
     def bound(self) -> float:
         """The likelihood bound over the rated users and items, after `solve_items`.
@@ -306,8 +291,8 @@ class Factorization(ABC, Generic[SideT]):
 
         A log likelihood up to a constant: it rises by x per rating if J falls by the fraction 2 x.
         """
-        squares = self._over_users(self.users.mean_nR.T.square()).sum()
-        squares += self._over_items(self.items.mean_nR.T.square()).sum()
+        squares = self._over_users.of(self.users.mean_nR.T.square()).sum()
+        squares += self._over_items.of(self.items.mean_nR.T.square()).sum()
         penalised = self.squared_error + self._settings.regularization * float(squares)
         return -0.5 * self.num_ratings * math.log(penalised / self.num_ratings)
 
@@ -330,16 +315,6 @@ class Factorization(ABC, Generic[SideT]):
             sums_B3[row] = sums_B3.new_tensor([errors.squared, errors.absolute, errors.count])
         squared, absolute, count = self._collectives.sum_blocks(sums_B3).tolist()
         return ErrorSums(squared, absolute, int(count))
-
-
-def _block_sums(rows_RX: torch.Tensor, times_RX: torch.Tensor | None, blocks: list[slice]) -> torch.Tensor:
-    sums_BX = rows_RX.new_zeros((len(blocks), rows_RX.shape[1]), dtype=torch.float64)
-    for row, block in enumerate(blocks):
-        # Block by block: the products in float64 stay in the cache.
-        part_BX = rows_RX[block] if times_RX is None else rows_RX[block].double() * times_RX[block].double()
-        with one_thread():
-            sums_BX[row] = part_BX.sum(0)
-    return sums_BX
 
 
 def initial_factors(seed: int, block: int, num_rows: int, num_own: int) -> torch.Tensor:

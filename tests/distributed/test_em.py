@@ -168,7 +168,7 @@ def test_items_that_travel_in_blocks_give_the_same_model(
 def diagonal_epoch_bytes(num_items: int, factors: int, world_size: int) -> int:
     """The formula of families/mf/ranks/entry_sums.py with everything."""
     numbers = (4 + 8) * DiagonalFactorization.row_floats(factors)
-    numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)
+    numbers += (4 * 2 + 8 * 3 + 4 * 3 + 8 * 2) * (factors + 1)
     sums, width = 2 + SOLVE_STEPS, factors + 2
     numbers += sums * 4 * (width + 1) + sums * 4 * width + (sums - 1) * 8 * width + 8
     return (world_size - 1) * num_items * numbers
@@ -180,7 +180,7 @@ def epoch_bytes(
     """The formula of families/mf/ranks/exchange.py."""
     numbers = (4 + 8) * FullFactorization.row_floats(factors, with_constraints, with_precisions)
     if with_constraints:
-        numbers += (4 * 3 + 8 * 4 + 4 * 4 + 8 * 3) * (factors + 1)
+        numbers += (4 * 2 + 8 * 3 + 4 * 3 + 8 * 2) * (factors + 1)
     return (world_size - 1) * num_items * numbers
 
 

@@ -26,14 +26,14 @@ PATTERN_STEPS = 2
 
 
 def solve_constraint(
-    product: Product, right_Cn: torch.Tensor, start_Cn: torch.Tensor, inner: Inner, steps: int
+    product: Product, residual_Cn: torch.Tensor, start_Cn: torch.Tensor, inner: Inner, steps: int
 ) -> torch.Tensor:
     """Run `steps` of conjugate gradients on product(W) = right from `start`, independently per column: [C, n].
 
-    `inner` multiplies the columns of two tables [C, n] over the rows of all ranks, in float64: [n]. Solved columns
-    do not change.
+    `residual` is right - product(start). `inner` multiplies the columns of two tables [C, n] over the rows of all
+    ranks, in float64: [n]. Solved columns do not change.
     """
-    constraint_Cn, solver = start_Cn, ConjugateGradients(right_Cn - product(start_Cn), inner)
+    constraint_Cn, solver = start_Cn, ConjugateGradients(residual_Cn, inner)
     for number in range(1, steps + 1):
         image_Cn = product(solver.direction_Rn)
         constraint_Cn = constraint_Cn + solver.step(image_Cn, is_last=number == steps)

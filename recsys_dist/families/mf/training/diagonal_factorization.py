@@ -66,9 +66,8 @@ class DiagonalFactorization(Factorization[DiagonalSide]):
             items, self._item_batches, lambda rows_ID, of: entry_sums.to_items(rows_ID, entries, of, shards)
         )
 
-    def resume(self, user_sums_S: torch.Tensor) -> None:
-        """Restore the sums over users; the item statistics are gathered in `solve_items`."""
-        self.user_sums = SideSums(user_sums_S, self.users.layout)
+    def _prepare_items(self) -> None:
+        """`solve_items` gathers its statistics itself."""
         self._user_shards = self.shards.__iter__
 
     def _solve(self, side: DiagonalSide, batches: list[slice], sums_of: SumsOf) -> SideSums:

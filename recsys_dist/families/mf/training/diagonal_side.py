@@ -53,10 +53,7 @@ class DiagonalSide(FactorSide):
         self._second_RD[rows], self._variance_RD[rows], *constraint = gathered.plain
         if gathered.by_square is not None:
             self.square_R[rows] = gathered.by_square[:, 0]
-        self._prior_mean_Rn[rows] = self.prior.mean_n.float()
-        if constraint:
-            # m_u = m + (sum of w_i) / sqrt(n_u)
-            self._prior_mean_Rn[rows] += constraint[0] * self.root_R[rows].unsqueeze(1)
+        self._prior_mean_Rn[rows] = self.prior_means(rows, constraint[0] if constraint else None)
 
     def entries(self, rows: slice) -> Tables:
         """The tables for sums over single ratings: E[z] of some rows, and their precisions if any."""

@@ -159,6 +159,7 @@ class Factorization(ABC, Generic[SideT]):
         staying, travelling = self._matrix.staying, self._matrix.travelling
         for side, name, other in ((self.users, staying, travelling), (self.items, travelling, staying)):
             side.carry_constraint(form.constrained in {other, "both"})
+            side.shift(form.constrained in {name, "both"})
             side.differ(form.noise in {name, "both"})
         self._measure_constraints()
 
@@ -170,9 +171,16 @@ class Factorization(ABC, Generic[SideT]):
     def solve_items(self) -> None:
         """E step of the items, given the users of the shards of the last `solve_users`."""
 
-    @abstractmethod
     def resume(self, user_sums_S: torch.Tensor) -> None:
         """Restore the state after `solve_users` with all shards, from the current users and the sums over them."""
+        self.user_sums = SideSums(user_sums_S, self.users.layout)
+        if self.items.constraint_Rn is not None:
+            self.users.shift_Rn = self._to_users(self.items.constraint_Rn)
+        self._prepare_items()
+
+    @abstractmethod
+    def _prepare_items(self) -> None:
+        """Gather from the current users of all shards what `solve_items` begins with."""
 
     def _sums(self, sums_BS: list[torch.Tensor], side: FactorSide) -> SideSums:
         size = (0, m_step.num_sums(side.layout.num_own))
@@ -232,13 +240,15 @@ class Factorization(ABC, Generic[SideT]):
         inner: Inner,
     ) -> None:
         """(F^T F + lambda I) W = F^T (X - m), see families/mf/em/constrained.py."""
-        if carrier.constraint_Rn is None:
+        start_Rn = carrier.constraint_Rn
+        if start_Rn is None:
             return
-        root_R1, weight = moved.root_R.unsqueeze(1), self.form.regularization
+        assert moved.shift_Rn is not None
+        root_R1, weight = moved.roots(moved.all_rows), self.form.regularization
         carrier.constraint_Rn = solve_constraint(
             lambda w_Rn: to_carrier(root_R1.square() * to_moved(w_Rn)) + weight * w_Rn,
-            to_carrier(root_R1 * moved.centred()),
-            carrier.constraint_Rn,
+            to_carrier(root_R1 * (moved.centred() - root_R1 * moved.shift_Rn)) - weight * start_Rn,
+            start_Rn,
             inner,
             PATTERN_STEPS,
         )

@@ -10,7 +10,6 @@ import torch
 
 from recsys_dist.families.mf.em.e_step import batch_rows
 from recsys_dist.families.mf.em.layout import PanelLayout, panel_widths
-from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.ranks.exchange import Shards
 from recsys_dist.families.mf.ranks.rating_shards import UserShard
@@ -53,9 +52,8 @@ class FullFactorization(Factorization[FullSide]):
         )
         self.user_sums = self._sums(sums_BS, self.users)
 
-    def resume(self, user_sums_S: torch.Tensor) -> None:
-        """Restore the sums over users and gather the item statistics from the current users."""
-        self.user_sums = SideSums(user_sums_S, self.users.layout)
+    def _prepare_items(self) -> None:
+        """Gather the item statistics."""
         like = self.users.tables(slice(0, 0))
         self._item_statistics = self.exchange.to_items(self._user_tables, like, self.shards.__iter__)
 

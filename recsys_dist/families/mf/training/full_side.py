@@ -62,17 +62,14 @@ class FullSide(FactorSide):
         assert gathered.by_value is not None, "the vectors of the other side are gathered by value"
         if gathered.by_square is not None:
             self.square_R[batch] = gathered.by_square[:, 0]
-        prior_mean_nB = self.prior.mean_n.unsqueeze(1).expand(-1, batch.stop - batch.start)
-        if len(gathered.plain) > len(panels):
-            # m_u = m + (sum of w_i) / sqrt(n_u)
-            prior_mean_nB = prior_mean_nB + (gathered.plain[-1] * self.root_R[batch].unsqueeze(1)).T
+        shift = gathered.plain[-1] if len(gathered.plain) > len(panels) else None
         return Statistics(
             gram_WB=_batch_last(panels),
             weighted_DB=gathered.by_value.T,
             square_B=self.square_R[batch],
             count_B=self.count_R[batch],
             precision_B=None if self.precision_R is None else self.precision_R[batch],
-            prior_mean_nB=prior_mean_nB.float(),
+            prior_mean_nB=self.prior_means(batch, shift).T,
         )
 
     def _posterior(self, statistics: Statistics, noise_variance: float) -> Posterior:

@@ -43,6 +43,9 @@ class FactorSide:
         """Constraint vector of each row; shifts the prior means of its neighbours. None: unconstrained."""
         self.constraint_nn: torch.Tensor | None = None
         """lambda W^T W of the other side's constraint, which shifts the prior means of this side."""
+        self.shift_Rn: torch.Tensor | None = None
+        """Sum of the other side's constraint over the ratings of each row, as of the last E step. None: the other
+        side is unconstrained."""
         self.least_error = 0.0
         """Smallest squared error of a rating that float32 moments resolve; a lower bound in precision updates."""
         self.failed_row: int | None = None
@@ -53,10 +56,10 @@ class FactorSide:
         """The rows of this rank."""
         return slice(0, self.num_rows)
 
-    @property
-    def root_R(self) -> torch.Tensor:
-        """1 / sqrt(n_u), and 0 without ratings: float32."""
-        return torch.where(self.count_R > 0, self.count_R.clamp(min=1).rsqrt(), 0.0).float()
+    def roots(self, rows: slice) -> torch.Tensor:
+        """1 / sqrt(n_u) of some rows, and 0 without ratings: float32 [R, 1]."""
+        count_R = self.count_R[rows]
+        return torch.where(count_R > 0, count_R.clamp(min=1).rsqrt(), 0.0).float().unsqueeze(1)
 
     def differ(self, precisions_differ: bool) -> None:
         """Give each row its own noise precision, initially 1, or remove the precisions."""
@@ -71,6 +74,23 @@ class FactorSide:
             self.constraint_Rn = None
         elif self.constraint_Rn is None:
             self.constraint_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own))
+
+    def shift(self, is_shifted: bool) -> None:
+        """Whether the other side's constraint shifts the prior means from the next E step on."""
+        self.shift_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own)) if is_shifted else None
+
+    def prior_means(self, rows: slice, shift_Rn: torch.Tensor | None) -> torch.Tensor:
+        """m_u of some rows, given what they gathered of the other side's constraint: float32 [R, n].
+
+        The M step goes on from what was gathered.
+        """
+        mean_Rn = self.prior.mean_n.float().expand(rows.stop - rows.start, -1)
+        if shift_Rn is None:
+            return mean_Rn
+        assert self.shift_Rn is not None
+        self.shift_Rn[rows] = shift_Rn
+        # m_u = m + (sum of w_i) / sqrt(n_u)
+        return mean_Rn + self.shift_Rn[rows] * self.roots(rows)
 
     @property
     def needs_errors(self) -> bool:

@@ -80,7 +80,8 @@ class OneSide:
         if weight is not None:
             gram = self.indicator.T @ self.indicator + weight * torch.eye(self.mask.shape[1]).double()
             right = self.indicator.T @ (self.mean_nR - self.prior.mean_n.unsqueeze(1)).T
-            self.pattern = solve_constraint(gram.__matmul__, right, self.pattern, column_products, steps=2)
+            residual = right - gram @ self.pattern
+            self.pattern = solve_constraint(gram.__matmul__, residual, self.pattern, column_products, steps=2)
 
     def pattern_price(self, weight: float | None) -> float:
         if weight is None:
@@ -282,7 +283,7 @@ def test_a_pattern_is_solved_column_by_column_and_a_solved_one_stays() -> None:
 
     torch.testing.assert_close(matrix @ solved, right, rtol=1e-7, atol=1e-8)
     assert torch.equal(solved[:, 2], torch.zeros(6).double())
-    again = solve_constraint(matrix.__matmul__, right, solved, column_products, steps=3)
+    again = solve_constraint(matrix.__matmul__, right - matrix @ solved, solved, column_products, steps=3)
     torch.testing.assert_close(again, solved)
 
 

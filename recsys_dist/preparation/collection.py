@@ -35,6 +35,11 @@ from recsys_dist.preparation.tasks.journal import Journal
 LEAST_SHARDS, USUAL_SHARDS = 4, 16
 """Shards per side, which limit the number of ranks; small shards cost more than they gain."""
 LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 250_000, 2_000_000
+LARGEST_SHARD_RATINGS = 6_000_000
+"""A worker of prepare takes about 130 bytes for each rating of a shard."""
+RATINGS_OF_A_ROW = 30
+"""Ratings of a shard for each row of the other side. Training adds the sums of each shard to those of all these
+rows, and a row costs as much as ten ratings: more and more shards of a growing catalogue would cost most of it."""
 Span = tuple[int, int]
 """A range (start, stop) of buckets."""
 
@@ -115,8 +120,8 @@ class Collection:
 
     def _cut(self, parts: Sequence[Buckets]) -> list[Span]:
         """Hash ranges of the shards, balanced by rows; together they cover all hashes."""
-        num_rows = sum(int(part.num_rows.sum()) for part in parts)
-        return cut_buckets(parts, self.config.shards.users or default_shards(num_rows))
+        num_rows, num_items = sum(int(part.num_rows.sum()) for part in parts), len(all_item_ids(self.scratch))
+        return cut_buckets(parts, self.config.shards.users or default_shards(num_rows, num_items))
 
     def _run(
         self,
@@ -181,7 +186,8 @@ def _reject_files(kind: str, infos: Sequence[DeduplicatedInfo | ShardInfo]) -> l
     return [f"{kind}-{number}.rejects" for number, info in enumerate(infos) if info.rejected]
 
 
-def default_shards(num_ratings: int) -> int:
-    """The number of shards per side if the configuration does not set it."""
+def default_shards(num_ratings: int, num_others: int) -> int:
+    """The number of shards of a side if none is configured; the other side has `num_others` rows."""
     usual = min(max(LEAST_SHARDS, num_ratings // LEAST_SHARD_RATINGS), USUAL_SHARDS)
-    return max(usual, -(-num_ratings // MOST_SHARD_RATINGS))
+    most = min(max(MOST_SHARD_RATINGS, RATINGS_OF_A_ROW * num_others), LARGEST_SHARD_RATINGS)
+    return max(usual, -(-num_ratings // most))

@@ -175,7 +175,7 @@ class _Preparation:
         num_train = count_items(self.scratch, len(shards))
         by_popularity, item_index = rank_items(num_train, collected.is_kept)
         self.scratch.save(ITEM_INDEX, {"item_index": narrow(item_index)})
-        item_shards = self._item_shards(num_train[by_popularity])
+        item_shards = self._item_shards(num_train[by_popularity], user_shards[-1].stop)
         files = [
             write_user_table(self.output, self.scratch, len(shards)),
             write_item_table(self.output, self.scratch, self.titles, by_popularity, num_train),
@@ -187,8 +187,8 @@ class _Preparation:
         sides = (user_shards, item_shards)
         return manifest_of(self.config, shards, collected.cutoffs, sides, num_read, rejected, files, ticks=ticks)
 
-    def _item_shards(self, num_train: NDArray[np.int64]) -> list[Shard]:
-        num_shards = self.config.shards.items or default_shards(int(num_train.sum()))
+    def _item_shards(self, num_train: NDArray[np.int64], num_users: int) -> list[Shard]:
+        num_shards = self.config.shards.items or default_shards(int(num_train.sum()), num_users)
         cuts = cut_evenly(num_train, num_shards)
         spans = zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)
         return [Shard(start=a, stop=b, num_ratings=int(num_train[a:b].sum())) for a, b in spans]

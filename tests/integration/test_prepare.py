@@ -75,11 +75,20 @@ def settled(rows, keep="last"):
 
 
 @pytest.mark.parametrize(
-    ("num_ratings", "shards"),
-    [(10, 4), (1_000_000, 4), (2_000_000, 8), (4_000_000, 16), (27_000_000, 16), (40_000_001, 21)],
+    ("num_ratings", "num_others", "shards"),
+    [
+        (10, 5, 4),
+        (1_000_000, 3_000, 4),
+        (2_000_000, 3_000, 8),
+        (4_000_000, 3_000, 16),
+        (27_000_000, 45_000, 16),
+        (40_000_001, 45_000, 21),
+        (100_000_000, 100_000, 34),
+        (1_000_000_000, 5_000_000, 167),
+    ],
 )
-def test_small_data_has_few_shards_and_no_shard_is_large(num_ratings, shards):
-    assert default_shards(num_ratings) == shards
+def test_small_data_has_few_shards_and_no_shard_is_large(num_ratings, num_others, shards):
+    assert default_shards(num_ratings, num_others) == shards
 
 
 def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):

@@ -7,7 +7,8 @@ so that their popularity and what a user rates keep their distributions. Were th
 smallest set would have so few that its heavy users could not rate as many as those of the largest. The price: what
 the items themselves cost, to solve and to send, is the same at every size, so that it weighs most on the smallest.
 The last column therefore tells what each further rating costs, from the size before to this one.
-`--ratings-per-item` lets items grow in proportion to compare.
+`--ratings-per-item` lets items grow in proportion to compare; of few items more ratings are drawn, until users
+have as many different ones on average.
 
 Each size is trained by the plain model (K=16) on `--ranks` of one thread each for 4 epochs, `--runs` times. On
 one rank the seconds hold nothing but the arithmetic, on more also what ranks tell each other. An epoch's seconds
@@ -44,6 +45,7 @@ from recsys_dist.dataset.dataset import Dataset
 RATINGS_PER_USER = 100
 ITEMS = 45_000
 EPOCHS = 4
+MOST_DRAWS, CLOSE = 8, 0.05
 LARGEST_FOR_EFFICIENCY = 27.0
 NANOSECONDS, MEGABYTE = 1e9, 1e6
 
@@ -95,9 +97,7 @@ def prepared(work: Path, size: float, items: int, generator: Path) -> Path:
     dataset, ratings = work / f"ds-{size:g}m-{items}", work / f"ratings-{size:g}m.csv"
     if (dataset / "manifest.json").exists():
         return dataset
-    num_ratings = round(size * 1e6)
-    shape = ["--users", f"{num_ratings // RATINGS_PER_USER}", "--items", f"{items}", "--ratings", f"{num_ratings}"]
-    run(sys.executable, generator, *shape, "--seed", "0", "--out", ratings)
+    _draw(ratings, round(size * 1e6), items, generator)
     columns = "input.columns={user: userId, item: movieId, rating: rating, timestamp: timestamp}"
     csv = [f"input.paths={ratings}", "input.separator=,", "input.quote='\"'", "input.header=true", columns]
     rules = ["items=null", "ratings.min=0.5", "ratings.max=5", "split.valid=0"]
@@ -106,6 +106,19 @@ def prepared(work: Path, size: float, items: int, generator: Path) -> Path:
     # So that nothing is left to write to the disk while epochs are timed.
     os.sync()
     return dataset
+
+
+def _draw(ratings: Path, num_ratings: int, items: int, generator: Path) -> None:
+    """Write about so many different ratings. Of few items, users draw more of the same ones."""
+    shape = ["--users", f"{num_ratings // RATINGS_PER_USER}", "--items", f"{items}"]
+    asked = num_ratings
+    for _ in range(MOST_DRAWS):
+        finished = run(sys.executable, generator, *shape, "--ratings", f"{asked}", "--seed", "0", "--out", ratings)
+        rows = json.loads(finished.output.splitlines()[-1])["rows"]
+        if abs(rows / num_ratings - 1) <= CLOSE:
+            return
+        asked = round(asked * num_ratings / rows)
+    raise SystemExit(f"{MOST_DRAWS} draws gave {rows:,} ratings of {items:,} items, not {num_ratings:,}")
 
 
 @dataclass

@@ -173,8 +173,7 @@ class _Sizes:
             working_bytes=max(self._solving(largest_users), reading),
             received_bytes=self._received(num_items),
             work=self._work(num_ratings, num_users + num_items, places),
-            copied_bytes=(num_users + num_items) * FLOAT * self.saved_floats
-            + (0 if self.is_diagonal else num_users * FLOAT * packed_size(self.own)),
+            copied_bytes=(num_users + num_items) * FLOAT * self.saved_floats,
         )
 
     def _exchanged(self, num_items: int) -> int:

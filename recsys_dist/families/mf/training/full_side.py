@@ -123,7 +123,11 @@ class FullSide(FactorSide):
 
     def columns(self) -> dict[str, torch.Tensor]:
         """The columns of every side, and covariances as upper triangles read row by row."""
-        return {**super().columns(), "covariance": self.covariance_TR[self.layout.triangle_T].T.contiguous()}
+        covariance_RT = self.covariance_TR.new_empty(self.covariance_TR.T.shape)
+        # Batch by batch: reordered and transposed as a whole, it would take as much memory again.
+        for batch in self.batches(self.all_rows):
+            covariance_RT[batch] = self.covariance_TR[:, batch][self.layout.triangle_T].T
+        return {**super().columns(), "covariance": covariance_RT}
 
     def take_columns(self, columns: dict[str, torch.Tensor]) -> None:
         """Restore what `columns` returned."""

@@ -30,11 +30,11 @@ from recsys_dist.protocols.plan import ModelPlan, PlanSetup, RankPlan, Saving
 FLOAT, DOUBLE, INDEX = 4, 8, 4
 CONSTRAINT_SUMS = 5
 """Products of one direction for both constraints: see families/mf/ranks/exchange.py."""
-GATHERED_NS, ADDED_NS, SAMPLED_NS = 0.055, 0.64, 6.0
+GATHERED_NS, ADDED_NS, SAMPLED_NS = 0.047, 1.3, 3.0
 """Nanoseconds of a gathered number, of one added to the sums of items, and of an entry of sums over entries."""
-STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 18.0, 670.0, 2700.0
+STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 9.0, 140.0, 740.0
 """Nanoseconds of each of the X numbers of a row, and of a row beside them."""
-CALLS_NS = 1.2e7
+CALLS_NS = 8.3e6
 """Nanoseconds of the calls of an epoch."""
 LEAST_FACTORS = 4
 SAMPLE_RATINGS = 2_000_000

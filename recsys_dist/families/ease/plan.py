@@ -12,7 +12,7 @@ from recsys_dist.dataset.manifest import Shard
 from recsys_dist.families.ease.settings import EaseSettings
 from recsys_dist.families.ease.training.judge import MOST_USERS, PAIR_BYTES, num_judged_items
 from recsys_dist.families.ease.training.layout import BlockLayout
-from recsys_dist.families.ease.training.neighborhoods import PRODUCT_ENTRIES, SYSTEM_FLOATS, USER_ROWS
+from recsys_dist.families.ease.training.neighborhoods import NEIGHBOR_ENTRIES, PRODUCT_ENTRIES, SYSTEM_FLOATS
 from recsys_dist.families.ease.training.requirements import (
     FLOAT,
     INDEX,
@@ -28,7 +28,7 @@ from recsys_dist.protocols.plan import ModelPlan, PlanSetup, RankPlan, Saving
 DOUBLE = 8
 SPARSE_INTERACTION_BYTES = 48
 """Bytes of an interaction of all users: read, weighted, by user and by item."""
-BATCH_ENTRY_BYTES = 32
+BATCH_ENTRY_BYTES = 24
 """Bytes of an interaction in the sparse matrices of a batch."""
 ENTRY_BYTES = 16
 """Bytes of an entry of a sparse product, with the sorting of its indices."""
@@ -85,16 +85,25 @@ def _parts(setup: PlanSetup[EaseSettings], method: Method) -> dict[str, int]:
     return {
         "interactions of all users": need.num_interactions * SPARSE_INTERACTION_BYTES,
         "weights": own_items * _keep(setup, method) * (FLOAT + INDEX),
-        "systems of a batch": 2 * SYSTEM_FLOATS * FLOAT + PRODUCT_ENTRIES * ENTRY_BYTES,
-        "interactions of a batch": _batch_entries(setup) * BATCH_ENTRY_BYTES,
+        "a batch of items": _batch_bytes(setup),
     }
 
 
+def _batch_bytes(setup: PlanSetup[EaseSettings]) -> int:
+    """Rows of G, from which neighbours are chosen; then the interactions of these, and their systems."""
+    num_items, neighbors = setup.dataset.num_items, setup.settings.neighbors
+    products = min(PRODUCT_ENTRIES, num_items**2) * ENTRY_BYTES
+    systems = 2 * min(SYSTEM_FLOATS, num_items * neighbors**2) * FLOAT
+    return max(products, systems + _batch_entries(setup) * BATCH_ENTRY_BYTES)
+
+
 def _batch_entries(setup: PlanSetup[EaseSettings]) -> int:
-    """Interactions of the neighbours of all items of a batch, if neighbours have as many as the average item."""
+    """Interactions of the neighbours of the items of a batch, or of one of the items with the most."""
     neighbors, dataset = setup.settings.neighbors, setup.dataset
-    items = max(1, min(USER_ROWS // dataset.num_users, SYSTEM_FLOATS // neighbors**2, dataset.num_items))
-    return items * neighbors * dataset.manifest.num_ratings["train"] // dataset.num_items
+    first = dataset.shards("items")[0]
+    of_all = neighbors * dataset.manifest.num_ratings["train"]
+    of_first = min(neighbors, first.num_rows) * first.num_ratings // max(1, first.num_rows)
+    return max(min(NEIGHBOR_ENTRIES, of_all), of_first)
 
 
 def _searches(setup: PlanSetup[EaseSettings]) -> bool:

@@ -32,6 +32,8 @@ SYSTEM_FLOATS = 1 << 23
 """Bound of R * K * K."""
 PRODUCT_ENTRIES = 1 << 23
 """Entries of a batch of rows of G, about."""
+NEIGHBOR_ENTRIES = 1 << 22
+"""Interactions of the neighbours of the items whose systems are made at once, if they are more than one item's."""
 
 
 class Neighborhoods:
@@ -43,6 +45,7 @@ class Neighborhoods:
         self._penalty = penalty
         self.num_neighbors = min(num_neighbors, value_Un.shape[1] - 1)
         squares_n = np.asarray(self._by_item.multiply(self._by_item).sum(1)).ravel()
+        self._length_n = np.diff(self._by_item.indptr).astype(np.int64)
         self._scale_n = 1 / np.sqrt(squares_n + penalty.regularization)
         length_U = np.diff(value_Un.indptr).astype(np.float64)
         self.cost_n = np.asarray((self._by_item > 0) @ length_U) + self.num_neighbors**2
@@ -52,12 +55,8 @@ class Neighborhoods:
         """Cut a range of items so that a batch fits the memory."""
         num_users, width = self._by_user.shape[0], max(1, self.num_neighbors)
         most = max(1, min(USER_ROWS // max(1, num_users), SYSTEM_FLOATS // width**2))
-        while start < stop:
-            cost = self.cost_n[start : start + most].cumsum()
-            within = int(np.searchsorted(cost, PRODUCT_ENTRIES))
-            end = min(start + max(1, within), stop)
-            yield start, end
-            start = end
+        for first, last in _cut(self.cost_n[start:stop], PRODUCT_ENTRIES, most):
+            yield start + first, start + last
 
     def solve(self, start: int, stop: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Neighbours, ascending, and their weights, for a batch of items: [R, K] each.
@@ -65,6 +64,16 @@ class Neighborhoods:
         Where fewer than K items share a user with an item, the last ones are the item itself, with weight 0.
         """
         source_RK, right_RK, count_R = self._neighbors(start, stop)
+        weight_RK = np.empty_like(right_RK)
+        for first, last in _cut(self._length_n[source_RK].sum(1), NEIGHBOR_ENTRIES, len(source_RK)):
+            part = slice(first, last)
+            weight_RK[part] = self._weights(source_RK[part], right_RK[part], count_R[part])
+        return source_RK, weight_RK
+
+    def _weights(
+        self, source_RK: NDArray[np.int32], right_RK: NDArray[np.float32], count_R: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The solutions of some systems, given their neighbours and right-hand sides: [R, K]."""
         system_RKK = self._systems(source_RK)
         is_padding_RK = torch.from_numpy(np.arange(self.num_neighbors) >= count_R[:, None])
         diagonal_RK = system_RKK.diagonal(dim1=1, dim2=2)
@@ -78,7 +87,8 @@ class Neighborhoods:
                 "model.regularization is too small: X^T X + lambda I is singular in float32; raise it"
             )
         weight_RK1 = torch.cholesky_solve(torch.from_numpy(right_RK).unsqueeze(2), lower_RKK)
-        return source_RK, weight_RK1.squeeze(2).numpy()
+        weight_RK: NDArray[np.float32] = weight_RK1.squeeze(2).numpy()
+        return weight_RK
 
     def _neighbors(
         self, start: int, stop: int
@@ -112,6 +122,16 @@ class Neighborhoods:
         row_N = np.repeat(np.arange(num_rows * width), np.diff(product.indptr))
         system_RKK[row_N, product.indices % width] = product.data
         return torch.from_numpy(system_RKK.reshape(num_rows, width, width))
+
+
+def _cut(cost_R: NDArray[np.number], most_cost: int, most_rows: int) -> Iterator[tuple[int, int]]:
+    """Cut rows into ranges that cost at most so much, or are a single row."""
+    start = 0
+    while start < len(cost_R):
+        cost = cost_R[start : start + most_rows].cumsum()
+        stop = start + max(1, int(np.searchsorted(cost, most_cost)))
+        yield start, stop
+        start = stop
 
 
 def _largest(item_N: NDArray[np.integer], value_N: NDArray[np.floating], most: int) -> NDArray[np.intp]:

@@ -6,13 +6,13 @@ backend computes only sums. Order-sensitive sums are gathered and added in the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 
-from recsys_dist.distributed.group import Group, RowRanges, row_bytes
+from recsys_dist.distributed.group import Group, RowRanges, ranges_of, row_bytes
 from recsys_dist.distributed.process_group import join, leave
 from recsys_dist.distributed.shared_memory import SharedMemory
 from recsys_dist.distributed.world import World
@@ -63,13 +63,15 @@ class Collectives(Group):
         """Count the traffic of an all-reduce of `num_bytes` bytes that runs elsewhere."""
         self.received_bytes += self._all_reduce_bytes(num_bytes)
 
-    def sum_blocks(self, local_BX: torch.Tensor) -> torch.Tensor:
+    def sum_blocks(self, local_BX: torch.Tensor, counts: Sequence[int] | None = None) -> torch.Tensor:
         """Sum partials [blocks of this rank, ...] over all blocks of all ranks, in block order.
 
         Ranks own consecutive ranges of blocks, so rank order is block order, and the result [...] has the same
-        bits on any number of ranks. Summed in float64.
+        bits on any number of ranks. Summed in float64. `counts`: the blocks of each rank; None: the ranks tell
+        each other.
         """
-        all_BX = self._gather_beside(local_BX.double(), self._row_counts(len(local_BX)))
+        ranges = self._row_counts(len(local_BX)) if counts is None else ranges_of(counts)
+        all_BX = self._gather_beside(local_BX.double(), ranges)
         total = torch.zeros_like(all_BX[:1].sum(0))
         # One by one: the order of additions in sum() depends on the shape, and in a CUDA scan on its blocks.
         for block in all_BX:

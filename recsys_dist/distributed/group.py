@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -136,12 +137,16 @@ class Group:
         """Row ranges of all ranks, if each rank has `count` rows of its own."""
         counts = torch.zeros(self.world.size, dtype=torch.int64, device=self.world.device)
         counts[self.world.rank] = count
-        stops = self.sum_(counts).cumsum(0).tolist()
-        return list(zip([0, *stops[:-1]], stops, strict=True))
+        return ranges_of(self.sum_(counts).tolist())
 
     def _run(self, name: str, collective: Callable[[], Any]) -> None:
         with explained(name, self.world):
             collective()
+
+
+def ranges_of(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Consecutive ranges of so many rows each."""
+    return list(itertools.pairwise([0, *itertools.accumulate(counts)]))
 
 
 def row_bytes(table: torch.Tensor) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,16 +58,21 @@ def blocks() -> torch.Tensor:
     return torch.randn(17, 5, generator=generator) * magnitudes[:, None]
 
 
-def sum_my_blocks(collectives: Collectives, cuts: list[int]) -> list[float]:
-    rank = collectives.world.rank
-    return collectives.sum_blocks(blocks()[cuts[rank] : cuts[rank + 1]]).tolist()
+def sum_my_blocks(collectives: Collectives, cuts: list[int], knows_counts: bool) -> list[float]:
+    rank, counts = collectives.world.rank, np.diff(cuts).tolist()
+    own = blocks()[cuts[rank] : cuts[rank + 1]]
+    return collectives.sum_blocks(own, counts if knows_counts else None).tolist()
 
 
-def test_a_sum_of_blocks_has_the_same_bits_however_the_blocks_are_spread(tmp_path: Path) -> None:
-    alone = sum_my_blocks(Collectives(World.single()), [0, 17])
+@pytest.mark.parametrize("knows_counts", [False, True])
+def test_a_sum_of_blocks_has_the_same_bits_however_the_blocks_are_spread(
+    tmp_path: Path, knows_counts: bool
+) -> None:
+    alone = sum_my_blocks(Collectives(World.single()), [0, 17], knows_counts)
 
     for cuts in ([0, 6, 17], [0, 0, 9, 17]):
-        assert run_ranks(sum_my_blocks, len(cuts) - 1, tmp_path, cuts) == [alone] * (len(cuts) - 1)
+        sums = run_ranks(sum_my_blocks, len(cuts) - 1, tmp_path, cuts, knows_counts)
+        assert sums == [alone] * (len(cuts) - 1)
 
 
 def exchange_words(collectives: Collectives) -> tuple[list[Any], bool, bool]:

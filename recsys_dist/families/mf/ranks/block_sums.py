@@ -15,10 +15,10 @@ from recsys_dist.kernels.one_thread import one_thread
 
 
 class BlockSums:
-    """Sums over the rows of one side; `blocks` are those of this rank."""
+    """Sums over the rows of one side; `blocks` are those of this rank, `counts` how many each rank has."""
 
-    def __init__(self, blocks: Sequence[slice], collectives: Collectives) -> None:
-        self.blocks, self._collectives = blocks, collectives
+    def __init__(self, blocks: Sequence[slice], counts: Sequence[int], collectives: Collectives) -> None:
+        self.blocks, self._counts, self._collectives = blocks, counts, collectives
 
     def of(self, rows_RX: torch.Tensor, times_RX: torch.Tensor | None = None) -> torch.Tensor:
         """Sum rows, or the products of the entries of two tables, over all ranks: float64 [X]."""
@@ -28,7 +28,7 @@ class BlockSums:
             part_BX = rows_RX[block] if times_RX is None else rows_RX[block].double() * times_RX[block].double()
             with one_thread():
                 sums_BX[row] = part_BX.sum(0)
-        return self._collectives.sum_blocks(sums_BX)
+        return self._collectives.sum_blocks(sums_BX, self._counts)
 
     def second_moment(self, rows_Rn: torch.Tensor) -> torch.Tensor:
         """Sum of x x^T over the rows of all ranks: float64 [n, n]."""
@@ -38,4 +38,4 @@ class BlockSums:
             rows_Bn = rows_Rn[block].double()
             with one_thread():
                 product_nn.copy_(rows_Bn.T @ rows_Bn)
-        return self._collectives.sum_blocks(products_Bnn)
+        return self._collectives.sum_blocks(products_Bnn, self._counts)

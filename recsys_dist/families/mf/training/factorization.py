@@ -67,8 +67,10 @@ class Factorization(ABC, Generic[SideT]):
         self.shards = shards
         self.exchange = Exchange(shards, collectives, partition.owners, partition.travel_blocks)
         self._item_batches = partition.own_solve_blocks(collectives.world.rank)
-        self._over_items = BlockSums(self._item_batches, collectives)
-        self._over_users = BlockSums(shards.row_slices(), collectives)
+        item_counts = [len(partition.own_solve_blocks(rank)) for rank in range(collectives.world.size)]
+        self._over_items = BlockSums(self._item_batches, item_counts, collectives)
+        user_counts = [len(share) for share in shards.matrix.shares(collectives.world.size)]
+        self._over_users = BlockSums(shards.row_slices(), user_counts, collectives)
         self.solve_blocks = partition.solve_blocks
         self.form = Form(constrained="none", regularization=1.0, noise="shared")
         prior = Prior.isotropic(factors + 1, 1.0, self._device)

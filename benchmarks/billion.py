@@ -204,15 +204,15 @@ def total(costs: Sequence[Costs]) -> Costs:
 
 def require_room(plan: Plan) -> None:
     """Tell what all stages need. Ends the program if the disk or the memory is too small."""
-    missing_gb = plan.needed_gb - folder_bytes(plan.folder) / GIGABYTE
+    held_gb = folder_bytes(plan.folder) / GIGABYTE
     free_gb = shutil.disk_usage(plan.folder).free / GIGABYTE
     memory_gb = psutil.virtual_memory().available / GIGABYTE
     print(
-        f"{plan} need {plan.needed_gb:.1f} GB of disk in {plan.folder}, {max(0.0, missing_gb):.1f} more than are "
-        f"there ({free_gb:.1f} are free), and up to {MEMORY_GB:g} GB of memory ({memory_gb:.1f} are free)",
+        f"{plan} need {plan.needed_gb:.1f} GB of disk in {plan.folder} (it holds {held_gb:.1f}, {free_gb:.1f} are free) "
+        f"and up to {MEMORY_GB:g} GB of memory ({memory_gb:.1f} are free)",
         flush=True,
     )
-    if missing_gb > free_gb:
+    if plan.needed_gb - held_gb > free_gb:
         raise SystemExit("the disk is too full; free some, name another --folder or lower --ratings")
     if memory_gb < MEMORY_GB:
         raise SystemExit("too little memory is free; end other programs")

@@ -208,8 +208,8 @@ def require_room(plan: Plan) -> None:
     free_gb = shutil.disk_usage(plan.folder).free / GIGABYTE
     memory_gb = psutil.virtual_memory().available / GIGABYTE
     print(
-        f"{plan} need {plan.needed_gb:.1f} GB of disk in {plan.folder} (it holds {held_gb:.1f}, {free_gb:.1f} are free) "
-        f"and up to {MEMORY_GB:g} GB of memory ({memory_gb:.1f} are free)",
+        f"{plan} need {plan.needed_gb:.1f} GB of disk in {plan.folder} (it holds {held_gb:.1f}, {free_gb:.1f} are "
+        f"free) and up to {MEMORY_GB:g} GB of memory ({memory_gb:.1f} are free)",
         flush=True,
     )
     if plan.needed_gb - held_gb > free_gb:

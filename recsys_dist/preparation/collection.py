@@ -36,10 +36,11 @@ LEAST_SHARDS, USUAL_SHARDS = 4, 16
 """Shards per side, which limit the number of ranks; small shards cost more than they gain."""
 LEAST_SHARD_RATINGS, MOST_SHARD_RATINGS = 250_000, 2_000_000
 LARGEST_SHARD_RATINGS = 6_000_000
-"""A worker of prepare takes about 130 bytes for each rating of a shard."""
+"""A worker of prepare takes about 130 bytes for each rating of a shard; a rank holds the tables of its rows."""
 RATINGS_OF_A_ROW = 30
-"""Ratings of a shard for each row of the other side. Training adds the sums of each shard to those of all these
-rows, and a row costs as much as ten ratings: more and more shards of a growing catalogue would cost most of it."""
+"""Least ratings of a large shard for each row of the other side. Training adds the sums of each shard to those of
+all these rows. Adding a row costs about as much as ten ratings, so that with shards of a fixed size this would
+dominate as the catalogue grows."""
 Span = tuple[int, int]
 """A range (start, stop) of buckets."""
 
@@ -91,7 +92,7 @@ class Collection:
             core = find_core(self.scratch, names, num_items, self.config.ratings, self._trim)
             sources, buckets, is_kept = core.sources, core.buckets, core.is_kept
         cutoffs = self._find_cutoffs(sources)
-        shards = self._split(spans, sources, buckets, cutoffs)
+        shards = self._split(spans, sources, self._cut(buckets, is_kept), cutoffs)
         return Collected(
             shards,
             _rejected([*settled, *shards]),
@@ -110,18 +111,21 @@ class Collection:
         return find_time_cutoffs(rule, sources, self.journal, self.scratch, self.ticks)
 
     def _split(
-        self, old_spans: list[Span], sources: list[Source], buckets: list[Buckets], cutoffs: Cutoffs | None
+        self, old_spans: list[Span], sources: list[Source], new_spans: list[Span], cutoffs: Cutoffs | None
     ) -> list[ShardInfo]:
         calls = []
-        for number, span in enumerate(self._cut(buckets)):
+        for number, span in enumerate(new_spans):
             own = [source for source, old in zip(sources, old_spans, strict=True) if _overlap(old, span)]
             calls.append((number, span, own, cutoffs, self.config))
         return self._run("split users", tasks.split, calls, _num_ratings)
 
-    def _cut(self, parts: Sequence[Buckets]) -> list[Span]:
+    def _cut(self, parts: Sequence[Buckets], is_kept: NDArray[np.bool_] | None = None) -> list[Span]:
         """Hash ranges of the shards, balanced by rows; together they cover all hashes."""
-        num_rows, num_items = sum(int(part.num_rows.sum()) for part in parts), len(all_item_ids(self.scratch))
-        return cut_buckets(parts, self.config.shards.users or default_shards(num_rows, num_items))
+        num_shards = self.config.shards.users
+        if num_shards is None:
+            num_items = len(all_item_ids(self.scratch)) if is_kept is None else int(is_kept.sum())
+            num_shards = default_shards(sum(int(part.num_rows.sum()) for part in parts), num_items)
+        return cut_buckets(parts, num_shards)
 
     def _run(
         self,

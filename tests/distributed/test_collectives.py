@@ -171,6 +171,7 @@ def received_by_each(collectives: Collectives) -> dict[str, tuple[int, int]]:
         "gather_rows": lambda: collectives.gather_rows(torch.ones(8, 5), ranges),
         "sum_scatter_rows": lambda: collectives.sum_scatter_rows(torch.ones(8 * size, 5), ranges),
         "sum_blocks": lambda: collectives.sum_blocks(torch.ones(1, 7)),
+        "sum_blocks of known counts": lambda: collectives.sum_blocks(torch.ones(1, 7), [1] * size),
         "gather_json": lambda: collectives.gather_json("x" * (3 + rank)),
     }
     counts = {}
@@ -193,5 +194,6 @@ def test_every_collective_counts_what_it_brings(tmp_path: Path) -> None:
             "gather_rows": (2 * 8 * 5 * 4, 2 * 8 * 5 * 4),
             "sum_scatter_rows": (2 * 8 * 5 * 4, 2 * 8 * 5 * 4),
             "sum_blocks": (0, row_counts + 2 * 7 * 8),
+            "sum_blocks of known counts": (0, 2 * 7 * 8),
             "gather_json": (0, row_counts + texts),
         }

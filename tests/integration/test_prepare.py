@@ -21,6 +21,7 @@ import pytest
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import MANIFEST, SIDES, SPLITS
 from recsys_dist.errors import ConfigError, DataError
+from recsys_dist.preparation import collection
 from recsys_dist.preparation.cluster import cluster
 from recsys_dist.preparation.collection import default_shards
 from recsys_dist.preparation.prepare import prepare
@@ -89,6 +90,22 @@ def settled(rows, keep="last"):
 )
 def test_small_data_has_few_shards_and_no_shard_is_large(num_ratings, num_others, shards):
     assert default_shards(num_ratings, num_others) == shards
+
+
+@pytest.mark.parametrize("least", [None, 6])
+def test_the_rows_of_the_other_side_decide_about_the_number_of_shards(run, tmp_path, monkeypatch, least):
+    changes = {"LEAST_SHARDS": 1, "USUAL_SHARDS": 1, "MOST_SHARD_RATINGS": 1, "RATINGS_OF_A_ROW": 1}
+    for name, value in changes.items():
+        monkeypatch.setattr(collection, name, value)
+    rows = random_rows()
+    rules = {} if least is None else {"min_item_ratings": least}
+    dataset = run([write_rows(tmp_path / "ratings.csv", rows)], shards={}, ratings=rules)
+
+    kept = sum(dataset.manifest.num_ratings.values())
+    num_rows = len(rows) if least is None else kept
+    assert dataset.num_users != dataset.num_items
+    assert len(dataset.shards("users")) == -(-num_rows // dataset.num_items)
+    assert len(dataset.shards("items")) == -(-dataset.manifest.num_ratings["train"] // dataset.num_users)
 
 
 def test_the_dataset_holds_what_a_plain_reader_finds(run, tmp_path):

@@ -29,7 +29,7 @@ from recsys_dist.protocols.plan import ModelPlan, PlanSetup, RankPlan, Saving
 
 FLOAT, DOUBLE, INDEX = 4, 8, 4
 CONSTRAINT_SUMS = 5
-"""Products of one direction for both constraints: see families/mf/ranks/exchange.py."""
+"""Sums in each direction for both constraints: see families/mf/ranks/exchange.py."""
 GATHERED_NS, ADDED_NS, SAMPLED_NS = 0.047, 1.3, 3.0
 """Nanoseconds of a gathered number, of one added to the sums of items, and of an entry of sums over entries."""
 STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 9.0, 140.0, 740.0
@@ -142,9 +142,9 @@ class _Sizes:
     @property
     def row_bytes(self) -> int:
         """Bytes of a row of a side."""
-        # Beside the posterior: prior means and two sums of moments with diagonal posteriors; sums of the other
-        # side's constraint; two counts.
-        gathered = 3 * self.own + 2 if self.is_diagonal else 0
+        # Beside the posterior: two sums of moments with diagonal posteriors; sums of the other side's constraint;
+        # two counts.
+        gathered = 2 * self.own + 2 if self.is_diagonal else 0
         gathered += self.own * (self.constrained_sides > 0)
         return FLOAT * (self.saved_floats + gathered) + 2 * DOUBLE
 

@@ -20,8 +20,8 @@ from recsys_dist.dataset.blocks import read_arrays, write_arrays
 from recsys_dist.dataset.hashing import text_buffers
 from recsys_dist.storage.folder import Folder
 
-FORMAT = 3
-"""Version of the file contents; a preparation does not resume from files of another version."""
+FORMAT = 4
+"""Version of the contents and of the shards; a preparation does not resume from files of another version."""
 Arrays = dict[str, NDArray[Any]]
 NARROW = (np.uint16, np.int32)
 MOST_HALVES = np.iinfo(np.uint8).max

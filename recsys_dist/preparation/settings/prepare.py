@@ -68,8 +68,8 @@ class RatingRules(Settings):
 class ShardSettings(Settings):
     """The number of canonical shards per side, which limits the number of ranks.
 
-    null: 16; fewer (at least 4) if shards would have under 250,000 ratings, more if they would exceed 2 million or
-    30 for each row of the other side, up to 6 million.
+    null: 16; fewer (at least 4) if a shard would have under 250,000 ratings, more if it would exceed 2 million or,
+    where that is more, 30 for each row of the other side, but never over 6 million.
     """
 
     users: int | None = Field(default=None, ge=1, le=MAX_SHARDS)

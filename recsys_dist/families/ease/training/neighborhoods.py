@@ -33,7 +33,7 @@ SYSTEM_FLOATS = 1 << 23
 PRODUCT_ENTRIES = 1 << 23
 """Entries of a batch of rows of G, about."""
 NEIGHBOR_ENTRIES = 1 << 22
-"""Interactions of the neighbours of the items whose systems are made at once, if they are more than one item's."""
+"""Bound of the interactions that systems are made from at once; a single item may exceed it."""
 
 
 class Neighborhoods:
@@ -125,7 +125,7 @@ class Neighborhoods:
 
 
 def _cut(cost_R: NDArray[np.number], most_cost: int, most_rows: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into ranges that cost at most so much, or are a single row."""
+    """Cut rows into ranges that cost less than `most_cost`, or are a single row."""
     start = 0
     while start < len(cost_R):
         cost = cost_R[start : start + most_rows].cumsum()

@@ -28,10 +28,10 @@ PATTERN_STEPS = 2
 def solve_constraint(
     product: Product, residual_Cn: torch.Tensor, start_Cn: torch.Tensor, inner: Inner, steps: int
 ) -> torch.Tensor:
-    """Run `steps` of conjugate gradients on product(W) = right from `start`, independently per column: [C, n].
+    """Run `steps` of conjugate gradients on A W = right from `start`, independently per column: [C, n].
 
-    `residual` is right - product(start). `inner` multiplies the columns of two tables [C, n] over the rows of all
-    ranks, in float64: [n]. Solved columns do not change.
+    `product` multiplies by A; `residual` is right - A start. `inner` multiplies the columns of two tables [C, n]
+    over the rows of all ranks, in float64: [n]. Solved columns do not change.
     """
     constraint_Cn, solver = start_Cn, ConjugateGradients(residual_Cn, inner)
     for number in range(1, steps + 1):

@@ -31,7 +31,6 @@ class DiagonalSide(FactorSide):
         # Each row is contiguous, since the code below reads row by row.
         self.mean_nR = torch.zeros((num_rows, n), dtype=torch.float32, device=device).T
         self.variance_Rn = torch.zeros((num_rows, n), dtype=torch.float32, device=device)
-        self._prior_mean_Rn = torch.zeros_like(self.variance_Rn)
         self._second_RD = torch.zeros((num_rows, n + 1), dtype=torch.float32, device=device)
         """sum of beta E[z^2] over the ratings of a row"""
         self._variance_RD = torch.zeros_like(self._second_RD)
@@ -53,7 +52,8 @@ class DiagonalSide(FactorSide):
         self._second_RD[rows], self._variance_RD[rows], *constraint = gathered.plain
         if gathered.by_square is not None:
             self.square_R[rows] = gathered.by_square[:, 0]
-        self._prior_mean_Rn[rows] = self.prior_means(rows, constraint[0] if constraint else None)
+        if self.shift_Rn is not None:
+            self.shift_Rn[rows] = constraint[0]
 
     def entries(self, rows: slice) -> Tables:
         """The tables for sums over single ratings: E[z] of some rows, and their precisions if any."""
@@ -63,7 +63,7 @@ class DiagonalSide(FactorSide):
     def start_from_prior(self) -> None:
         """Set rows without ratings to their prior mean, which is their solution."""
         unrated_R = self.count_R == 0
-        self.mean_nR.T[unrated_R] = self._prior_mean_Rn[unrated_R]
+        self.mean_nR.T[unrated_R] = self.prior_means(self.all_rows)[unrated_R]
 
     def begin(self, residual_BD: torch.Tensor, rows: slice, noise_variance: float) -> ConjugateGradients:
         """Set up the systems of the means of some rows, given the sums of beta e E[z] over the ratings of each."""
@@ -73,7 +73,7 @@ class DiagonalSide(FactorSide):
         self.variance_Rn[rows] = noise_variance / scaled_Bn
         # right - A x = alpha (sum of beta e E[z] - sum of beta Var(z) x) - sigma^2 Lambda (x - m_u)
         own_Bn = residual_BD[:, self.layout.own_n].float() - self._own_spread(rows) * self.mean_nR.T[rows]
-        shift_Bn = self.mean_nR.T[rows] - self._prior_mean_Rn[rows]
+        shift_Bn = self.mean_nR.T[rows] - self.prior_means(rows)
         residual_Bn = self._scaled(own_Bn, rows) - self._prior_product(shift_Bn, noise_variance)
         return ConjugateGradients(residual_Bn, row_inner, scaled_Bn.reciprocal())
 
@@ -91,7 +91,7 @@ class DiagonalSide(FactorSide):
         if error_R1 is not None:
             variance_B = variance_errors(posterior, self._second_RD[rows], self._variance_RD[rows], self.layout)
             error_B = error_R1.squeeze(1).double() + variance_B
-        return self._finish(rows, posterior, self._prior_mean_Rn[rows].T, error_B, noise_variance)
+        return self._finish(rows, posterior, self.prior_means(rows).T, error_B, noise_variance)
 
     def directions(self, systems: Iterable[tuple[slice, ConjugateGradients]]) -> torch.Tensor:
         """The search directions of all rows, as augmented vectors whose constant is 0: [R, D]."""

@@ -161,7 +161,7 @@ class Factorization(ABC, Generic[SideT]):
         staying, travelling = self._matrix.staying, self._matrix.travelling
         for side, name, other in ((self.users, staying, travelling), (self.items, travelling, staying)):
             side.carry_constraint(form.constrained in {other, "both"})
-            side.shift(form.constrained in {name, "both"})
+            side.gather_constraint(form.constrained in {name, "both"})
             side.differ(form.noise in {name, "both"})
         self._measure_constraints()
 

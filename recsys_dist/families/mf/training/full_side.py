@@ -62,14 +62,15 @@ class FullSide(FactorSide):
         assert gathered.by_value is not None, "the vectors of the other side are gathered by value"
         if gathered.by_square is not None:
             self.square_R[batch] = gathered.by_square[:, 0]
-        shift = gathered.plain[-1] if len(gathered.plain) > len(panels) else None
+        if self.shift_Rn is not None:
+            self.shift_Rn[batch] = gathered.plain[-1]
         return Statistics(
             gram_WB=_batch_last(panels),
             weighted_DB=gathered.by_value.T,
             square_B=self.square_R[batch],
             count_B=self.count_R[batch],
             precision_B=None if self.precision_R is None else self.precision_R[batch],
-            prior_mean_nB=self.prior_means(batch, shift).T,
+            prior_mean_nB=self.prior_means(batch).T,
         )
 
     def _posterior(self, statistics: Statistics, noise_variance: float) -> Posterior:

@@ -75,22 +75,15 @@ class FactorSide:
         elif self.constraint_Rn is None:
             self.constraint_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own))
 
-    def shift(self, is_shifted: bool) -> None:
-        """Whether the other side's constraint shifts the prior means from the next E step on."""
-        self.shift_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own)) if is_shifted else None
+    def gather_constraint(self, gathers: bool) -> None:
+        """Keep the sums of the other side's constraint, 0 before the next E step, or drop them."""
+        self.shift_Rn = self.mean_nR.new_zeros((self.num_rows, self.layout.num_own)) if gathers else None
 
-    def prior_means(self, rows: slice, shift_Rn: torch.Tensor | None) -> torch.Tensor:
-        """m_u of some rows, given what they gathered of the other side's constraint: float32 [R, n].
-
-        The M step goes on from what was gathered.
-        """
+    def prior_means(self, rows: slice) -> torch.Tensor:
+        """m_u of some rows: float32 [R, n]."""
         mean_Rn = self.prior.mean_n.float().expand(rows.stop - rows.start, -1)
-        if shift_Rn is None:
-            return mean_Rn
-        assert self.shift_Rn is not None
-        self.shift_Rn[rows] = shift_Rn
         # m_u = m + (sum of w_i) / sqrt(n_u)
-        return mean_Rn + self.shift_Rn[rows] * self.roots(rows)
+        return mean_Rn if self.shift_Rn is None else mean_Rn + self.shift_Rn[rows] * self.roots(rows)
 
     @property
     def needs_errors(self) -> bool:

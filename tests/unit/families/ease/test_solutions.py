@@ -128,9 +128,13 @@ def test_all_others_as_neighbours_are_exact():
     np.testing.assert_allclose(dense(on_neighbors(value_UI, 1000)), ease(value_UI, LAMBDA), atol=2e-6)
 
 
-@pytest.mark.parametrize("floats", [1, 1 << 12, 1 << 23])
-def test_each_item_is_an_ease_of_its_neighbours(monkeypatch, floats):
-    monkeypatch.setattr(neighborhoods, "SYSTEM_FLOATS", floats)
+@pytest.mark.parametrize(
+    ("bound", "most"),
+    [("SYSTEM_FLOATS", 1), ("SYSTEM_FLOATS", 1 << 12), ("NEIGHBOR_ENTRIES", 1), ("NEIGHBOR_ENTRIES", 300)],
+)
+def test_each_item_is_an_ease_of_its_neighbours(monkeypatch, bound, most):
+    """Whether their systems are made one by one, some at once or all."""
+    monkeypatch.setattr(neighborhoods, bound, most)
     value_UI = random_values(100, 60, 0.1)
     weights = on_neighbors(value_UI, 9)
     assert weights.source_Rk is not None

@@ -78,7 +78,7 @@ def test_a_damaged_copy_is_fetched_again(folder, record, damage):
 
 
 def test_what_is_damaged_at_its_source_is_refused_and_not_kept(cache, folder, record):
-    folder.write_bytes("a.bin", b"x" + CONTENT[1:])
+    folder.write_bytes("a.bin", bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
 
     with pytest.raises(DataError, match=rf"{folder.url}/a\.bin is damaged"):
         folder.local_copy(record)

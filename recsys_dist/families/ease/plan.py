@@ -91,18 +91,14 @@ def _parts(setup: PlanSetup[EaseSettings], method: Method) -> dict[str, int]:
 
 def _batch_bytes(setup: PlanSetup[EaseSettings]) -> int:
     """Rows of G, from which neighbours are chosen; then the interactions of these, and their systems."""
-    num_items = setup.dataset.num_items
-    neighbors = min(setup.settings.neighbors, num_items)
-    products = min(PRODUCT_ENTRIES, num_items**2) * ENTRY_BYTES
-    systems = 2 * min(SYSTEM_FLOATS, num_items * neighbors**2) * FLOAT
-    return max(products, systems + _batch_entries(setup) * BATCH_ENTRY_BYTES)
-
-
-def _batch_entries(setup: PlanSetup[EaseSettings]) -> int:
-    """Interactions of the neighbours of a batch or, if more, of the K most popular items: no item is split."""
-    neighbors, num_ratings = setup.settings.neighbors, setup.dataset.manifest.num_ratings["train"]
+    num_items, num_ratings = setup.dataset.num_items, setup.dataset.manifest.num_ratings["train"]
+    neighbors = min(setup.settings.neighbors, num_items - 1)
+    products = min(PRODUCT_ENTRIES, num_items**2)
+    systems = 2 * min(SYSTEM_FLOATS, num_items * neighbors**2)
+    # No item is split: it may have the most popular neighbours.
     of_one = round(_share_of_first(setup.dataset.shards("items"), neighbors) * num_ratings)
-    return max(min(NEIGHBOR_ENTRIES, neighbors * num_ratings), of_one)
+    entries = max(min(NEIGHBOR_ENTRIES, neighbors * num_ratings), of_one)
+    return max(products * ENTRY_BYTES, systems * FLOAT + entries * BATCH_ENTRY_BYTES)
 
 
 def _searches(setup: PlanSetup[EaseSettings]) -> bool:

@@ -13,8 +13,6 @@ import torch
 
 LARGEST_SWEEP = 80
 """Order up to which scalar steps are no slower than blocks (measured on x86-64, like the orders of blocks)."""
-BAND_ROWS = 8
-"""Rows per band in a step of the sweep: fewer rows skip more of the lower triangle, more rows save calls."""
 SMALL_BLOCK, LARGE_BLOCK, LEAST_ORDER_OF_LARGE = 16, 32, 96
 
 Blocks = dict[tuple[int, int], torch.Tensor]
@@ -40,7 +38,8 @@ def sweep(bordered_nmB: torch.Tensor) -> torch.Tensor:
     """Replace [A | r] by [-A^-1 | A^-1 r], pivot by pivot; return log det A, NaN or inf without positive pivots.
 
     The sweep operator (Goodnight 1979) keeps a matrix symmetric, so each step computes only the upper triangle, in
-    bands of rows from the diagonal on.
+    bands of rows from the diagonal on. More bands skip more of the lower triangle, fewer save calls; their number,
+    the root of n, was the fastest or within 6 % of it for n of 9 to 65.
     """
     n, root_nB, scaled_mB = (
         len(bordered_nmB),
@@ -49,7 +48,7 @@ def sweep(bordered_nmB: torch.Tensor) -> torch.Tensor:
     )
     bands = [
         (bordered_nmB[band, band.start :], scaled_mB[band].unsqueeze(1), scaled_mB[band.start :].unsqueeze(0))
-        for band in _cuts(n, max(1, round(n / BAND_ROWS)))
+        for band in _cuts(n, round(n**0.5))
     ]
     for k in range(n):
         above_kB, row_mB = bordered_nmB[:k, k], bordered_nmB[k, k:]

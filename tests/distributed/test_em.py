@@ -18,6 +18,7 @@ from recsys_dist.dataset.manifest import Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
 from recsys_dist.errors import TrainingError
+from recsys_dist.families.mf.em import constrained
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS, DiagonalFactorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
@@ -177,7 +178,7 @@ def diagonal_epoch_bytes(num_items: int, factors: int, world_size: int) -> int:
 def epoch_bytes(
     num_items: int, factors: int, world_size: int, with_constraints: bool, with_precisions: bool
 ) -> int:
-    """The formula of families/mf/ranks/exchange.py."""
+    """The formula of families/mf/ranks/exchange.py, with two products for each constraint."""
     numbers = (4 + 8) * FullFactorization.row_floats(factors, with_constraints, with_precisions)
     if with_constraints:
         numbers += (4 * 2 + 8 * 3 + 4 * 3 + 8 * 2) * (factors + 1)
@@ -185,6 +186,7 @@ def epoch_bytes(
 
 
 def received_in_an_epoch(collectives: Collectives, path: Path, settings: dict[str, Any], limit: int | None) -> int:
+    constrained.ENOUGH = -1.0
     trainer = trained(collectives, path, 2, limit, factors=4, **settings)
     before = collectives.received_bytes
     trainer.train_epoch(lambda: False)

@@ -152,8 +152,8 @@ def test_what_a_curve_says(errors: list[float], supported: int, supports_more: b
 def shifts(model: Factorization[Any]) -> list[torch.Tensor]:
     """What constraints add to the score of each user with each item, by the prior of the user and of the item."""
     users, items = model.users, model.items
-    of_users_Un = users.roots(users.all_rows) * model._to_users(items.constraint_Rn)
-    of_items_In = items.roots(items.all_rows) * model._to_items(users.constraint_Rn)
+    of_users_Un = users.root_R1 * model._to_users([items.constraint_Rn])[0]
+    of_items_In = items.root_R1 * model._to_items([users.constraint_Rn])[0]
     ones_U1, ones_I1 = (torch.ones((side.num_rows, 1)) for side in (users, items))
     return [
         of_users_Un @ torch.cat([items.mean_nR[:-1].T, ones_I1], 1).T,

@@ -15,12 +15,12 @@ from recsys_dist.dataset.manifest import SIDES, Manifest, Side
 from recsys_dist.dataset.sharding import row_ranges
 from recsys_dist.families.mf.em.e_step import batch_rows
 from recsys_dist.families.mf.em.layout import packed_size, panel_widths
+from recsys_dist.families.mf.num_factors import mean_length, num_factors
 from recsys_dist.families.mf.ranks.item_partition import RATING_BYTES, ItemPartition, keeps_ratings
 from recsys_dist.families.mf.ranks.rating_matrix import FAR_MORE, RatingMatrix, sides_of
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.diagonal_factorization import SOLVE_STEPS
 from recsys_dist.families.mf.training.factorization import Factorization
-from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
 from recsys_dist.families.mf.training.requirements import block_refusal, item_partition, least_limit, rating_matrix
 from recsys_dist.families.mf.training.search import Search
 from recsys_dist.families.mf.training.trainer import kind_of

@@ -1,7 +1,7 @@
 """Sums over the rows of one side of a matrix factorization, with the same bits on any number of ranks.
 
-Rows are summed block by block, and the sums of the blocks are added in their order. Blocks do not depend on ranks;
-a rank owns some consecutive ones. R rows of this rank, n own entries, X any width.
+Rows are summed block by block, and the sums of the blocks are added in their order, in float64. Blocks do not
+depend on ranks; a rank owns some consecutive ones. R rows of this rank, n own entries, X any width.
 """
 
 from __future__ import annotations
@@ -20,15 +20,25 @@ class BlockSums:
     def __init__(self, blocks: Sequence[slice], counts: Sequence[int], collectives: Collectives) -> None:
         self._blocks, self._counts, self._collectives = blocks, counts, collectives
 
-    def of(self, rows_RX: torch.Tensor, times_RX: torch.Tensor | None = None) -> torch.Tensor:
-        """Sum rows, or the products of the entries of two tables, over all ranks: float64 [X]."""
+    def of(self, rows_RX: torch.Tensor) -> torch.Tensor:
+        """Sum rows over all ranks: float64 [X]."""
         sums_BX = rows_RX.new_zeros((len(self._blocks), rows_RX.shape[1]), dtype=torch.float64)
-        for row, block in enumerate(self._blocks):
-            # Block by block: the products in float64 stay in the cache.
-            part_BX = rows_RX[block] if times_RX is None else rows_RX[block].double() * times_RX[block].double()
+        for sums_X, block in zip(sums_BX, self._blocks, strict=True):
             with one_thread():
-                sums_BX[row] = part_BX.sum(0)
+                sums_X.copy_(rows_RX[block].sum(0))
         return self._collectives.sum_blocks(sums_BX, self._counts)
+
+    def of_products(self, pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Sum the products of the entries of P pairs of tables [R, X] over all ranks: float64 [P, X]."""
+        size = (len(self._blocks), len(pairs), pairs[0][0].shape[1])
+        sums_BPX = pairs[0][0].new_zeros(size, dtype=torch.float64)
+        for sums_PX, block in zip(sums_BPX, self._blocks, strict=True):
+            for sums_X, (left_RX, right_RX) in zip(sums_PX, pairs, strict=True):
+                # Block by block: the products stay in the cache.
+                products_BX = left_RX[block] * right_RX[block]
+                with one_thread():
+                    sums_X.copy_(products_BX.sum(0))
+        return self._collectives.sum_blocks(sums_BPX, self._counts)
 
     def second_moment(self, rows_Rn: torch.Tensor) -> torch.Tensor:
         """Sum of x x^T over the rows of all ranks: float64 [n, n]."""

@@ -11,9 +11,9 @@ In one epoch all ranks together receive, for I items of width `row_floats` (see 
 
     (ranks - 1) x I x (4 x width to users + 8 x width to items)                     float32 out, float64 back
 
-Constrained priors add, for each of the n numbers of a row, 4 x 2 + 8 x 3 bytes for the constraint of users and
-4 x 3 + 8 x 2 bytes for that of items: one residual and two products of conjugate gradients. Diagonal posteriors
-make another pass over the ratings in each step of their conjugate gradients: see entry_sums.py.
+Constrained priors add, for each of the n numbers of a row, at most 4 x 2 + 8 x 3 bytes for the constraint of users
+and 4 x 3 + 8 x 2 bytes for that of items: one residual, and one product or two of conjugate gradients. Diagonal
+posteriors make another pass over the ratings in each step of their conjugate gradients: see entry_sums.py.
 """
 
 from __future__ import annotations

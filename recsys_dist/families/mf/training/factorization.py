@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
+from recsys_dist.dataset.manifest import Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.errors import TrainingError
 from recsys_dist.families.mf.em import m_step
-from recsys_dist.families.mf.em.constrained import PATTERN_STEPS, Inner, Product, solve_constraint
 from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.m_step import SideSums
 from recsys_dist.families.mf.em.prior import Prior
@@ -29,6 +29,7 @@ from recsys_dist.families.mf.ranks.exchange import Exchange, Shards
 from recsys_dist.families.mf.ranks.item_partition import ItemPartition
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.families.mf.training.constraints import Constraints
 from recsys_dist.families.mf.training.failures import not_finite
 from recsys_dist.families.mf.training.search import Form
 from recsys_dist.families.mf.training.side import FactorSide
@@ -78,6 +79,11 @@ class Factorization(ABC, Generic[SideT]):
         first, last = self.exchange.own_items
         self.users = self._make_side(users, shards.first_row, shards.num_rows, prior, sums_errors=False)
         self.items = self._make_side(items, first, last - first, prior, sums_errors=True)
+        self._constraints = Constraints(
+            {"users": self.users, "items": self.items},
+            {"users": self._to_users, "items": self._to_items},
+            {"users": self._over_users, "items": self._over_items},
+        )
         self.noise_variance = self.unit_variance = 1.0
         self.num_ratings = 0
 
@@ -125,6 +131,10 @@ class Factorization(ABC, Generic[SideT]):
         self.num_ratings = int(count)
         if self.num_ratings == 0:
             raise TrainingError(f"{self._matrix.url} has no train ratings")
+        for side in (self.users, self.items):
+            side.root_R1 = side.count_R.clamp(min=1).rsqrt().mul_(side.count_R > 0).float().unsqueeze(1)
+        (self.users.spread_R1,) = self._to_users([self.items.root_R1.square()])
+        (self.items.spread_R1,) = self._to_items([self.users.root_R1.square()])
 
     def start(self, seed: int) -> None:
         """Initial values: item factors keyed by (seed, block), priors in units of the ratings."""
@@ -158,12 +168,11 @@ class Factorization(ABC, Generic[SideT]):
     def take_form(self, form: Form) -> None:
         """Switch to another form of the model; keep the state that both forms share."""
         self.form = form
-        staying, travelling = self._matrix.staying, self._matrix.travelling
-        for side, name, other in ((self.users, staying, travelling), (self.items, travelling, staying)):
-            side.carry_constraint(form.constrained in {other, "both"})
-            side.gather_constraint(form.constrained in {name, "both"})
+        names: dict[Side, Side] = {"users": self._matrix.staying, "items": self._matrix.travelling}
+        self._constraints.take_form({side for side, name in names.items() if form.constrained in {name, "both"}})
+        for side, name in ((self.users, names["users"]), (self.items, names["items"])):
             side.differ(form.noise in {name, "both"})
-        self._measure_constraints()
+        self._constraints.measure(form.regularization)
 
     @abstractmethod
     def solve_users(self, shards: Shards) -> None:
@@ -177,7 +186,7 @@ class Factorization(ABC, Generic[SideT]):
         """Restore the state after `solve_users` with all shards, from the current users and the sums over them."""
         self.user_sums = SideSums(user_sums_S, self.users.layout)
         if self.items.constraint_Rn is not None:
-            self.users.shift_Rn = self._to_users(self.items.constraint_Rn)
+            (self.users.shift_Rn,) = self._to_users([self.items.constraint_Rn])
         self._prepare_items()
 
     @abstractmethod
@@ -228,58 +237,24 @@ class Factorization(ABC, Generic[SideT]):
         self._solve_constraints()
 
     def _solve_constraints(self) -> None:
-        """Refine both constraints; the side that stores a constraint shifts the prior means of the other side."""
-        self._solve_constraint(self.users, self.items, self._to_users, self._to_items, self._over_items.of)
-        self._solve_constraint(self.items, self.users, self._to_items, self._to_users, self._over_users.of)
-        self._measure_constraints()
+        self._constraints.refine(self.form.regularization)
+        self._constraints.measure(self.form.regularization)
 
-    def _solve_constraint(
-        self,
-        moved: FactorSide,
-        carrier: FactorSide,
-        to_moved: Product,
-        to_carrier: Product,
-        inner: Inner,
-    ) -> None:
-        """(F^T F + lambda I) W = F^T (X - m), see families/mf/em/constrained.py."""
-        start_Rn = carrier.constraint_Rn
-        if start_Rn is None:
-            return
-        assert moved.shift_Rn is not None
-        root_R1, weight = moved.roots(moved.all_rows), self.form.regularization
-        carrier.constraint_Rn = solve_constraint(
-            lambda w_Rn: to_carrier(root_R1.square() * to_moved(w_Rn)) + weight * w_Rn,
-            to_carrier(root_R1 * (moved.centred() - root_R1 * moved.shift_Rn)) - weight * start_Rn,
-            start_Rn,
-            inner,
-            PATTERN_STEPS,
-        )
-
-    def _measure_constraints(self) -> None:
-        """Compute lambda W^T W of each constraint and keep it at the side that the constraint shifts."""
-        for moved, carrier, over_carriers in (
-            (self.users, self.items, self._over_items),
-            (self.items, self.users, self._over_users),
-        ):
-            moved.constraint_nn = None
-            if carrier.constraint_Rn is not None:
-                moment_nn = over_carriers.second_moment(carrier.constraint_Rn)
-                moved.constraint_nn = self.form.regularization * moment_nn
-
-    def _to_users(self, rows_IX: torch.Tensor) -> torch.Tensor:
+    def _to_users(self, tables: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Sum over the rated items of each own user: own item rows [R, X] -> own user rows [R, X]."""
-        sums_UX = rows_IX.new_zeros((self.users.num_rows, rows_IX.shape[1]))
-        for shard, sums in self.exchange.to_users(Tables([rows_IX]), self.shards.__iter__):
-            sums_UX[shard.rows] = sums.plain[0]
-        return sums_UX
+        sums = [rows_IX.new_empty((self.users.num_rows, rows_IX.shape[1])) for rows_IX in tables]
+        for shard, gathered in self.exchange.to_users(Tables(tables), self.shards.__iter__):
+            for sums_UX, part_UX in zip(sums, gathered.plain, strict=True):
+                sums_UX[shard.rows] = part_UX
+        return sums
 
-    def _to_items(self, rows_UX: torch.Tensor) -> torch.Tensor:
+    def _to_items(self, tables: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Sum over the users who rated each own item: own user rows [R, X] -> own item rows [R, X]."""
-        table = Tables([rows_UX])
+        own = Tables(tables)
         sums = self.exchange.to_items(
-            lambda shard: table.rows(shard.rows.start, shard.rows.stop), table, self.shards.__iter__
+            lambda shard: own.rows(shard.rows.start, shard.rows.stop), own, self.shards.__iter__
         )
-        return sums.plain[0].float()
+        return [sums_IX.float() for sums_IX in sums.plain]
 
     def bound(self) -> float:
         """The likelihood bound over the rated users and items, after `solve_items`.

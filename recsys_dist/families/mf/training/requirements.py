@@ -8,11 +8,11 @@ from pydantic import ByteSize
 
 from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.errors import ConfigError
+from recsys_dist.families.mf.num_factors import num_factors
 from recsys_dist.families.mf.ranks.item_partition import ItemPartition, solve_rows, travel_bytes
 from recsys_dist.families.mf.ranks.rating_matrix import RatingMatrix
 from recsys_dist.families.mf.settings import MfSettings
 from recsys_dist.families.mf.training.factorization import Factorization
-from recsys_dist.families.mf.training.num_factors import num_factors
 from recsys_dist.families.mf.training.state import MfState
 from recsys_dist.protocols.family import TrainingSetup
 

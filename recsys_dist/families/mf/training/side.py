@@ -35,6 +35,10 @@ class FactorSide:
         """Number of ratings of each row."""
         self.square_R = torch.zeros(num_rows, dtype=torch.float64, device=device)
         """Sum of the squared ratings of each row, weighted by the precision of the other side."""
+        self.root_R1 = torch.zeros((num_rows, 1), dtype=torch.float32, device=device)
+        """1 / sqrt(n_u), and 0 without ratings."""
+        self.spread_R1 = torch.zeros((num_rows, 1), dtype=torch.float32, device=device)
+        """Sum of 1 / n_u over the other side's rows u that share a rating with the row."""
         self.precision_R: torch.Tensor | None = None
         """E[alpha], float32; None with shared noise."""
         self.dof = FIRST_DOF
@@ -55,11 +59,6 @@ class FactorSide:
     def all_rows(self) -> slice:
         """The rows of this rank."""
         return slice(0, self.num_rows)
-
-    def roots(self, rows: slice) -> torch.Tensor:
-        """1 / sqrt(n_u) of some rows, and 0 without ratings: float32 [R, 1]."""
-        count_R = self.count_R[rows]
-        return torch.where(count_R > 0, count_R.clamp(min=1).rsqrt(), 0.0).float().unsqueeze(1)
 
     def differ(self, precisions_differ: bool) -> None:
         """Give each row its own noise precision, initially 1, or remove the precisions."""
@@ -83,7 +82,7 @@ class FactorSide:
         """m_u of some rows: float32 [R, n]."""
         mean_Rn = self.prior.mean_n.float().expand(rows.stop - rows.start, -1)
         # m_u = m + (sum of w_i) / sqrt(n_u)
-        return mean_Rn if self.shift_Rn is None else mean_Rn + self.shift_Rn[rows] * self.roots(rows)
+        return mean_Rn if self.shift_Rn is None else mean_Rn + self.shift_Rn[rows] * self.root_R1[rows]
 
     @property
     def needs_errors(self) -> bool:

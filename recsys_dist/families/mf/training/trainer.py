@@ -22,6 +22,7 @@ from recsys_dist.dataset.dataset import Dataset
 from recsys_dist.dataset.manifest import SIDES, Side
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.families.mf.em.prior import Prior
+from recsys_dist.families.mf.num_factors import mean_length, num_factors
 from recsys_dist.families.mf.ranks.item_partition import keeps_ratings
 from recsys_dist.families.mf.ranks.rating_shards import RatingPairs, RatingShards
 from recsys_dist.families.mf.settings import MfSettings
@@ -30,7 +31,6 @@ from recsys_dist.families.mf.training.explained import note_of_biases
 from recsys_dist.families.mf.training.factor_curve import LOST, FactorCurve
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_factorization import FullFactorization
-from recsys_dist.families.mf.training.num_factors import mean_length, num_factors
 from recsys_dist.families.mf.training.requirements import block_refusal, item_partition, rating_matrix
 from recsys_dist.families.mf.training.resizing import resize
 from recsys_dist.families.mf.training.search import LEAST_POLISHING, Search

@@ -39,7 +39,7 @@ def checked_forms(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ):
             assert (moved.shift_Rn is None) == (carrier.constraint_Rn is None)
             if carrier.constraint_Rn is not None:
-                assert torch.equal(moved.shift_Rn, to_moved(carrier.constraint_Rn))
+                assert torch.equal(moved.shift_Rn, to_moved([carrier.constraint_Rn])[0])
         forms.append(model.form.constrained)
         solve(model)
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from recsys_dist.distributed.collectives import Collectives
 from recsys_dist.distributed.world import World
+from recsys_dist.families.mf.num_factors import num_factors
 from recsys_dist.families.mf.settings import MfSettings
-from recsys_dist.families.mf.training.num_factors import num_factors
 from recsys_dist.families.mf.training.trainer import EmTrainer
 from tests.support.prepared import small_dataset
 

@@ -1,6 +1,6 @@
 """K to begin with where the settings leave it open: two to four for each train rating of an average user or item.
 
-During training the number grows and shrinks, see search.py and factor_curve.py, if there are ratings to judge by.
+During training the number grows and shrinks, see training/search.py, if there are ratings to judge by.
 
 Rows with few ratings support few factors, and pay for each of them: K^2 numbers in memory and K^3 operations for
 each row, whatever its ratings. Test RMSE with K = 8, 16 and 32: 1.476, 1.476, 1.488 on MovieTweetings (3 ratings a

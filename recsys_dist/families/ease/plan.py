@@ -34,8 +34,10 @@ ENTRY_BYTES = 16
 """Bytes of an entry of a sparse product, with the sorting of its indices."""
 TRIALS, GRAMS = 12, 4
 """Trials of a search, about, and the Gramians of its normalizations."""
-DENSE_NS, SPARSE_NS, SYSTEM_NS, NEIGHBOR_NS = 0.0135, 6.0, 0.22, 216.0
-"""Nanoseconds of a term of a dense and of a sparse product, of one of K^3 of a system, and of one of N K."""
+DENSE_NS, SPARSE_NS = 0.0135, 6.0
+"""Nanoseconds of a term of a dense and of a sparse product."""
+NEIGHBOR_NS, SYSTEM_NS, ITEM_NS = 65.0, 0.05, 4e4
+"""Nanoseconds of an interaction of a neighbour, of one of K^3 of a system, and of an item beside them."""
 
 
 def plan_ease(setup: PlanSetup[EaseSettings]) -> ModelPlan[EaseSettings]:
@@ -152,8 +154,23 @@ def _work(setup: PlanSetup[EaseSettings], method: Method) -> float:
     if method == "exact":
         return work + (num_items**3 * DENSE_NS + _gram(setup, pairs, num_items)) / ranks
     neighbors = min(settings.neighbors, num_items - 1)
-    systems = dataset.manifest.num_ratings["train"] * neighbors * NEIGHBOR_NS
-    return work + (pairs * SPARSE_NS + systems + num_items * neighbors**3 * SYSTEM_NS) / ranks
+    systems = _interactions_of_neighbors(setup, neighbors) * NEIGHBOR_NS
+    systems += num_items * (neighbors**3 * SYSTEM_NS + ITEM_NS)
+    return work + (pairs * SPARSE_NS + systems) / ranks
+
+
+def _interactions_of_neighbors(setup: PlanSetup[EaseSettings], most: int) -> float:
+    """Interactions of the neighbours of all items.
+
+    An item finds its neighbours among those of its users, where popular ones are as many times more frequent as
+    they have more interactions.
+    """
+    items = setup.dataset.shards("items")
+    num_ratings = max(1, sum(shard.num_ratings for shard in items))
+    of_neighbor = _pairs_of_interactions(items) / num_ratings
+    of_user = num_ratings / max(1, setup.dataset.num_users)
+    found = (shard.num_rows * min(most, shard.num_ratings / max(1, shard.num_rows) * of_user) for shard in items)
+    return sum(found) * of_neighbor
 
 
 def _gram(setup: PlanSetup[EaseSettings], pairs: float, num_items: int) -> float:
@@ -165,7 +182,7 @@ def _gram(setup: PlanSetup[EaseSettings], pairs: float, num_items: int) -> float
 
 
 def _pairs_of_interactions(shards: Sequence[Shard]) -> float:
-    """Sum over users of the squared number of interactions, which are alike within a shard."""
+    """Sum over rows of the squared number of interactions, which are alike within a shard."""
     return sum(shard.num_ratings**2 / max(1, shard.num_rows) for shard in shards)
 
 

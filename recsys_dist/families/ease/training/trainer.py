@@ -27,6 +27,7 @@ from recsys_dist.families.ease.training.state import EaseState
 from recsys_dist.families.ease.training.weights import Weights
 from recsys_dist.families.targets import TARGETS, Target, TargetKind
 from recsys_dist.families.tuning_holdout import can_judge
+from recsys_dist.process.heap import return_freed_memory
 from recsys_dist.protocols.family import TrainingSetup
 from recsys_dist.protocols.trainer import EpochResult, Trial
 
@@ -111,6 +112,7 @@ class EaseTrainer:
         state, target = self._state, self._target
         if None in {state.target, state.regularization, state.user_normalization, state.popularity_discount}:
             yield from self._search(fallback=squares / self._dataset.num_items)
+            return_freed_memory()
             if self._target != target:
                 value_un = self._collectives.together("reading the interactions", lambda: self._read(self._share))
         solver = self._solver(value_un)

@@ -1,6 +1,6 @@
 """The constraints of both sides in training: which rows carry them, their M step, and their penalties.
 
-Formulas: see families/mf/em/constrained.py. Every method but `take_form` is collective.
+Formulas: see families/mf/em/constrained.py. `refine` and `measure` are collective.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ class Constraints:
     ) -> None:
         """`sum_to` makes sums over the ratings of each row of a side, `sum_over` sums over its rows."""
         self._sides, self._sum_to, self._sum_over = sides, sum_to, sum_over
+        self._spreads: dict[Side, torch.Tensor] = {}
+
+    def take_counts(self) -> None:
+        """Go on with the ratings of each row as they are counted now."""
+        self._spreads.clear()
 
     def take_form(self, moved: set[Side]) -> None:
         """Give the rows that move the prior means of these sides a constraint vector, initially 0."""
@@ -51,9 +56,15 @@ class Constraints:
         assert side.shift_Rn is not None
         assert carrier.constraint_Rn is not None
         inner = self._sum_over[carriers].of_products
-        constraint = Constraint(carriers, moved, side.root_R1, carrier.spread_R1, weight, inner)
+        constraint = Constraint(carriers, moved, side.root_R1, self._spread(carriers, moved), weight, inner)
         left_Rn = torch.addcmul(side.centred(), side.root_R1, side.shift_Rn, value=-1)
         return constraint.refine(carrier.constraint_Rn, left_Rn)
+
+    def _spread(self, carriers: Side, moved: Side) -> torch.Tensor:
+        """The diagonal of F^T F for the rows of `carriers`: [R, 1]."""
+        if carriers not in self._spreads:
+            (self._spreads[carriers],) = self._sum_to[carriers]([self._sides[moved].root_R1.square()])
+        return self._spreads[carriers]
 
     def measure(self, weight: float) -> None:
         """Compute lambda W^T W of each constraint and keep it at the side that the constraint moves."""

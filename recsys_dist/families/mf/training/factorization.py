@@ -133,8 +133,7 @@ class Factorization(ABC, Generic[SideT]):
             raise TrainingError(f"{self._matrix.url} has no train ratings")
         for side in (self.users, self.items):
             side.root_R1 = side.count_R.clamp(min=1).rsqrt().mul_(side.count_R > 0).float().unsqueeze(1)
-        (self.users.spread_R1,) = self._to_users([self.items.root_R1.square()])
-        (self.items.spread_R1,) = self._to_items([self.users.root_R1.square()])
+        self._constraints.take_counts()
 
     def start(self, seed: int) -> None:
         """Initial values: item factors keyed by (seed, block), priors in units of the ratings."""

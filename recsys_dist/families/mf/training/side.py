@@ -37,8 +37,6 @@ class FactorSide:
         """Sum of the squared ratings of each row, weighted by the precision of the other side."""
         self.root_R1 = torch.zeros((num_rows, 1), dtype=torch.float32, device=device)
         """1 / sqrt(n_u), and 0 without ratings."""
-        self.spread_R1 = torch.zeros((num_rows, 1), dtype=torch.float32, device=device)
-        """Sum of 1 / n_u over the other side's rows u that share a rating with the row."""
         self.precision_R: torch.Tensor | None = None
         """E[alpha], float32; None with shared noise."""
         self.dof = FIRST_DOF

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,11 +15,12 @@ from recsys_dist.distributed.world import World
 from recsys_dist.families.mf.em.layout import PanelLayout
 from recsys_dist.families.mf.em.prior import Prior
 from recsys_dist.families.mf.settings import MfSettings
+from recsys_dist.families.mf.training.constraints import CARRIERS
 from recsys_dist.families.mf.training.factorization import Factorization
 from recsys_dist.families.mf.training.full_side import FullSide
 from recsys_dist.families.mf.training.search import Form
 from recsys_dist.families.mf.training.trainer import EmTrainer
-from tests.support.prepared import small_dataset
+from tests.support.prepared import low_rank_ratings, small_dataset, write_dataset
 from tests.support.states import saved
 
 BOTH: dict[str, Any] = {"constrained": "both", "constrained_regularization": 2.0, "noise": "both", "factors": 4}
@@ -42,6 +44,12 @@ def checked_forms(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 assert torch.equal(moved.shift_Rn, to_moved([carrier.constraint_Rn])[0])
         forms.append(model.form.constrained)
         solve(model)
+        sides = {"users": model.users, "items": model.items}
+        sums = {"users": model._to_users, "items": model._to_items}
+        for carriers, moved in CARRIERS.items():
+            if sides[carriers].constraint_Rn is not None:
+                (spread_R1,) = sums[carriers]([sides[moved].root_R1.square()])
+                assert torch.equal(model._constraints._spread(carriers, moved), spread_R1)
 
     monkeypatch.setattr(Factorization, "_solve_constraints", checked)
     return forms
@@ -89,6 +97,21 @@ def test_they_are_so_after_each_change_of_the_form_and_of_the_factors(
         train(trainer, 2)
 
     assert checked_forms[2::2] == tried
+
+
+def test_they_are_so_when_withheld_ratings_return(tmp_path: Path, checked_forms: list[str]) -> None:
+    ratings = low_rank_ratings(301, 97, 20_000)
+    write_dataset(tmp_path / "data", *ratings, np.zeros(len(ratings[0]), int))
+    trainer = new_trainer(tmp_path / "data", noise="shared", factors=4)
+    withheld = trainer._shards.withheld
+    while trainer.is_searching:
+        train(trainer, 1)
+        withheld = withheld or trainer._shards.withheld
+    train(trainer, 2)
+
+    assert withheld
+    assert not trainer._shards.withheld
+    assert "both" in checked_forms
 
 
 def test_saved_columns_give_a_side_back() -> None:

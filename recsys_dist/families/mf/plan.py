@@ -29,7 +29,7 @@ from recsys_dist.protocols.plan import ModelPlan, PlanSetup, RankPlan, Saving
 
 FLOAT, DOUBLE, INDEX = 4, 8, 4
 CONSTRAINT_SUMS = 5
-"""Sums in each direction for both constraints: see families/mf/ranks/exchange.py."""
+"""Sums in each direction for both constraints, with two steps each: see families/mf/ranks/exchange.py."""
 GATHERED_NS, ADDED_NS, SAMPLED_NS = 0.047, 1.3, 3.0
 """Nanoseconds of a gathered number, of one added to the sums of items, and of an entry of sums over entries."""
 STATISTIC_NS, ROW_NS, DIAGONAL_ROW_NS = 9.0, 140.0, 740.0

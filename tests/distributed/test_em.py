@@ -176,17 +176,19 @@ def diagonal_epoch_bytes(num_items: int, factors: int, world_size: int) -> int:
 
 
 def epoch_bytes(
-    num_items: int, factors: int, world_size: int, with_constraints: bool, with_precisions: bool
+    num_items: int, factors: int, world_size: int, with_constraints: bool, with_precisions: bool, products: int
 ) -> int:
-    """The formula of families/mf/ranks/exchange.py, with two products for each constraint."""
+    """The formula of families/mf/ranks/exchange.py, with one product or two for each constraint."""
     numbers = (4 + 8) * FullFactorization.row_floats(factors, with_constraints, with_precisions)
     if with_constraints:
-        numbers += (4 * 2 + 8 * 3 + 4 * 3 + 8 * 2) * (factors + 1)
+        numbers += (4 + 8) * (2 * products + 1) * (factors + 1)
     return (world_size - 1) * num_items * numbers
 
 
-def received_in_an_epoch(collectives: Collectives, path: Path, settings: dict[str, Any], limit: int | None) -> int:
-    constrained.ENOUGH = -1.0
+def received_in_an_epoch(
+    collectives: Collectives, path: Path, settings: dict[str, Any], limit: int | None, products: int = 2
+) -> int:
+    constrained.ENOUGH = math.inf if products == 1 else -1.0
     trainer = trained(collectives, path, 2, limit, factors=4, **settings)
     before = collectives.received_bytes
     trainer.train_epoch(lambda: False)
@@ -194,17 +196,22 @@ def received_in_an_epoch(collectives: Collectives, path: Path, settings: dict[st
 
 
 @pytest.mark.parametrize("limit", [None, SMALL])
-@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(
+    ("settings", "products"),
+    [({}, 0), (EVERYTHING, 1), (EVERYTHING, 2)],
+    ids=["plain", "everything, one step", "everything, two steps"],
+)
 def test_what_travels_in_an_epoch_is_what_the_formula_says(
-    tmp_path: Path, settings: dict[str, Any], limit: int | None
+    tmp_path: Path, settings: dict[str, Any], products: int, limit: int | None
 ) -> None:
     small_dataset(tmp_path / "data", num_users=301, num_items=97, num_ratings=7000, num_shards=5)
     everything = settings == EVERYTHING
 
     for size in (1, 3):
-        received = run_ranks(received_in_an_epoch, size, tmp_path / "ranks", tmp_path / "data", settings, limit)
+        arguments = (tmp_path / "data", settings, limit, products)
+        received = run_ranks(received_in_an_epoch, size, tmp_path / "ranks", *arguments)
 
-        assert sum(received) == epoch_bytes(97, 4, size, with_constraints=everything, with_precisions=everything)
+        assert sum(received) == epoch_bytes(97, 4, size, everything, everything, products)
 
 
 def test_what_travels_with_independent_entries_is_what_the_formula_says(tmp_path: Path) -> None:

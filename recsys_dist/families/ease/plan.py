@@ -162,8 +162,7 @@ def _work(setup: PlanSetup[EaseSettings], method: Method) -> float:
 def _interactions_of_neighbors(setup: PlanSetup[EaseSettings], most: int) -> float:
     """Interactions of the neighbours of all items.
 
-    An item finds its neighbours among those of its users, where popular ones are as many times more frequent as
-    they have more interactions.
+    An item finds its neighbours among the items of its users, where each appears as often as it has interactions.
     """
     items = setup.dataset.shards("items")
     num_ratings = max(1, sum(shard.num_ratings for shard in items))

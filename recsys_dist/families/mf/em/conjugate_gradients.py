@@ -16,34 +16,22 @@ Inner = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class ConjugateGradients:
     """Solver state. Each iterate is optimal in its Krylov subspace: the error in the A-norm never grows."""
 
-    def __init__(
-        self, residual_Rn: torch.Tensor, inner: Inner, preconditioner_Rn: torch.Tensor | None = None
-    ) -> None:
+    def __init__(self, residual_Rn: torch.Tensor, inner: Inner, preconditioner_Rn: torch.Tensor) -> None:
         """`residual` is right - A x at the initial x; `preconditioner` is the inverse of the diagonal of A."""
         self._residual_Rn, self._inner, self._preconditioner_Rn = residual_Rn, inner, preconditioner_Rn
-        self.direction_Rn = self._preconditioned()
+        self.direction_Rn = preconditioner_Rn * residual_Rn
         self._product = inner(residual_Rn, self.direction_Rn)
 
-    def step(self, image_Rn: torch.Tensor, is_last: bool = False) -> torch.Tensor:
-        """Return the update of x, given A times `direction`: [R, n]. The update of a solved system is 0.
-
-        After the last step there is no further direction, which saves an inner product.
-        """
+    def step(self, image_Rn: torch.Tensor) -> torch.Tensor:
+        """Return the update of x, given A times `direction`: [R, n]. The update of a solved system is 0."""
         length = self._ratio(self._product, self._inner(self.direction_Rn, image_Rn))
         move_Rn = length * self.direction_Rn
-        if is_last:
-            return move_Rn
         self._residual_Rn = self._residual_Rn - length * image_Rn
-        scaled_Rn = self._preconditioned()
+        scaled_Rn = self._preconditioner_Rn * self._residual_Rn
         product = self._inner(self._residual_Rn, scaled_Rn)
         self.direction_Rn = scaled_Rn + self._ratio(product, self._product) * self.direction_Rn
         self._product = product
         return move_Rn
-
-    def _preconditioned(self) -> torch.Tensor:
-        return (
-            self._residual_Rn if self._preconditioner_Rn is None else self._preconditioner_Rn * self._residual_Rn
-        )
 
     def _ratio(self, above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
         """above / below, and 0 for solved systems."""

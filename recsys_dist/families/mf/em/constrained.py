@@ -25,9 +25,9 @@ Inner = Callable[[Sequence[tuple[torch.Tensor, torch.Tensor]]], torch.Tensor]
 """Inner products of the columns of P pairs of tables [R, n], over the rows of all ranks: float64 [P, n]."""
 
 ENOUGH = 1.0
-"""One step suffices if it leaves at most this share of the squared residual. Where rows have few ratings, A is
-almost its diagonal, and a step leaves .03 to .5 of it. Where they have many, the residual may even grow while W
-comes nearer to the solution, and a second step is worth its time."""
+"""One step suffices if it leaves at most this share of the squared residual, preconditioned, on average over the
+columns. Where rows have few ratings, A is almost its diagonal, and a step leaves .03 to .5. Where they have many,
+the residual may even grow while W comes nearer to the solution, and a second step is worth its time."""
 
 SumTo = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
 """Sums over the ratings of each row of one side, of tables of the other [R, n]."""
